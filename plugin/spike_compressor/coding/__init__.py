@@ -1,0 +1,33 @@
+"""Spike codings, the TC-LIF neuron, and the integer codes behind them. Pure PyTorch; imports nothing else here."""
+
+from spike_compressor.coding import codings
+from spike_compressor.coding.arguments import MAX_TIMESTEPS
+from spike_compressor.coding.base import Coding, available_codings, get_coding, register_coding
+from spike_compressor.coding.encode import encode, spikes_from_codes
+from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_finite
+from spike_compressor.coding.fixed_point import MAX_FRAC_BITS, codes_from_membrane, fixed_membrane
+from spike_compressor.coding.neuron import TCLIFNode
+from spike_compressor.coding.quantize import absmax_scale, minmax_scale, quantize_asymmetric, quantize_rows
+from spike_compressor.coding.spike_train import SpikeTrain
+
+__all__ = [
+    "MAX_FRAC_BITS",
+    "MAX_TIMESTEPS",
+    "Coding",
+    "NonFiniteInputError",
+    "SpikeTrain",
+    "TCLIFNode",
+    "absmax_scale",
+    "available_codings",
+    "codes_from_membrane",
+    "codings",
+    "encode",
+    "fixed_membrane",
+    "get_coding",
+    "minmax_scale",
+    "quantize_asymmetric",
+    "quantize_rows",
+    "raise_if_non_finite",
+    "register_coding",
+    "spikes_from_codes",
+]

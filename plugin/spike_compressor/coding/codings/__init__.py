@@ -1,0 +1,7 @@
+"""The codings, one a file. A new file here is found and registered by itself."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

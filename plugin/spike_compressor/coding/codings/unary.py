@@ -1,0 +1,32 @@
+"""Unary rate code of a plain IF neuron, signed: the uncompressed baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spike_compressor.coding.arguments import PerRow
+from spike_compressor.coding.base import Coding, register_coding
+
+
+@register_coding("unary")
+class Unary(Coding):
+    """``2^T - 1`` steps of {-1, 0, 1}, each of weight 1; the first ``|q|`` of them fire.
+
+    That is an integrate-and-fire neuron with threshold 1, soft reset and no leak, that gets its whole drive before
+    the first step (``V = |y| + 1/2``): it fires until less than a threshold is left.
+    """
+
+    signed = True
+
+    def weights(self, timesteps: int) -> tuple[int, ...]:
+        return (1,) * ((1 << timesteps) - 1)
+
+    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
+        codes = levels.to(torch.int8)
+        sign, magnitude = codes.sign(), codes.abs()
+        spikes = torch.empty((steps, *codes.shape), dtype=torch.int8, device=codes.device)
+        for t, plane in enumerate(spikes):
+            torch.gt(magnitude, t, out=plane)
+            plane.mul_(sign)
+        return spikes

@@ -1,0 +1,92 @@
+"""The neuron's membrane in fixed point, as hardware gets it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spike_compressor.coding.arguments import (
+    MAX_TIMESTEPS,
+    PerRow,
+    along_features,
+    as_float32,
+    check_timesteps,
+    per_row_scale,
+)
+from spike_compressor.coding.errors import raise_if_non_finite
+
+__all__ = ["MAX_FRAC_BITS", "codes_from_membrane", "fixed_membrane"]
+
+MAX_FRAC_BITS = 31 - MAX_TIMESTEPS
+"""With more fraction bits, a membrane of 7 timesteps would not fit an int32."""
+
+
+def _check_frac_bits(frac_bits: int) -> int:
+    if isinstance(frac_bits, bool) or not isinstance(frac_bits, int) or not 1 <= frac_bits <= MAX_FRAC_BITS:
+        raise ValueError(
+            f"frac_bits must be an int from 1 (the half threshold needs one bit) to {MAX_FRAC_BITS}, "
+            f"not {frac_bits!r}"
+        )
+    return frac_bits
+
+
+@torch.no_grad()
+def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
+    """Membrane drive ``sgn(y) * floor(|y| * 2^F)``, ``y = x / scale``, clamped to ``±(2^(T+F) - 1)``.
+
+    Exact: ``y`` is the float32 quotient, and a power of two times it is exact in float64. Neither the truncated
+    fraction nor the clamp changes the code that follows: every ``k + 1/2`` is a multiple of ``2^-F``, and the
+    largest clamped membrane still saturates.
+
+    Args:
+        x: floating point [*rows, K]; converted to float32.
+        scale: float32 threshold > 0, one number or [*rows] or [*rows, 1].
+        timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
+        frac_bits: F, 1 … 24.
+
+    Returns:
+        int32 [*rows, K].
+
+    Raises:
+        NonFiniteInputError: ``x`` holds NaN or infinity.
+        ValueError: ``frac_bits``, ``scale`` or ``timesteps`` out of range, or of a wrong shape.
+    """
+    frac_bits = _check_frac_bits(frac_bits)
+    x = as_float32(x)
+    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
+    y = x / per_row_scale(scale, x)
+    raise_if_non_finite(x)
+    membrane = y.to(torch.float64).mul_(2.0**frac_bits).trunc_()
+    limit = along_features((1 << (timesteps + frac_bits)) - 1 if isinstance(timesteps, int) else timesteps)
+    if isinstance(limit, Tensor):
+        limit = torch.pow(2.0, (limit + frac_bits).to(torch.float64)) - 1
+    return membrane.clamp_(-limit, limit).to(torch.int32)
+
+
+@torch.no_grad()
+def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
+    """Codes that the neuron fires for a fixed-point membrane, by integers alone.
+
+    The initial potential ``2^(F-1)`` is added to the magnitude; the bits above the fraction are the code, up to
+    ``2^T - 1``: ``sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)``.
+
+    Args:
+        membrane: integer [*rows, K], of either sign.
+        timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
+        frac_bits: F, 1 … 24.
+
+    Returns:
+        int16 [*rows, K].
+
+    Raises:
+        TypeError: ``membrane`` is not integer.
+        ValueError: ``frac_bits`` or ``timesteps`` out of range.
+    """
+    frac_bits = _check_frac_bits(frac_bits)
+    if membrane.is_floating_point() or membrane.is_complex() or membrane.dtype == torch.bool:
+        raise TypeError(f"membrane must be integers (see fixed_membrane), not {membrane.dtype}")
+    timesteps = check_timesteps(timesteps, membrane.shape[:-1], membrane.device)
+    wide = membrane.to(torch.int64)  # magnitude and half threshold of any int32 fit
+    magnitude = (wide.abs() + (1 << (frac_bits - 1))) >> frac_bits
+    limit = along_features((1 << timesteps) - 1)
+    return (wide.sign() * magnitude.clamp(max=limit)).to(torch.int16)
