@@ -1,0 +1,30 @@
+"""Trace bundles: the integers that a spiking layer computed, written so that hardware can be checked against them.
+
+This room needs NumPy only; importing it loads neither torch nor LLM Compressor. `docs/traces.md` has the format.
+"""
+
+from .bundle import Bundle, BundleWriter, Layer, open_bundle, validate
+from .golden import accumulate, codes_from_membranes, decode, dequantize, fire, membranes
+from .schema import CODINGS, FORMAT, MAX_TIMESTEPS, MODALITIES, VERSION, LayerInfo, TraceError, steps_of
+
+__all__ = [
+    "CODINGS",
+    "FORMAT",
+    "MAX_TIMESTEPS",
+    "MODALITIES",
+    "VERSION",
+    "Bundle",
+    "BundleWriter",
+    "Layer",
+    "LayerInfo",
+    "TraceError",
+    "accumulate",
+    "codes_from_membranes",
+    "decode",
+    "dequantize",
+    "fire",
+    "membranes",
+    "open_bundle",
+    "steps_of",
+    "validate",
+]

@@ -1,0 +1,454 @@
+"""Write, open and validate trace bundles. Layers are written and read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import golden
+from .schema import (
+    FORMAT,
+    GROUPED,
+    MANIFEST,
+    OPTIONAL,
+    OUTPUT_DTYPES,
+    VERSION,
+    LayerInfo,
+    TraceError,
+    array_types,
+    parse_manifest,
+    steps_of,
+)
+
+Array = NDArray[Any]
+
+
+class Layer:
+    """One layer of a bundle. Arrays are read on first use and kept until the layer is dropped.
+
+    `layer["acc"]` or `layer.acc` gives an array; an absent optional one (`bias`) is None. `docs/traces.md` lists them.
+    Every read checks the file's SHA-256 once, then the array's type and shape; TraceError names what differs.
+    """
+
+    def __init__(self, info: LayerInfo, path: Path | None = None, arrays: Mapping[str, Array] | None = None) -> None:
+        self.info = info
+        self._path = path
+        self._arrays: dict[str, Array | None] = {}
+        self._groups: int | None = None
+        self._verified = path is None
+        for name, array in (arrays or {}).items():
+            self._arrays[name] = array
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._arrays:
+            self._arrays[name] = self._read(name)
+        return self._arrays[name]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in array_types(self.info):
+            raise AttributeError(name)
+        return self[name]
+
+    @property
+    def name(self) -> str:
+        """Name of the layer in its model."""
+        return self.info.name
+
+    @property
+    def groups(self) -> int:
+        """G, accumulators per output: 1 without group scales."""
+        acc = self["acc"]
+        return int(acc.shape[2]) if acc.ndim == 3 else 1
+
+    def grouped_acc(self) -> NDArray[np.int32]:
+        """The accumulators as int32 [M, N, G], whether or not the layer has group scales."""
+        acc: NDArray[np.int32] = self["acc"]
+        return acc if acc.ndim == 3 else acc[:, :, None]
+
+    def check(self) -> None:
+        """Check every array's type and shape and every invariant. Raises TraceError at the first violation."""
+        _check_layer(self)
+
+    def _error(self, array: str, message: str) -> TraceError:
+        return TraceError(f"layer {self.name}: {array}: {message}")
+
+    def _read(self, name: str) -> Array | None:
+        if self._path is None:
+            if name in OPTIONAL:
+                return None
+            raise self._error(name, "the array is missing")
+        self._verify()
+        try:
+            with zipfile.ZipFile(self._path) as archive:
+                member = f"{name}.npy"
+                if member not in archive.namelist():
+                    if name in OPTIONAL:
+                        return None
+                    raise self._error(name, f"the array is missing from {self._path.name}")
+                # The header first: a wrong shape is refused before anything of that size is allocated.
+                with archive.open(member) as stream:
+                    self.check_type(name, *_read_header(stream))
+                with archive.open(member) as stream:
+                    array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        except TraceError:
+            raise
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            raise self._error(name, f"{self._path.name} cannot be read: {error}") from error
+        return array
+
+    def check_type(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Compare a type and shape with what the manifest demands of array `name`."""
+        want_dtype, want = array_types(self.info)[name]
+        if dtype != np.dtype(want_dtype):
+            raise self._error(name, f"expected dtype {want_dtype}, got {dtype}")
+        grouped = name in GROUPED and len(shape) == len(want) + 1
+        if shape[: len(want)] != want or len(shape) != len(want) + grouped:
+            extra = " or with one more axis, groups" if name in GROUPED else ""
+            raise self._error(name, f"expected shape {list(want)}{extra}, got {list(shape)}")
+        if grouped and (shape[-1] < 1 or self.info.in_features % shape[-1]):
+            raise self._error(name, f"{shape[-1]} groups do not divide {self.info.in_features} inputs")
+
+    def _verify(self) -> None:
+        if self._verified:
+            return
+        assert self._path is not None
+        if self._path.is_symlink() or not self._path.is_file():
+            raise TraceError(f"layer {self.name}: file {self._path.name} is missing from the bundle")
+        digest = _sha256(self._path)
+        if digest != self.info.sha256:
+            raise TraceError(
+                f"layer {self.name}: {self._path.name} has SHA-256 {digest[:12]}…, "
+                f"the manifest says {self.info.sha256[:12]}…"
+            )
+        self._verified = True
+
+
+class Bundle:
+    """An opened trace bundle. Iterating gives fresh `Layer`s, so that only the one in use stays in memory."""
+
+    def __init__(self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]) -> None:
+        self.path = path
+        self.producer = producer
+        self.model = model
+        self.infos = infos
+
+    def __len__(self) -> int:
+        return len(self.infos)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return (self.layer(i) for i in range(len(self.infos)))
+
+    def layer(self, which: int | str) -> Layer:
+        """One layer, by position or name. Raises TraceError for a name that the bundle does not have."""
+        if isinstance(which, str):
+            names = [info.name for info in self.infos]
+            if which not in names:
+                raise TraceError(f"{self.path}: no layer {which!r}; there are {', '.join(names)}")
+            which = names.index(which)
+        info = self.infos[which]
+        return Layer(info, self.path / info.file)
+
+    def validate(self) -> None:
+        """Check every layer. Raises TraceError at the first violation."""
+        for layer in self:
+            layer.check()
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open a bundle directory and check its manifest; arrays are checked when they are read.
+
+    Raises:
+        TraceError: no bundle there, or a manifest field is missing, of the wrong type or out of range.
+    """
+    root = Path(path)
+    manifest = root / MANIFEST
+    if not manifest.is_file():
+        raise TraceError(f"{root}: not a trace bundle, there is no {MANIFEST}")
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TraceError(f"{manifest}: not readable as JSON: {error}") from error
+    producer, model, infos = parse_manifest(data)
+    return Bundle(root, producer, model, infos)
+
+
+def validate(path: str | os.PathLike[str]) -> Bundle:
+    """Open a bundle and check everything in it: fields, checksums, types, shapes and invariants.
+
+    Raises:
+        TraceError: one line that names the layer, the array, the first offending index, expected and found.
+    """
+    bundle = open_bundle(path)
+    bundle.validate()
+    return bundle
+
+
+class BundleWriter:
+    """Writes a bundle layer by layer; memory does not grow with their number.
+
+    Everything goes to a hidden sibling directory, which takes the bundle's place on success; on an exception it is
+    removed, and what stood at `path` before stays as it was.
+
+        with BundleWriter("out", producer={"name": "me"}, model={"name": "toy"}) as bundle:
+            bundle.add_layer("fc1", coding="tc_lif", frac_bits=16, weight_bits=4, membrane=…, …)
+
+    Args:
+        path: directory to create.
+        producer: who wrote this: free-form JSON object.
+        model: what it was taken from: free-form JSON object.
+        overwrite: replace an existing bundle. Anything else that exists is never replaced.
+
+    Raises:
+        TraceError: `path` exists, or a layer does not satisfy the format.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        producer: Mapping[str, Any],
+        model: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self._producer = dict(producer)
+        self._model = dict(model)
+        self._overwrite = overwrite
+        self._infos: list[LayerInfo] = []
+        self._staging: Path | None = None
+
+    def __enter__(self) -> BundleWriter:
+        if self.path.exists() or self.path.is_symlink():
+            replaceable = self._overwrite and (self.path / MANIFEST).is_file()
+            if not replaceable:
+                raise TraceError(f"{self.path}: already exists; choose another directory or overwrite a bundle")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._staging = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+        self._staging.chmod(0o755)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._staging is not None
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self._staging, ignore_errors=True)
+            self._staging = None
+
+    def add_layer(
+        self,
+        name: str,
+        *,
+        coding: str,
+        frac_bits: int,
+        weight_bits: int,
+        membrane: Array,
+        timesteps: Array,
+        modality: Array,
+        codes: Array,
+        spikes: Array,
+        weight: Array,
+        acc: Array,
+        act_scale: Array,
+        weight_scale: Array,
+        output: Array,
+        bias: Array | None = None,
+        max_timesteps: int | None = None,
+        output_dtype: str | None = None,
+        check: bool = True,
+    ) -> LayerInfo:
+        """Check one layer and write it. Array types and shapes are those of the format (`docs/traces.md`).
+
+        Args:
+            max_timesteps: the longest row's T by default; `spikes` has that many steps (`csd`: one more).
+            output_dtype: "float32", "float16" or "bfloat16", if it is known what the model keeps.
+            check: verify every invariant before writing. Only leave it out for bundles that are wrong on purpose.
+
+        Raises:
+            TraceError: the layer does not satisfy the format.
+        """
+        if self._staging is None:
+            raise TraceError(f"{self.path}: layers can only be added inside the with block")
+        if any(info.name == name for info in self._infos):
+            raise TraceError(f"layer {name}: written twice")
+        arrays = {
+            "membrane": membrane,
+            "timesteps": timesteps,
+            "modality": modality,
+            "codes": codes,
+            "spikes": spikes,
+            "weight": weight,
+            "acc": acc,
+            "act_scale": act_scale,
+            "weight_scale": weight_scale,
+            "output": output,
+        }
+        if bias is not None:
+            arrays["bias"] = bias
+        if membrane.ndim != 2 or weight.ndim != 2:
+            raise TraceError(f"layer {name}: membrane and weight must have two axes")
+        entry: dict[str, Any] = {
+            "name": name,
+            "file": f"layer_{len(self._infos):04d}.npz",
+            "sha256": "0" * 64,
+            "tokens": membrane.shape[0],
+            "in_features": membrane.shape[1],
+            "out_features": weight.shape[0],
+            "coding": coding,
+            "frac_bits": int(frac_bits),
+            "max_timesteps": int(timesteps.max()) if max_timesteps is None else int(max_timesteps),
+            "weight_bits": int(weight_bits),
+        }
+        if output_dtype is not None:
+            entry["output_dtype"] = output_dtype
+        info = LayerInfo.from_json(entry, f"layer {name}")
+        if check:
+            Layer(info, arrays=arrays).check()
+        target = self._staging / info.file
+        with target.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        info = LayerInfo.from_json({**entry, "sha256": _sha256(target)}, f"layer {name}")
+        self._infos.append(info)
+        return info
+
+    def _finish(self) -> None:
+        assert self._staging is not None
+        if not self._infos:
+            raise TraceError(f"{self.path}: a bundle needs at least one layer")
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "producer": self._producer,
+            "model": self._model,
+            "layers": [info.to_json() for info in self._infos],
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+        (self._staging / MANIFEST).write_text(text, encoding="utf-8")
+        if self.path.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
+            os.replace(self.path, old / "old")
+            try:
+                os.replace(self._staging, self.path)
+            except OSError:
+                os.replace(old / "old", self.path)
+                raise
+            finally:
+                shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(self._staging, self.path)
+
+
+# ------------------------------------------------------------------------------------------------------ checks
+
+
+def _check_layer(layer: Layer) -> None:
+    info = layer.info
+    for name in array_types(info):
+        array = layer[name]
+        if array is not None:
+            layer.check_type(name, array.shape, array.dtype)
+    if layer["weight_scale"].ndim != layer["acc"].ndim - 1 or (
+        layer["acc"].ndim == 3 and layer["acc"].shape[2] != layer["weight_scale"].shape[1]
+    ):
+        raise layer._error(
+            "weight_scale", f"shape {list(layer['weight_scale'].shape)} does not go with acc {list(layer['acc'].shape)}"
+        )
+    worst = info.in_features // layer.groups * (2**info.max_timesteps - 1) * 2 ** (info.weight_bits - 1)
+    if worst >= 2**31:
+        raise layer._error("acc", f"sums up to {worst} could overflow int32; split the inputs into groups")
+
+    T = layer["timesteps"].astype(np.int64)
+    F = info.frac_bits
+    membrane = layer["membrane"]
+    _each(layer, "timesteps", (T >= 1) & (T <= info.max_timesteps), f"from 1 to {info.max_timesteps}", T)
+    _each(layer, "modality", layer["modality"] <= 1, "0 (text) or 1 (vision)", layer["modality"])
+    bound = (1 << (T + F)) - 1
+    _each(layer, "membrane", np.abs(membrane.astype(np.int64)) <= bound[:, None], "within ±(2^(T+F) - 1)", membrane)
+    half_range = 1 << (info.weight_bits - 1)
+    weight = layer["weight"].astype(np.int64)
+    _each(
+        layer,
+        "weight",
+        (weight >= -half_range) & (weight < half_range),
+        f"a {info.weight_bits}-bit code, {-half_range} to {half_range - 1}",
+        weight,
+    )
+    for name in ("act_scale", "weight_scale"):
+        scale = layer[name]
+        _each(layer, name, np.isfinite(scale) & (scale > 0), "positive and finite", scale)
+    for name in ("bias", "output"):
+        if layer[name] is not None:
+            _each(layer, name, np.isfinite(layer[name]), "finite", layer[name])
+
+    _equal(layer, "codes", golden.codes_from_membranes(membrane, T, F), layer["codes"])
+    spikes = layer["spikes"]
+    own = (steps_of(0, info.coding) + T)[None, :, None] > np.arange(info.steps)[:, None, None]
+    _each(layer, "spikes", (np.abs(spikes.astype(np.int16)) <= 1), "-1, 0 or 1", spikes)
+    _each(layer, "spikes", own | (spikes == 0), "0 after the row's own steps", spikes)
+    decoded = golden.decode(spikes, T, info.coding)
+    wrong = np.argwhere(decoded != layer["codes"])
+    if len(wrong):
+        m, k = wrong[0]
+        raise layer._error(
+            "spikes", f"row {m}, input {k} decode to {decoded[m, k]}, expected code {layer['codes'][m, k]}"
+        )
+    _equal(layer, "spikes", golden.fire(membrane, T, F, info.coding, info.steps), spikes)
+    sums = golden.accumulate(layer["codes"], layer["weight"], layer.groups)
+    _equal(layer, "acc", sums.reshape(layer["acc"].shape), layer["acc"])
+    _check_output(layer)
+
+
+def _check_output(layer: Layer) -> None:
+    exact = golden.dequantize(layer["acc"], layer["act_scale"], layer["weight_scale"], layer["bias"])
+    output = layer["output"]
+    dtype = layer.info.output_dtype
+    # A producer that does not name the model's type may have any of them, but one and the same for the layer.
+    for candidate in OUTPUT_DTYPES if dtype is None else (dtype,):
+        if np.array_equal(golden.round_to(exact, candidate), output):
+            return
+    _equal(layer, "output", golden.round_to(exact, dtype or "float32"), output)
+
+
+def _each(layer: Layer, name: str, good: Array, rule: str, values: Array) -> None:
+    if not good.all():
+        index = tuple(int(i) for i in np.argwhere(~good)[0])
+        raise layer._error(f"{name}{list(index)}", f"expected {rule}, got {values[index]}")
+
+
+def _equal(layer: Layer, name: str, want: Array, got: Array) -> None:
+    if not np.array_equal(want, got):
+        index = tuple(int(i) for i in np.argwhere(want != got)[0])
+        raise layer._error(f"{name}{list(index)}", f"expected {want[index]}, got {got[index]}")
+
+
+def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"unsupported .npy version {version}")
+    return shape, dtype
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""What a trace bundle of version 1 is made of: the manifest's fields and the arrays' types and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT = "spike-trace"
+VERSION = 1
+MANIFEST = "manifest.json"
+MAX_TIMESTEPS = 7
+CODINGS = ("tc_lif", "csd")
+MODALITIES = {0: "text", 1: "vision"}
+OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.npz")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class TraceError(ValueError):
+    """A bundle is not what it should be. The message is one line: where, what was expected, what was found."""
+
+
+def steps_of(timesteps: int, coding: str) -> int:
+    """Number of steps a row with `timesteps` T takes: T for `tc_lif`, T + 1 for `csd`."""
+    return timesteps + 1 if coding == "csd" else timesteps
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer's entry in the manifest. Shapes: M = tokens, K = in_features, N = out_features."""
+
+    name: str
+    file: str
+    sha256: str
+    tokens: int
+    in_features: int
+    out_features: int
+    coding: str
+    frac_bits: int
+    max_timesteps: int
+    weight_bits: int
+    output_dtype: str | None = None
+    """Optional: the type the model rounded `output` to; None when the producer did not say."""
+
+    @property
+    def steps(self) -> int:
+        """Length of the first axis of `spikes`."""
+        return steps_of(self.max_timesteps, self.coding)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest entry."""
+        entry = {key: value for key, value in vars(self).items() if value is not None}
+        return entry
+
+    @classmethod
+    def from_json(cls, entry: Any, where: str) -> LayerInfo:
+        """Read a manifest entry. Raises TraceError naming the field that is missing or wrong."""
+        if not isinstance(entry, Mapping):
+            raise TraceError(f"{where}: expected an object, got {type(entry).__name__}")
+        name = _text(entry, "name", where)
+        where = f"layer {name}"
+        file = _text(entry, "file", where)
+        if not _FILE_NAME.fullmatch(file):
+            raise TraceError(f"{where}: file must be a plain name ending in .npz, inside the bundle; got {file!r}")
+        sha256 = _text(entry, "sha256", where)
+        if not _SHA256.fullmatch(sha256):
+            raise TraceError(f"{where}: sha256 must be 64 lower-case hexadecimal digits, got {sha256!r}")
+        info = cls(
+            name=name,
+            file=file,
+            sha256=sha256,
+            tokens=_integer(entry, "tokens", where, 1, 2**31 - 1),
+            in_features=_integer(entry, "in_features", where, 1, 2**31 - 1),
+            out_features=_integer(entry, "out_features", where, 1, 2**31 - 1),
+            coding=_choice(entry, "coding", where, CODINGS),
+            frac_bits=_integer(entry, "frac_bits", where, 1, 30),
+            max_timesteps=_integer(entry, "max_timesteps", where, 1, MAX_TIMESTEPS),
+            weight_bits=_integer(entry, "weight_bits", where, 2, 8),
+            output_dtype=_choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None,
+        )
+        if info.frac_bits + info.max_timesteps > 31:
+            raise TraceError(
+                f"{where}: frac_bits {info.frac_bits} + max_timesteps {info.max_timesteps} "
+                "do not fit an int32 membrane (at most 31 together)"
+            )
+        return info
+
+
+def array_types(info: LayerInfo) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    """Name -> (dtype, shape) of every array of a layer without group scales; `bias` is optional."""
+    M, K, N = info.tokens, info.in_features, info.out_features
+    return {
+        "membrane": ("int32", (M, K)),
+        "timesteps": ("uint8", (M,)),
+        "modality": ("uint8", (M,)),
+        "codes": ("int16", (M, K)),
+        "spikes": ("int8", (info.steps, M, K)),
+        "weight": ("int8", (N, K)),
+        "acc": ("int32", (M, N)),
+        "act_scale": ("float32", (M,)),
+        "weight_scale": ("float32", (N,)),
+        "bias": ("float32", (N,)),
+        "output": ("float32", (M, N)),
+    }
+
+
+OPTIONAL = frozenset({"bias"})
+GROUPED = frozenset({"acc", "weight_scale"})  # these have one axis more, G, with group scales
+
+
+def parse_manifest(data: Any) -> tuple[dict[str, Any], dict[str, Any], list[LayerInfo]]:
+    """Read a manifest: (producer, model, layers). Raises TraceError naming what is wrong."""
+    where = MANIFEST
+    if not isinstance(data, Mapping):
+        raise TraceError(f"{where}: expected an object, got {type(data).__name__}")
+    if data.get("format") != FORMAT:
+        raise TraceError(f"{where}: format must be {FORMAT!r}, got {data.get('format')!r}")
+    version = data.get("version")
+    if isinstance(version, bool) or version != VERSION:
+        raise TraceError(f"{where}: version {version!r} is not supported; this reader knows version {VERSION}")
+    facts = []
+    for key in ("producer", "model"):
+        if not isinstance(data.get(key), Mapping):
+            raise TraceError(f"{where}: {key} must be an object, got {data.get(key)!r}")
+        facts.append(dict(data[key]))
+    entries = data.get("layers")
+    if not isinstance(entries, list) or not entries:
+        raise TraceError(f"{where}: layers must be a list of at least one layer")
+    layers = [LayerInfo.from_json(entry, f"{where}: layers[{i}]") for i, entry in enumerate(entries)]
+    for field in ("name", "file"):
+        seen: set[str] = set()
+        for layer in layers:
+            value = getattr(layer, field)
+            if value in seen:
+                raise TraceError(f"{where}: {field} {value!r} appears twice")
+            seen.add(value)
+    return facts[0], facts[1], layers
+
+
+def _field(entry: Mapping[str, Any], key: str, where: str) -> Any:
+    if key not in entry:
+        raise TraceError(f"{where}: {key} is missing from the manifest")
+    return entry[key]
+
+
+def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = _field(entry, key, where)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise TraceError(f"{where}: {key} must be a printable text, got {value!r}")
+    return value
+
+
+def _integer(entry: Mapping[str, Any], key: str, where: str, low: int, high: int) -> int:
+    value = _field(entry, key, where)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise TraceError(f"{where}: {key} must be a whole number from {low} to {high}, got {value!r}")
+    return value
+
+
+def _choice(entry: Mapping[str, Any], key: str, where: str, choices: tuple[str, ...]) -> str:
+    value = _field(entry, key, where)
+    if value not in choices:
+        raise TraceError(f"{where}: {key} must be one of {', '.join(choices)}; got {value!r}")
+    return str(value)

@@ -1,0 +1,111 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Everything the spike core's modules agree on: codings, spikes, jobs, registers and error bits.
+//
+// A token row has a number of timesteps T of its own. Step t of the row carries the weight 2^exponent, with
+//
+//   tc_lif:  exponent = T-1-t,  t = 0 .. T-1          csd:  exponent = T-t,  t = 0 .. T
+//
+// so a spike plane is addressed by its exponent inside the core: rows of different T then line up, and the
+// accumulators need not know any T.
+
+package spike_pkg;
+
+  // ------------------------------------------------------------------------------------------------ sizes
+  parameter int unsigned MembraneWidth = 32;  // signed fixed point, FracBits fractional bits
+  parameter int unsigned AccWidth = 32;       // accumulators, exact
+  parameter int unsigned TmaxLimit = 7;       // largest T any core may be built for
+  parameter int unsigned TWidth = 3;          // holds 1 .. TmaxLimit
+  parameter int unsigned CountWidth = 32;     // rows, columns, inputs of a job
+
+  // ----------------------------------------------------------------------------------------------- spikes
+  // A spike is a two-bit two's complement number: 00 = 0, 01 = +1, 11 = -1. (10 never occurs.)
+  typedef struct packed {
+    logic neg;
+    logic fire;
+  } spike_t;
+
+  typedef enum logic {
+    CodingTcLif = 1'b0,
+    CodingCsd   = 1'b1
+  } coding_e;
+
+  // -------------------------------------------------------------------------------------------------- job
+  // What software sets before a start. K = groups * group_inputs; group_inputs = K without group scales.
+  typedef struct packed {
+    coding_e                 coding;
+    logic                    spike_stream;  // copy fired spikes to the spike stream
+    logic [4:0]              frac_bits;     // F of the membranes; 0 = codes come in
+    logic [CountWidth-1:0]   rows;          // M
+    logic [CountWidth-1:0]   outputs;       // N
+    logic [CountWidth-1:0]   groups;        // G
+    logic [CountWidth-1:0]   group_inputs;  // K / G
+  } job_t;
+
+  parameter int unsigned MaxFracBits = 30;
+
+  // ---------------------------------------------------------------------------------------- stream headers
+  // First beat of a row on the membrane stream: T in the low bits, all other bits are ignored.
+  parameter int unsigned HeaderTLsb = 0;
+
+  // ---------------------------------------------------------------------------------------------- registers
+  parameter int unsigned RegAddrWidth = 8;
+
+  parameter logic [31:0] RegIdValue = 32'h5350_4b31;  // "SPK1"
+  parameter logic [31:0] RegVersionValue = 32'h0001_0000;
+
+  typedef enum logic [RegAddrWidth-1:0] {
+    RegId          = 8'h00,
+    RegVersion     = 8'h04,
+    RegShape       = 8'h08,  // {weight_inputs, lanes, columns, rows}, 8 bits each
+    RegLimits      = 8'h0c,  // {0, tmax[3:0], weight_bits[3:0]}
+    RegChunks      = 8'h10,  // capacity of the spike store, in chunks of `lanes` inputs
+    RegCtrl        = 8'h14,  // W1: [0] start, [1] clear counters
+    RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error
+    RegError       = 8'h1c,  // sticky, W1C: error_e
+    RegMode        = 8'h20,  // [0] coding, [1] spike stream, [2] interrupt enable, [12:8] frac bits
+    RegRows        = 8'h24,  // M
+    RegOutputs     = 8'h28,  // N
+    RegGroups      = 8'h2c,  // G
+    RegGroupInputs = 8'h30   // K / G
+  } reg_e;
+
+  parameter logic [RegAddrWidth-1:0] RegCounterBase = 8'h40;  // 64 bits each: low word, high word
+
+  // ------------------------------------------------------------------------------------------------- errors
+  typedef struct packed {
+    logic write_busy;    // [10] a job register was written, or a start given, while busy
+    logic weight_range;  // [9]  a weight does not fit the core's weight bits
+    logic weight_last;   // [8]  TLAST of the weight stream not where the job has it
+    logic membrane_last; // [7]  TLAST of the membrane stream not where the job has it
+    logic timesteps;     // [6]  a row's T is 0 or above Tmax (it was clamped)
+    logic capacity;      // [5]  K does not fit the spike store
+    logic frac_bits;     // [4]  more than MaxFracBits
+    logic group_inputs;  // [3]  0
+    logic groups;        // [2]  0
+    logic outputs;       // [1]  0
+    logic rows;          // [0]  0
+  } error_t;
+
+  parameter int unsigned ErrorBits = $bits(error_t);
+
+  // ----------------------------------------------------------------------------------------------- counters
+  typedef enum logic [3:0] {
+    CntCycles        = 4'd0,  // cycles with a job running
+    CntRows          = 4'd1,  // token rows fired
+    CntSpikes        = 4'd2,  // spikes fired by the neurons
+    CntSaturated     = 4'd3,  // membranes beyond the code range
+    CntVisits        = 4'd4,  // spikes that reached the array: each is one addition per column
+    CntPlanes        = 4'd5,  // spike planes that the array visited (cycles it worked)
+    CntSkipped       = 4'd6,  // spike planes that it skipped because no row fired in them
+    CntStallMembrane = 4'd7,  // cycles waiting for membranes
+    CntStallWeight   = 4'd8,  // cycles waiting for weights
+    CntStallSpike    = 4'd9,  // cycles blocked by the spike stream
+    CntStallAcc      = 4'd10  // cycles blocked by the accumulator stream
+  } counter_e;
+
+  parameter int unsigned Counters = 11;
+  parameter int unsigned IncWidth = 16;  // largest increment of a counter in one cycle: rows * lanes
+
+endpackage

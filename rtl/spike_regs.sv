@@ -1,0 +1,239 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Registers behind an AXI4-Lite port: job, start, status, sticky errors, counters. One access at a time.
+//
+// SLVERR answers an unmapped address, a write to a read-only register, and a write to a job register while a
+// job runs (which changes nothing). The low word of a counter takes a copy of its high word, so that reading
+// low then high gives one consistent value.
+
+`include "spike_assert.svh"
+
+module spike_regs
+  import spike_pkg::*;
+#(
+  parameter logic [31:0] Shape  = '0,
+  parameter logic [31:0] Limits = '0,
+  parameter logic [31:0] Chunks = '0
+) (
+  input  logic                       clk_i,
+  input  logic                       rst_ni,
+
+  // AXI4-Lite
+  input  logic                       s_axil_awvalid_i,
+  output logic                       s_axil_awready_o,
+  input  logic [RegAddrWidth-1:0]    s_axil_awaddr_i,
+  input  logic                       s_axil_wvalid_i,
+  output logic                       s_axil_wready_o,
+  input  logic [31:0]                s_axil_wdata_i,
+  input  logic [3:0]                 s_axil_wstrb_i,
+  output logic                       s_axil_bvalid_o,
+  input  logic                       s_axil_bready_i,
+  output logic [1:0]                 s_axil_bresp_o,
+  input  logic                       s_axil_arvalid_i,
+  output logic                       s_axil_arready_o,
+  input  logic [RegAddrWidth-1:0]    s_axil_araddr_i,
+  output logic                       s_axil_rvalid_o,
+  input  logic                       s_axil_rready_i,
+  output logic [31:0]                s_axil_rdata_o,
+  output logic [1:0]                 s_axil_rresp_o,
+
+  // core
+  output job_t                       job_o,
+  output logic                       start_o,
+  output logic                       clear_o,
+  input  logic                       busy_i,
+  input  logic                       done_i,
+  input  error_t                     error_i,
+  input  logic [Counters-1:0][63:0]  count_i,
+  output logic                       irq_o
+);
+
+  localparam logic [1:0] RespOkay = 2'b00;
+  localparam logic [1:0] RespSlvErr = 2'b10;
+  localparam int unsigned CounterIndexWidth = $clog2(Counters);
+
+  job_t                 job_q;
+  logic                 irq_en_q, done_q;
+  error_t               error_q;
+  logic [Counters-1:0]  is_counter;
+
+  // ------------------------------------------------------------------------------------------- write channel
+  logic                    aw_held_q, w_held_q, write, write_ok, job_write, locked, start, clear;
+  logic [RegAddrWidth-1:0] aw_q;
+  logic [31:0]             w_q, mode, old, value;
+  logic [3:0]              strb_q;
+
+  assign s_axil_awready_o = !aw_held_q;
+  assign s_axil_wready_o  = !w_held_q;
+  assign write            = aw_held_q && w_held_q && (!s_axil_bvalid_o || s_axil_bready_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      aw_held_q       <= 1'b0;
+      w_held_q        <= 1'b0;
+      s_axil_bvalid_o <= 1'b0;
+      s_axil_bresp_o  <= RespOkay;
+    end else begin
+      if (s_axil_awvalid_i && s_axil_awready_o) aw_held_q <= 1'b1;
+      else if (write) aw_held_q <= 1'b0;
+      if (s_axil_wvalid_i && s_axil_wready_o) w_held_q <= 1'b1;
+      else if (write) w_held_q <= 1'b0;
+      if (write) begin
+        s_axil_bvalid_o <= 1'b1;
+        s_axil_bresp_o  <= write_ok ? RespOkay : RespSlvErr;
+      end else if (s_axil_bready_i) begin
+        s_axil_bvalid_o <= 1'b0;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (s_axil_awvalid_i && s_axil_awready_o) aw_q <= {s_axil_awaddr_i[RegAddrWidth-1:2], 2'b00};
+    if (s_axil_wvalid_i && s_axil_wready_o) begin
+      w_q    <= s_axil_wdata_i;
+      strb_q <= s_axil_wstrb_i;
+    end
+  end
+
+  // ---------------------------------------------------------------------------------------------- registers
+  assign mode = {19'd0, job_q.frac_bits, 5'd0, irq_en_q, job_q.spike_stream, job_q.coding};
+
+  always_comb begin
+    unique case (aw_q)
+      RegMode:        old = mode;
+      RegRows:        old = job_q.rows;
+      RegOutputs:     old = job_q.outputs;
+      RegGroups:      old = job_q.groups;
+      RegGroupInputs: old = job_q.group_inputs;
+      default:        old = '0;  // write-one registers
+    endcase
+    for (int unsigned b = 0; b < 4; b++) value[8*b +: 8] = strb_q[b] ? w_q[8*b +: 8] : old[8*b +: 8];
+  end
+
+  assign job_write = aw_q inside {RegMode, RegRows, RegOutputs, RegGroups, RegGroupInputs};
+  assign locked    = busy_i && (job_write || (aw_q == RegCtrl && value[0]));
+  assign write_ok  = (job_write || aw_q inside {RegCtrl, RegStatus, RegError}) && !locked;
+  assign start     = write && write_ok && aw_q == RegCtrl && value[0];
+  assign clear     = write && write_ok && aw_q == RegCtrl && value[1];
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      job_q    <= '0;
+      irq_en_q <= 1'b0;
+      start_o  <= 1'b0;
+      clear_o  <= 1'b0;
+    end else begin
+      start_o <= start;
+      clear_o <= clear;
+      if (write && write_ok) begin
+        unique case (aw_q)
+          RegMode: begin
+            job_q.coding       <= coding_e'(value[0]);
+            job_q.spike_stream <= value[1];
+            irq_en_q           <= value[2];
+            job_q.frac_bits    <= value[12:8];
+          end
+          RegRows:        job_q.rows <= value;
+          RegOutputs:     job_q.outputs <= value;
+          RegGroups:      job_q.groups <= value;
+          RegGroupInputs: job_q.group_inputs <= value;
+          default: ;
+        endcase
+      end
+    end
+  end
+
+  // -------------------------------------------------------------------------------------- status and errors
+  error_t error_set, error_clear;
+
+  always_comb begin
+    error_set            = error_i;
+    error_set.write_busy = write && locked;
+    error_clear          = '0;
+    if (write && aw_q == RegError) error_clear = value[ErrorBits-1:0];
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      done_q  <= 1'b0;
+      error_q <= '0;
+    end else begin
+      error_q <= (error_q & ~error_clear) | error_set;
+      if (done_i) done_q <= 1'b1;
+      else if (start || (write && aw_q == RegStatus && value[1])) done_q <= 1'b0;
+    end
+  end
+
+  assign job_o = job_q;
+  assign irq_o = irq_en_q && (done_q || error_q != '0);
+
+  // -------------------------------------------------------------------------------------------- read channel
+  logic                         read, read_ok;
+  logic [RegAddrWidth-1:0]      ar;
+  logic [31:0]                  read_data, high_q;
+  logic [CounterIndexWidth-1:0] index;
+
+  assign ar               = {s_axil_araddr_i[RegAddrWidth-1:2], 2'b00};
+  assign s_axil_arready_o = !s_axil_rvalid_o || s_axil_rready_i;
+  assign read             = s_axil_arvalid_i && s_axil_arready_o;
+
+  always_comb begin
+    index = '0;
+    for (int unsigned i = 0; i < Counters; i++) begin
+      is_counter[i] = ar[RegAddrWidth-1:3] == (RegCounterBase[RegAddrWidth-1:3] + (RegAddrWidth - 3)'(i));
+      if (is_counter[i]) index = CounterIndexWidth'(i);
+    end
+  end
+
+  always_comb begin
+    read_ok = 1'b1;
+    unique case (ar)
+      RegId:          read_data = RegIdValue;
+      RegVersion:     read_data = RegVersionValue;
+      RegShape:       read_data = Shape;
+      RegLimits:      read_data = Limits;
+      RegChunks:      read_data = Chunks;
+      RegCtrl:        read_data = '0;
+      RegStatus:      read_data = {29'd0, error_q != '0, done_q, busy_i};
+      RegError:       read_data = 32'(error_q);
+      RegMode:        read_data = mode;
+      RegRows:        read_data = job_q.rows;
+      RegOutputs:     read_data = job_q.outputs;
+      RegGroups:      read_data = job_q.groups;
+      RegGroupInputs: read_data = job_q.group_inputs;
+      default: begin
+        read_ok   = is_counter != '0;
+        read_data = ar[2] ? high_q : count_i[index][31:0];
+        if (!read_ok) read_data = '0;
+      end
+    endcase
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      s_axil_rvalid_o <= 1'b0;
+      s_axil_rresp_o  <= RespOkay;
+    end else if (read) begin
+      s_axil_rvalid_o <= 1'b1;
+      s_axil_rresp_o  <= read_ok ? RespOkay : RespSlvErr;
+    end else if (s_axil_rready_i) begin
+      s_axil_rvalid_o <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (read) begin
+      s_axil_rdata_o <= read_data;
+      if (!ar[2]) high_q <= count_i[index][63:32];
+    end
+  end
+
+  // Registers are words: the byte within the word does not matter.
+  logic unused_addr;
+  assign unused_addr = ^{s_axil_awaddr_i[1:0], s_axil_araddr_i[1:0]};
+
+  `SPIKE_ASSERT_STABLE(BStable, s_axil_bvalid_o, s_axil_bready_i, s_axil_bresp_o)
+  `SPIKE_ASSERT_STABLE(RStable, s_axil_rvalid_o, s_axil_rready_i, {s_axil_rdata_o, s_axil_rresp_o})
+
+endmodule

@@ -1,0 +1,261 @@
+"""Drives `core_harness` from a cocotb test: registers by hand, streams by file, asleep while a job runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+from images import Mismatch, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
+
+from spike_compressor.trace import Layer
+
+PERIOD_NS = 10
+OKAY, SLVERR = 0, 2
+
+ID, VERSION, SHAPE, LIMITS, CHUNKS, CTRL, STATUS, ERROR, MODE = 0, 4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20
+ROWS, OUTPUTS, GROUPS, GROUP_INPUTS = 0x24, 0x28, 0x2C, 0x30
+COUNTER_BASE = 0x40
+COUNTERS = (
+    "cycles",
+    "rows",
+    "spikes",
+    "saturated",
+    "visits",
+    "planes",
+    "skipped",
+    "stall_membrane",
+    "stall_weight",
+    "stall_spike",
+    "stall_acc",
+)
+ERRORS = (
+    "rows",
+    "outputs",
+    "groups",
+    "group_inputs",
+    "frac_bits",
+    "capacity",
+    "timesteps",
+    "membrane_last",
+    "weight_last",
+    "weight_range",
+    "write_busy",
+)
+START, CLEAR = 1, 2
+BUSY, DONE, FAULT = 1, 2, 4
+
+
+@dataclass
+class Stalls:
+    """Chance, in 256ths, that a stream pauses in a cycle."""
+
+    membrane: int = 0
+    weight: int = 0
+    spike: int = 0
+    acc: int = 0
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Stalls:
+        """Each stream anywhere between never and nearly always."""
+        return cls(*(int(v) for v in rng.choice([0, 0, 40, 128, 220], 4)))
+
+
+@dataclass
+class Result:
+    """What came out of a job."""
+
+    spikes: np.ndarray
+    acc: np.ndarray
+    counters: dict[str, int]
+    errors: set[str] = field(default_factory=set)
+
+
+class CoreDriver:
+    """One core under test. `await driver.reset()` first."""
+
+    def __init__(self, dut: Any, seed: int = 1) -> None:
+        self.dut = dut
+        self.rng = np.random.default_rng(seed)
+        self.folder = Path(os.environ["SPIKE_IMAGES"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.shape = Shape()
+        self._job = 0
+        Clock(dut.clk, PERIOD_NS, unit="ns").start()
+
+    async def reset(self, cycles: int = 3) -> None:
+        """Reset, then read what the core was built for."""
+        self.dut.s_axil_awvalid.value = self.dut.s_axil_wvalid.value = self.dut.s_axil_arvalid.value = 0
+        self.dut.go.value = self.dut.flush.value = 0
+        self.dut.rst_n.value = 0
+        await ClockCycles(self.dut.clk, cycles)
+        self.dut.rst_n.value = 1
+        await RisingEdge(self.dut.clk)
+        shape, limits, chunks = await self.read(SHAPE), await self.read(LIMITS), await self.read(CHUNKS)
+        self.shape = Shape(
+            rows=shape & 255,
+            columns=shape >> 8 & 255,
+            lanes=shape >> 16 & 255,
+            weight_inputs=shape >> 24,
+            weight_bits=limits & 15,
+            tmax=limits >> 4 & 15,
+            chunks=chunks,
+        )
+
+    # --------------------------------------------------------------------------------------------- registers
+
+    async def write(self, address: int, value: int, strobe: int = 15, expect: int = OKAY) -> None:
+        """One AXI4-Lite write; asserts its response."""
+        dut = self.dut
+        dut.s_axil_awaddr.value, dut.s_axil_wdata.value, dut.s_axil_wstrb.value = address, value, strobe
+        dut.s_axil_awvalid.value = dut.s_axil_wvalid.value = dut.s_axil_bready.value = 1
+        pending = {"aw", "w", "b"}
+        while pending:
+            await RisingEdge(dut.clk)
+            if "aw" in pending and dut.s_axil_awready.value:
+                pending.discard("aw")
+                dut.s_axil_awvalid.value = 0
+            if "w" in pending and dut.s_axil_wready.value:
+                pending.discard("w")
+                dut.s_axil_wvalid.value = 0
+            if "b" in pending and dut.s_axil_bvalid.value:
+                pending.discard("b")
+                response = int(dut.s_axil_bresp.value)
+        dut.s_axil_bready.value = 0
+        assert response == expect, f"write to {address:#x}: expected response {expect}, got {response}"
+
+    async def read(self, address: int, expect: int = OKAY) -> int:
+        """One AXI4-Lite read; asserts its response."""
+        dut = self.dut
+        dut.s_axil_araddr.value = address
+        dut.s_axil_arvalid.value = dut.s_axil_rready.value = 1
+        asked = False
+        while True:
+            await RisingEdge(dut.clk)
+            if asked and dut.s_axil_rvalid.value:
+                break
+            if not asked and dut.s_axil_arready.value:
+                asked = True
+                dut.s_axil_arvalid.value = 0
+        dut.s_axil_rready.value = 0
+        response = int(dut.s_axil_rresp.value)
+        assert response == expect, f"read of {address:#x}: expected response {expect}, got {response}"
+        return int(dut.s_axil_rdata.value)
+
+    async def errors(self) -> set[str]:
+        """Names of the sticky error bits that are set."""
+        bits = await self.read(ERROR)
+        return {name for i, name in enumerate(ERRORS) if bits >> i & 1}
+
+    async def counters(self) -> dict[str, int]:
+        """All counters."""
+        out = {}
+        for i, name in enumerate(COUNTERS):
+            low = await self.read(COUNTER_BASE + 8 * i)
+            out[name] = low | await self.read(COUNTER_BASE + 8 * i + 4) << 32
+        return out
+
+    # -------------------------------------------------------------------------------------------------- jobs
+
+    async def configure(self, layer: Layer, cut: Plan, *, spike_stream: bool = True, **override: int) -> None:
+        """Write the job registers for a layer; `override` replaces single values (rows=0, …)."""
+        mode = int(layer.info.coding == "csd") | spike_stream << 1 | 1 << 2 | layer.info.frac_bits << 8
+        values = {
+            "mode": mode,
+            "rows": layer.info.tokens,
+            "outputs": layer.info.out_features,
+            "groups": cut.groups,
+            "group_inputs": cut.group_inputs,
+        } | override
+        for address, key in zip((MODE, ROWS, OUTPUTS, GROUPS, GROUP_INPUTS), values, strict=True):
+            await self.write(address, values[key])
+
+    async def launch(
+        self,
+        layer: Layer,
+        stalls: Stalls | None = None,
+        *,
+        spike_stream: bool = True,
+        membrane_packet: int | None = None,
+        weight_packet: int | None = None,
+    ) -> None:
+        """Prepare the images of a layer, set the core up and start it."""
+        stalls = stalls or Stalls()
+        cut = plan(layer, self.shape)
+        self._job += 1
+        dut = self.dut
+        beats = {}
+        for name, image in (("membrane", membrane_image), ("weight", weight_image)):
+            data, beats[name] = image(layer, self.shape, self.rng)
+            self._file(name).write_bytes(data)
+        await self.configure(layer, cut, spike_stream=spike_stream)
+        dut.job.value = self._job
+        dut.seed.value = int(self.rng.integers(1, 2**32))
+        dut.weight_repeats.value = cut.row_tiles
+        dut.membrane_packet.value = membrane_packet or beats["membrane"]
+        dut.weight_packet.value = weight_packet or beats["weight"]
+        for name in ("membrane", "weight", "spike", "acc"):
+            getattr(dut, f"{name}_stall").value = getattr(stalls, name)
+        dut.go.value = 1
+        await RisingEdge(dut.clk)
+        dut.go.value = 0
+        await self.write(CTRL, START | CLEAR)
+
+    async def finish(self, limit_cycles: int) -> None:
+        """Sleep until the interrupt; raises Mismatch if it does not come."""
+        if not self.dut.irq.value:
+            await First(RisingEdge(self.dut.irq), Timer(limit_cycles * PERIOD_NS, unit="ns"))
+        status = await self.read(STATUS)
+        if not status & DONE:
+            raise Mismatch(
+                f"the core did not finish within {limit_cycles} cycles: status {status:#x}, "
+                f"errors {sorted(await self.errors())}, counters {await self.counters()}"
+            )
+        self.dut.flush.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.flush.value = 0
+        await RisingEdge(self.dut.clk)
+        await RisingEdge(self.dut.clk)
+        await self.write(STATUS, DONE)
+
+    async def collect(self, layer: Layer, *, spike_stream: bool = True) -> Result:
+        """What a finished job sent."""
+        acc = parse_acc(np.fromfile(self._file("acc"), "<u4"), layer, self.shape)
+        if spike_stream:
+            words = np.fromfile(self._file("spike"), "<u4")
+            if self.shape.lanes > 15:  # {TLAST, spikes} takes several words
+                count = -(-(2 * self.shape.lanes + 1) // 32)
+                words = words.reshape(-1, count).astype(object)
+                words = sum(words[:, i] << (32 * i) for i in range(count))
+            else:
+                words = words.astype(np.int64)
+            spikes = parse_spikes(words, layer, self.shape)
+        else:
+            assert self._file("spike").stat().st_size == 0, "the spike stream is off, yet spikes came"
+            spikes = layer.spikes
+        for name in ("membrane", "weight", "spike", "acc"):
+            self._file(name).unlink()
+        return Result(spikes, acc, await self.counters(), await self.errors())
+
+    async def run(self, layer: Layer, stalls: Stalls | None = None, *, spike_stream: bool = True) -> Result:
+        """Launch, finish, collect."""
+        await self.launch(layer, stalls, spike_stream=spike_stream)
+        await self.finish(limit(layer, self.shape, stalls))
+        return await self.collect(layer, spike_stream=spike_stream)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"job{self._job}.{name}.bin"
+
+
+def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:
+    """Cycles after which a job counts as hung: the dense worst case, times what the stalls may cost, with room."""
+    cut = plan(layer, shape)
+    fire = layer.info.tokens * (1 + cut.row_chunks * (layer.info.steps + 1))
+    beats = max(layer.info.steps, shape.lanes // shape.weight_inputs) + 1
+    passes = cut.row_tiles * cut.column_tiles * (cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
+    worst = max(vars(stalls).values()) if stalls else 0
+    return int((fire + passes + cut.groups + 1000) * 4 * 256 / (256 - worst))

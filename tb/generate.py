@@ -1,0 +1,127 @@
+"""Random layers with exact golden values, for the benches. Everything follows from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spike_compressor.trace import Layer, LayerInfo, golden, steps_of
+
+
+def arrays_from_membranes(
+    membrane: np.ndarray,
+    timesteps: np.ndarray,
+    weight: np.ndarray,
+    *,
+    coding: str,
+    frac_bits: int,
+    groups: int,
+    rng: np.random.Generator,
+    grouped: bool | None = None,
+    max_timesteps: int | None = None,
+) -> dict[str, Any]:
+    """Every array of a layer that has these membranes and weights."""
+    M, N = membrane.shape[0], weight.shape[0]
+    grouped = groups > 1 if grouped is None else grouped
+    codes = golden.codes_from_membranes(membrane, timesteps, frac_bits)
+    steps = None if max_timesteps is None else steps_of(max_timesteps, coding)
+    acc = golden.accumulate(codes, weight, groups).astype(np.int32)
+    act_scale = rng.uniform(1e-3, 1.0, M).astype(np.float32)
+    weight_scale = rng.uniform(1e-3, 1e-1, (N, groups)).astype(np.float32)
+    bias = rng.normal(size=N).astype(np.float32) if rng.random() < 0.5 else None
+    if not grouped:
+        acc, weight_scale = acc[:, :, 0], weight_scale[:, 0]
+    return {
+        "membrane": membrane,
+        "timesteps": timesteps,
+        "modality": rng.integers(0, 2, M).astype(np.uint8),
+        "codes": codes,
+        "spikes": golden.fire(membrane, timesteps, frac_bits, coding, steps),
+        "weight": weight,
+        "acc": acc,
+        "act_scale": act_scale,
+        "weight_scale": weight_scale,
+        "output": golden.dequantize(acc, act_scale, weight_scale, bias),
+        "bias": bias,
+    }
+
+
+def random_arrays(
+    rng: np.random.Generator,
+    M: int,
+    K: int,
+    N: int,
+    *,
+    coding: str = "tc_lif",
+    timesteps: int | Sequence[int] = (3, 4),
+    frac_bits: int = 16,
+    weight_bits: int = 4,
+    groups: int = 1,
+    distribution: str = "gaussian",
+    grouped: bool | None = None,
+    max_timesteps: int | None = None,
+) -> dict[str, Any]:
+    """Arrays of a layer as a model would have it.
+
+    Args:
+        timesteps: one T for all rows, or the values that rows draw theirs from.
+        distribution: gaussian, laplace (real activations), zeros, extreme (codes at both ends of the range and the
+            membranes next to every rounding boundary).
+    """
+    choices = np.atleast_1d(np.asarray(timesteps))
+    T = rng.choice(choices, M).astype(np.uint8)
+    top = (1 << T.astype(np.int64)) - 1
+    limit = (1 << (T.astype(np.int64) + frac_bits)) - 1
+    if distribution == "extreme":
+        code = rng.integers(-top[:, None] - 1, top[:, None] + 2, (M, K))
+        edge = (code << frac_bits) - np.sign(code) * (1 << (frac_bits - 1))  # exactly where the code begins
+        membrane = edge + rng.integers(-1, 2, (M, K))
+        ends = rng.random((M, K)) < 0.25
+        membrane = np.where(ends, np.where(rng.random((M, K)) < 0.5, -limit[:, None], limit[:, None]), membrane)
+        membrane = np.clip(membrane, -limit[:, None], limit[:, None]).astype(np.int32)
+        half = 1 << (weight_bits - 1)
+        weight = rng.choice(np.array([-half, half - 1, 0, -1, 1]), (N, K)).astype(np.int8)
+    else:
+        draw = {
+            "gaussian": lambda: rng.normal(size=(M, K)),
+            "laplace": lambda: rng.laplace(size=(M, K)),
+            "zeros": lambda: np.zeros((M, K)),
+        }[distribution]
+        x = draw().astype(np.float32)
+        peak = np.abs(x).max(axis=1)
+        scale = np.where(peak > 0, peak * np.float32(0.8) / top.astype(np.float32), 1).astype(np.float32)
+        membrane = golden.membranes(x, scale, T, frac_bits)
+        half = 1 << (weight_bits - 1)
+        weight = np.clip(np.rint(rng.normal(size=(N, K)) * half / 2.5), -half, half - 1).astype(np.int8)
+    return arrays_from_membranes(
+        membrane,
+        T,
+        weight,
+        coding=coding,
+        frac_bits=frac_bits,
+        groups=groups,
+        rng=rng,
+        grouped=grouped,
+        max_timesteps=max_timesteps,
+    )
+
+
+def random_layer(rng: np.random.Generator, M: int, K: int, N: int, name: str = "random", **options: Any) -> Layer:
+    """A layer in memory; options as `random_arrays`."""
+    arrays = random_arrays(rng, M, K, N, **options)
+    coding = options.get("coding", "tc_lif")
+    info = LayerInfo(
+        name=name,
+        file="memory.npz",
+        sha256="0" * 64,
+        tokens=M,
+        in_features=K,
+        out_features=N,
+        coding=coding,
+        frac_bits=options.get("frac_bits", 16),
+        max_timesteps=arrays["spikes"].shape[0] - steps_of(0, coding),
+        weight_bits=options.get("weight_bits", 4),
+    )
+    return Layer(info, arrays=arrays)

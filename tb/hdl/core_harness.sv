@@ -1,0 +1,186 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Simulation only. The spike core between stream sources and sinks that work from files. Python touches the
+// registers and the few controls below, and sleeps while a job runs.
+
+module core_harness
+  import spike_pkg::*;
+#(
+  parameter int unsigned Rows         = 8,
+  parameter int unsigned Columns      = 16,
+  parameter int unsigned Lanes        = 8,
+  parameter int unsigned WeightInputs = Lanes,
+  parameter int unsigned WeightBits   = 8,
+  parameter int unsigned Tmax         = 7,
+  parameter int unsigned MaxInputs    = 8192
+);
+
+  // ---------------------------------------------------------------------------------------- seen by the bench
+  logic        clk                /* verilator public_flat_rw */ = 1'b0;
+  logic        rst_n              /* verilator public_flat_rw */ = 1'b0;
+  logic        go                 /* verilator public_flat_rw */ = 1'b0;
+  logic        flush              /* verilator public_flat_rw */ = 1'b0;
+  logic [31:0] job                /* verilator public_flat_rw */ = '0;
+  logic [31:0] seed               /* verilator public_flat_rw */ = '0;
+  logic [31:0] weight_repeats     /* verilator public_flat_rw */ = '0;
+  logic [31:0] membrane_packet    /* verilator public_flat_rw */ = '0;
+  logic [31:0] weight_packet      /* verilator public_flat_rw */ = '0;
+  logic [7:0]  membrane_stall     /* verilator public_flat_rw */ = '0;
+  logic [7:0]  weight_stall       /* verilator public_flat_rw */ = '0;
+  logic [7:0]  spike_stall        /* verilator public_flat_rw */ = '0;
+  logic [7:0]  acc_stall          /* verilator public_flat_rw */ = '0;
+  logic        irq                /* verilator public_flat_rw */;
+
+  logic        s_axil_awvalid     /* verilator public_flat_rw */ = 1'b0;
+  logic        s_axil_awready     /* verilator public_flat_rw */;
+  logic [7:0]  s_axil_awaddr      /* verilator public_flat_rw */ = '0;
+  logic        s_axil_wvalid      /* verilator public_flat_rw */ = 1'b0;
+  logic        s_axil_wready      /* verilator public_flat_rw */;
+  logic [31:0] s_axil_wdata       /* verilator public_flat_rw */ = '0;
+  logic [3:0]  s_axil_wstrb       /* verilator public_flat_rw */ = '0;
+  logic        s_axil_bvalid      /* verilator public_flat_rw */;
+  logic        s_axil_bready      /* verilator public_flat_rw */ = 1'b0;
+  logic [1:0]  s_axil_bresp       /* verilator public_flat_rw */;
+  logic        s_axil_arvalid     /* verilator public_flat_rw */ = 1'b0;
+  logic        s_axil_arready     /* verilator public_flat_rw */;
+  logic [7:0]  s_axil_araddr      /* verilator public_flat_rw */ = '0;
+  logic        s_axil_rvalid      /* verilator public_flat_rw */;
+  logic        s_axil_rready      /* verilator public_flat_rw */ = 1'b0;
+  logic [31:0] s_axil_rdata       /* verilator public_flat_rw */;
+  logic [1:0]  s_axil_rresp       /* verilator public_flat_rw */;
+
+  // --------------------------------------------------------------------------------------------------- streams
+  localparam int unsigned MembraneBits = Lanes * MembraneWidth;
+  localparam int unsigned WeightBeatBits = WeightInputs * Columns * 8;
+  localparam int unsigned SpikeBits = 2 * Lanes;
+  localparam int unsigned AccBits = Columns * AccWidth;
+
+  logic                      membrane_valid, membrane_ready, membrane_last;
+  logic [MembraneBits-1:0]   membrane_data;
+  logic                      weight_valid, weight_ready, weight_last;
+  logic [WeightBeatBits-1:0] weight_data;
+  logic                      spike_valid, spike_ready, spike_last;
+  logic [SpikeBits-1:0]      spike_data;
+  logic                      acc_valid, acc_ready, acc_last;
+  logic [AccBits-1:0]        acc_data;
+
+  stream_source #(
+    .Width (MembraneBits),
+    .Name  ("membrane")
+  ) u_membrane_source (
+    .clk_i     (clk),
+    .rst_ni    (rst_n),
+    .go_i      (go),
+    .job_i     (job),
+    .repeats_i (32'd1),
+    .packet_i  (membrane_packet),
+    .stall_i   (membrane_stall),
+    .seed_i    (seed ^ 32'h1357_9bdf),
+    .tvalid_o  (membrane_valid),
+    .tready_i  (membrane_ready),
+    .tdata_o   (membrane_data),
+    .tlast_o   (membrane_last)
+  );
+
+  stream_source #(
+    .Width (WeightBeatBits),
+    .Name  ("weight")
+  ) u_weight_source (
+    .clk_i     (clk),
+    .rst_ni    (rst_n),
+    .go_i      (go),
+    .job_i     (job),
+    .repeats_i (weight_repeats),
+    .packet_i  (weight_packet),
+    .stall_i   (weight_stall),
+    .seed_i    (seed ^ 32'h0f1e_2d3c),
+    .tvalid_o  (weight_valid),
+    .tready_i  (weight_ready),
+    .tdata_o   (weight_data),
+    .tlast_o   (weight_last)
+  );
+
+  stream_sink #(
+    .Width (SpikeBits),
+    .Name  ("spike")
+  ) u_spike_sink (
+    .clk_i    (clk),
+    .rst_ni   (rst_n),
+    .go_i     (go),
+    .flush_i  (flush),
+    .job_i    (job),
+    .stall_i  (spike_stall),
+    .seed_i   (seed ^ 32'h2468_ace0),
+    .tvalid_i (spike_valid),
+    .tready_o (spike_ready),
+    .tdata_i  (spike_data),
+    .tlast_i  (spike_last)
+  );
+
+  stream_sink #(
+    .Width (AccBits),
+    .Name  ("acc")
+  ) u_acc_sink (
+    .clk_i    (clk),
+    .rst_ni   (rst_n),
+    .go_i     (go),
+    .flush_i  (flush),
+    .job_i    (job),
+    .stall_i  (acc_stall),
+    .seed_i   (seed ^ 32'h7b5d_3c1a),
+    .tvalid_i (acc_valid),
+    .tready_o (acc_ready),
+    .tdata_i  (acc_data),
+    .tlast_i  (acc_last)
+  );
+
+  // ------------------------------------------------------------------------------------------------------ core
+  spike_core #(
+    .Rows         (Rows),
+    .Columns      (Columns),
+    .Lanes        (Lanes),
+    .WeightInputs (WeightInputs),
+    .WeightBits   (WeightBits),
+    .Tmax         (Tmax),
+    .MaxInputs    (MaxInputs)
+  ) u_core (
+    .clk_i                    (clk),
+    .rst_ni                   (rst_n),
+    .s_axil_awvalid_i         (s_axil_awvalid),
+    .s_axil_awready_o         (s_axil_awready),
+    .s_axil_awaddr_i          (s_axil_awaddr),
+    .s_axil_wvalid_i          (s_axil_wvalid),
+    .s_axil_wready_o          (s_axil_wready),
+    .s_axil_wdata_i           (s_axil_wdata),
+    .s_axil_wstrb_i           (s_axil_wstrb),
+    .s_axil_bvalid_o          (s_axil_bvalid),
+    .s_axil_bready_i          (s_axil_bready),
+    .s_axil_bresp_o           (s_axil_bresp),
+    .s_axil_arvalid_i         (s_axil_arvalid),
+    .s_axil_arready_o         (s_axil_arready),
+    .s_axil_araddr_i          (s_axil_araddr),
+    .s_axil_rvalid_o          (s_axil_rvalid),
+    .s_axil_rready_i          (s_axil_rready),
+    .s_axil_rdata_o           (s_axil_rdata),
+    .s_axil_rresp_o           (s_axil_rresp),
+    .irq_o                    (irq),
+    .s_axis_membrane_tvalid_i (membrane_valid),
+    .s_axis_membrane_tready_o (membrane_ready),
+    .s_axis_membrane_tdata_i  (membrane_data),
+    .s_axis_membrane_tlast_i  (membrane_last),
+    .s_axis_weight_tvalid_i   (weight_valid),
+    .s_axis_weight_tready_o   (weight_ready),
+    .s_axis_weight_tdata_i    (weight_data),
+    .s_axis_weight_tlast_i    (weight_last),
+    .m_axis_spike_tvalid_o    (spike_valid),
+    .m_axis_spike_tready_i    (spike_ready),
+    .m_axis_spike_tdata_o     (spike_data),
+    .m_axis_spike_tlast_o     (spike_last),
+    .m_axis_acc_tvalid_o      (acc_valid),
+    .m_axis_acc_tready_i      (acc_ready),
+    .m_axis_acc_tdata_o       (acc_data),
+    .m_axis_acc_tlast_o       (acc_last)
+  );
+
+endmodule

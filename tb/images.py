@@ -1,0 +1,184 @@
+"""Between a layer's arrays and the core's streams: what to send, and what came back, bit for bit.
+
+The layouts are those of `rtl/spike_pkg.sv` and `docs/rtl.md`; nothing here looks at the RTL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spike_compressor.trace import Layer, golden, steps_of
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a core was built for; the core reports it in its registers."""
+
+    rows: int = 8
+    columns: int = 16
+    lanes: int = 8
+    weight_inputs: int = 8
+    weight_bits: int = 8
+    tmax: int = 7
+    chunks: int = 1024
+
+    def parameters(self) -> dict[str, int]:
+        """Parameters of `spike_core` that give this shape."""
+        return {
+            "Rows": self.rows,
+            "Columns": self.columns,
+            "Lanes": self.lanes,
+            "WeightInputs": self.weight_inputs,
+            "WeightBits": self.weight_bits,
+            "Tmax": self.tmax,
+            "MaxInputs": self.chunks * self.lanes,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a layer is cut for a core."""
+
+    group_inputs: int
+    groups: int
+    group_chunks: int
+    row_tiles: int
+    column_tiles: int
+
+    @property
+    def row_chunks(self) -> int:
+        """Chunks of one row."""
+        return self.groups * self.group_chunks
+
+
+class Mismatch(AssertionError):
+    """The core and the bundle differ; the message says where, what was expected and what came."""
+
+
+def plan(layer: Layer, shape: Shape) -> Plan:
+    """Cut a layer into the core's tiles."""
+    size = layer.info.in_features // layer.groups
+    return Plan(
+        group_inputs=size,
+        groups=layer.groups,
+        group_chunks=-(-size // shape.lanes),
+        row_tiles=-(-layer.info.tokens // shape.rows),
+        column_tiles=-(-layer.info.out_features // shape.columns),
+    )
+
+
+def _padded(values: np.ndarray, cut: Plan, lanes: int, noise: np.random.Generator) -> np.ndarray:
+    """[X, K] -> [X, row_chunks, lanes]. Places that hold no input get noise: the core must not care."""
+    X = values.shape[0]
+    low, high = np.iinfo(values.dtype).min, np.iinfo(values.dtype).max
+    shape = (X, cut.groups, cut.group_chunks * lanes)
+    out = noise.integers(low, high, shape, dtype=values.dtype, endpoint=True)
+    out[:, :, : cut.group_inputs] = values.reshape(X, cut.groups, cut.group_inputs)
+    return out.reshape(X, cut.row_chunks, lanes)
+
+
+def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
+    """The membrane stream as bytes, and the beats of a packet (a row: header, then its chunks)."""
+    cut = plan(layer, shape)
+    M = layer.info.tokens
+    beats = np.empty((M, 1 + cut.row_chunks, shape.lanes), np.int32)
+    beats[:, 0] = noise.integers(-(2**31), 2**31, (M, shape.lanes))
+    beats[:, 0, 0] = (beats[:, 0, 0] & ~0xFF) | layer.timesteps
+    beats[:, 1:] = _padded(layer.membrane, cut, shape.lanes, noise)
+    return beats.astype("<i4").tobytes(), 1 + cut.row_chunks
+
+
+def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
+    """The weight stream of one row tile as bytes, and the beats of a packet (a column tile)."""
+    cut = plan(layer, shape)
+    N, C = layer.info.out_features, shape.columns
+    beats = noise.integers(-128, 128, (cut.column_tiles * C, cut.row_chunks, shape.lanes), dtype=np.int8)
+    beats[:N] = _padded(layer.weight, cut, shape.lanes, noise)
+    beats = beats.reshape(cut.column_tiles, C, cut.row_chunks * shape.lanes).transpose(0, 2, 1)
+    return np.ascontiguousarray(beats).tobytes(), cut.row_chunks * (shape.lanes // shape.weight_inputs)
+
+
+def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
+    """Beats of the spike stream -> int8 [steps, M, K]. Raises Mismatch when beats are missing or TLAST is off."""
+    cut = plan(layer, shape)
+    M, K = layer.info.tokens, layer.info.in_features
+    steps = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
+    beats = steps * cut.row_chunks
+    if len(words) != beats.sum():
+        raise Mismatch(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(words)}")
+    ends = np.zeros(len(words), bool)
+    ends[np.cumsum(beats) - 1] = True
+    last = (words >> (2 * shape.lanes)).astype(bool)
+    if not np.array_equal(last, ends):
+        at = int(np.argmax(last != ends))
+        raise Mismatch(f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}")
+    pairs = (words[:, None] >> (2 * np.arange(shape.lanes))) & 3
+    values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
+    spikes = np.zeros((layer.info.steps, M, K), np.int8)
+    start = 0
+    for m in range(M):
+        row = values[start : start + beats[m]].reshape(cut.groups, cut.group_chunks, steps[m], shape.lanes)
+        row = row.transpose(2, 0, 1, 3).reshape(steps[m], cut.groups, -1)
+        if row[:, :, cut.group_inputs :].any():
+            raise Mismatch(f"layer {layer.name}: row {m}: a lane beyond the last input of a group fired")
+        spikes[: steps[m], m] = row[:, :, : cut.group_inputs].reshape(steps[m], K)
+        start += beats[m]
+    return spikes
+
+
+def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
+    """Beats of the accumulator stream -> int32 [M, N, G]. Raises Mismatch on missing beats or a wrong TLAST."""
+    cut = plan(layer, shape)
+    M, N, C = layer.info.tokens, layer.info.out_features, shape.columns
+    words = words.reshape(-1, C + 1)
+    beats = M * cut.column_tiles * cut.groups
+    if len(words) != beats:
+        raise Mismatch(f"layer {layer.name}: accumulator stream: expected {beats} beats, got {len(words)}")
+    out = np.empty((M, cut.column_tiles * C, cut.groups), np.int32)
+    start = 0
+    for first in range(0, M, shape.rows):
+        rows = min(shape.rows, M - first)
+        count = cut.column_tiles * cut.groups * rows
+        tile = words[start : start + count].reshape(cut.column_tiles, cut.groups, rows, C + 1)
+        last = tile[..., C] & 1
+        want = np.zeros(rows, last.dtype)
+        want[-1] = 1
+        if (last != want).any():
+            raise Mismatch(f"layer {layer.name}: accumulator stream: TLAST is off in the rows from {first} on")
+        data = tile[..., :C].view(np.int32)
+        out[first : first + rows] = data.transpose(2, 0, 3, 1).reshape(rows, cut.column_tiles * C, cut.groups)
+        start += count
+    if out[:, N:].any():
+        raise Mismatch(f"layer {layer.name}: accumulator stream: a column beyond N is not 0")
+    return out[:, :N]
+
+
+def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
+    """Demand every spike, every accumulator and the dequantized output. Raises Mismatch at the first difference."""
+    wrong = np.argwhere(spikes != layer.spikes)
+    if len(wrong):
+        t, m, k = wrong[0]
+        raise Mismatch(
+            f"layer {layer.name}: spike at row {m}, column {k}, step {t}: "
+            f"expected {layer.spikes[t, m, k]}, got {spikes[t, m, k]} ({len(wrong)} spikes differ)"
+        )
+    want = layer.grouped_acc()
+    wrong = np.argwhere(acc != want)
+    if len(wrong):
+        m, n, g = wrong[0]
+        group = f", group {g}" if layer.groups > 1 else ""
+        raise Mismatch(
+            f"layer {layer.name}: accumulator at row {m}, column {n}{group}: "
+            f"expected {want[m, n, g]}, got {acc[m, n, g]} ({len(wrong)} accumulators differ)"
+        )
+    dtype = layer.info.output_dtype
+    exact = golden.dequantize(acc.reshape(layer.acc.shape), layer.act_scale, layer.weight_scale, layer.bias)
+    rounded = [golden.round_to(exact, name) for name in ((dtype,) if dtype else ("float32", "float16", "bfloat16"))]
+    if not any(np.array_equal(candidate, layer.output) for candidate in rounded):
+        m, n = np.argwhere(rounded[0] != layer.output)[0]
+        raise Mismatch(
+            f"layer {layer.name}: output at row {m}, column {n}: "
+            f"expected {layer.output[m, n]!r}, the core's accumulators give {rounded[0][m, n]!r}"
+        )

