@@ -1,4 +1,4 @@
-"""Spike codings, the TC-LIF neuron, and the integer codes behind them. Pure PyTorch; imports nothing else here."""
+"""Spike codings, the TC-LIF neuron, and the integer codes behind them: pure PyTorch, and no other room."""
 
 from spike_compressor.coding import codings
 from spike_compressor.coding.arguments import MAX_TIMESTEPS
@@ -7,7 +7,7 @@ from spike_compressor.coding.encode import encode, spikes_from_codes
 from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.coding.fixed_point import MAX_FRAC_BITS, codes_from_membrane, fixed_membrane
 from spike_compressor.coding.neuron import TCLIFNode
-from spike_compressor.coding.quantize import absmax_scale, minmax_scale, quantize_asymmetric, quantize_rows
+from spike_compressor.coding.quantize import absmax_scale, asymmetric_scale, quantize_rows
 from spike_compressor.coding.spike_train import SpikeTrain
 
 __all__ = [
@@ -18,14 +18,13 @@ __all__ = [
     "SpikeTrain",
     "TCLIFNode",
     "absmax_scale",
+    "asymmetric_scale",
     "available_codings",
     "codes_from_membrane",
     "codings",
     "encode",
     "fixed_membrane",
     "get_coding",
-    "minmax_scale",
-    "quantize_asymmetric",
     "quantize_rows",
     "raise_if_non_finite",
     "register_coding",

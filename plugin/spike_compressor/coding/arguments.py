@@ -13,7 +13,7 @@ __all__ = [
     "MAX_TIMESTEPS",
     "PerRow",
     "along_features",
-    "as_float32",
+    "check_floating",
     "check_integer_rows",
     "check_timesteps",
     "per_row_scale",
@@ -44,7 +44,8 @@ def check_integer_rows(value: PerRow, name: str, rows: torch.Size, device: torch
         try:
             return operator.index(value)
         except TypeError:
-            raise TypeError(f"{name} must be an int or an integer tensor, not {type(value).__name__}") from None
+            kind = type(value).__name__
+            raise TypeError(f"{name} must be an int or an integer tensor, not {kind}") from None
     if value.shape != rows:
         raise ValueError(
             f"{name} has shape {list(value.shape)}, but there is one row for each of {list(rows)}: "
@@ -78,16 +79,16 @@ def along_features(value: PerRow) -> PerRow:
     return value if isinstance(value, int) else value.unsqueeze(-1)
 
 
-def as_float32(x: Tensor) -> Tensor:
-    """``x`` detached and in float32, which is where the numerics begin.
+def check_floating(x: Tensor) -> Tensor:
+    """``x`` detached.
 
     Raises:
         TypeError: not a floating point tensor.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x must be a floating point tensor, not {kind}; integer codes go to spikes_from_codes")
-    return x.detach().to(torch.float32)
+        raise TypeError(f"x must be a floating point tensor, not {kind}; integers go to spikes_from_codes")
+    return x.detach()
 
 
 def per_row_scale(scale: float | Tensor, x: Tensor, *, validate: bool = True) -> Tensor:

@@ -9,7 +9,8 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow, along_features
+from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
+from spike_compressor.coding.blocks import row_blocks
 
 __all__ = ["Coding", "available_codings", "get_coding", "register_coding"]
 
@@ -17,8 +18,8 @@ __all__ = ["Coding", "available_codings", "get_coding", "register_coding"]
 class Coding(ABC):
     """An exact codec between integer codes and spikes.
 
-    ``timesteps`` is always the *nominal* T: ``L = 2^(T+1)`` levels, codes ``|q| <= 2^T - 1``. How many steps a
-    coding takes for that is its own affair (:meth:`steps`). A subclass sets ``signed``, and implements
+    ``timesteps`` is always the *nominal* T: ``L = 2^(T+1)`` levels, codes ``|q| <= 2^T - 1``. How many steps
+    a coding takes for that is its own affair (:meth:`steps`). A subclass sets ``signed``, and implements
     :meth:`weights` and :meth:`fire`; everything else follows.
 
     The contract, for every code in :meth:`code_range`, with ``z`` the zero point (0 for a signed coding)::
@@ -37,17 +38,15 @@ class Coding(ABC):
         """Temporal weights of the steps that ``timesteps`` nominal timesteps take, the first step's first."""
 
     @abstractmethod
-    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
-        """Spikes of integer levels that all fit.
+    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
+        """Write the spikes of integer levels that all fit.
 
         Args:
-            levels: int16 [*rows, K]; ``code + z``, so ``|levels| <= 2^T - 1`` for a signed coding and
-                ``0 … 2^(T+1) - 1`` for an unsigned one.
-            timesteps: T, an int or an int32 tensor [*rows].
-            steps: length of the result; the largest number of steps that any row takes.
-
-        Returns:
-            int8 [steps, *rows, K]. A row's own steps come first; what follows them is zero.
+            levels: int16 [rows, K]; ``code + z``, so ``|levels| <= 2^T - 1`` for a signed coding and
+                ``0 … 2^(T+1) - 1`` for an unsigned one. Not to be changed.
+            timesteps: T, an int or an int16 tensor [rows, 1].
+            spikes: int8 [steps, rows, K], where to write. It has the steps of the row that takes most; a
+                row's own come first, and what follows them is to be zero.
         """
 
     def steps(self, timesteps: int) -> int:
@@ -61,8 +60,9 @@ class Coding(ABC):
     def code_range(self, timesteps: PerRow, zero_point: PerRow | None = None) -> tuple[PerRow, PerRow]:
         """Smallest and largest code, each an int or an int32 tensor [*rows].
 
-        Without a zero point these are the symmetric codes ``±(2^T - 1)`` in every coding, so that changing the
-        coding never changes a code. An asymmetric quantizer's own zero point z gives all L codes ``[-z, L-1-z]``.
+        Without a zero point these are the symmetric codes ``±(2^T - 1)`` in every coding, so that changing
+        the coding never changes a code. A zero point z, which asymmetric quantizers give, makes it all L
+        codes ``[-z, L-1-z]``.
         """
         if zero_point is None:
             limit = (1 << timesteps) - 1
@@ -70,7 +70,7 @@ class Coding(ABC):
         return -zero_point, (2 << timesteps) - 1 - zero_point
 
     def step_weights(self, timesteps: PerRow) -> Tensor:
-        """Temporal weights, int32: [steps] for an int; [steps, *rows], zero after a row's own, for a tensor."""
+        """Temporal weights, int32: [steps]; for a tensor [steps, *rows], zero after a row's own steps."""
         if isinstance(timesteps, int):
             return torch.tensor(self.weights(timesteps), dtype=torch.int32)
         longest = self.max_steps(timesteps)
@@ -90,13 +90,30 @@ class Coding(ABC):
         """Spikes int8 [steps, *codes.shape] of integer ``codes`` [*rows, K] that fit :meth:`code_range`.
 
         Nothing is checked here: :func:`~spike_compressor.coding.spikes_from_codes` does that, and clamps.
+
+        Args:
+            codes: integer [*rows, K].
+            timesteps: T, an int or an int32 tensor [*rows].
+            zero_point: z of an unsigned coding, an int or an int32 tensor [*rows]; default ``2^T``.
         """
-        levels = codes.to(torch.int16)
+        shift: PerRow = 0
         if not self.signed:
-            if zero_point is None:
-                zero_point = 1 << timesteps
-            levels = levels + along_features(zero_point)
-        return self.fire(levels.to(torch.int16), timesteps, self.max_steps(timesteps))
+            shift = 1 << timesteps if zero_point is None else zero_point
+        table = codes.reshape(-1, codes.shape[-1]) if codes.ndim else codes.reshape(1, 1)
+        rows, width = table.shape
+        spikes = torch.empty((self.max_steps(timesteps), rows, width), dtype=torch.int8, device=codes.device)
+        if spikes.numel():
+            for block in row_blocks(rows, width, codes.device):
+                levels = table[block].to(torch.int16)
+                if not self.signed:
+                    levels = levels + _rows_of(shift, block)
+                self.fire(levels, _rows_of(timesteps, block), spikes[:, block])
+        return spikes.view(-1, *codes.shape)
+
+
+def _rows_of(value: PerRow, block: slice) -> PerRow:
+    """An int as it is; of a tensor [*rows] the rows of a block, int16 [rows, 1]."""
+    return value if isinstance(value, int) else value.reshape(-1, 1)[block].to(torch.int16)
 
 
 _CODINGS: dict[str, Coding] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import PerRow, along_features, as_float32, check_timesteps
+from spike_compressor.coding.arguments import PerRow, along_features, check_floating, check_timesteps
 from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.quantize import check_zero_point, quantize_to_range
 from spike_compressor.coding.spike_train import SpikeTrain
@@ -29,9 +29,9 @@ def encode(
         scale: float32 threshold > 0, one number or [*rows] or [*rows, 1]. ``y`` is the IEEE float32 quotient.
         timesteps: nominal T in 1 … 7 (codes ``|q| <= 2^T - 1``), an int or an integer tensor [*rows].
         coding: a name of :func:`available_codings`.
-        zero_point: for unsigned codings only: z in 0 … 2^(T+1) - 1, an int or an integer tensor [*rows], from an
-            asymmetric quantizer; the codes are then ``-z … 2^(T+1) - 1 - z``. Default: ``2^T``, with the same
-            symmetric codes as the signed codings have.
+        zero_point: for unsigned codings only: z in 0 … 2^(T+1) - 1, an int or an integer tensor [*rows], from
+            an asymmetric quantizer; the codes are then ``-z … 2^(T+1) - 1 - z``. Default: ``2^T``, with the
+            same symmetric codes as the signed codings have.
 
     Returns:
         The spikes; ``saturated`` counts the codes that lay beyond the range.
@@ -43,9 +43,9 @@ def encode(
         TypeError: ``x`` is not floating point, ``timesteps`` or ``zero_point`` not integer.
     """
     codec = get_coding(coding)
-    x = as_float32(x)
+    x = check_floating(x)
     timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
-    zero_point = _check_zero_point(codec, zero_point, timesteps, x)
+    zero_point = check_zero_point(codec, zero_point, timesteps, x)
     low, high = codec.code_range(timesteps, zero_point)
     codes, saturated = quantize_to_range(x, scale, low, high, torch.int16, validate=True)
     return _fire(codec, codes, timesteps, zero_point, saturated)
@@ -72,22 +72,17 @@ def spikes_from_codes(
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise TypeError(f"codes must be integers, not {codes.dtype}; real numbers go to encode, with a scale")
     timesteps = check_timesteps(timesteps, codes.shape[:-1], codes.device)
-    zero_point = _check_zero_point(codec, zero_point, timesteps, codes)
-    low, high = (along_features(limit) for limit in codec.code_range(timesteps, zero_point))
+    zero_point = check_zero_point(codec, zero_point, timesteps, codes)
     if codes.dtype in (torch.int8, torch.uint8):
         codes = codes.to(torch.int16)  # the limits may not fit the type of the codes
+    low, high = (
+        torch.as_tensor(along_features(limit), dtype=codes.dtype, device=codes.device)
+        for limit in codec.code_range(timesteps, zero_point)
+    )
     saturated = int(((codes < low) | (codes > high)).count_nonzero())
     if saturated:
         codes = codes.clamp(low, high)
     return _fire(codec, codes.to(torch.int16), timesteps, zero_point, saturated)
-
-
-def _check_zero_point(codec: Coding, zero_point: PerRow | None, timesteps: PerRow, like: Tensor) -> PerRow | None:
-    if zero_point is None:
-        return None
-    if codec.signed:
-        raise ValueError(f"coding {codec.name!r} has signed spikes and takes no zero_point")
-    return check_zero_point(zero_point, timesteps, like.shape[:-1], like.device)
 
 
 def _fire(

@@ -18,15 +18,15 @@ class NonFiniteInputError(ValueError):
         inf: number of infinities, of either sign.
         row: index of the first row that holds one, counted over all leading dimensions flattened.
         rows: number of rows.
-        where: what the data is, for the message, e.g. ``layer model.layers.3.mlp.down_proj``.
+        where: what the message begins with, e.g. ``layer model.layers.3.mlp.down_proj``, or nothing.
     """
 
-    def __init__(self, nan: int, inf: int, row: int, rows: int, where: str = "spike encoder") -> None:
+    def __init__(self, nan: int, inf: int, row: int, rows: int, where: str = "") -> None:
         self.nan, self.inf, self.row, self.rows, self.where = nan, inf, row, rows, where
         found = " and ".join(f"{count} {what}" for count, what in ((nan, "NaN"), (inf, "infinite")) if count)
         super().__init__(
-            f"{where}: {found} in its float32 input, first in row {row} of {rows}; a neuron cannot code that. "
-            "Look at the layer before it, or run in bfloat16 or float32 if float16 overflowed"
+            f"{where + ': ' if where else ''}{found} in the float32 input, first in row {row} of {rows}; "
+            "a neuron cannot code that: look at the layer before, or leave float16 if it overflowed"
         )
 
     def __reduce__(self) -> tuple[type[NonFiniteInputError], tuple[int, int, int, int, str]]:
@@ -39,7 +39,8 @@ class NonFiniteInputError(ValueError):
 
 
 def raise_if_non_finite(x: Tensor) -> None:
-    """Raise :class:`NonFiniteInputError` if ``x`` [*rows, K] holds NaN or infinity."""
+    """Raise :class:`NonFiniteInputError` if ``x`` [*rows, K], in float32, holds NaN or infinity."""
+    x = x.to(torch.float32)
     table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
     bad = ~torch.isfinite(table)
     bad_rows = bad.any(dim=-1)

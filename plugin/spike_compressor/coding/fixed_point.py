@@ -9,7 +9,7 @@ from spike_compressor.coding.arguments import (
     MAX_TIMESTEPS,
     PerRow,
     along_features,
-    as_float32,
+    check_floating,
     check_timesteps,
     per_row_scale,
 )
@@ -34,9 +34,9 @@ def _check_frac_bits(frac_bits: int) -> int:
 def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
     """Membrane drive ``sgn(y) * floor(|y| * 2^F)``, ``y = x / scale``, clamped to ``±(2^(T+F) - 1)``.
 
-    Exact: ``y`` is the float32 quotient, and a power of two times it is exact in float64. Neither the truncated
-    fraction nor the clamp changes the code that follows: every ``k + 1/2`` is a multiple of ``2^-F``, and the
-    largest clamped membrane still saturates.
+    Exact: ``y`` is the float32 quotient, and a power of two times it is exact in float64. Neither the
+    truncated fraction nor the clamp changes the code that follows: every ``k + 1/2`` is a multiple of
+    ``2^-F``, and the largest clamped membrane still saturates.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -52,14 +52,15 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
         ValueError: ``frac_bits``, ``scale`` or ``timesteps`` out of range, or of a wrong shape.
     """
     frac_bits = _check_frac_bits(frac_bits)
-    x = as_float32(x)
+    x = check_floating(x)
     timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
-    y = x / per_row_scale(scale, x)
-    raise_if_non_finite(x)
+    y = x.to(torch.float32) / per_row_scale(scale, x)
+    if not bool(torch.isfinite(y).all()):
+        raise_if_non_finite(x)  # an infinite y of a finite x saturates
+    # float64 holds every limit, and 2^F times any float32
+    limit = torch.as_tensor(along_features(timesteps), dtype=torch.float64, device=x.device)
+    limit = torch.ldexp(torch.ones_like(limit), limit.to(torch.int32) + frac_bits) - 1
     membrane = y.to(torch.float64).mul_(2.0**frac_bits).trunc_()
-    limit = along_features((1 << (timesteps + frac_bits)) - 1 if isinstance(timesteps, int) else timesteps)
-    if isinstance(limit, Tensor):
-        limit = torch.pow(2.0, (limit + frac_bits).to(torch.float64)) - 1
     return membrane.clamp_(-limit, limit).to(torch.int32)
 
 
@@ -67,8 +68,8 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
 def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
     """Codes that the neuron fires for a fixed-point membrane, by integers alone.
 
-    The initial potential ``2^(F-1)`` is added to the magnitude; the bits above the fraction are the code, up to
-    ``2^T - 1``: ``sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)``.
+    The initial potential ``2^(F-1)`` is added to the magnitude; the bits above the fraction are the code, up
+    to ``2^T - 1``: ``sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)``.
 
     Args:
         membrane: integer [*rows, K], of either sign.
@@ -88,5 +89,5 @@ def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> 
     timesteps = check_timesteps(timesteps, membrane.shape[:-1], membrane.device)
     wide = membrane.to(torch.int64)  # magnitude and half threshold of any int32 fit
     magnitude = (wide.abs() + (1 << (frac_bits - 1))) >> frac_bits
-    limit = along_features((1 << timesteps) - 1)
-    return (wide.sign() * magnitude.clamp(max=limit)).to(torch.int16)
+    limit = torch.as_tensor(along_features((1 << timesteps) - 1), device=wide.device)
+    return (wide.sign() * magnitude.minimum(limit)).to(torch.int16)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.coding.arguments import MAX_TIMESTEPS, as_float32
+from spike_compressor.coding.arguments import check_floating, check_timesteps
 from spike_compressor.coding.errors import raise_if_non_finite
 
 __all__ = ["TCLIFNode"]
 
 
 class TCLIFNode(nn.Module):
-    """Temporally compressed leaky-free integrate-and-fire neuron, after SpikingJelly's conventions.
+    """Temporally compressed leak-free integrate-and-fire neuron, after SpikingJelly's conventions.
 
     Charge, fire, reset, with a threshold that halves from step to step::
 
@@ -24,13 +24,14 @@ class TCLIFNode(nn.Module):
     :func:`~spike_compressor.coding.encode` computes the same spikes for all steps at once.
 
     The drive ``y`` is the input in threshold units, and is given whole: in multi-step mode [N, *] becomes
-    [T, N, *] in one call; in single-step mode the first call after :meth:`reset` latches it and fires step 0, each
-    later call fires the next step (its argument is not looked at, and may be left out).
+    [T, N, *] in one call; in single-step mode the first call after :meth:`reset` latches it and fires step 0,
+    each later call fires the next step (its argument is not looked at, and may be left out).
 
     Args:
-        timesteps: T, 1 … 7.
+        timesteps: T, an int in 1 … 7.
         step_mode: ``'s'`` (single-step) or ``'m'`` (multi-step).
-        store_v_seq: in multi-step mode keep the membrane after each step's reset, float64 [T, N, *], in ``v_seq``.
+        store_v_seq: in multi-step mode keep the membrane after each step's reset, float64 [T, N, *], in
+            ``v_seq``.
 
     Attributes:
         v: membrane, float64 [N, *], of a presentation in progress, else None. Float64, because the half is
@@ -45,9 +46,9 @@ class TCLIFNode(nn.Module):
 
     def __init__(self, timesteps: int, step_mode: str = "m", *, store_v_seq: bool = False) -> None:
         super().__init__()
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 1 <= timesteps <= MAX_TIMESTEPS:
-            raise ValueError(f"timesteps must be an int from 1 to {MAX_TIMESTEPS}, not {timesteps!r}")
-        self.timesteps = timesteps
+        checked = check_timesteps(timesteps, torch.Size(), torch.device("cpu"))
+        assert isinstance(checked, int)  # a tensor would need rows
+        self.timesteps = checked
         self.step_mode = step_mode
         self.store_v_seq = store_v_seq
         for state in ("v", "sign", "v_seq"):
@@ -84,7 +85,7 @@ class TCLIFNode(nn.Module):
             return
         if y is None:
             raise ValueError("the first step after reset needs the drive y")
-        y = as_float32(y)
+        y = check_floating(y).to(torch.float32)
         if bool(y.isnan().any()):  # an infinite drive is a quotient that overflowed; it saturates
             raise_if_non_finite(y)
         self.sign = y.sign().to(torch.int8)
@@ -92,7 +93,8 @@ class TCLIFNode(nn.Module):
 
     def neuronal_fire(self) -> Tensor:
         """Spikes of this step, int8 [N, *] in {-1, 0, 1}."""
-        assert self.v is not None and self.sign is not None
+        assert self.v is not None
+        assert self.sign is not None
         return self.sign * (self.v >= self.v_threshold)
 
     def neuronal_reset(self, spike: Tensor) -> None:
@@ -110,7 +112,7 @@ class TCLIFNode(nn.Module):
             NonFiniteInputError: the drive holds NaN.
         """
         if self.t >= self.timesteps:
-            raise RuntimeError(f"all {self.timesteps} timesteps are fired: reset() the neuron before a new drive")
+            raise RuntimeError(f"all {self.timesteps} timesteps are fired: reset() before the next drive")
         self.neuronal_charge(y)
         spike = self.neuronal_fire()
         self.neuronal_reset(spike)

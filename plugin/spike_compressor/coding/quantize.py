@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from spike_compressor.coding.arguments import (
     PerRow,
-    along_features,
-    as_float32,
+    check_floating,
     check_integer_rows,
     check_timesteps,
     per_row_scale,
 )
+from spike_compressor.coding.base import Coding, get_coding
+from spike_compressor.coding.blocks import row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
 
-__all__ = [
-    "absmax_scale",
-    "check_zero_point",
-    "minmax_scale",
-    "quantize_asymmetric",
-    "quantize_rows",
-    "quantize_to_range",
-]
+__all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "quantize_rows", "quantize_to_range"]
 
 _BELOW_HALF = 0.49999997
 """The largest float32 below 1/2, ``1/2 - 2^-25``."""
@@ -32,74 +24,72 @@ _BELOW_HALF = 0.49999997
 
 @torch.no_grad()
 def quantize_rows(
-    x: Tensor, scale: float | Tensor, timesteps: PerRow, *, validate: bool = True
+    x: Tensor,
+    scale: float | Tensor,
+    timesteps: PerRow,
+    coding: str = "tc_lif",
+    *,
+    zero_point: PerRow | None = None,
+    validate: bool = True,
 ) -> tuple[Tensor, int]:
-    """Codes of the neuron, without the spikes: ``sgn(y) * min(floor(|y| + 1/2), 2^T - 1)`` with ``y = x / scale``.
+    """The codes of :func:`~spike_compressor.coding.encode`, without spikes: the fast path of fused execution.
 
-    They are the codes of every signed coding, and of an unsigned one with its default zero point.
+    ``sgn(y) * min(floor(|y| + 1/2), 2^T - 1)`` with ``y = x / scale`` in float32, whatever the coding.
+
+    Only an asymmetric quantizer's zero point z, for an unsigned coding, changes that. Such a quantizer has
+    L = 2^(T+1) levels ``u = clamp(round(y) + z, 0, L-1)`` that stand for ``scale * (u - z)``. The code is
+    ``u - z``, which is what the accumulation needs, and 0.0 is always code 0. ``y`` is rounded, half away
+    from zero, *before* the integer z is added, so that a tie does not depend on z. (compressed-tensors adds
+    first and rounds half to even: its levels differ at exact ties, and where float32 has to round the sum.)
 
     Args:
-        x: floating point [*rows, K]; computed in float32.
+        x: floating point [*rows, K]; converted to float32.
         scale: float32 threshold > 0, one number or [*rows] or [*rows, 1].
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        validate: check ``scale`` and refuse NaN and infinity. Without it, such input gives undefined codes.
+        coding: a name of :func:`~spike_compressor.coding.available_codings`.
+        zero_point: as in :func:`~spike_compressor.coding.encode`.
+        validate: check ``scale``, and refuse NaN and infinity. Without it, such input gives undefined codes.
 
     Returns:
-        codes int8 [*rows, K], and the number of them that saturated.
+        codes [*rows, K], int8, or int16 (up to ±255) with a zero point; and how many of them saturated.
 
     Raises:
         NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError: ``scale`` or ``timesteps`` out of range, or of a wrong shape.
-        TypeError: ``x`` is not floating point, or ``timesteps`` not integer.
+        ValueError, TypeError: as :func:`~spike_compressor.coding.encode`.
     """
-    x = as_float32(x)
+    codec = get_coding(coding)
+    x = check_floating(x)
     timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
-    limit = (1 << timesteps) - 1
-    return quantize_to_range(x, scale, -limit, limit, torch.int8, validate=validate)
+    zero_point = check_zero_point(codec, zero_point, timesteps, x)
+    low, high = codec.code_range(timesteps, zero_point)
+    dtype = torch.int8 if zero_point is None else torch.int16
+    return quantize_to_range(x, scale, low, high, dtype, validate=validate)
 
 
-@torch.no_grad()
-def quantize_asymmetric(
-    x: Tensor, scale: float | Tensor, zero_point: PerRow, timesteps: PerRow, *, validate: bool = True
-) -> tuple[Tensor, int]:
-    """Codes of an asymmetric quantizer with L = 2^(T+1) levels: ``clamp(round(x / scale), -z, L-1-z)``.
-
-    An asymmetric quantizer stores the level ``u = clamp(round(x / scale) + z, 0, L-1)`` and means
-    ``scale * (u - z)``. The code here is ``u - z``: what the accumulation needs, with 0.0 always at code 0. The
-    quotient is rounded *before* the integer z is added, half away from zero; so a tie does not depend on z.
-    (compressed-tensors adds first and rounds half to even; the two differ on exact ties, and where float32
-    cannot hold the sum exactly.)
+def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, like: Tensor) -> PerRow | None:
+    """``value`` as None, an int, or an int32 tensor [*rows], every one in 0 … L-1.
 
     Args:
-        x: floating point [*rows, K]; computed in float32.
-        scale: float32 step > 0, one number or [*rows] or [*rows, 1].
-        zero_point: z in 0 … L-1, an int or an integer tensor [*rows]. A signed b-bit quantizer's zero point plus
-            ``2^(b-1) = 2^T`` is this z.
-        timesteps: nominal T = b - 1 in 1 … 7, an int or an integer tensor [*rows].
-        validate: as in :func:`quantize_rows`.
-
-    Returns:
-        codes int16 [*rows, K] (up to ±255, they do not fit int8), and the number of them that saturated.
+        codec: the coding it is for.
+        value: what the caller gave.
+        timesteps: checked T.
+        like: a tensor [*rows, K], for the shape and the device.
 
     Raises:
-        As :func:`quantize_rows`; ValueError and TypeError for ``zero_point`` too.
+        TypeError: not integers.
+        ValueError: out of range, of a wrong shape, or given for a signed coding.
     """
-    x = as_float32(x)
-    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
-    z = check_zero_point(zero_point, timesteps, x.shape[:-1], x.device)
-    return quantize_to_range(x, scale, -z, (2 << timesteps) - 1 - z, torch.int16, validate=validate)
-
-
-def check_zero_point(value: PerRow, timesteps: PerRow, rows: torch.Size, device: torch.device) -> PerRow:
-    """``value`` as an int or an int32 tensor [*rows], every one in 0 … L-1, for checked ``timesteps``.
-
-    Raises:
-        TypeError, ValueError: not integers; out of range or of a wrong shape.
-    """
-    z = check_integer_rows(value, "zero_point", rows, device)
+    if value is None:
+        return None
+    if codec.signed:
+        raise ValueError(f"coding {codec.name!r} has signed spikes and takes no zero_point")
+    z = check_integer_rows(value, "zero_point", like.shape[:-1], like.device)
     last = (2 << timesteps) - 1
-    fits = (z >= 0) & (z <= last) if isinstance(z, Tensor) or isinstance(last, Tensor) else 0 <= z <= last
-    if not (bool(fits.all()) if isinstance(fits, Tensor) else fits):
+    if isinstance(z, int) and isinstance(last, int):
+        fits = 0 <= z <= last
+    else:
+        fits = bool(torch.as_tensor((z >= 0) & (z <= last)).all())
+    if not fits:
         raise ValueError(
             "zero_point must be in 0 … 2^(T+1) - 1; to that of a signed b-bit quantizer add 2^(b-1) = 2^T"
         )
@@ -112,10 +102,11 @@ def quantize_to_range(
     """``clamp(round_half_away(x / scale), low, high)`` in as few passes over memory as PyTorch allows.
 
     Args:
-        x: float32 [*rows, K].
+        x: floating point [*rows, K].
         scale: as :func:`per_row_scale` takes it.
         low, high: limits with ``low <= 0 <= high``, each an int or an int32 tensor [*rows].
         dtype: of the codes.
+        validate: see :func:`quantize_rows`.
 
     Returns:
         codes [*rows, K], and how many were clamped.
@@ -123,35 +114,57 @@ def quantize_to_range(
     Raises:
         As :func:`quantize_rows`.
     """
-    y = x / per_row_scale(scale, x, validate=validate)
-    if y.numel() == 0:
-        return y.to(dtype), 0
+    divisor = per_row_scale(scale, x, validate=validate)
+    table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+    rows, width = table.shape
+    codes = torch.empty((rows, width), dtype=dtype, device=x.device)
+    if codes.numel() == 0:
+        return codes.view(x.shape), 0
+    limits = None  # per row, or the two numbers
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        limits = [
+            torch.as_tensor(limit, dtype=torch.float32, device=x.device).expand(x.shape[:-1]).reshape(-1, 1)
+            for limit in (low, high)
+        ]
+    divisor = divisor.reshape(-1, 1)  # [1, 1] or [rows, 1]
 
-    # Extremes of each row (of everything where the limits are everyone's) say whether anything is NaN, infinite or
-    # beyond its limit; in the usual case nothing is, and three passes are saved.
-    one_range = isinstance(low, int) and isinstance(high, int)
-    top = y.amax() if one_range else y.amax(dim=-1, keepdim=True)
-    bottom = y.amin() if one_range else y.amin(dim=-1, keepdim=True)
-    low, high = along_features(low), along_features(high)
-    inside = bool(((top < high + 0.5) & (bottom > low - 0.5)).all())  # False for NaN
-    if not inside and validate:
-        raise_if_non_finite(x)  # y may be infinite where x is not: that saturates
-
-    # Round half away from zero by truncation. Adding 1/2 in float32 would round 0.49999997 + 0.5 up to 1; its lower
-    # neighbour does not, and still carries every k + 1/2 to k + 1: the sum is short of it by 2^-25, at most half
-    # the distance to the float32 below k + 1, and a tie goes to the even one, k + 1.
-    y.add_(y.sign(), alpha=_BELOW_HALF)
     saturated = 0
-    if not inside:
-        # Comparisons into float32 and row sums of it are vectorised, those into bool are not; a row sum is exact.
-        beyond = torch.ge(y, high + 1, out=torch.empty_like(y)).add_(y <= low - 1)
-        saturated = int(beyond.sum(dim=-1).sum(dtype=torch.float64))
-        y = torch.minimum(torch.maximum(y, _like(low, y)), _like(high, y))
-    return y.to(dtype), saturated
+    for block in row_blocks(rows, width, x.device):
+        part = table[block].to(torch.float32)
+        y = part / (divisor if divisor.shape[0] == 1 else divisor[block])
+        # The extremes tell whether anything is NaN, infinite or beyond its limit. In the usual case nothing
+        # is, and the passes that deal with it are saved.
+        if limits is None:
+            floor, ceiling = low, high
+            bottom, top = torch.aminmax(y)
+        else:
+            floor, ceiling = (limit[block] for limit in limits)
+            # along a dimension, two reductions are faster than one aminmax
+            bottom, top = y.amin(dim=-1, keepdim=True), y.amax(dim=-1, keepdim=True)
+        inside = bool(((bottom > floor - 0.5) & (top < ceiling + 0.5)).all())  # False for NaN
+        if validate and not inside and not bool(torch.isfinite(top - bottom).all()):
+            raise_if_non_finite(x)  # an infinite y of a finite x is no error: it saturates
+
+        # Round half away from zero by truncation. Adding 1/2 is wrong: 0.49999997 + 0.5 is 1 in float32. The
+        # float below 1/2 is right for every float32. A tie k + 1/2 then misses k + 1 by 2^-25, at most half
+        # the gap to the float below k + 1, and rounds to k + 1, the even one; less than a tie stays below.
+        y.add_(y.sign(), alpha=_BELOW_HALF)
+        if not inside:
+            saturated += _clamp(y, floor, ceiling)
+        codes[block] = y  # truncates
+    return codes.view(x.shape), saturated
 
 
-def _like(limit: PerRow, y: Tensor) -> Tensor:
-    return torch.as_tensor(limit, dtype=y.dtype, device=y.device)
+def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
+    """Clamp ``y`` [rows, K] in place between whole numbers, and count what lay at least 1 beyond them."""
+    # comparisons into float32 are vectorised, into bool they are not; the sum of a row is exact
+    flags = torch.empty_like(y)
+    beyond = 0
+    for flagged in (torch.ge(y, high + 1, out=flags), torch.le(y, low - 1, out=flags)):
+        beyond += int(flagged.sum(dim=-1).sum(dtype=torch.float64))
+    torch.minimum(y, torch.as_tensor(high, dtype=y.dtype, device=y.device), out=y)
+    torch.maximum(y, torch.as_tensor(low, dtype=y.dtype, device=y.device), out=y)
+    return beyond
 
 
 @torch.no_grad()
@@ -160,15 +173,15 @@ def absmax_scale(
 ) -> Tensor:
     """Dynamic threshold of every row: ``(ratio * absmax) / (2^T - 1)``.
 
-    Exactly: ``ratio`` in float32, times ``absmax`` in float32 (an overflow becomes the largest finite float32),
-    divided by ``2^T - 1`` in float32; one IEEE rounding each. A row of zeros has scale 1, and so has a row so
-    small that the quotient is 0.
+    Exactly: ``ratio`` in float32, times ``absmax`` in float32 (an overflow becomes the largest finite
+    float32), divided by ``2^T - 1`` in float32; one IEEE rounding each. A row of zeros has scale 1, and so
+    has a row so small that the quotient is 0.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs saturate, above 1 fewer
-            spikes fire.
+        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs saturate, above 1
+            fewer spikes fire.
         validate: refuse NaN and infinity, and check a ``ratio`` that is a tensor.
 
     Returns:
@@ -178,47 +191,56 @@ def absmax_scale(
         NonFiniteInputError: ``x`` holds NaN or infinity.
         ValueError: ``ratio`` or ``timesteps`` out of range.
     """
-    x = as_float32(x)
+    x = check_floating(x)
     rows = x.shape[:-1]
     timesteps = check_timesteps(timesteps, rows, x.device)
     factor = _check_ratio(ratio, rows, x.device, validate=validate)
-    if x.numel() == 0:
-        return torch.ones(rows, dtype=torch.float32, device=x.device)
-    # two reductions are faster than one aminmax with a dim, and need no buffer as abs would
-    absmax = torch.maximum(x.amax(dim=-1), x.amin(dim=-1).neg_())
+    low, high = _row_extremes(x)
+    absmax = torch.maximum(high, low.neg_())
     if validate and not bool(torch.isfinite(absmax).all()):
         raise_if_non_finite(x)
-    levels = torch.as_tensor((1 << timesteps) - 1, dtype=torch.float32, device=x.device).reshape(
-        (1,) * len(rows) if isinstance(timesteps, int) else rows
-    )
+    levels = torch.as_tensor((1 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
     scale = absmax.mul_(factor).clamp_(max=torch.finfo(torch.float32).max).div_(levels)
     return scale.masked_fill_(scale == 0, 1.0)
+
+
+def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum of each row of ``x`` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
+    table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+    low, high = torch.zeros(2, table.shape[0], dtype=torch.float32, device=x.device)
+    if table.numel():
+        for block in row_blocks(table.shape[0], table.shape[1], x.device):
+            part = table[block].to(torch.float32)
+            torch.amin(part, dim=-1, out=low[block])
+            torch.amax(part, dim=-1, out=high[block])
+    return low.view(x.shape[:-1]), high.view(x.shape[:-1])
 
 
 def _check_ratio(ratio: float | Tensor, rows: torch.Size, device: torch.device, *, validate: bool) -> Tensor:
     if isinstance(ratio, Tensor) and ratio.numel() > 1:
         if ratio.shape != rows:
-            raise ValueError(f"ratio has shape {list(ratio.shape)}, but there is one row for each of {list(rows)}")
+            raise ValueError(f"ratio has shape {list(ratio.shape)}, but there are {list(rows)} rows")
         factor = ratio.detach().to(device=device, dtype=torch.float32)
         if validate and not bool(((factor > 0) & (factor <= 2)).all()):
             raise ValueError("ratio must be above 0 and at most 2 in every row")
         return factor
-    value = float(ratio)
-    if not (math.isfinite(value) and 0 < value <= 2):
-        raise ValueError(f"ratio must be above 0 and at most 2, not {value:g}")
-    return torch.full((1,) * len(rows), value, dtype=torch.float32, device=device)
+    factor = torch.tensor(float(ratio), dtype=torch.float32)
+    if not 0 < float(factor) <= 2:
+        raise ValueError(f"ratio must be above 0 and at most 2, not {float(ratio):g}")
+    return factor.to(device)
 
 
 @torch.no_grad()
-def minmax_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> tuple[Tensor, Tensor]:
+def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> tuple[Tensor, Tensor]:
     """Dynamic step and zero point of every row, for asymmetric quantization with L = 2^(T+1) levels.
 
-    With ``low = min(row, 0)`` and ``high = max(row, 0)``, each operation rounded once in float32::
+    With ``low = min(row, 0)`` and ``high = max(row, 0)``, every operation rounded once in float32::
 
-        scale = high / (L-1) - low / (L-1)        z = round_half_away(-low / scale), at most L-1
+        scale = high / (L-1) - low / (L-1)
+        z     = min(round_half_away(-low / scale), L-1)
 
-    (divided before the subtraction, so that the range of a row never overflows). Zero is always a level. A row
-    of zeros has scale 1 and z = 0, and so has a row whose scale underflows to 0.
+    Divided before the subtraction, the range of a row never overflows; 0.0 is always a level. A row of zeros
+    has scale 1 and z = 0, and so has a row whose scale would be 0.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -226,24 +248,23 @@ def minmax_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> tupl
         validate: refuse NaN and infinity.
 
     Returns:
-        scale float32 [*rows] and zero point int32 [*rows], as :func:`quantize_asymmetric` takes them.
+        scale float32 [*rows] and zero point int32 [*rows], as :func:`quantize_rows` takes them for unsigned
+        codings.
 
     Raises:
         NonFiniteInputError: ``x`` holds NaN or infinity.
         ValueError: ``timesteps`` out of range.
     """
-    x = as_float32(x)
+    x = check_floating(x)
     rows = x.shape[:-1]
     timesteps = check_timesteps(timesteps, rows, x.device)
-    if x.numel() == 0:
-        scale = torch.ones(rows, dtype=torch.float32, device=x.device)
-        return scale, torch.zeros(rows, dtype=torch.int32, device=x.device)
-    low, high = x.amin(dim=-1).clamp_(max=0), x.amax(dim=-1).clamp_(min=0)
-    if validate and not bool(torch.isfinite(low - low + (high - high)).all()):
-        raise_if_non_finite(x)
-    last = torch.as_tensor((2 << timesteps) - 1, dtype=torch.float32, device=x.device)
-    last = last.reshape((1,) * len(rows) if isinstance(timesteps, int) else rows).expand(rows)
+    low, high = _row_extremes(x)
+    low.clamp_(max=0)
+    high.clamp_(min=0)
+    last = torch.as_tensor((2 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
     scale = high / last - low / last
+    if validate and not bool(torch.isfinite(scale).all()):
+        raise_if_non_finite(x)
     scale = scale.masked_fill_(scale == 0, 1.0)
-    z = low.neg_().div_(scale).add_(_BELOW_HALF).minimum(last).floor_()
+    z = low.neg_().div_(scale).add_(_BELOW_HALF).minimum(last)
     return scale, z.to(torch.int32)

@@ -17,10 +17,10 @@ class SpikeTrain:
     """The spikes of integer codes [*rows, K].
 
     Attributes:
-        spikes: int8 [steps, *rows, K], in {-1, 0, 1}, or in {0, 1} for an unsigned coding. A row with fewer steps
-            than the longest has its own first; zeros follow.
-        weights: temporal weights, int32. [steps] where all rows share one T; [steps, *rows] where each has its
-            own, zero after a row's own steps.
+        spikes: int8 [steps, *rows, K], in {-1, 0, 1}, or in {0, 1} for an unsigned coding. A row with fewer
+            steps than the longest has its own first; zeros follow.
+        weights: temporal weights, int32. [steps] where all rows share one T; [steps, *rows] where each has
+            its own, zero after a row's own steps.
         timesteps: nominal T, an int or an int32 tensor [*rows].
         coding: name of the coding.
         zero_point: None for a signed coding; else z, an int or an int32 tensor [*rows], such that

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow, along_features
+from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
 
 
@@ -18,11 +18,8 @@ class BinaryUnsigned(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(1 << (timesteps - t) for t in range(timesteps + 1))
 
-    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
-        # left-aligned as in tc_lif: step t of every row reads bit 7 - t
-        aligned = (levels << along_features(MAX_TIMESTEPS - timesteps)).to(torch.uint8)
-        spikes = torch.empty((steps, *levels.shape), dtype=torch.uint8, device=levels.device)
-        for t, plane in enumerate(spikes):
-            torch.bitwise_right_shift(aligned, MAX_TIMESTEPS - t, out=plane)
-            plane.bitwise_and_(1)
-        return spikes.view(torch.int8)
+    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
+        # aligned to a first weight of 2^7, as in tc_lif
+        aligned = (levels * (1 << (MAX_TIMESTEPS - timesteps))).to(torch.uint8)
+        for t, plane in enumerate(spikes.view(torch.uint8)):
+            torch.bitwise_right_shift(aligned, MAX_TIMESTEPS - t, out=plane).bitwise_and_(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow, along_features
+from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
 
 
@@ -13,7 +13,7 @@ from spike_compressor.coding.base import Coding, register_coding
 class TCLIF(Coding):
     """T steps of {-1, 0, 1} with weights ``2^(T-1-t)``: the sign, and the bits of ``|q|``, highest first.
 
-    This is what the neuron of :class:`~spike_compressor.coding.TCLIFNode` fires, computed for all steps at once.
+    What the neuron of :class:`~spike_compressor.coding.TCLIFNode` fires, computed for all steps at once.
     """
 
     signed = True
@@ -21,14 +21,12 @@ class TCLIF(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(1 << (timesteps - 1 - t) for t in range(timesteps))
 
-    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
+    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
         codes = levels.to(torch.int8)
         sign = codes.sign()
-        # Left-aligned, the step t of every row reads the same bit, whatever its T, and zeros follow a row's own.
-        aligned = codes.abs() << along_features(MAX_TIMESTEPS - timesteps)
-        aligned = aligned.to(torch.int8)
-        spikes = torch.empty((steps, *codes.shape), dtype=torch.int8, device=codes.device)
+        # Aligned to a first threshold of 2^6, step t reads the same bit in every row, whatever its T; below a
+        # row's last bit there are zeros.
+        aligned = (codes.abs() * (1 << (MAX_TIMESTEPS - timesteps))).to(torch.int8)
         for t, plane in enumerate(spikes):
             torch.bitwise_right_shift(aligned, MAX_TIMESTEPS - 1 - t, out=plane)
             plane.bitwise_and_(1).mul_(sign)
-        return spikes

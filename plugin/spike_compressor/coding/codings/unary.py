@@ -13,8 +13,8 @@ from spike_compressor.coding.base import Coding, register_coding
 class Unary(Coding):
     """``2^T - 1`` steps of {-1, 0, 1}, each of weight 1; the first ``|q|`` of them fire.
 
-    That is an integrate-and-fire neuron with threshold 1, soft reset and no leak, that gets its whole drive before
-    the first step (``V = |y| + 1/2``): it fires until less than a threshold is left.
+    That is an integrate-and-fire neuron with threshold 1, soft reset and no leak, that gets its whole drive
+    before the first step (``V = |y| + 1/2``): it fires until less than a threshold is left.
     """
 
     signed = True
@@ -22,11 +22,8 @@ class Unary(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return (1,) * ((1 << timesteps) - 1)
 
-    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
+    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
         codes = levels.to(torch.int8)
         sign, magnitude = codes.sign(), codes.abs()
-        spikes = torch.empty((steps, *codes.shape), dtype=torch.int8, device=codes.device)
         for t, plane in enumerate(spikes):
-            torch.gt(magnitude, t, out=plane)
-            plane.mul_(sign)
-        return spikes
+            torch.gt(magnitude, t, out=plane).mul_(sign)

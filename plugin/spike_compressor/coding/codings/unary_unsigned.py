@@ -18,8 +18,7 @@ class UnaryUnsigned(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return (1,) * ((2 << timesteps) - 1)
 
-    def fire(self, levels: Tensor, timesteps: PerRow, steps: int) -> Tensor:
-        spikes = torch.empty((steps, *levels.shape), dtype=torch.int8, device=levels.device)
-        for t, plane in enumerate(spikes):
-            torch.gt(levels, t, out=plane)
-        return spikes
+    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
+        small = levels.to(torch.uint8)
+        for t, plane in enumerate(spikes.view(torch.uint8)):
+            torch.gt(small, t, out=plane)
