@@ -1,0 +1,45 @@
+# spike-compressor: every target sets up what it needs; a second run installs nothing again.
+#
+#   make demo                  the main job, end to end, on the embedded model
+#   make test                  all tests
+#   make lint                  ruff, mypy, and the SystemVerilog linters
+#   make test-full             the tests that take minutes, too
+#   make rtl TRACE=dir         RTL regression on a trace bundle
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+OUT    ?= out/demo
+
+.PHONY: setup demo test test-full lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Python 3.10 to 3.13 is needed; set PYTHON=/path/to/python"; exit 2; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip --constraint constraints.txt
+	$(PY) -m pip install --quiet --constraint constraints.txt torch
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[rtl,dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(VENV)/bin/spike-compressor demo --out $(OUT)
+
+test: $(STAMP)
+	$(PY) -m pytest -m 'not slow'
+
+test-full: $(STAMP)
+	$(PY) -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --diff . > /dev/null || $(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf out build sim_build .pytest_cache .mypy_cache .ruff_cache
+
+-include rtl/rtl.mk

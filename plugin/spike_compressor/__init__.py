@@ -1,0 +1,48 @@
+"""Spiking encodings for models quantized with LLM Compressor.
+
+Importing the package makes `MSTSModifier` and `TCLIFModifier` known to LLM Compressor's YAML recipes. LLM Compressor
+itself (seconds of import time) is only imported when one of the public names is used; if it is imported later, or has
+been already, the modifiers are registered then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from spike_compressor import _registration
+
+__version__ = "0.1.0"
+
+# public name -> module that defines it, imported on first use
+_PUBLIC = {
+    "MSTSModifier": "spike_compressor.modifiers",
+    "TCLIFModifier": "spike_compressor.modifiers",
+    "load": "spike_compressor.checkpoint",
+    "save": "spike_compressor.checkpoint",
+    "modality_mask": "spike_compressor.modality",
+    "record_spikes": "spike_compressor.metrics",
+}
+
+if TYPE_CHECKING:
+    from spike_compressor.checkpoint import load as load
+    from spike_compressor.checkpoint import save as save
+    from spike_compressor.metrics import record_spikes as record_spikes
+    from spike_compressor.modality import modality_mask as modality_mask
+    from spike_compressor.modifiers import MSTSModifier as MSTSModifier
+    from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
+
+__all__ = ["MSTSModifier", "TCLIFModifier", "__version__", "load", "modality_mask", "record_spikes", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+_registration.register_with_llmcompressor()

@@ -1,0 +1,135 @@
+"""Opening a spike-ready checkpoint as a model that computes with spikes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.quantization import QuantizationStatus
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from transformers import AutoConfig
+
+from spike_compressor.checkpoint.rotations import apply_online_rotations
+from spike_compressor.checkpoint.schema import (
+    CONFIG_NAME,
+    SCHEMA_VERSION,
+    THRESHOLDS_NAME,
+    LayerEntry,
+    SpikeConfig,
+    verify_hashes,
+)
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES, adapter_for
+from spike_compressor.runtime import LayerSpec, attach, get_backend
+
+
+def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
+    """Read and check `spike_config.json` of a checkpoint directory (its form, not yet the files that it names).
+
+    Raises:
+        InputError: no such file, no JSON, an unknown schema version or field.
+    """
+    file = Path(path) / CONFIG_NAME
+    if not file.is_file():
+        raise InputError(
+            f"{path} is no spike-ready checkpoint: it has no {CONFIG_NAME}. Make one with a recipe that ends in "
+            "TCLIFModifier (`spike-compressor oneshot`)."
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is no JSON: {error}") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{file} has schema version {version!r}; this package reads {SCHEMA_VERSION}")
+    try:
+        return SpikeConfig.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{file}: field {where!r}: {first['msg']}") from None
+
+
+def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) -> Any:
+    """Open a spike-ready checkpoint as a transformers model whose Linears compute with spikes.
+
+    Args:
+        path: the directory.
+        backend: `fused` (all timesteps at once, as integers) or `unrolled` (one timestep at a time); the results are
+            the same to the bit.
+        kwargs: go to `from_pretrained` (`dtype`, `attn_implementation`, `trust_remote_code`, ...). `dtype` defaults to
+            the checkpoint's.
+
+    Returns:
+        The model, in eval mode, online rotations applied.
+
+    Raises:
+        InputError: not a spike-ready checkpoint, or one that is damaged; says which file or field.
+    """
+    directory = Path(path)
+    get_backend(backend)
+    config = read_config(directory)
+    verify_hashes(directory, config.sha256)
+    specs = _specs(directory, config)
+    model_config = AutoConfig.from_pretrained(directory, trust_remote_code=kwargs.get("trust_remote_code"))
+    model = _from_pretrained(_model_class(model_config, kwargs), directory, kwargs)
+    hook = getattr(model, "ct_decompress_hook", None)
+    if hook is not None:  # it would turn the integer weights into floats at the first forward pass
+        hook.remove()
+        del model.ct_decompress_hook
+    apply_online_rotations(model, model_config, directory, config.online_rotations.transforms)
+    for name, module in model.named_modules():
+        if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
+            decompress_module(module)
+    state = attach(model, specs, adapter_for(model), backend)
+    state.facts.update({"calibration": config.calibration, "uncalibrated": config.uncalibrated})
+    return model.eval()
+
+
+def _from_pretrained(model_class: Any, directory: Path, kwargs: dict[str, Any]) -> Any:
+    """transformers' own loading, with what it only logs made an error: tensors that are not there or do not fit."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
+    try:
+        model, report = model_class.from_pretrained(directory, output_loading_info=True, **{"dtype": "auto", **kwargs})
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    for problem in ("missing_keys", "mismatched_keys"):
+        if report.get(problem):
+            raise InputError(f"{directory}: {problem.replace('_', ' ')} in its weights: {sorted(report[problem])[:3]}")
+    return model
+
+
+def _specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
+    scales = load_file(directory / THRESHOLDS_NAME) if THRESHOLDS_NAME in config.sha256 else {}
+    specs = {}
+    for name, entry in config.plan.items():
+        try:
+            specs[name] = entry.spec(_scale(name, entry, scales))
+        except ValueError as error:
+            raise InputError(f"{directory / CONFIG_NAME}: plan of {name}: {error}") from None
+    return specs
+
+
+def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dict[str, float] | None:
+    if entry.threshold == "dynamic":
+        return None
+    missing = [modality for modality in MODALITIES if f"{name}.{modality}" not in scales]
+    if missing:
+        raise InputError(f"{THRESHOLDS_NAME} has no threshold for {missing[0]} rows")
+    return {modality: float(scales[f"{name}.{modality}"]) for modality in MODALITIES}
+
+
+def _model_class(model_config: Any, kwargs: dict[str, Any]) -> Any:
+    for name in model_config.architectures or ():
+        if hasattr(transformers, name):
+            return getattr(transformers, name)
+    if kwargs.get("trust_remote_code"):
+        return transformers.AutoModelForCausalLM
+    raise InputError(f"transformers {transformers.__version__} has none of the classes {model_config.architectures}")

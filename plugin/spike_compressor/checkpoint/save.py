@@ -1,0 +1,248 @@
+"""Saving a spiking model as a checkpoint that plain transformers opens too."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
+from loguru import logger
+from safetensors.torch import save_file
+from torch import nn
+
+from spike_compressor.checkpoint.schema import (
+    CONFIG_NAME,
+    THRESHOLDS_NAME,
+    Budget,
+    LayerEntry,
+    OnlineRotations,
+    SpikeConfig,
+    sha256_of,
+)
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+from spike_compressor.runtime import SpikingState, spiking_state, suspended
+
+_PACKAGES = ("spike-compressor", "llmcompressor", "compressed-tensors", "transformers", "torch")
+
+
+def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwargs: Any) -> Path:
+    """Write a spiking model, and its processor, as a spike-ready checkpoint directory.
+
+    Everything is written to a temporary sibling first and moved into place at the end: a killed run leaves the old
+    directory or none, never half a new one. After `oneshot`, `model.save_pretrained(path)` does the same, without the
+    processor.
+
+    Args:
+        path: of the directory; an existing checkpoint there is replaced.
+        processor: anything with `save_pretrained` (processor or tokenizer) that belongs to the model.
+        kwargs: go to transformers' `save_pretrained` (`max_shard_size`, ...).
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the model does not spike, or `path` holds something that is no checkpoint.
+    """
+    state = spiking_state(model)
+    target = Path(path)
+    if kwargs.pop("save_compressed", True) is not True:
+        raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
+    with _replacing(target) as directory:
+        with suspended(model):
+            modify_save_pretrained(model)  # nothing to do if LLM Compressor has been here
+            _upstream_save(model)(str(directory), **kwargs)
+            _write_explicit_targets(model, state, directory)
+        if processor is not None:
+            processor.save_pretrained(str(directory))
+        _write_spike_files(model, state, directory)
+    return target
+
+
+def make_saveable(model: Any) -> None:
+    """Let `model.save_pretrained` write spike-ready checkpoints as long as the model spikes."""
+    if not hasattr(model, "save_pretrained") or getattr(model.save_pretrained, "_spike_ready", False):
+        return
+    plain = model.save_pretrained
+
+    @wraps(plain)
+    def save_pretrained(save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        if getattr(model, "_spiking_state", None) is None:
+            plain(save_directory, *args, **kwargs)
+        else:
+            save(model, save_directory, **kwargs)
+
+    save_pretrained._overridden = True  # type: ignore[attr-defined]  # LLM Compressor must not wrap it again
+    save_pretrained._spike_ready = True  # type: ignore[attr-defined]
+    save_pretrained._plain = plain  # type: ignore[attr-defined]
+    model.save_pretrained = save_pretrained
+
+
+def _upstream_save(model: Any) -> Any:
+    """LLM Compressor's saving, below ours."""
+    method = model.save_pretrained
+    plain = getattr(method, "_plain", method)
+    if getattr(plain, "_overridden", False):
+        return plain
+    # attached before LLM Compressor ever saw the model (a loaded checkpoint): let it wrap the plain method now
+    model.save_pretrained = plain
+    modify_save_pretrained(model)
+    wrapped = model.save_pretrained
+    method._plain = wrapped
+    model.save_pretrained = method
+    return wrapped
+
+
+@contextlib.contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A fresh directory that takes the place of `target` if the block succeeds and vanishes if it does not."""
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file; name a directory for the checkpoint")
+    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
+        raise InputError(
+            f"{target} is not empty and holds no checkpoint; it would be replaced as a whole. Name another"
+        )
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        yield fresh
+        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        if target.is_dir():
+            os.replace(target, old)
+        os.replace(fresh, target)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Path) -> None:
+    """Make `quantization_config` mean the same modules when it is read back.
+
+    LLM Compressor writes the names of ignored modules as the checkpoint spells them, but they are matched against
+    module names, which transformers spells differently for many multimodal models: the ignored modules would come back as
+    quantized ones without scales. Both spellings are listed, module names as regular expressions. With more than one
+    scheme the same goes for targets, which upstream leaves at the recipe's.
+    """
+    path = directory / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    quantization = config["quantization_config"]
+    schemes: list[Any] = []
+    members: list[list[str]] = []
+    kinds = {type(layer) for layer in state.layers.values()}
+    ignored: list[str] = []
+    for name, module in model.named_modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if scheme is None:
+            if type(module) in kinds or isinstance(module, nn.Linear):
+                ignored.append(name)
+            continue
+        if scheme not in schemes:
+            schemes.append(scheme)
+            members.append([])
+        members[schemes.index(scheme)].append(name)
+    spelled = {entry for entry in quantization["ignore"] if not entry.startswith("re:")}
+    quantization["ignore"] = sorted(spelled | {_pattern(name) for name in ignored})
+    groups = quantization["config_groups"]
+    if len(schemes) > 1:
+        if len(groups) != len(schemes):
+            raise RuntimeError(f"{len(schemes)} schemes on the model, {len(groups)} config groups saved")
+        for group, names in zip(groups.values(), members, strict=True):
+            group["targets"] = [_pattern(name) for name in names]
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _pattern(name: str) -> str:
+    return f"re:{re.escape(name)}$"
+
+
+def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None:
+    thresholds = {
+        f"{name}.{modality}": torch.tensor([layer.spec.scale[modality]], dtype=torch.float32)
+        for name, layer in state.layers.items()
+        if layer.spec.scale is not None
+        for modality in MODALITIES
+    }
+    if thresholds:
+        save_file(thresholds, directory / THRESHOLDS_NAME)
+    rotations = _online_rotations(model)
+    facts = state.facts
+    adapter = state.tracker.adapter
+    hashed = [
+        directory / "config.json",
+        *sorted(directory.glob("*.safetensors")),
+        *directory.glob("*.index.json"),
+    ]
+    config = SpikeConfig(
+        producer={name: importlib.metadata.version(name) for name in _PACKAGES},
+        architecture=str(getattr(adapter.config, "model_type", "")),
+        modalities=list(MODALITIES),
+        placeholder_ids=list(adapter.ids),
+        coding=", ".join(sorted({layer.spec.coding for layer in state.layers.values()})),
+        plan={name: LayerEntry.of(layer.spec) for name, layer in state.layers.items()},
+        not_spiking=_not_spiking(model, state),
+        budget=_budget(state),
+        calibration=facts.get("calibration"),
+        uncalibrated=facts.get("uncalibrated", []),
+        online_rotations=OnlineRotations(transforms=rotations),
+        opens_in_plain_transformers=not rotations,
+        sha256={path.name: sha256_of(path) for path in hashed},
+    )
+    text = json.dumps(config.model_dump(exclude_none=True), indent=2)
+    (directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    if rotations:
+        logger.warning(
+            f"this checkpoint has online rotations ({', '.join(rotations)}), which plain transformers drops without an "
+            "error: open it with spike_compressor.load()"
+        )
+
+
+def _online_rotations(model: nn.Module) -> dict[str, list[str]]:
+    config = getattr(model, "transform_config", None)
+    if config is None:
+        return {}
+    places = {
+        name: sorted({str(args.location) for args in scheme.apply if args.is_online()})
+        for name, scheme in config.config_groups.items()
+    }
+    return {name: where for name, where in places.items() if where}
+
+
+def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:
+    """Linears and convolutions that do not spike, and why."""
+    reasons: dict[str, str] = {}
+    for name, module in model.named_modules():
+        if name in state.layers:
+            continue
+        if isinstance(module, nn.Linear):
+            reasons[name] = "not targeted by TCLIFModifier"
+        elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            reasons[name] = f"a {type(module).__name__}; only Linears spike"
+    return reasons
+
+
+def _budget(state: SpikingState) -> Budget:
+    """Mean T; the weighted one counts each modality's calibration tokens x MACs of the layer."""
+    plain: list[int] = []
+    weighted = total = 0
+    tokens = (state.facts.get("calibration") or {}).get("tokens", {})
+    for layer in state.layers.values():
+        seen = MODALITIES if layer.fixed_modality is None else (MODALITIES[layer.fixed_modality],)
+        for modality in seen:
+            T = layer.spec.timesteps[modality]
+            weight = tokens.get(modality, 0) * layer.in_features * layer.out_features
+            plain.append(T)
+            weighted += weight * T
+            total += weight
+    return Budget(mean_timesteps=sum(plain) / len(plain), mean_timesteps_weighted=weighted / total if total else None)

@@ -1,0 +1,117 @@
+"""`spike_config.json`: everything about the spikes of a checkpoint, and what it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+from spike_compressor.runtime import LayerSpec
+
+CONFIG_NAME = "spike_config.json"
+THRESHOLDS_NAME = "spike_thresholds.safetensors"
+SCHEMA_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class LayerEntry(_Strict):
+    """One spiking layer; static scales live in `spike_thresholds.safetensors`, where they keep every bit."""
+
+    timesteps: dict[str, int]
+    coding: str
+    threshold: Literal["dynamic", "static"]
+    threshold_ratio: dict[str, float] | None = None
+    symmetric: bool = True
+    zero_point: dict[str, int] | None = None
+
+    @classmethod
+    def of(cls, spec: LayerSpec) -> LayerEntry:
+        """The entry of a layer's spec."""
+        return cls(
+            timesteps=dict(spec.timesteps),
+            coding=spec.coding,
+            threshold=spec.threshold,
+            threshold_ratio=dict(spec.ratio) if spec.threshold == "dynamic" and spec.symmetric else None,
+            symmetric=spec.symmetric,
+            zero_point=None if spec.zero_point is None else dict(spec.zero_point),
+        )
+
+    def spec(self, scale: dict[str, float] | None) -> LayerSpec:
+        """The layer's spec again; `scale` by modality for static thresholds."""
+        return LayerSpec(
+            timesteps=self.timesteps,
+            coding=self.coding,
+            threshold=self.threshold,
+            ratio=self.threshold_ratio or dict.fromkeys(MODALITIES, 1.0),
+            scale=scale,
+            symmetric=self.symmetric,
+            zero_point=self.zero_point,
+        )
+
+
+class Budget(_Strict):
+    """Mean timesteps over the layers: unweighted, and weighted by calibration tokens x MACs where there were any."""
+
+    mean_timesteps: float
+    mean_timesteps_weighted: float | None = None
+
+
+class OnlineRotations(_Strict):
+    """Rotations that run at inference: transform name -> where it acts."""
+
+    transforms: dict[str, list[str]] = Field(default_factory=dict)
+
+
+class SpikeConfig(_Strict):
+    """The whole file."""
+
+    format: Literal["spike-config"] = "spike-config"
+    schema_version: int = SCHEMA_VERSION
+    producer: dict[str, str]
+    architecture: str
+    modalities: list[str]
+    placeholder_ids: list[int]
+    coding: str
+    plan: dict[str, LayerEntry]
+    not_spiking: dict[str, str]
+    budget: Budget
+    calibration: dict[str, Any] | None = None
+    uncalibrated: list[str] = Field(default_factory=list)
+    online_rotations: OnlineRotations = Field(default_factory=OnlineRotations)
+    opens_in_plain_transformers: bool
+    sha256: dict[str, str]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify_hashes(directory: Path, expected: dict[str, str]) -> None:
+    """Check the files of a checkpoint against the hashes in its config.
+
+    Raises:
+        InputError: a file is missing or is not the one that was saved.
+    """
+    for name, digest in expected.items():
+        path = directory / name
+        if Path(name).name != name:
+            raise InputError(f"{directory / CONFIG_NAME}: {name!r} in `sha256` is no plain file name")
+        if not path.is_file():
+            raise InputError(f"{directory}: {name} is missing; copy the checkpoint again, whole")
+        if sha256_of(path) != digest:
+            raise InputError(
+                f"{directory}: {name} is not the file that was saved with {CONFIG_NAME} (its SHA-256 differs); copy "
+                "the checkpoint again, or save it anew if you changed it on purpose."
+            )

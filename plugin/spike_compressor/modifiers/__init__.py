@@ -1,0 +1,25 @@
+"""The LLM Compressor modifiers: MSTS decides timesteps, TC-LIF puts the neurons in place."""
+
+from llmcompressor.modifiers.factory import ModifierFactory
+
+from spike_compressor.modifiers.allocation import Allocation, available_allocations, register_allocation
+from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.tclif import TCLIFModifier
+
+__all__ = [
+    "Allocation",
+    "MSTSModifier",
+    "TCLIFModifier",
+    "available_allocations",
+    "register",
+    "register_allocation",
+]
+
+
+def register() -> None:
+    """Make the modifiers known to LLM Compressor's recipes. Importing the package does this."""
+    for modifier in (MSTSModifier, TCLIFModifier):
+        ModifierFactory.register(modifier.__name__, modifier)
+
+
+register()

@@ -1,0 +1,66 @@
+"""Reading an ordinary integer activation scheme as a spike code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from compressed_tensors.quantization import QuantizationStrategy, QuantizationType
+from torch import nn
+
+from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+from spike_compressor.runtime import LayerSpec
+
+
+def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
+    """The spike code of the activation scheme that a recipe gave a layer.
+
+    b symmetric bits are T = b - 1 timesteps of `coding`; asymmetric ones are `binary_unsigned` with the scheme's zero
+    point. Dynamic per-token scales stay dynamic. A static per-tensor scale keeps its calibrated range: with compressed-
+    tensors' s = absmax / ((2^b - 1) / 2), the range absmax is divided by 2^T - 1 again, because the end code -2^T does
+    not exist here.
+
+    Raises:
+        InputError: no activation scheme, or one that spikes cannot spell; says which and what to do.
+    """
+    scheme = getattr(module, "quantization_scheme", None)
+    args: Any = None if scheme is None else scheme.input_activations
+    if args is None:
+        raise InputError(
+            f"TCLIFModifier has no timesteps for {name}: set `timesteps`, add an MSTSModifier before it, or give the "
+            "layer `input_activations` in its quantization scheme to reinterpret."
+        )
+    if args.type != QuantizationType.INT or not 2 <= args.num_bits <= MAX_TIMESTEPS + 1:
+        raise InputError(
+            f"{name}: {args.num_bits} bit {args.type} activations have no spike code; use int, 2 to 8 bits"
+        )
+    timesteps = dict.fromkeys(MODALITIES, args.num_bits - 1)
+    if not args.symmetric:
+        coding = "binary_unsigned"
+    if args.dynamic is True and args.strategy == QuantizationStrategy.TOKEN:
+        return LayerSpec(timesteps, coding, symmetric=args.symmetric)
+    if args.dynamic is False and args.strategy == QuantizationStrategy.TENSOR:
+        return _static(module, args, timesteps, coding)
+    kind = "dynamic" if args.dynamic else "static"
+    raise InputError(
+        f"{name}: {kind} activations by {args.strategy} have no spike code; use dynamic by token or static by tensor."
+    )
+
+
+def _static(module: nn.Linear, args: Any, timesteps: dict[str, int], coding: str) -> LayerSpec:
+    scale = float(module.input_scale)  # type: ignore[arg-type]
+    if args.symmetric:
+        absmax = scale * (2**args.num_bits - 1) / 2
+        scale = float(torch.tensor(absmax / (2 ** (args.num_bits - 1) - 1), dtype=torch.float32))
+        return LayerSpec(timesteps, coding, "static", scale=dict.fromkeys(MODALITIES, scale))
+    level = int(module.input_zero_point) + 2 ** (args.num_bits - 1)  # type: ignore[arg-type]
+    return LayerSpec(
+        timesteps,
+        coding,
+        "static",
+        scale=dict.fromkeys(MODALITIES, scale),
+        symmetric=False,
+        zero_point=dict.fromkeys(MODALITIES, level),
+    )

@@ -1,0 +1,283 @@
+"""TC-LIF: the modifier that puts spiking neurons in front of a quantized model's Linears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from compressed_tensors.quantization import (
+    QuantizationArgs,
+    QuantizationScheme,
+    QuantizationStrategy,
+    QuantizationType,
+)
+from compressed_tensors.utils import match_named_modules
+from llmcompressor.core import Event, State
+from llmcompressor.modifiers import Modifier
+from loguru import logger
+from pydantic import Field, PrivateAttr, field_validator
+from torch import Tensor, nn
+
+from spike_compressor.coding import available_codings
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
+from spike_compressor.modifiers.allocation import SpikePlan, timesteps_by_modality
+from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
+from spike_compressor.modifiers.reinterpret import reinterpret
+from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
+from spike_compressor.modifiers.upstream import observe_all_hessian_modules
+from spike_compressor.runtime import LayerSpec, attach
+
+Statistics = MagnitudeHistogram | RatioHistogram
+
+
+class TCLIFModifier(Modifier, ObeysSpikePlan):
+    """Gives every targeted Linear a TC-LIF neuron for each of its inputs: signed spikes of weight 2^(T-1-t).
+
+    Stands after the modifiers that make weights integer. T comes from an `MSTSModifier` before it, or from
+    `timesteps`, or, with neither, from the activation scheme that the recipe gave the layer, which is then *reinterpreted*: b bits,
+    symmetric, are T = b - 1 timesteps.
+
+        TCLIFModifier:
+          targets: [Linear]
+          ignore: [lm_head]
+          timesteps: {vision: 3, text: 4}
+          threshold_ratio: 0.9
+
+    The neuron is SpikeMLLM's (arXiv 2604.18610); its rounding and scales are fixed in docs/numerics.md.
+
+    Attributes:
+        targets: class names, module names or `re:` patterns of the Linears that spike.
+        ignore: likewise, those that do not.
+        coding: how codes are spelled in spikes: tc_lif, csd, unary, unary_unsigned, binary_unsigned.
+        timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
+        threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale a layer and modality). Left out:
+            what the reinterpreted scheme says, else dynamic.
+        threshold_ratio: dynamic thresholds only: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2; or `auto`: chosen
+            by layer, modality and T for the least squared error on the calibration data.
+        threshold_observer: static thresholds only: `absmax`, or `mse` for the scale of least squared error.
+        allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
+    """
+
+    targets: str | list[str] = Field(default_factory=lambda: ["Linear"])
+    ignore: str | list[str] = Field(default_factory=lambda: ["lm_head"])
+    coding: str = "tc_lif"
+    timesteps: int | dict[str, int] | None = None
+    threshold: Literal["dynamic", "static"] | None = None
+    threshold_ratio: float | Literal["auto"] = 1.0
+    threshold_observer: Literal["absmax", "mse"] = "absmax"
+    allow_text_only: bool = False
+
+    _adapter: ModalityAdapter | None = PrivateAttr(default=None)
+    _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _plan: SpikePlan | None = PrivateAttr(default=None)
+    _rows: CalibrationRows | None = PrivateAttr(default=None)
+    _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
+    _uncalibrated: list[str] = PrivateAttr(default_factory=list)
+
+    @field_validator("targets", "ignore")
+    @classmethod
+    def _as_list(cls, value: str | list[str]) -> list[str]:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("coding")
+    @classmethod
+    def _known_coding(cls, value: str) -> str:
+        if value not in available_codings():
+            raise InputError(f"unknown coding {value!r}; there are: {', '.join(available_codings())}")
+        return value
+
+    @field_validator("threshold_ratio")
+    @classmethod
+    def _ratio_in_range(cls, value: float | str) -> float | str:
+        if isinstance(value, (int, float)) and not 0 < value <= 2:
+            raise InputError(f"threshold_ratio must be in (0, 2] or `auto`, got {value}")
+        return value
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        if self.timesteps is not None:
+            self.timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
+        # LLM Compressor chooses a pipeline that runs the model on data only if a modifier asks for it
+        self.requires_calibration_data = self._calibrates
+
+    @property
+    def _calibrates(self) -> bool:
+        return self.threshold == "static" or self.threshold_ratio == "auto"
+
+    def targeted(self, model: nn.Module) -> dict[str, nn.Linear]:
+        """The Linears that are to spike, by name.
+
+        Raises:
+            InputError: nothing matches, or something matches that is no Linear.
+        """
+        matches = dict(match_named_modules(model, self.targets, self.ignore))
+        for name, module in matches.items():
+            if not isinstance(module, nn.Linear):
+                raise InputError(
+                    f"TCLIFModifier.targets matches {name}, a {type(module).__name__}; only Linears spike. Narrow "
+                    "`targets` or list it in `ignore`."
+                )
+        if not matches:
+            raise InputError(f"TCLIFModifier: targets {self.targets} minus ignore {self.ignore} match no module")
+        return matches
+
+    # Lifecycle
+
+    def on_initialize(self, state: State, **kwargs: Any) -> bool:
+        self._adapter = adapter_for(state.model)
+        self._modules = self.targeted(state.model)
+        planners = modifiers_of_type(MSTSModifier)
+        if len(planners) > 1:
+            raise InputError("the recipe has more than one MSTSModifier; a plan can have only one author")
+        if planners and self.timesteps is not None:
+            raise InputError("both MSTSModifier and TCLIFModifier.timesteps set T; remove one of them")
+        if planners:
+            self._plan = planners[0].spike_plan()
+        elif self.timesteps is not None:
+            table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
+            self._plan = {name: dict(table) for name in self._modules}
+        dataloader = kwargs.get("calib_data")  # the one that pipelines iterate over; state.data.calib is a copy of it
+        if self._calibrates and dataloader is None:
+            raise InputError(
+                "TCLIFModifier: static thresholds and `threshold_ratio: auto` need calibration data; pass `dataset=` "
+                "to oneshot"
+            )
+        if dataloader is not None:
+            allow_text_only = self.allow_text_only or any(planner.allow_text_only for planner in planners)
+            self._rows = CalibrationRows(dataloader, self._adapter, allow_text_only)
+        observe_all_hessian_modules()
+        return True
+
+    def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
+        if not self._calibrates or self._statistics:
+            return
+        kind = MagnitudeHistogram if self.threshold == "static" else RatioHistogram
+        for name, module in self._modules.items():
+            for modality in MODALITIES:
+                self._statistics[name, modality] = kind()
+            self.register_hook(module, partial(self._collect, name, state), "forward_pre")
+
+    def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        if self._hooks:
+            self.remove_hooks()
+            for statistics in self._statistics.values():
+                statistics.reduce()
+
+    def on_finalize(self, state: State, **kwargs: Any) -> bool:
+        assert self._adapter is not None
+        if self._rows is not None:
+            self._rows.release()
+        specs = {name: self._spec(name, module) for name, module in self._modules.items()}
+        spiking = attach(state.model, specs, self._adapter)
+        if self._plan is not None:
+            for name, module in self._modules.items():
+                _set_activation_bits(module, specs[name].timesteps["text"] + 1)
+        spiking.facts.update(self._facts())
+        _report(specs, self._uncalibrated)
+        return True
+
+    # Calibration
+
+    def _collect(self, name: str, state: State, module: nn.Module, args: tuple[Any, ...]) -> None:
+        assert self._adapter is not None
+        assert self._rows is not None
+        x: Tensor = args[0]
+        rows = x.reshape(-1, x.shape[-1])
+        if self._adapter.is_vision_module(name):
+            self._statistics[name, "vision"].update(rows)
+            return
+        batch = self._rows.batches[state.current_batch_idx]
+        if batch.modality.numel() != rows.shape[0]:
+            raise InputError(
+                f"{name} sees {rows.shape[0]} rows where the batch has {batch.modality.numel()} tokens; their modality "
+                "cannot be told. List the module in TCLIFModifier's `ignore`."
+            )
+        modality = batch.modality.reshape(-1).to(x.device)
+        for code, label in enumerate(MODALITIES):
+            chosen = modality == code
+            if batch.valid is not None:
+                chosen = chosen & batch.valid.reshape(-1).to(x.device)
+            self._statistics[name, label].update(rows[chosen])
+
+    def _spec(self, name: str, module: nn.Linear) -> LayerSpec:
+        if self._plan is None:
+            inherited = reinterpret(name, module, self.coding)
+            if self.threshold not in (None, inherited.threshold):
+                inherited = LayerSpec(inherited.timesteps, inherited.coding, symmetric=inherited.symmetric)
+            elif inherited.threshold == "static":
+                return inherited
+            timesteps, coding, symmetric = inherited.timesteps, inherited.coding, inherited.symmetric
+        else:
+            timesteps, coding, symmetric = self._plan[name], self.coding, True
+        if self.threshold == "static":
+            if not symmetric:
+                raise InputError(
+                    f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; "
+                    "make its input_activations static or leave `threshold` out"
+                )
+            return LayerSpec(timesteps, coding, "static", scale=self._chosen(name, timesteps, self._static_scale))
+        if self.threshold_ratio == "auto":
+            return LayerSpec(
+                timesteps,
+                coding,
+                ratio=self._chosen(name, timesteps, RatioHistogram.best_ratio),
+                symmetric=symmetric,
+            )
+        ratio = dict.fromkeys(MODALITIES, float(self.threshold_ratio))
+        return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric)
+
+    def _static_scale(self, statistics: Any, timesteps: int) -> float:
+        scale = statistics.mse_scale if self.threshold_observer == "mse" else statistics.absmax_scale
+        return float(torch.tensor(scale(timesteps), dtype=torch.float32))  # what the runtime divides by
+
+    def _chosen(self, name: str, timesteps: Any, choose: Callable[[Any, int], float]) -> dict[str, float]:
+        """`choose(statistics, T)` by modality; a modality that no row had borrows the other one's."""
+        assert self._adapter is not None
+        seen = {m: self._statistics[name, m] for m in MODALITIES if not self._statistics[name, m].empty}
+        if not seen:
+            self._uncalibrated.append(name)
+            return dict.fromkeys(MODALITIES, 1.0)
+        expected = ["vision"] if self._adapter.is_vision_module(name) else list(MODALITIES)
+        if self._adapter.multimodal:
+            self._uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
+        fallback = next(iter(seen.values()))
+        return {m: choose(seen.get(m, fallback), timesteps[m]) for m in MODALITIES}
+
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"uncalibrated": self._uncalibrated}
+        if self._rows is not None and self._rows.samples:
+            facts["calibration"] = {"samples": self._rows.samples, "tokens": dict(self._rows.tokens)}
+        return facts
+
+
+def _set_activation_bits(module: nn.Module, bits: int) -> None:
+    """What plain transformers is to do at the input: dynamic integers of the text rows' bit width, by token."""
+    activations = QuantizationArgs(
+        num_bits=bits,
+        type=QuantizationType.INT,
+        symmetric=True,
+        strategy=QuantizationStrategy.TOKEN,
+        dynamic=True,
+    )
+    scheme: QuantizationScheme = module.quantization_scheme
+    module.quantization_scheme = scheme.model_copy(update={"input_activations": activations})
+    for leftover in ("input_scale", "input_zero_point"):  # of a static scheme that the plan overrules
+        if hasattr(module, leftover):
+            delattr(module, leftover)
+
+
+def _report(specs: dict[str, LayerSpec], uncalibrated: list[str]) -> None:
+    by_plan: dict[tuple[int, ...], int] = {}
+    for spec in specs.values():
+        key = tuple(spec.timesteps[name] for name in MODALITIES)
+        by_plan[key] = by_plan.get(key, 0) + 1
+    for key, count in sorted(by_plan.items()):
+        label = ", ".join(f"{name} T={T}" for name, T in zip(MODALITIES, key, strict=True))
+        logger.info(f"{count} layers spike with {label}")
+    if uncalibrated:
+        logger.warning(f"thresholds never calibrated (1 or the other modality's is used): {', '.join(uncalibrated)}")

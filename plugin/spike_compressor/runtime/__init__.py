@@ -1,0 +1,34 @@
+"""The spiking Linear, its backends, and attaching them to a model."""
+
+from spike_compressor.runtime.attach import (
+    AFTER_ATTACH,
+    SpikingState,
+    attach,
+    detach,
+    spiking_layers,
+    spiking_state,
+    suspended,
+)
+from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
+from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
+from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.weights import IntegerWeight, integer_weight
+
+__all__ = [
+    "AFTER_ATTACH",
+    "Backend",
+    "IntegerWeight",
+    "LayerSpec",
+    "LayerSpikes",
+    "SpikingLinear",
+    "SpikingState",
+    "attach",
+    "available_backends",
+    "detach",
+    "get_backend",
+    "integer_weight",
+    "register_backend",
+    "spiking_layers",
+    "spiking_state",
+    "suspended",
+]

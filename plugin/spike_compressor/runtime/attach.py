@@ -1,0 +1,134 @@
+"""Turning a model's Linears into spiking ones and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from spike_compressor.errors import InputError
+from spike_compressor.modality import TEXT, VISION, ModalityAdapter, ModalityTracker
+from spike_compressor.runtime.linear import SpikingLinear
+from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.weights import integer_weight
+
+_STATE = "_spiking_state"
+
+#: Called with every model that begins to spike. The checkpoint room adds itself here, so that such a model can be saved
+#: by the `save_pretrained` that LLM Compressor calls.
+AFTER_ATTACH: list[Callable[[nn.Module], None]] = []
+_OWN = ("spec", "spiking_name", "integer", "backend", "fixed_modality", "silenced", "observers", "_matmul")
+
+
+@dataclass
+class SpikingState:
+    """What makes a model spike; kept on the model.
+
+    Attributes:
+        layers: spiking module by name.
+        tracker: keeps the modality mask during forward passes.
+        facts: what is to be written into `spike_config.json` beside the layers (budget, calibration, ...).
+    """
+
+    layers: dict[str, SpikingLinear]
+    tracker: ModalityTracker
+    facts: dict[str, Any] = field(default_factory=dict)
+    _was: dict[str, tuple[type[nn.Linear], Any]] = field(default_factory=dict, repr=False)
+
+
+def spiking_state(model: nn.Module) -> SpikingState:
+    """The spiking state of a model.
+
+    Raises:
+        InputError: the model does not spike.
+    """
+    state = getattr(model, _STATE, None)
+    if state is None:
+        raise InputError(
+            "this model does not spike: run a recipe with TCLIFModifier on it, or open a spike-ready checkpoint with "
+            "spike_compressor.load()"
+        )
+    return state
+
+
+def spiking_layers(model: nn.Module) -> dict[str, SpikingLinear]:
+    """The spiking layers of a model by module name, in the order of the model."""
+    return spiking_state(model).layers
+
+
+def attach(
+    model: nn.Module, specs: Mapping[str, LayerSpec], adapter: ModalityAdapter, backend: str = "fused"
+) -> SpikingState:
+    """Make the Linears named in `specs` spike, in place. All of them, or none if one of them cannot.
+
+    Raises:
+        InputError: a name that is no Linear of the model, weights that are no integers, an accumulator that could
+            overflow; or a model that already spikes.
+    """
+    if getattr(model, _STATE, None) is not None:
+        raise InputError("this model spikes already; detach() it first")
+    modules = dict(model.named_modules())
+    prepared: list[tuple[nn.Linear, SpikingLinear]] = []
+    for name, spec in specs.items():
+        linear = modules.get(name)
+        if not isinstance(linear, nn.Linear):
+            found = "no such module" if linear is None else f"it is a {type(linear).__name__}"
+            raise InputError(f"{name} cannot spike: {found}, and only torch.nn.Linear can.")
+        probe = SpikingLinear.__new__(SpikingLinear)
+        nn.Module.__init__(probe)
+        if not adapter.multimodal:
+            fixed: int | None = TEXT
+        else:
+            fixed = VISION if adapter.is_vision_module(name) else None
+        probe.prepare(name, spec, integer_weight(linear, name), backend, fixed)
+        prepared.append((linear, probe))
+    state = SpikingState({}, ModalityTracker(model, adapter))
+    for linear, probe in prepared:
+        for key in _OWN:
+            linear.__dict__[key] = probe.__dict__[key]
+        _become_spiking(linear, probe.spiking_name, state)
+    model.__dict__[_STATE] = state
+    for callback in AFTER_ATTACH:
+        callback(model)
+    return state
+
+
+def detach(model: nn.Module) -> None:
+    """Take the neurons off again: every layer is the (fake-quantized) Linear that it was."""
+    state = spiking_state(model)
+    for name, layer in state.layers.items():
+        _become_linear(layer, name, state)
+        for key in _OWN:
+            layer.__dict__.pop(key, None)
+    state.tracker.remove()
+    del model.__dict__[_STATE]
+
+
+@contextlib.contextmanager
+def suspended(model: nn.Module) -> Iterator[SpikingState]:
+    """Within the block the layers are plain Linears, for code that must see them so (saving); then they spike again."""
+    state = spiking_state(model)
+    for name, layer in state.layers.items():
+        _become_linear(layer, name, state)
+    try:
+        yield state
+    finally:
+        for name, layer in state.layers.items():
+            _become_spiking(layer, name, state)
+
+
+def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
+    # compressed-tensors puts its fake quantization into the instance's `forward`; the neuron takes its place
+    state._was[name] = type(linear), linear.__dict__.pop("forward", None)
+    linear.__class__ = SpikingLinear
+    assert isinstance(linear, SpikingLinear)
+    state.layers[name] = linear
+
+
+def _become_linear(layer: SpikingLinear, name: str, state: SpikingState) -> None:
+    layer.__class__, forward = state._was.pop(name)  # type: ignore[assignment]
+    if forward is not None:
+        layer.__dict__["forward"] = forward

@@ -1,0 +1,78 @@
+"""Exact integer matrix products on whatever the machine does fast.
+
+A float32 product of integers is exact, in every order of summation, as long as no partial sum exceeds 2^24; a float64
+one up to 2^53. The bound is known from the weights when a layer is attached, so the fast float kernels of any machine
+can carry integers without a rounding, and the 8-bit kernels are used where there is hardware for them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spike_compressor.errors import InputError
+from spike_compressor.runtime.weights import IntegerWeight
+
+_EXACT = {torch.float32: 2**24, torch.float64: 2**53}
+_INT32_LIMIT = 2**31 - 1
+
+
+def has_int8_kernel(device: torch.device) -> bool:
+    """True where `torch._int_mm` runs on 8-bit dot-product hardware; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return True
+    return device.type == "cpu" and bool(torch.cpu._is_vnni_supported())
+
+
+class IntegerMatmul:
+    """Products of integer codes with one layer's integer weights, group by group.
+
+    Args:
+        weight: codes int8 [N, K].
+        max_code: largest magnitude that a code can have.
+        kernel: `int8`, `float` or None for what suits the device.
+
+    Raises:
+        InputError: if an accumulator could leave int32.
+    """
+
+    def __init__(self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None) -> None:
+        N, K = weight.codes.shape
+        self.groups = weight.groups
+        grouped = weight.codes.view(N, self.groups, K // self.groups)
+        # |sum of any subset of the terms of one accumulator| <= max_code * sum of |weights| of its row
+        self.bound = max_code * int(grouped.abs().sum(dim=2, dtype=torch.int64).max()) if K and N else 0
+        if self.bound > _INT32_LIMIT:
+            raise InputError(
+                f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {K} inputs and codes up to "
+                f"{max_code}; use fewer timesteps, fewer weight bits or weight groups."
+            )
+        device = weight.codes.device
+        self.kernel = kernel or ("int8" if has_int8_kernel(device) and max_code <= 127 else "float")
+        if self.kernel == "int8":
+            self._operand = weight.codes.t() if self.groups == 1 else grouped.permute(1, 2, 0)
+        else:
+            dtype = next(dtype for dtype, limit in _EXACT.items() if self.bound <= limit)
+            self._operand = grouped.permute(1, 2, 0).to(dtype).contiguous()  # [G, K/G, N]
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K]."""
+        M = codes.shape[0]
+        if self._operand.device != codes.device:
+            self._operand = self._operand.to(codes.device)
+        if self.kernel == "int8":
+            return self._int8(codes)
+        if self.groups == 1:
+            return (codes.to(self._operand.dtype) @ self._operand[0]).to(torch.int32)
+        grouped = codes.to(self._operand.dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
+        return torch.bmm(grouped, self._operand).to(torch.int32).permute(1, 2, 0).contiguous()
+
+    def _int8(self, codes: Tensor) -> Tensor:
+        M = codes.shape[0]
+        if codes.is_cuda and M <= 16:  # cuBLAS wants more than 16 rows
+            codes = torch.nn.functional.pad(codes, (0, 0, 0, 17 - M))
+        if self.groups == 1:
+            return torch._int_mm(codes, self._operand)[:M]
+        parts = codes.view(codes.shape[0], self.groups, -1).unbind(1)
+        sums = [torch._int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
+        return torch.stack(sums, dim=2)[:M]

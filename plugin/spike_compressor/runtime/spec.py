@@ -1,0 +1,59 @@
+"""What the neurons of one layer do: timesteps and thresholds by modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+
+ThresholdMode = Literal["dynamic", "static"]
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """The spiking encoding of one Linear's input.
+
+    Attributes:
+        timesteps: T by modality, 1 to 7; L = 2^(T+1) levels whatever the coding.
+        coding: name of a registered coding.
+        threshold: `dynamic` (every row has its own scale) or `static` (one scale a modality).
+        ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), by modality, in (0, 2].
+        scale: static only: s by modality, in units of the input.
+        symmetric: False where an asymmetric activation quantizer is reinterpreted: rows then have a zero point.
+        zero_point: static asymmetric thresholds only: the level that stands for zero, 0 .. L-1, by modality.
+    """
+
+    timesteps: Mapping[str, int]
+    coding: str = "tc_lif"
+    threshold: ThresholdMode = "dynamic"
+    ratio: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 1.0))
+    scale: Mapping[str, float] | None = None
+    symmetric: bool = True
+    zero_point: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        coding = get_coding(self.coding)
+        if not self.symmetric and coding.signed:
+            raise InputError(f"coding {self.coding!r} is signed; asymmetric rows need an unsigned one")
+        if set(self.timesteps) != set(MODALITIES):
+            raise InputError(f"timesteps need one T for each of {', '.join(MODALITIES)}, got {dict(self.timesteps)}")
+        for modality, T in self.timesteps.items():
+            if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= MAX_TIMESTEPS:
+                raise InputError(f"timesteps of {modality} must be an integer from 1 to {MAX_TIMESTEPS}, got {T!r}")
+        for modality, ratio in self.ratio.items():
+            if not 0 < ratio <= 2:
+                raise InputError(f"threshold_ratio of {modality} must be in (0, 2], got {ratio}")
+        if self.threshold == "static":
+            if self.scale is None or set(self.scale) != set(MODALITIES):
+                raise InputError("static thresholds need a calibrated scale for each modality; none was calibrated")
+            for modality, scale in self.scale.items():
+                if not 0 < scale < float("inf"):
+                    raise InputError(f"static threshold of {modality} must be positive and finite, got {scale}")
+
+    def table(self, values: Mapping[str, float]) -> tuple[float, ...]:
+        """`values` in the order of modality codes."""
+        return tuple(values[name] for name in MODALITIES)

@@ -1,0 +1,101 @@
+"""Integer weights of a Linear that LLM Compressor has quantized, whatever state compressed-tensors left it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.quantization import (
+    QuantizationStatus,
+    QuantizationStrategy,
+    QuantizationType,
+    quantize,
+)
+from torch import Tensor, nn
+
+from spike_compressor.errors import InputError
+
+
+@dataclass(frozen=True)
+class IntegerWeight:
+    """Weight matrix W = codes * scale.
+
+    Attributes:
+        codes: int8 [N, K]; a zero point, if the quantizer had one, is already subtracted.
+        scale: float32 [N, G]; column g scales the K/G consecutive inputs of group g.
+        bits: of the quantizer.
+    """
+
+    codes: Tensor
+    scale: Tensor
+    bits: int
+
+    @property
+    def groups(self) -> int:
+        """G, 1 for scales per tensor or channel."""
+        return int(self.scale.shape[1])
+
+
+_STRATEGIES = (QuantizationStrategy.TENSOR, QuantizationStrategy.CHANNEL, QuantizationStrategy.GROUP)
+
+
+def why_not_integer(module: nn.Module) -> str | None:
+    """Why the weights of `module` cannot be summed by spikes, or None if they can."""
+    scheme = getattr(module, "quantization_scheme", None)
+    if scheme is None or scheme.weights is None:
+        return "its weights are not quantized"
+    args = scheme.weights
+    if args.type != QuantizationType.INT:
+        return f"its weights are of type {args.type}, not int"
+    if args.num_bits > 8:
+        return f"its weights have {args.num_bits} bits, at most 8 are supported"
+    if args.strategy not in _STRATEGIES:
+        return f"its weights are scaled by {args.strategy}; supported: tensor, channel, group"
+    if getattr(module, "weight_g_idx", None) is not None:
+        return "its weight groups are reordered (actorder: group); use actorder: static"
+    return None
+
+
+def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
+    """The integer codes and scales of a quantized Linear, exactly those that its checkpoint holds.
+
+    Raises:
+        InputError: naming the module, if it has no integer weights of a supported layout.
+    """
+    reason = why_not_integer(module)
+    if reason is not None:
+        raise InputError(
+            f"{name} cannot spike: {reason}. Give it integer weights with a quantization modifier before "
+            "TCLIFModifier (QuantizationModifier, GPTQModifier, ...), or list it in TCLIFModifier's `ignore`."
+        )
+    args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
+    status = getattr(module, "quantization_status", None)
+    if status == QuantizationStatus.COMPRESSED and not hasattr(module, "weight"):
+        decompress_module(module)  # packed weights: back to float, then to codes like any other
+        status = module.quantization_status
+    scale: Tensor = module.weight_scale  # type: ignore[assignment]
+    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
+    if status == QuantizationStatus.COMPRESSED:
+        codes = module.weight.data
+    else:
+        codes = quantize(module.weight.data, scale, zero_point, args, dtype=torch.int8)
+    if zero_point is not None and not args.symmetric:
+        codes = _without_zero_point(codes, zero_point, name)
+    out_features = codes.shape[0]
+    rows = scale.detach().to(torch.float32).reshape(-1, scale.shape[-1] if scale.dim() == 2 else 1)
+    return IntegerWeight(
+        codes=codes.contiguous(), scale=rows.expand(out_features, -1).contiguous(), bits=int(args.num_bits)
+    )
+
+
+def _without_zero_point(codes: Tensor, zero_point: Tensor, name: str) -> Tensor:
+    columns = zero_point.reshape(-1, zero_point.shape[-1] if zero_point.dim() == 2 else 1)
+    wide = codes.to(torch.int16) - columns.to(torch.int16).repeat_interleave(codes.shape[1] // columns.shape[1], dim=1)
+    if int(wide.min()) < -128 or int(wide.max()) > 127:
+        raise InputError(
+            f"{name}: asymmetric weights minus their zero point do not fit 8 bits "
+            f"({int(wide.min())}..{int(wide.max())}); use symmetric weights or fewer bits."
+        )
+    return wide.to(torch.int8)
