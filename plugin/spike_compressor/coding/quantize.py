@@ -160,8 +160,9 @@ def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
     # comparisons into float32 are vectorised, into bool they are not; the sum of a row is exact
     flags = torch.empty_like(y)
     beyond = 0
-    for flagged in (torch.ge(y, high + 1, out=flags), torch.le(y, low - 1, out=flags)):
-        beyond += int(flagged.sum(dim=-1).sum(dtype=torch.float64))
+    for compare, limit in ((torch.ge, high + 1), (torch.le, low - 1)):
+        compare(y, limit, out=flags)
+        beyond += int(flags.sum(dim=-1).sum(dtype=torch.float64))
     torch.minimum(y, torch.as_tensor(high, dtype=y.dtype, device=y.device), out=y)
     torch.maximum(y, torch.as_tensor(low, dtype=y.dtype, device=y.device), out=y)
     return beyond
