@@ -26,3 +26,18 @@ async def first(dut):
         result = await driver.run(layer, stalls)
         compare(layer, result.spikes, result.acc)
         cocotb.log.info("%s %s", result.counters, result.errors)
+
+
+@cocotb.test()
+async def big(dut):
+    """A plain layer."""
+    import time
+    rng = np.random.default_rng(SEED)
+    driver = CoreDriver(dut, SEED)
+    await driver.reset()
+    layer = random_layer(rng, 64, 1024, 1024)
+    t=time.time()
+    result = await driver.run(layer)
+    t2=time.time()
+    compare(layer, result.spikes, result.acc)
+    cocotb.log.info("%s %s %s %s", result.counters, result.errors, t2-t, time.time()-t2)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
-from images import Mismatch, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
-
+from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
 from spike_compressor.trace import Layer
 
 PERIOD_NS = 10
@@ -206,12 +205,12 @@ class CoreDriver:
         await self.write(CTRL, START | CLEAR)
 
     async def finish(self, limit_cycles: int) -> None:
-        """Sleep until the interrupt; raises Mismatch if it does not come."""
+        """Sleep until the interrupt; raises MismatchError if it does not come."""
         if not self.dut.irq.value:
             await First(RisingEdge(self.dut.irq), Timer(limit_cycles * PERIOD_NS, unit="ns"))
         status = await self.read(STATUS)
         if not status & DONE:
-            raise Mismatch(
+            raise MismatchError(
                 f"the core did not finish within {limit_cycles} cycles: status {status:#x}, "
                 f"errors {sorted(await self.errors())}, counters {await self.counters()}"
             )

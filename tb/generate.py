@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from spike_compressor.trace import Layer, LayerInfo, golden, steps_of
 
 

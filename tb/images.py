@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from spike_compressor.trace import Layer, golden, steps_of
 
 
@@ -53,7 +52,7 @@ class Plan:
         return self.groups * self.group_chunks
 
 
-class Mismatch(AssertionError):
+class MismatchError(AssertionError):
     """The core and the bundle differ; the message says where, what was expected and what came."""
 
 
@@ -101,19 +100,19 @@ def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tupl
 
 
 def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Beats of the spike stream -> int8 [steps, M, K]. Raises Mismatch when beats are missing or TLAST is off."""
+    """Beats of the spike stream -> int8 [steps, M, K]. Raises MismatchError when beats are missing or TLAST is off."""
     cut = plan(layer, shape)
     M, K = layer.info.tokens, layer.info.in_features
     steps = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
     beats = steps * cut.row_chunks
     if len(words) != beats.sum():
-        raise Mismatch(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(words)}")
+        raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(words)}")
     ends = np.zeros(len(words), bool)
     ends[np.cumsum(beats) - 1] = True
     last = (words >> (2 * shape.lanes)).astype(bool)
     if not np.array_equal(last, ends):
         at = int(np.argmax(last != ends))
-        raise Mismatch(f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}")
+        raise MismatchError(f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}")
     pairs = (words[:, None] >> (2 * np.arange(shape.lanes))) & 3
     values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
     spikes = np.zeros((layer.info.steps, M, K), np.int8)
@@ -122,20 +121,20 @@ def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
         row = values[start : start + beats[m]].reshape(cut.groups, cut.group_chunks, steps[m], shape.lanes)
         row = row.transpose(2, 0, 1, 3).reshape(steps[m], cut.groups, -1)
         if row[:, :, cut.group_inputs :].any():
-            raise Mismatch(f"layer {layer.name}: row {m}: a lane beyond the last input of a group fired")
+            raise MismatchError(f"layer {layer.name}: row {m}: a lane beyond the last input of a group fired")
         spikes[: steps[m], m] = row[:, :, : cut.group_inputs].reshape(steps[m], K)
         start += beats[m]
     return spikes
 
 
 def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Beats of the accumulator stream -> int32 [M, N, G]. Raises Mismatch on missing beats or a wrong TLAST."""
+    """Beats of the accumulator stream -> int32 [M, N, G]. Raises MismatchError on missing beats or a wrong TLAST."""
     cut = plan(layer, shape)
     M, N, C = layer.info.tokens, layer.info.out_features, shape.columns
     words = words.reshape(-1, C + 1)
     beats = M * cut.column_tiles * cut.groups
     if len(words) != beats:
-        raise Mismatch(f"layer {layer.name}: accumulator stream: expected {beats} beats, got {len(words)}")
+        raise MismatchError(f"layer {layer.name}: accumulator stream: expected {beats} beats, got {len(words)}")
     out = np.empty((M, cut.column_tiles * C, cut.groups), np.int32)
     start = 0
     for first in range(0, M, shape.rows):
@@ -146,21 +145,21 @@ def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
         want = np.zeros(rows, last.dtype)
         want[-1] = 1
         if (last != want).any():
-            raise Mismatch(f"layer {layer.name}: accumulator stream: TLAST is off in the rows from {first} on")
+            raise MismatchError(f"layer {layer.name}: accumulator stream: TLAST is off in the rows from {first} on")
         data = tile[..., :C].view(np.int32)
         out[first : first + rows] = data.transpose(2, 0, 3, 1).reshape(rows, cut.column_tiles * C, cut.groups)
         start += count
     if out[:, N:].any():
-        raise Mismatch(f"layer {layer.name}: accumulator stream: a column beyond N is not 0")
+        raise MismatchError(f"layer {layer.name}: accumulator stream: a column beyond N is not 0")
     return out[:, :N]
 
 
 def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
-    """Demand every spike, every accumulator and the dequantized output. Raises Mismatch at the first difference."""
+    """Demand every spike, every accumulator and the dequantized output. Raises MismatchError at the first difference."""
     wrong = np.argwhere(spikes != layer.spikes)
     if len(wrong):
         t, m, k = wrong[0]
-        raise Mismatch(
+        raise MismatchError(
             f"layer {layer.name}: spike at row {m}, column {k}, step {t}: "
             f"expected {layer.spikes[t, m, k]}, got {spikes[t, m, k]} ({len(wrong)} spikes differ)"
         )
@@ -169,7 +168,7 @@ def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
     if len(wrong):
         m, n, g = wrong[0]
         group = f", group {g}" if layer.groups > 1 else ""
-        raise Mismatch(
+        raise MismatchError(
             f"layer {layer.name}: accumulator at row {m}, column {n}{group}: "
             f"expected {want[m, n, g]}, got {acc[m, n, g]} ({len(wrong)} accumulators differ)"
         )
@@ -178,7 +177,38 @@ def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
     rounded = [golden.round_to(exact, name) for name in ((dtype,) if dtype else ("float32", "float16", "bfloat16"))]
     if not any(np.array_equal(candidate, layer.output) for candidate in rounded):
         m, n = np.argwhere(rounded[0] != layer.output)[0]
-        raise Mismatch(
+        raise MismatchError(
             f"layer {layer.name}: output at row {m}, column {n}: "
             f"expected {layer.output[m, n]!r}, the core's accumulators give {rounded[0][m, n]!r}"
         )
+
+
+def check_counters(layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str]) -> None:
+    """Demand that the core counted what happened. Raises MismatchError."""
+    cut = plan(layer, shape)
+    fired = int(np.count_nonzero(layer.spikes))
+    whole = (np.abs(layer.membrane.astype(np.int64)) + (1 << layer.info.frac_bits - 1)) >> layer.info.frac_bits
+    want = {
+        "rows": layer.info.tokens,
+        "spikes": fired,
+        "saturated": int(np.count_nonzero(whole >= 1 << layer.timesteps.astype(np.int64)[:, None])),
+        "visits": fired * cut.column_tiles,  # every spike met every column tile exactly once
+        "planes": _planes(layer, cut, shape),
+    }
+    for name, value in want.items():
+        if counters[name] != value:
+            raise MismatchError(f"layer {layer.name}: counter {name}: expected {value}, got {counters[name]}")
+    if errors:
+        raise MismatchError(f"layer {layer.name}: the core reports errors: {', '.join(sorted(errors))}")
+
+
+def _planes(layer: Layer, cut: Plan, shape: Shape) -> int:
+    """Spike planes of a chunk in which some row of a tile fires, over the whole job: what the array must visit."""
+    K = layer.info.in_features
+    exponents = 8
+    own = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
+    chunk = (np.arange(K) // cut.group_inputs) * cut.group_chunks + np.arange(K) % cut.group_inputs // shape.lanes
+    busy = np.zeros((cut.row_tiles, cut.row_chunks, exponents), bool)
+    t, m, k = np.nonzero(layer.spikes)
+    busy[m // shape.rows, chunk[k], own[m] - 1 - t] = True
+    return int(busy.sum()) * cut.column_tiles

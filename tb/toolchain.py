@@ -25,6 +25,7 @@ OLDEST = (5, 36)  # what cocotb 2 needs
 PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
+CONTROL = TB / "hdl" / "fast.vlt"
 
 
 class ToolError(RuntimeError):
@@ -81,9 +82,10 @@ def build(
         fast: optimise for long simulations; then only signals marked public are visible to the bench.
     """
     use_verilator()
+    waves = waves or wants_waves()
     parameters = dict(sorted((parameters or {}).items()))
     key = hashlib.sha256()
-    for path in (*SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
+    for path in (CONTROL, *SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
         key.update(path.name.encode() + path.read_bytes())
     key.update(json.dumps([toplevel, parameters, waves, fast, find_verilator(), sys.version]).encode())
     folder = BUILD / f"{toplevel}-{key.hexdigest()[:16]}"
@@ -93,23 +95,34 @@ def build(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         log = folder / "build.log"
+        runtime = _runtime(waves)
+        for item in runtime.glob("*.o"):
+            shutil.copy(item, folder)
         args = ["--assert", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
         try:
-            _runner(fast).build(
-                sources=[*SOURCES, *HARNESS],
-                includes=[RTL],
-                hdl_toplevel=toplevel,
-                parameters=parameters,
-                build_args=args,
-                build_dir=folder,
-                timescale=("1ns", "1ps"),
-                always=True,
-                waves=waves,
-                log_file=log,
-            )
+            with _env({"WAVES": str(int(waves))}):  # cocotb obeys it above its argument
+                _runner(fast).build(
+                    sources=[CONTROL, *SOURCES, *HARNESS],
+                    includes=[RTL],
+                    hdl_toplevel=toplevel,
+                    parameters=parameters,
+                    build_args=args,
+                    build_dir=folder,
+                    timescale=("1ns", "1ps"),
+                    waves=waves,
+                    log_file=log,
+                )
         except (subprocess.CalledProcessError, SystemExit, RuntimeError) as error:
             tail = "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else str(error)
             raise ToolError(f"building {toplevel} failed, see {log}:\n{tail}") from error
+        if not runtime.exists():
+            staging = BUILD / f".{folder.name}.runtime"
+            staging.mkdir(exist_ok=True)
+            for item in folder.glob("verilated*.o"):
+                shutil.copy(item, staging)
+            with contextlib.suppress(OSError):  # another build was faster
+                staging.rename(runtime)
+            shutil.rmtree(staging, ignore_errors=True)
         (folder / "done").touch()
         return folder
 
@@ -127,10 +140,11 @@ def simulate(
     waves: bool = False,
 ) -> None:
     """Run the cocotb tests of a bench module. Raises AssertionError with the log's essence if one fails."""
+    waves = waves or wants_waves()
     work.mkdir(parents=True, exist_ok=True)
     log = work / "sim.log"
     path = os.pathsep.join([str(TB), str(ROOT / "plugin"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with _env({"PYTHONPATH": path}), _path([str(TB), str(ROOT / "plugin")]):
+    with _env({"PYTHONPATH": path, "WAVES": str(int(waves))}), _path([str(TB), str(ROOT / "plugin")]):
         try:
             results = _runner(False).test(
                 test_module=module,
@@ -162,7 +176,7 @@ def _essence(log: Path, headline: str, seed: int) -> str:
     return "\n".join([f"{headline}; replay with SEED={seed}; log: {log}", *telling[-25:]])
 
 
-def _runner(fast: bool):  # noqa: ANN202 - cocotb_tools is imported late: it is slow and only needed here
+def _runner(fast: bool):  # cocotb_tools is imported late: it is slow and only needed here
     from cocotb_tools.runner import Verilator
 
     class Runner(Verilator):
@@ -171,10 +185,24 @@ def _runner(fast: bool):  # noqa: ANN202 - cocotb_tools is imported late: it is 
             if fast:
                 verilate.remove("--public-flat-rw")
             # Compiling dominates small benches and running dominates long ones.
-            make += [f"OPT_FAST={'-O2' if fast else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
+            # Verilator's own library does not change from design to design: keep the copies made by build().
+            for item in self.build_dir.glob("verilated*.o"):
+                make += ["-o", item.name]
+            make += [f"OPT_FAST={'-O1' if fast else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "VM_PARALLEL_BUILDS=0"]
             return [verilate, [*make, *_make_variables()]]
 
     return Runner()
+
+
+def _runtime(waves: bool) -> Path:
+    """Where compiled objects of Verilator's own library are kept."""
+    key = repr((waves, find_verilator(), os.environ.get("CXX"), sys.version))
+    return BUILD / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def wants_waves() -> bool:
+    """Whether WAVES is set to something that means yes."""
+    return os.environ.get("WAVES", "0").lower() not in ("", "0", "false", "no", "off")
 
 
 def _make_variables() -> list[str]:

@@ -1,6 +1,7 @@
-"""Trace bundles: the integers that a spiking layer computed, written so that hardware can be checked against them.
+"""Trace bundles: the integers that a spiking layer computed, written so that hardware can be checked.
 
-This room needs NumPy only; importing it loads neither torch nor LLM Compressor. `docs/traces.md` has the format.
+This room needs NumPy only; importing it loads neither torch nor LLM Compressor. `docs/traces.md` has the
+format.
 """
 
 from .bundle import Bundle, BundleWriter, Layer, open_bundle, validate

@@ -37,11 +37,13 @@ Array = NDArray[Any]
 class Layer:
     """One layer of a bundle. Arrays are read on first use and kept until the layer is dropped.
 
-    `layer["acc"]` or `layer.acc` gives an array; an absent optional one (`bias`) is None. `docs/traces.md` lists them.
+    `layer["acc"]` or `layer.acc` gives an array; an absent optional one (`bias`) is None.
     Every read checks the file's SHA-256 once, then the array's type and shape; TraceError names what differs.
     """
 
-    def __init__(self, info: LayerInfo, path: Path | None = None, arrays: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self, info: LayerInfo, path: Path | None = None, arrays: Mapping[str, Array | None] | None = None
+    ) -> None:
         self.info = info
         self._path = path
         self._arrays: dict[str, Array | None] = {}
@@ -77,8 +79,17 @@ class Layer:
         return acc if acc.ndim == 3 else acc[:, :, None]
 
     def check(self) -> None:
-        """Check every array's type and shape and every invariant. Raises TraceError at the first violation."""
-        _check_layer(self)
+        """Check form and numbers. Raises TraceError at the first violation."""
+        self.check_form()
+        self.check_numbers()
+
+    def check_form(self) -> None:
+        """Check that every array is there, of its type and shape, and every value within its range."""
+        _check_form(self)
+
+    def check_numbers(self) -> None:
+        """Check that the arrays agree: codes and spikes with membranes, sums with weights, output with sums."""
+        _check_numbers(self)
 
     def _error(self, array: str, message: str) -> TraceError:
         return TraceError(f"layer {self.name}: {array}: {message}")
@@ -137,7 +148,9 @@ class Layer:
 class Bundle:
     """An opened trace bundle. Iterating gives fresh `Layer`s, so that only the one in use stays in memory."""
 
-    def __init__(self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]) -> None:
+    def __init__(
+        self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]
+    ) -> None:
         self.path = path
         self.producer = producer
         self.model = model
@@ -197,8 +210,8 @@ def validate(path: str | os.PathLike[str]) -> Bundle:
 class BundleWriter:
     """Writes a bundle layer by layer; memory does not grow with their number.
 
-    Everything goes to a hidden sibling directory, which takes the bundle's place on success; on an exception it is
-    removed, and what stood at `path` before stays as it was.
+    Everything goes to a hidden sibling directory, which takes the bundle's place on success; on an exception
+    it is removed, and what stood at `path` before stays as it was.
 
         with BundleWriter("out", producer={"name": "me"}, model={"name": "toy"}) as bundle:
             bundle.add_layer("fc1", coding="tc_lif", frac_bits=16, weight_bits=4, membrane=…, …)
@@ -232,7 +245,7 @@ class BundleWriter:
         if self.path.exists() or self.path.is_symlink():
             replaceable = self._overwrite and (self.path / MANIFEST).is_file()
             if not replaceable:
-                raise TraceError(f"{self.path}: already exists; choose another directory or overwrite a bundle")
+                raise TraceError(f"{self.path}: already exists; choose another directory, or allow overwriting")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._staging = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
         self._staging.chmod(0o755)
@@ -276,7 +289,7 @@ class BundleWriter:
         Args:
             max_timesteps: the longest row's T by default; `spikes` has that many steps (`csd`: one more).
             output_dtype: "float32", "float16" or "bfloat16", if it is known what the model keeps.
-            check: verify every invariant before writing. Only leave it out for bundles that are wrong on purpose.
+            check: verify every invariant before writing. Leave it out only for bundles wrong on purpose.
 
         Raises:
             TraceError: the layer does not satisfy the format.
@@ -352,10 +365,10 @@ class BundleWriter:
             os.replace(self._staging, self.path)
 
 
-# ------------------------------------------------------------------------------------------------------ checks
+# ----------------------------------------------------------------------------------------------- checks
 
 
-def _check_layer(layer: Layer) -> None:
+def _check_form(layer: Layer) -> None:
     info = layer.info
     for name in array_types(info):
         array = layer[name]
@@ -364,9 +377,8 @@ def _check_layer(layer: Layer) -> None:
     if layer["weight_scale"].ndim != layer["acc"].ndim - 1 or (
         layer["acc"].ndim == 3 and layer["acc"].shape[2] != layer["weight_scale"].shape[1]
     ):
-        raise layer._error(
-            "weight_scale", f"shape {list(layer['weight_scale'].shape)} does not go with acc {list(layer['acc'].shape)}"
-        )
+        shapes = f"shape {list(layer['weight_scale'].shape)} does not go with acc {list(layer['acc'].shape)}"
+        raise layer._error("weight_scale", shapes)
     worst = info.in_features // layer.groups * (2**info.max_timesteps - 1) * 2 ** (info.weight_bits - 1)
     if worst >= 2**31:
         raise layer._error("acc", f"sums up to {worst} could overflow int32; split the inputs into groups")
@@ -374,10 +386,12 @@ def _check_layer(layer: Layer) -> None:
     T = layer["timesteps"].astype(np.int64)
     F = info.frac_bits
     membrane = layer["membrane"]
-    _each(layer, "timesteps", (T >= 1) & (T <= info.max_timesteps), f"from 1 to {info.max_timesteps}", T)
+    legal = np.isin(T, np.arange(1, info.max_timesteps + 1))
+    _each(layer, "timesteps", legal, f"from 1 to {info.max_timesteps}", T)
     _each(layer, "modality", layer["modality"] <= 1, "0 (text) or 1 (vision)", layer["modality"])
     bound = (1 << (T + F)) - 1
-    _each(layer, "membrane", np.abs(membrane.astype(np.int64)) <= bound[:, None], "within ±(2^(T+F) - 1)", membrane)
+    inside = np.abs(membrane.astype(np.int64)) <= bound[:, None]
+    _each(layer, "membrane", inside, "within ±(2^(T+F) - 1)", membrane)
     half_range = 1 << (info.weight_bits - 1)
     weight = layer["weight"].astype(np.int64)
     _each(
@@ -393,12 +407,19 @@ def _check_layer(layer: Layer) -> None:
     for name in ("bias", "output"):
         if layer[name] is not None:
             _each(layer, name, np.isfinite(layer[name]), "finite", layer[name])
-
-    _equal(layer, "codes", golden.codes_from_membranes(membrane, T, F), layer["codes"])
     spikes = layer["spikes"]
     own = (steps_of(0, info.coding) + T)[None, :, None] > np.arange(info.steps)[:, None, None]
-    _each(layer, "spikes", (np.abs(spikes.astype(np.int16)) <= 1), "-1, 0 or 1", spikes)
+    _each(layer, "spikes", (spikes >= -1) & (spikes <= 1), "-1, 0 or 1", spikes)
     _each(layer, "spikes", own | (spikes == 0), "0 after the row's own steps", spikes)
+
+
+def _check_numbers(layer: Layer) -> None:
+    info = layer.info
+    T = layer["timesteps"].astype(np.int64)
+    F = info.frac_bits
+    membrane = layer["membrane"]
+    spikes = layer["spikes"]
+    _equal(layer, "codes", golden.codes_from_membranes(membrane, T, F), layer["codes"])
     decoded = golden.decode(spikes, T, info.coding)
     wrong = np.argwhere(decoded != layer["codes"])
     if len(wrong):

@@ -1,6 +1,6 @@
-"""The golden model in plain NumPy: what a spiking layer computes, in integers, written straight from its definition.
+"""The golden model in plain NumPy: what a spiking layer computes, in integers, straight from its definition.
 
-It shares no code with the torch implementation and none with the hardware, so that each can be checked against it.
+It shares no code with the torch implementation and none with the hardware, so each can be checked against it.
 Shapes: M token rows, K inputs, N outputs, G groups of K / G consecutive inputs.
 """
 
@@ -28,7 +28,7 @@ def membranes(x: Array, scale: Array, timesteps: Array, frac_bits: int) -> NDArr
     Returns:
         int32 [M, K]: sign * floor(|x / s| * 2^F) with the IEEE float32 quotient, within +-(2^(T+F) - 1).
     """
-    y = np.divide(x.astype(np.float32), scale.astype(np.float32)[:, None], dtype=np.float32).astype(np.float64)
+    y = (x.astype(np.float32) / scale.astype(np.float32)[:, None]).astype(np.float64)
     limit = (1 << (timesteps.astype(np.int64) + frac_bits)) - 1
     magnitude = np.minimum(np.floor(np.abs(y) * 2.0**frac_bits), limit[:, None].astype(np.float64))
     return (np.sign(y) * magnitude).astype(np.int32)
@@ -48,14 +48,18 @@ def codes_from_membranes(membrane: Array, timesteps: Array, frac_bits: int) -> N
     limit = (1 << timesteps.astype(np.int64)) - 1
     wide = membrane.astype(np.int64)
     magnitude = np.minimum((np.abs(wide) + (1 << (frac_bits - 1))) >> frac_bits, limit[:, None])
-    return (np.sign(wide) * magnitude).astype(np.int16)
+    codes: NDArray[np.int16] = (np.sign(wide) * magnitude).astype(np.int16)
+    return codes
 
 
-def fire(membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: int | None = None) -> NDArray[np.int8]:
+def fire(
+    membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: int | None = None
+) -> NDArray[np.int8]:
     """Run the TC-LIF neuron step by step: charge, fire, soft reset.
 
-    `tc_lif`: V = |y| + 1/2, fires when V >= 2^(T-1-t), t = 0 .. T-1. `csd`: V = min(floor(|y| + 1/2), 2^T - 1),
-    fires with the sign of V when 3|V| > 2 * 2^(T-t), t = 0 .. T. Both are exact codecs of the same codes.
+    `tc_lif`: V = |y| + 1/2, fires when V >= 2^(T-1-t), t = 0 .. T-1.
+    `csd`: V = min(floor(|y| + 1/2), 2^T - 1), fires with the sign of V when 3|V| > 2 * 2^(T-t), t = 0 .. T.
+    Both are exact codecs of the same codes.
 
     Args:
         membrane: int32 [M, K] with `frac_bits` fractional bits.
@@ -128,8 +132,8 @@ def dequantize(
 ) -> NDArray[np.float32]:
     """Accumulators to the model's numbers, each operation rounded to float32 in this order.
 
-    `(float32(acc) * act_scale) * weight_scale`; with group scales that product for group 0, plus that of group 1,
-    and so on; then plus bias; then rounded to `dtype`.
+    `(float32(acc) * act_scale) * weight_scale`; with group scales that product for group 0, plus that of
+    group 1, and so on; then plus bias; then rounded to `dtype`.
 
     Args:
         acc: int32 [M, N] or [M, N, G].

@@ -20,7 +20,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class TraceError(ValueError):
-    """A bundle is not what it should be. The message is one line: where, what was expected, what was found."""
+    """A bundle is not what it should be. The message is one line: where, what was expected, what found."""
 
 
 def steps_of(timesteps: int, coding: str) -> int:
@@ -52,8 +52,7 @@ class LayerInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest entry."""
-        entry = {key: value for key, value in vars(self).items() if value is not None}
-        return entry
+        return {key: value for key, value in vars(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, entry: Any, where: str) -> LayerInfo:
@@ -64,10 +63,11 @@ class LayerInfo:
         where = f"layer {name}"
         file = _text(entry, "file", where)
         if not _FILE_NAME.fullmatch(file):
-            raise TraceError(f"{where}: file must be a plain name ending in .npz, inside the bundle; got {file!r}")
+            raise TraceError(f"{where}: file must be a plain name that ends in .npz, got {file!r}")
         sha256 = _text(entry, "sha256", where)
         if not _SHA256.fullmatch(sha256):
             raise TraceError(f"{where}: sha256 must be 64 lower-case hexadecimal digits, got {sha256!r}")
+        dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
         info = cls(
             name=name,
             file=file,
@@ -79,7 +79,7 @@ class LayerInfo:
             frac_bits=_integer(entry, "frac_bits", where, 1, 30),
             max_timesteps=_integer(entry, "max_timesteps", where, 1, MAX_TIMESTEPS),
             weight_bits=_integer(entry, "weight_bits", where, 2, 8),
-            output_dtype=_choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None,
+            output_dtype=dtype,
         )
         if info.frac_bits + info.max_timesteps > 31:
             raise TraceError(
@@ -120,7 +120,7 @@ def parse_manifest(data: Any) -> tuple[dict[str, Any], dict[str, Any], list[Laye
         raise TraceError(f"{where}: format must be {FORMAT!r}, got {data.get('format')!r}")
     version = data.get("version")
     if isinstance(version, bool) or version != VERSION:
-        raise TraceError(f"{where}: version {version!r} is not supported; this reader knows version {VERSION}")
+        raise TraceError(f"{where}: version {version!r} is unknown; this reader knows version {VERSION}")
     facts = []
     for key in ("producer", "model"):
         if not isinstance(data.get(key), Mapping):

@@ -1,0 +1,24 @@
+# RTL targets, included by the top Makefile, which sets PY and VENV (and SETUP, what must exist before Python runs).
+#
+#   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core
+#   make rtl-test                                                   every bench in tb/
+#   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
+
+PY ?= $(VENV)/bin/python
+VENV ?= .venv
+
+.PHONY: rtl rtl-test rtl-lint rtl-clean
+
+rtl: $(SETUP)
+	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
+	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
+		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls)
+
+rtl-test: $(SETUP)
+	$(PY) -m pytest -q tb
+
+rtl-lint: $(SETUP)
+	@$(PY) rtl/lint.py
+
+rtl-clean:
+	rm -rf build/rtl

@@ -1,0 +1,174 @@
+"""RTL regression on a trace bundle: fires, accumulates and compares every layer of it on the Verilated core.
+
+    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--seed N] [--json]
+
+Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
+arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
+
+import numpy as np  # noqa: E402
+from images import Shape, plan  # noqa: E402
+from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
+from toolchain import BUILD, ToolError, build, simulate, wants_waves  # noqa: E402
+
+
+def check_form(bundle: Bundle, names: list[str]) -> tuple[dict[str, dict[str, int]], int]:
+    """Check the layers' arrays; returns what to print about each, and the chunks the core must hold."""
+    facts, chunks = {}, 0
+    for name in names:
+        layer = bundle.layer(name)
+        layer.check_form()
+        facts[name] = {
+            "rows": layer.info.tokens,
+            "vision": int(np.count_nonzero(layer.modality == 1)),
+            "in": layer.info.in_features,
+            "out": layer.info.out_features,
+            "spikes": int(np.count_nonzero(layer.spikes)),
+            "low": int(layer.timesteps.min()),
+            "high": int(layer.timesteps.max()),
+        }
+        chunks = max(chunks, plan(layer, Shape()).row_chunks)
+    return facts, chunks
+
+
+def line(verdict: dict, facts: dict[str, int], width: int) -> str:
+    """One layer's line."""
+    low, high = facts["low"], facts["high"]
+    cycles = "-" if verdict["cycles"] is None else f"{verdict['cycles']:,}"
+    return (
+        f"{verdict['layer']:{width}}  {facts['in']:>5} x {facts['out']:<5} rows {facts['rows']:>4} "
+        f"({facts['vision']} vision)  T {low if low == high else f'{low}-{high}':<3}  "
+        f"spikes {facts['spikes']:>9,}  cycles {cycles:>11}  {'FAIL' if verdict['error'] else 'ok'}"
+    )
+
+
+class Follower(threading.Thread):
+    """Prints verdicts as the simulation writes them."""
+
+    def __init__(self, path: Path, facts: dict[str, dict[str, int]], quiet: bool) -> None:
+        super().__init__(daemon=True)
+        self.path, self.facts, self.quiet = path, facts, quiet
+        self.verdicts: list[dict] = []
+        self.width = max(map(len, facts))
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        done = False
+        while not done:
+            done = self.stop.wait(0.2)
+            lines = self.path.read_text().splitlines(keepends=True)
+            for text in lines[len(self.verdicts) :]:
+                if not text.endswith("\n"):
+                    break
+                verdict = json.loads(text)
+                self.verdicts.append(verdict)
+                if not self.quiet:
+                    print(line(verdict, self.facts[verdict["layer"]], self.width), flush=True)
+                    if verdict["error"]:
+                        print(f"  {verdict['error']}", flush=True)
+
+
+def run(bundle: Bundle, names: list[str], *, seed: int, stalls: bool, quiet: bool) -> list[dict]:
+    """Simulate; returns a verdict a layer. Raises TraceError, ToolError, or AssertionError if the simulator dies."""
+    facts, chunks = check_form(bundle, names)
+    shape = Shape()
+    while shape.chunks < chunks:
+        shape = Shape(chunks=2 * shape.chunks)
+    folder = build("core_harness", shape.parameters(), fast=True)
+    (BUILD / "run").mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))
+    results = work / "verdicts.jsonl"
+    results.touch()
+    follower = Follower(results, facts, quiet)
+    follower.start()
+    job = {
+        "bundle": str(bundle.path.resolve()),
+        "layers": names,
+        "results": str(results),
+        "seed": seed,
+        "stalls": stalls,
+    }
+    try:
+        simulate(
+            folder,
+            "core_harness",
+            "bench_trace",
+            work,
+            seed=seed,
+            plusargs=[f"+images={work}/images"],
+            env={"SPIKE_IMAGES": f"{work}/images", "SPIKE_JOB": json.dumps(job)},
+        )
+    finally:
+        follower.stop.set()
+        follower.join()
+    wave = work / "dump.vcd"
+    if wave.exists():
+        target = BUILD / "waves" / f"{bundle.path.resolve().name}.vcd"
+        target.parent.mkdir(exist_ok=True)
+        shutil.move(wave, target)
+        print(f"waveform: {os.path.relpath(target)}", file=sys.stderr)
+    shutil.rmtree(work)
+    # The core agreed; what it has no part in (the codes, the modality) must agree as well.
+    for verdict in follower.verdicts:
+        verdict |= {key: facts[verdict["layer"]][key] for key in ("rows", "vision", "in", "out", "spikes")}
+        if not verdict["error"]:
+            try:
+                bundle.layer(verdict["layer"]).check_numbers()
+            except TraceError as error:
+                verdict["error"] = str(error)
+                if not quiet:
+                    print(f"  FAIL  {error}", flush=True)
+    return follower.verdicts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="run_trace.py",
+        description="Replay a trace bundle on the Verilated spike core and compare every spike and accumulator.",
+        epilog="WAVES=1 leaves a waveform. Exit codes: 0 equal, 1 different, 2 malformed bundle or missing tool.",
+    )
+    parser.add_argument("bundle", help="directory with a manifest.json")
+    parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
+    parser.add_argument("--stalls", action="store_true", help="pause all streams at random")
+    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of padding and stalls")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    options = parser.parse_args(arguments)
+    try:
+        bundle = open_bundle(options.bundle)
+        names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
+        if wants_waves() and not options.json:
+            print("recording a waveform; this is slow", file=sys.stderr)
+        verdicts = run(bundle, names, seed=options.seed, stalls=options.stalls, quiet=options.json)
+    except (TraceError, ToolError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except AssertionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = [verdict for verdict in verdicts if verdict["error"]]
+    if options.json:
+        print(json.dumps({"bundle": str(bundle.path), "layers": verdicts, "failed": len(failed)}))
+    elif failed:
+        print(f"{len(failed)} of {len(verdicts)} layers differ from the RTL")
+    else:
+        rows = sum(verdict["rows"] for verdict in verdicts)
+        print(f"{len(verdicts)} layers, {rows} rows: every spike and every accumulator equals the RTL's")
+    return 1 if failed or len(verdicts) != len(names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
