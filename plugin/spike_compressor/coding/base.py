@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
-from spike_compressor.coding.blocks import row_blocks
+from spike_compressor.coding.blocks import as_table, row_blocks
 
 __all__ = ["Coding", "available_codings", "get_coding", "register_coding"]
 
@@ -99,7 +99,7 @@ class Coding(ABC):
         shift: PerRow = 0
         if not self.signed:
             shift = 1 << timesteps if zero_point is None else zero_point
-        table = codes.reshape(-1, codes.shape[-1]) if codes.ndim else codes.reshape(1, 1)
+        table = as_table(codes)
         rows, width = table.shape
         spikes = torch.empty((self.max_steps(timesteps), rows, width), dtype=torch.int8, device=codes.device)
         if spikes.numel():
@@ -108,7 +108,7 @@ class Coding(ABC):
                 if not self.signed:
                     levels = levels + _rows_of(shift, block)
                 self.fire(levels, _rows_of(timesteps, block), spikes[:, block])
-        return spikes.view(-1, *codes.shape)
+        return spikes.view(spikes.shape[0], *codes.shape)
 
 
 def _rows_of(value: PerRow, block: slice) -> PerRow:

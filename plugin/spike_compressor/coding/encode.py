@@ -85,9 +85,7 @@ def spikes_from_codes(
     return _fire(codec, codes.to(torch.int16), timesteps, zero_point, saturated)
 
 
-def _fire(
-    codec: Coding, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None, saturated: int
-) -> SpikeTrain:
+def _fire(codec: Coding, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None, saturated: int) -> SpikeTrain:
     if zero_point is None:
         zero_point = codec.default_zero_point(timesteps)
     return SpikeTrain(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spike_compressor.coding.blocks import as_table
+
 __all__ = ["NonFiniteInputError", "raise_if_non_finite"]
 
 
@@ -41,7 +43,7 @@ class NonFiniteInputError(ValueError):
 def raise_if_non_finite(x: Tensor) -> None:
     """Raise :class:`NonFiniteInputError` if ``x`` [*rows, K], in float32, holds NaN or infinity."""
     x = x.to(torch.float32)
-    table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+    table = as_table(x)
     bad = ~torch.isfinite(table)
     bad_rows = bad.any(dim=-1)
     if not bool(bad_rows.any()):

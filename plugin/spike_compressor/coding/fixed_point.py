@@ -24,8 +24,7 @@ MAX_FRAC_BITS = 31 - MAX_TIMESTEPS
 def _check_frac_bits(frac_bits: int) -> int:
     if isinstance(frac_bits, bool) or not isinstance(frac_bits, int) or not 1 <= frac_bits <= MAX_FRAC_BITS:
         raise ValueError(
-            f"frac_bits must be an int from 1 (the half threshold needs one bit) to {MAX_FRAC_BITS}, "
-            f"not {frac_bits!r}"
+            f"frac_bits must be an int from 1 (the half threshold needs one bit) to {MAX_FRAC_BITS}, not {frac_bits!r}"
         )
     return frac_bits
 

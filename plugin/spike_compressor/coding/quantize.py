@@ -13,7 +13,7 @@ from spike_compressor.coding.arguments import (
     per_row_scale,
 )
 from spike_compressor.coding.base import Coding, get_coding
-from spike_compressor.coding.blocks import row_blocks
+from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
 
 __all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "quantize_rows", "quantize_to_range"]
@@ -90,9 +90,7 @@ def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, lik
     else:
         fits = bool(torch.as_tensor((z >= 0) & (z <= last)).all())
     if not fits:
-        raise ValueError(
-            "zero_point must be in 0 … 2^(T+1) - 1; to that of a signed b-bit quantizer add 2^(b-1) = 2^T"
-        )
+        raise ValueError("zero_point must be in 0 … 2^(T+1) - 1; to that of a signed b-bit quantizer add 2^(b-1) = 2^T")
     return z
 
 
@@ -115,7 +113,7 @@ def quantize_to_range(
         As :func:`quantize_rows`.
     """
     divisor = per_row_scale(scale, x, validate=validate)
-    table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+    table = as_table(x)
     rows, width = table.shape
     codes = torch.empty((rows, width), dtype=dtype, device=x.device)
     if codes.numel() == 0:
@@ -169,9 +167,7 @@ def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
 
 
 @torch.no_grad()
-def absmax_scale(
-    x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True
-) -> Tensor:
+def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True) -> Tensor:
     """Dynamic threshold of every row: ``(ratio * absmax) / (2^T - 1)``.
 
     Exactly: ``ratio`` in float32, times ``absmax`` in float32 (an overflow becomes the largest finite
@@ -207,7 +203,7 @@ def absmax_scale(
 
 def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and maximum of each row of ``x`` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
-    table = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
+    table = as_table(x)
     low, high = torch.zeros(2, table.shape[0], dtype=torch.float32, device=x.device)
     if table.numel():
         for block in row_blocks(table.shape[0], table.shape[1], x.device):
