@@ -22,6 +22,7 @@ from spike_compressor.checkpoint.schema import (
     THRESHOLDS_NAME,
     LayerEntry,
     SpikeConfig,
+    sealed,
     verify_hashes,
 )
 from spike_compressor.errors import InputError
@@ -49,11 +50,17 @@ def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
     if version != SCHEMA_VERSION:
         raise InputError(f"{file} has schema version {version!r}; this package reads {SCHEMA_VERSION}")
     try:
-        return SpikeConfig.model_validate(content)
+        config = SpikeConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{file}: field {where!r}: {first['msg']}") from None
+    if sealed(content) != content:
+        raise InputError(
+            f"{file} is not what was saved (its SHA-256 of itself differs); copy the checkpoint again. To change "
+            "timesteps or thresholds, run the recipe anew."
+        )
+    return config
 
 
 def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) -> Any:

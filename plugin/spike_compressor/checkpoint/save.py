@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.metadata
 import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.quantization import QuantizationStatus
 from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
 from loguru import logger
 from safetensors.torch import save_file
@@ -26,12 +28,15 @@ from spike_compressor.checkpoint.schema import (
     LayerEntry,
     OnlineRotations,
     SpikeConfig,
+    sealed,
     sha256_of,
 )
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import SpikingState, spiking_state, suspended
 
+#: Everything that `load` reads.
+_HASHED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 _PACKAGES = ("spike-compressor", "llmcompressor", "compressed-tensors", "transformers", "torch")
 
 
@@ -59,8 +64,13 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
     with _replacing(target) as directory:
         with suspended(model):
-            modify_save_pretrained(model)  # nothing to do if LLM Compressor has been here
-            _upstream_save(model)(str(directory), **kwargs)
+            _remove_decompression(model)
+            try:
+                with _upstream_method(model) as save_pretrained:
+                    save_pretrained(str(directory), **kwargs)
+            finally:
+                _remove_decompression(model)
+                _decompress_others(model, state)
             _write_explicit_targets(model, state, directory)
         if processor is not None:
             processor.save_pretrained(str(directory))
@@ -68,71 +78,112 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     return target
 
 
+class _SaveSpikeReady:
+    """`model.save_pretrained` of a spiking model: the checkpoint is spike-ready.
+
+    An object instead of a closure, so that a spiking model can be copied and pickled with it.
+    """
+
+    _overridden = True  # LLM Compressor must not wrap it
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        if getattr(self.model, "_spiking_state", None) is None:
+            with _upstream_method(self.model) as plain:
+                plain(save_directory, *args, **kwargs)
+        else:
+            save(self.model, save_directory, **kwargs)
+
+
 def make_saveable(model: Any) -> None:
     """Let `model.save_pretrained` write spike-ready checkpoints as long as the model spikes."""
-    if not hasattr(model, "save_pretrained") or getattr(model.save_pretrained, "_spike_ready", False):
-        return
-    plain = model.save_pretrained
-
-    @wraps(plain)
-    def save_pretrained(save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        if getattr(model, "_spiking_state", None) is None:
-            plain(save_directory, *args, **kwargs)
-        else:
-            save(model, save_directory, **kwargs)
-
-    save_pretrained._overridden = True  # type: ignore[attr-defined]  # LLM Compressor must not wrap it again
-    save_pretrained._spike_ready = True  # type: ignore[attr-defined]
-    save_pretrained._plain = plain  # type: ignore[attr-defined]
-    model.save_pretrained = save_pretrained
-
-
-def _upstream_save(model: Any) -> Any:
-    """LLM Compressor's saving, below ours."""
-    method = model.save_pretrained
-    plain = getattr(method, "_plain", method)
-    if getattr(plain, "_overridden", False):
-        return plain
-    # attached before LLM Compressor ever saw the model (a loaded checkpoint): let it wrap the plain method now
-    model.save_pretrained = plain
-    modify_save_pretrained(model)
-    wrapped = model.save_pretrained
-    method._plain = wrapped
-    model.save_pretrained = method
-    return wrapped
+    if hasattr(model, "save_pretrained"):
+        model.__dict__["save_pretrained"] = _SaveSpikeReady(model)
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A fresh directory that takes the place of `target` if the block succeeds and vanishes if it does not."""
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target} is a file; name a directory for the checkpoint")
-    if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
-        raise InputError(
-            f"{target} is not empty and holds no checkpoint; it would be replaced as a whole. Name another"
-        )
-    target = target.absolute()
+def _upstream_method(model: Any) -> Iterator[Any]:
+    """LLM Compressor's `save_pretrained` of the model, in place of ours within the block."""
+    ours = model.__dict__.pop("save_pretrained", None)
+    try:
+        modify_save_pretrained(model)
+        yield model.save_pretrained
+    finally:
+        model.__dict__.pop("save_pretrained", None)
+        if ours is not None:
+            model.__dict__["save_pretrained"] = ours
+
+
+def _remove_decompression(model: Any) -> None:
+    """Saving compresses a model in place and lets its next forward pass decompress it, by a hook for each saving.
+
+    A second hook would multiply the weights by their scales once more. Spiking layers need no float weights; the
+    quantized layers that do not spike get theirs back at once.
+    """
+    hook = model.__dict__.pop("ct_decompress_hook", None)
+    if hook is not None:
+        hook.remove()
+
+
+def _decompress_others(model: nn.Module, state: SpikingState) -> None:
+    for name, module in model.named_modules():
+        if name not in state.layers and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
+            decompress_module(module)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A fresh directory that takes the place of `path` if the block succeeds and vanishes if it does not."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; name a directory for the checkpoint")
+    if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
+        raise InputError(f"{path} is not empty and holds no checkpoint; it would be replaced as a whole. Name another")
+    target = path.resolve()  # a link stays a link, to the new directory
     target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{target.name}.new-{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
+    _sweep(target)
+    fresh, old = (target.with_name(f".{target.name}.{part}-{os.getpid()}") for part in ("new", "old"))
     fresh.mkdir()
     try:
         yield fresh
-        old = target.with_name(f".{target.name}.old-{os.getpid()}")
         if target.is_dir():
             os.replace(target, old)
-        os.replace(fresh, target)
+        try:
+            os.replace(fresh, target)
+        except BaseException:
+            if old.is_dir():
+                os.replace(old, target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed runs, and none that are alive, left beside `target`."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
+        kind, _, pid = leftover.name.removeprefix(f".{target.name}.").partition("-")
+        if kind in ("new", "old") and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Path) -> None:
     """Make `quantization_config` mean the same modules when it is read back.
 
     LLM Compressor writes the names of ignored modules as the checkpoint spells them, but they are matched against
-    module names, which transformers spells differently for many multimodal models: the ignored modules would come back as
-    quantized ones without scales. Both spellings are listed, module names as regular expressions. With more than one
+    module names, which transformers spells differently for many multimodal models: the ignored modules would come back
+    as quantized ones without scales. Both spellings are listed, module names as regular expressions. With more than one
     scheme the same goes for targets, which upstream leaves at the recipe's.
     """
     path = directory / "config.json"
@@ -156,10 +207,10 @@ def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Pa
     quantization["ignore"] = sorted(spelled | {_pattern(name) for name in ignored})
     groups = quantization["config_groups"]
     if len(schemes) > 1:
-        if len(groups) != len(schemes):
-            raise RuntimeError(f"{len(schemes)} schemes on the model, {len(groups)} config groups saved")
-        for group, names in zip(groups.values(), members, strict=True):
-            group["targets"] = [_pattern(name) for name in names]
+        # numbered in the order in which the schemes occur; the file sorts group_10 before group_2
+        in_order = sorted(groups, key=lambda key: int(key.rpartition("_")[2]))
+        for key, names in zip(in_order, members, strict=True):
+            groups[key]["targets"] = [_pattern(name) for name in names]
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -179,11 +230,7 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
     rotations = _online_rotations(model)
     facts = state.facts
     adapter = state.tracker.adapter
-    hashed = [
-        directory / "config.json",
-        *sorted(directory.glob("*.safetensors")),
-        *directory.glob("*.index.json"),
-    ]
+    hashed = [path for pattern in _HASHED for path in sorted(directory.glob(pattern))]
     config = SpikeConfig(
         producer={name: importlib.metadata.version(name) for name in _PACKAGES},
         architecture=str(getattr(adapter.config, "model_type", "")),
@@ -199,8 +246,8 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
         opens_in_plain_transformers=not rotations,
         sha256={path.name: sha256_of(path) for path in hashed},
     )
-    text = json.dumps(config.model_dump(exclude_none=True), indent=2)
-    (directory / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    content = sealed(config.model_dump(exclude_none=True))
+    (directory / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     if rotations:
         logger.warning(
             f"this checkpoint has online rotations ({', '.join(rotations)}), which plain transformers drops without an "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,13 +99,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of `spike_config.json` with its own SHA-256 in `sha256`: of its canonical JSON without that entry."""
+    hashes = {name: digest for name, digest in content["sha256"].items() if name != CONFIG_NAME}
+    bare = json.dumps({**content, "sha256": hashes}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return {**content, "sha256": {**hashes, CONFIG_NAME: hashlib.sha256(bare.encode()).hexdigest()}}
+
+
 def verify_hashes(directory: Path, expected: dict[str, str]) -> None:
     """Check the files of a checkpoint against the hashes in its config.
 
     Raises:
         InputError: a file is missing or is not the one that was saved.
     """
+    for required in ("config.json", CONFIG_NAME):
+        if required not in expected:
+            raise InputError(f"{directory / CONFIG_NAME}: `sha256` says nothing of {required}")
     for name, digest in expected.items():
+        if name == CONFIG_NAME:  # its own seal, which `read_config` checks
+            continue
         path = directory / name
         if Path(name).name != name:
             raise InputError(f"{directory / CONFIG_NAME}: {name!r} in `sha256` is no plain file name")

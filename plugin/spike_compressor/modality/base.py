@@ -47,8 +47,8 @@ class ModalityAdapter:
     """Tells vision rows from text rows for one family of architectures.
 
     A new architecture is a subclass with `model_types` (the `model_type` of its config) and `vision_modules`, decorated
-    with `register_adapter`. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows` where
-    that is not enough.
+    with `register_adapter`. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows`
+    where that is not enough.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
@@ -110,6 +110,14 @@ def available_adapters() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
+def _other_senses(config: Any) -> list[str]:
+    """Names of the sub-configs that are for something else than text."""
+    known = set(getattr(config, "sub_configs", None) or ())
+    known |= {key for key in vars(config) if key.endswith("_config") and getattr(config, key) is not None}
+    senses = ("vision", "visual", "image", "video", "audio", "speech", "thinker")
+    return sorted(key for key in known if any(sense in key for sense in senses))
+
+
 def adapter_for(model: Any, fallback: Callable[[Any], ModalityAdapter] | None = None) -> ModalityAdapter:
     """The adapter of a model (anything with a transformers `config`).
 
@@ -124,7 +132,7 @@ def adapter_for(model: Any, fallback: Callable[[Any], ModalityAdapter] | None = 
         return _REGISTRY[model_type](config)
     if fallback is not None:
         return fallback(config)
-    other_senses = [key for key in vars(config) if key in ("vision_config", "audio_config", "vision_tower_config")]
+    other_senses = _other_senses(config)
     if not other_senses:
         return ModalityAdapter(config)
     raise InputError(

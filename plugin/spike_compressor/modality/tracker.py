@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -22,6 +23,7 @@ class _Frame:
 
     rows: TokenRows | None
     outer: _Frame | None
+    owner: Any = None
 
 
 # Context variables, so that two threads that run the same model do not see each other's tokens.
@@ -67,6 +69,12 @@ def modality_mask(mask: Tensor, valid: Tensor | None = None) -> Iterator[None]:
         _EXPLICIT.reset(token)
 
 
+@functools.cache
+def _parameters(module_class: Any) -> tuple[str, ...]:
+    """Names of the positional parameters of a module's `forward`."""
+    return tuple(inspect.signature(module_class.forward).parameters)[1:]
+
+
 class ModalityTracker:
     """Hooks on a model that keep `current_rows` right during each of its forward passes.
 
@@ -83,10 +91,8 @@ class ModalityTracker:
         if isinstance(base, nn.Module) and base is not model:
             entry_points.append(base)
         for entry in entry_points:
-            signature = inspect.signature(type(entry).forward)
-            self._handles.append(
-                entry.register_forward_pre_hook(self._before(signature), with_kwargs=True, prepend=True)
-            )
+            # bound methods, not closures: a copied or unpickled model then has a tracker of its own
+            self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
             self._handles.append(entry.register_forward_hook(self._after, always_call=True))
 
     def remove(self) -> None:
@@ -95,20 +101,20 @@ class ModalityTracker:
             handle.remove()
         self._handles.clear()
 
-    def _before(self, signature: inspect.Signature) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            inputs = signature.bind_partial(module, *args, **kwargs).arguments
-            outer = _FRAME.get()
-            rows = self._rows(inputs)
-            _FRAME.set(_Frame(rows, outer))
-            if outer is None and rows is not None and self.on_rows is not None:
-                self.on_rows(rows)
-
-        return hook
+    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs = dict(zip(_parameters(type(module)), args, strict=False))
+        inputs.update(kwargs)
+        outer = _FRAME.get()
+        rows = self._rows(inputs)
+        _FRAME.set(_Frame(rows, outer, module))
+        if outer is None and rows is not None and self.on_rows is not None:
+            self.on_rows(rows)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         frame = _FRAME.get()
-        _FRAME.set(None if frame is None else frame.outer)
+        # called after exceptions too, and then also where a hook before `_before` raised and there is no frame of ours
+        if frame is not None and frame.owner is module:
+            _FRAME.set(frame.outer)
 
     def _rows(self, inputs: dict[str, Any]) -> TokenRows | None:
         ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
@@ -119,6 +125,11 @@ class ModalityTracker:
         source = ids if ids is not None else embeds
         if explicit is not None and source is not None and explicit.modality.shape == source.shape[:2]:
             return explicit
+        if explicit is not None and ids is None and embeds is not None and _FRAME.get() is None:
+            raise InputError(
+                f"the modality mask is for {list(explicit.modality.shape)} tokens, inputs_embeds has "
+                f"{list(embeds.shape[:2])}"
+            )
         if ids is not None:
             return self.adapter.token_rows(ids, attention_mask)
         if embeds is not None and not self.adapter.multimodal:

@@ -25,10 +25,13 @@ class CalibrationRows:
         self.batches: list[TokenRows] = []
         self.samples = 0
         self.tokens: dict[str, int] = dict.fromkeys(MODALITIES, 0)
-        self._loader, self._class = dataloader, type(dataloader)
-        rows = self
+        # a run that failed before it could release the loader has left its class on it
+        self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
+        rows, unwatched = self, self._class
 
-        class Watched(self._class):  # type: ignore[name-defined]
+        class Watched(unwatched):  # type: ignore[misc, valid-type]
+            _unwatched_class = unwatched
+
             def __iter__(self) -> Iterator[Any]:
                 rows._restart()
                 for batch in super().__iter__():

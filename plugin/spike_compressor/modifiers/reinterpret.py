@@ -8,19 +8,14 @@ import torch
 from compressed_tensors.quantization import QuantizationStrategy, QuantizationType
 from torch import nn
 
-from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import LayerSpec
 
 
-def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
-    """The spike code of the activation scheme that a recipe gave a layer.
-
-    b symmetric bits are T = b - 1 timesteps of `coding`; asymmetric ones are `binary_unsigned` with the scheme's zero
-    point. Dynamic per-token scales stay dynamic. A static per-tensor scale keeps its calibrated range: with compressed-
-    tensors' s = absmax / ((2^b - 1) / 2), the range absmax is divided by 2^T - 1 again, because the end code -2^T does
-    not exist here.
+def activation_scheme(name: str, module: nn.Module) -> Any:
+    """The `QuantizationArgs` of a layer's input.
 
     Raises:
         InputError: no activation scheme, or one that spikes cannot spell; says which and what to do.
@@ -36,17 +31,35 @@ def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
         raise InputError(
             f"{name}: {args.num_bits} bit {args.type} activations have no spike code; use int, 2 to 8 bits"
         )
+    dynamic_by_token = args.dynamic is True and args.strategy == QuantizationStrategy.TOKEN
+    static_by_tensor = args.dynamic is False and args.strategy == QuantizationStrategy.TENSOR
+    if not (dynamic_by_token or static_by_tensor):
+        kind = "dynamic" if args.dynamic else "static"
+        raise InputError(
+            f"{name}: {kind} activations by {args.strategy} have no spike code; use dynamic by token or static by "
+            "tensor."
+        )
+    return args
+
+
+def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
+    """The spike code of the activation scheme that a recipe gave a layer.
+
+    b symmetric bits are T = b - 1 timesteps of `coding`; asymmetric ones need unsigned spikes and their zero point:
+    where `coding` is signed, `binary_unsigned` takes its place. Dynamic per-token scales stay dynamic. A static
+    per-tensor scale keeps its calibrated range: with compressed-tensors' s = absmax / ((2^b - 1) / 2), the range absmax
+    is divided by 2^T - 1 again, because the end code -2^T does not exist here.
+
+    Raises:
+        InputError: as `activation_scheme`.
+    """
+    args = activation_scheme(name, module)
     timesteps = dict.fromkeys(MODALITIES, args.num_bits - 1)
-    if not args.symmetric:
+    if not args.symmetric and get_coding(coding).signed:
         coding = "binary_unsigned"
-    if args.dynamic is True and args.strategy == QuantizationStrategy.TOKEN:
+    if args.dynamic:
         return LayerSpec(timesteps, coding, symmetric=args.symmetric)
-    if args.dynamic is False and args.strategy == QuantizationStrategy.TENSOR:
-        return _static(module, args, timesteps, coding)
-    kind = "dynamic" if args.dynamic else "static"
-    raise InputError(
-        f"{name}: {kind} activations by {args.strategy} have no spike code; use dynamic by token or static by tensor."
-    )
+    return _static(module, args, timesteps, coding)
 
 
 def _static(module: nn.Linear, args: Any, timesteps: dict[str, int], coding: str) -> LayerSpec:

@@ -20,17 +20,17 @@ from loguru import logger
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
-from spike_compressor.coding import available_codings
+from spike_compressor.coding import NonFiniteInputError, available_codings, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
 from spike_compressor.modifiers.allocation import SpikePlan, timesteps_by_modality
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
-from spike_compressor.modifiers.reinterpret import reinterpret
+from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import observe_all_hessian_modules
-from spike_compressor.runtime import LayerSpec, attach
+from spike_compressor.runtime import LayerSpec, attach, require_integer_weights
 
 Statistics = MagnitudeHistogram | RatioHistogram
 
@@ -38,8 +38,8 @@ Statistics = MagnitudeHistogram | RatioHistogram
 class TCLIFModifier(Modifier, ObeysSpikePlan):
     """Gives every targeted Linear a TC-LIF neuron for each of its inputs: signed spikes of weight 2^(T-1-t).
 
-    Stands after the modifiers that make weights integer. T comes from an `MSTSModifier` before it, or from
-    `timesteps`, or, with neither, from the activation scheme that the recipe gave the layer, which is then *reinterpreted*: b bits,
+    Stands after the modifiers that make weights integer. T comes from an `MSTSModifier` before it, or from `timesteps`,
+    or, with neither, from the activation scheme that the recipe gave the layer, which is then *reinterpreted*: b bits,
     symmetric, are T = b - 1 timesteps.
 
         TCLIFModifier:
@@ -55,8 +55,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         ignore: likewise, those that do not.
         coding: how codes are spelled in spikes: tc_lif, csd, unary, unary_unsigned, binary_unsigned.
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
-        threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale a layer and modality). Left out:
-            what the reinterpreted scheme says, else dynamic.
+        threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale a layer and modality). Left
+            out: what the reinterpreted scheme says, else dynamic.
         threshold_ratio: dynamic thresholds only: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2; or `auto`: chosen
             by layer, modality and T for the least squared error on the calibration data.
         threshold_observer: static thresholds only: `absmax`, or `mse` for the scale of least squared error.
@@ -102,6 +102,10 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         super().model_post_init(context)
         if self.timesteps is not None:
             self.timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
+        if self.threshold == "static" and self.threshold_ratio != 1.0:
+            raise InputError("TCLIFModifier.threshold_ratio is for dynamic thresholds; drop it or `threshold: static`")
+        if self.threshold != "static" and self.threshold_observer != "absmax":
+            raise InputError("TCLIFModifier.threshold_observer is for static thresholds; add `threshold: static`")
         # LLM Compressor chooses a pipeline that runs the model on data only if a modifier asks for it
         self.requires_calibration_data = self._calibrates
 
@@ -150,8 +154,16 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if dataloader is not None:
             allow_text_only = self.allow_text_only or any(planner.allow_text_only for planner in planners)
             self._rows = CalibrationRows(dataloader, self._adapter, allow_text_only)
+        self._check_early()
         observe_all_hessian_modules()
         return True
+
+    def _check_early(self) -> None:
+        """What would stop `on_finalize` stops the recipe here, before hours of calibration."""
+        for name, module in self._modules.items():
+            require_integer_weights(module, name)
+            if self._plan is None:
+                activation_scheme(name, module)
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
         if not self._calibrates or self._statistics:
@@ -188,6 +200,10 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         assert self._rows is not None
         x: Tensor = args[0]
         rows = x.reshape(-1, x.shape[-1])
+        try:
+            raise_if_non_finite(rows)
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {name}, while calibrating") from None
         if self._adapter.is_vision_module(name):
             self._statistics[name, "vision"].update(rows)
             return
@@ -205,11 +221,22 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             self._statistics[name, label].update(rows[chosen])
 
     def _spec(self, name: str, module: nn.Linear) -> LayerSpec:
+        try:
+            return self._chosen_spec(name, module)
+        except ValueError as error:
+            raise error if name in str(error) else InputError(f"{name}: {error}") from None
+
+    def _chosen_spec(self, name: str, module: nn.Linear) -> LayerSpec:
         if self._plan is None:
             inherited = reinterpret(name, module, self.coding)
-            if self.threshold not in (None, inherited.threshold):
-                inherited = LayerSpec(inherited.timesteps, inherited.coding, symmetric=inherited.symmetric)
-            elif inherited.threshold == "static":
+            if inherited.threshold == "static" and self.threshold is None:
+                if self.threshold_ratio != 1.0:
+                    raise InputError(
+                        f"{name} inherits a static threshold, to which threshold_ratio does not apply; remove it, or "
+                        "set `threshold: dynamic`"
+                    )
+                return inherited
+            if inherited.threshold == "static" and self.threshold == "static" and not inherited.symmetric:
                 return inherited
             timesteps, coding, symmetric = inherited.timesteps, inherited.coding, inherited.symmetric
         else:
@@ -221,6 +248,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
                     "make its input_activations static or leave `threshold` out"
                 )
             return LayerSpec(timesteps, coding, "static", scale=self._chosen(name, timesteps, self._static_scale))
+        if not symmetric and self.threshold_ratio != 1.0:
+            raise InputError(f"{name}: threshold_ratio does not apply to an asymmetric scheme; remove it")
         if self.threshold_ratio == "auto":
             return LayerSpec(
                 timesteps,
@@ -265,7 +294,8 @@ def _set_activation_bits(module: nn.Module, bits: int) -> None:
         dynamic=True,
     )
     scheme: QuantizationScheme = module.quantization_scheme
-    module.quantization_scheme = scheme.model_copy(update={"input_activations": activations})
+    # the format follows from the scheme when it is saved; one that was inferred for weights alone no longer fits
+    module.quantization_scheme = scheme.model_copy(update={"input_activations": activations, "format": None})
     for leftover in ("input_scale", "input_zero_point"):  # of a static scheme that the plan overrules
         if hasattr(module, leftover):
             delattr(module, leftover)

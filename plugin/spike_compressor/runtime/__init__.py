@@ -12,7 +12,7 @@ from spike_compressor.runtime.attach import (
 from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
 from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
 from spike_compressor.runtime.spec import LayerSpec
-from spike_compressor.runtime.weights import IntegerWeight, integer_weight
+from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [
     "AFTER_ATTACH",
@@ -28,6 +28,7 @@ __all__ = [
     "get_backend",
     "integer_weight",
     "register_backend",
+    "require_integer_weights",
     "spiking_layers",
     "spiking_state",
     "suspended",

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.quantization import QuantizationStatus
+from compressed_tensors.quantization.lifecycle.forward import set_forward_quantized
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, VISION, ModalityAdapter, ModalityTracker
@@ -21,6 +25,8 @@ _STATE = "_spiking_state"
 #: by the `save_pretrained` that LLM Compressor calls.
 AFTER_ATTACH: list[Callable[[nn.Module], None]] = []
 _OWN = ("spec", "spiking_name", "integer", "backend", "fixed_modality", "silenced", "observers", "_matmul")
+#: Stands for compressed-tensors' fake-quantizing `forward` of an instance: a closure, which cannot be pickled.
+_FAKE_QUANTIZED = "fake-quantized"
 
 
 @dataclass
@@ -77,6 +83,11 @@ def attach(
         if not isinstance(linear, nn.Linear):
             found = "no such module" if linear is None else f"it is a {type(linear).__name__}"
             raise InputError(f"{name} cannot spike: {found}, and only torch.nn.Linear can.")
+        if isinstance(linear, NonDynamicallyQuantizableLinear):
+            raise InputError(
+                f"{name} cannot spike: MultiheadAttention reads its weight and never calls it. List it in `ignore` of "
+                "TCLIFModifier and of the quantization modifier."
+            )
         probe = SpikingLinear.__new__(SpikingLinear)
         nn.Module.__init__(probe)
         if not adapter.multimodal:
@@ -97,12 +108,14 @@ def attach(
 
 
 def detach(model: nn.Module) -> None:
-    """Take the neurons off again: every layer is the (fake-quantized) Linear that it was."""
+    """Take the neurons off again: every layer is the (fake-quantized) Linear that it was, with float weights."""
     state = spiking_state(model)
     for name, layer in state.layers.items():
         _become_linear(layer, name, state)
         for key in _OWN:
             layer.__dict__.pop(key, None)
+        if getattr(layer, "quantization_status", None) == QuantizationStatus.COMPRESSED:
+            decompress_module(layer)
     state.tracker.remove()
     del model.__dict__[_STATE]
 
@@ -122,7 +135,11 @@ def suspended(model: nn.Module) -> Iterator[SpikingState]:
 
 def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
     # compressed-tensors puts its fake quantization into the instance's `forward`; the neuron takes its place
-    state._was[name] = type(linear), linear.__dict__.pop("forward", None)
+    forward = linear.__dict__.pop("forward", None)
+    wrapped_again = hasattr(linear, "_hf_hook") or hasattr(linear, "_original_forward_func")  # by offloading
+    if forward is not None and hasattr(linear, "quantization_scheme") and not wrapped_again:
+        forward = _FAKE_QUANTIZED
+    state._was[name] = type(linear), forward
     linear.__class__ = SpikingLinear
     assert isinstance(linear, SpikingLinear)
     state.layers[name] = linear
@@ -130,5 +147,7 @@ def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
 
 def _become_linear(layer: SpikingLinear, name: str, state: SpikingState) -> None:
     layer.__class__, forward = state._was.pop(name)  # type: ignore[assignment]
-    if forward is not None:
+    if forward == _FAKE_QUANTIZED:
+        set_forward_quantized(layer)
+    elif forward is not None:
         layer.__dict__["forward"] = forward

@@ -122,7 +122,8 @@ class Unrolled(Backend):
         live = torch.ones(1, x.shape[1], dtype=torch.int8, device=x.device)
         if silenced is not None:
             codes, live = codes.masked_fill(silenced, 0), live.masked_fill(silenced, 0)
-        assert acc is not None  # every coding has at least one step
+        if acc is None:  # no rows, hence no steps
+            acc = matmul(codes)
         if train.zero_point is not None:
             # {0, 1} spikes spell code + zero point: take back what the zero points of the live inputs added
             offset = torch.as_tensor(train.zero_point, dtype=torch.int32, device=x.device)

@@ -141,14 +141,17 @@ class SpikingLinear(nn.Linear):
             return table[0]
         rows = current_rows()
         if rows is None:
-            raise InputError(
-                f"{self.spiking_name} does not know the modality of its rows: call the whole model with input_ids, or "
-                "with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
-            )
+            raise self._unknown_modality()
         values = rows.lookup(table, dtype, x.device)
         if values.numel() == x.shape[0]:
             return values
         return _last_positions(values.view(rows.modality.shape), x.shape[0], self.spiking_name).reshape(-1)
+
+    def _unknown_modality(self) -> InputError:
+        return InputError(
+            f"{self.spiking_name} does not know the modality of its rows: call the whole model with input_ids, or "
+            "with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
+        )
 
     def _observe(
         self,
@@ -167,7 +170,7 @@ class SpikingLinear(nn.Linear):
         if self.fixed_modality is not None:
             modality = torch.full((M,), self.fixed_modality, dtype=torch.uint8, device=x.device)
         elif rows is None:
-            modality = torch.zeros(M, dtype=torch.uint8, device=x.device)
+            raise self._unknown_modality()
         else:
             modality, mask = rows.modality, rows.valid
             if modality.numel() != M:
@@ -183,9 +186,14 @@ class SpikingLinear(nn.Linear):
             observer(self, event)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        # `integer` and its scales are no parameters: they follow the module's device when it next runs, and no
-        # `.half()` can round them
+        # `integer` and its scales are no parameters: they follow the module's device, and no `.half()` rounds them.
+        # The parameter of the same scales must not be rounded either, or saving would write others than are used.
+        exact = {key: p.data for key, p in self._parameters.items() if key.endswith("_scale") and p is not None}
         module = super()._apply(fn, recurse)
+        for key, value in exact.items():
+            parameter = self._parameters[key]
+            if parameter is not None and parameter.dtype != value.dtype:
+                parameter.data = value.to(parameter.device)
         device = next((p.device for p in self.parameters()), None)
         if device is not None and device != self.integer.codes.device and device.type != "meta":
             integer = self.integer

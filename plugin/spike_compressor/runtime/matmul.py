@@ -41,7 +41,9 @@ class IntegerMatmul:
         self.groups = weight.groups
         grouped = weight.codes.view(N, self.groups, K // self.groups)
         # |sum of any subset of the terms of one accumulator| <= max_code * sum of |weights| of its row
-        self.bound = max_code * int(grouped.abs().sum(dim=2, dtype=torch.int64).max()) if K and N else 0
+        # (in int16: -128 has no absolute value in int8)
+        sums = grouped.to(torch.int16).abs().sum(dim=2, dtype=torch.int64)
+        self.bound = max_code * int(sums.max()) if K and N else 0
         if self.bound > _INT32_LIMIT:
             raise InputError(
                 f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {K} inputs and codes up to "
@@ -49,7 +51,11 @@ class IntegerMatmul:
             )
         device = weight.codes.device
         self.kernel = kernel or ("int8" if has_int8_kernel(device) and max_code <= 127 else "float")
+        if self.kernel not in ("int8", "float"):
+            raise InputError(f"unknown kernel {self.kernel!r}; there are: int8, float")
         if self.kernel == "int8":
+            if max_code > 127:
+                raise InputError(f"{name}: codes up to {max_code} do not fit the int8 kernel; use kernel='float'")
             self._operand = weight.codes.t() if self.groups == 1 else grouped.permute(1, 2, 0)
         else:
             dtype = next(dtype for dtype, limit in _EXACT.items() if self.bound <= limit)
@@ -68,11 +74,20 @@ class IntegerMatmul:
         return torch.bmm(grouped, self._operand).to(torch.int32).permute(1, 2, 0).contiguous()
 
     def _int8(self, codes: Tensor) -> Tensor:
-        M = codes.shape[0]
-        if codes.is_cuda and M <= 16:  # cuBLAS wants more than 16 rows
-            codes = torch.nn.functional.pad(codes, (0, 0, 0, 17 - M))
+        codes = codes.to(torch.int8)  # asymmetric codes come as int16, and fit
         if self.groups == 1:
-            return torch._int_mm(codes, self._operand)[:M]
+            return _int_mm(codes, self._operand)
         parts = codes.view(codes.shape[0], self.groups, -1).unbind(1)
-        sums = [torch._int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
-        return torch.stack(sums, dim=2)[:M]
+        sums = [_int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
+        return torch.stack(sums, dim=2)
+
+
+def _int_mm(left: Tensor, right: Tensor) -> Tensor:
+    """`torch._int_mm` of int8 [M, K] and [K, N]; on CUDA padded to the sizes that cuBLAS takes."""
+    if not left.is_cuda:
+        return torch._int_mm(left, right)
+    (M, K), N = left.shape, right.shape[1]
+    left = torch.nn.functional.pad(left, (0, -K % 8, 0, max(0, 17 - M)))  # more than 16 rows, whole groups of 8
+    if K % 8 or N % 8:
+        right = torch.nn.functional.pad(right, (0, -N % 8, 0, -K % 8))
+    return torch._int_mm(left, right)[:M, :N]

@@ -44,6 +44,8 @@ class LayerSpec:
         for modality, T in self.timesteps.items():
             if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= MAX_TIMESTEPS:
                 raise InputError(f"timesteps of {modality} must be an integer from 1 to {MAX_TIMESTEPS}, got {T!r}")
+        if set(self.ratio) != set(MODALITIES):
+            raise InputError(f"threshold_ratio needs one ratio for each of {', '.join(MODALITIES)}, got {self.ratio}")
         for modality, ratio in self.ratio.items():
             if not 0 < ratio <= 2:
                 raise InputError(f"threshold_ratio of {modality} must be in (0, 2], got {ratio}")
@@ -53,6 +55,14 @@ class LayerSpec:
             for modality, scale in self.scale.items():
                 if not 0 < scale < float("inf"):
                     raise InputError(f"static threshold of {modality} must be positive and finite, got {scale}")
+            if (self.zero_point is None) != self.symmetric:
+                raise InputError("static asymmetric thresholds need a zero point by modality, symmetric ones none")
+        if self.zero_point is not None:
+            if set(self.zero_point) != set(MODALITIES):
+                raise InputError(f"zero_point needs one level for each of {', '.join(MODALITIES)}")
+            for modality, level in self.zero_point.items():
+                if not 0 <= level < 2 ** (self.timesteps[modality] + 1):
+                    raise InputError(f"zero_point of {modality} must be in 0 .. 2^(T+1) - 1, got {level}")
 
     def table(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """`values` in the order of modality codes."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.quantization import (
+    ActivationOrdering,
     QuantizationStatus,
     QuantizationStrategy,
     QuantizationType,
@@ -49,13 +50,27 @@ def why_not_integer(module: nn.Module) -> str | None:
     args = scheme.weights
     if args.type != QuantizationType.INT:
         return f"its weights are of type {args.type}, not int"
+    if getattr(args, "actorder", None) == ActivationOrdering.GROUP or getattr(module, "weight_g_idx", None) is not None:
+        return "its weight groups are reordered (actorder: group); use actorder: static"
     if args.num_bits > 8:
         return f"its weights have {args.num_bits} bits, at most 8 are supported"
     if args.strategy not in _STRATEGIES:
         return f"its weights are scaled by {args.strategy}; supported: tensor, channel, group"
-    if getattr(module, "weight_g_idx", None) is not None:
-        return "its weight groups are reordered (actorder: group); use actorder: static"
     return None
+
+
+def require_integer_weights(module: nn.Module, name: str) -> None:
+    """Check that the weights of `module` are, or are about to be, integers that spikes can sum.
+
+    Raises:
+        InputError: naming the module, and what it lacks.
+    """
+    reason = why_not_integer(module)
+    if reason is not None:
+        raise InputError(
+            f"{name} cannot spike: {reason}. Give it integer weights with a quantization modifier before "
+            "TCLIFModifier (QuantizationModifier, GPTQModifier, ...), or list it in TCLIFModifier's `ignore`."
+        )
 
 
 def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
@@ -64,12 +79,7 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     Raises:
         InputError: naming the module, if it has no integer weights of a supported layout.
     """
-    reason = why_not_integer(module)
-    if reason is not None:
-        raise InputError(
-            f"{name} cannot spike: {reason}. Give it integer weights with a quantization modifier before "
-            "TCLIFModifier (QuantizationModifier, GPTQModifier, ...), or list it in TCLIFModifier's `ignore`."
-        )
+    require_integer_weights(module, name)
     args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
     status = getattr(module, "quantization_status", None)
     if status == QuantizationStatus.COMPRESSED and not hasattr(module, "weight"):
@@ -86,7 +96,7 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     out_features = codes.shape[0]
     rows = scale.detach().to(torch.float32).reshape(-1, scale.shape[-1] if scale.dim() == 2 else 1)
     return IntegerWeight(
-        codes=codes.contiguous(), scale=rows.expand(out_features, -1).contiguous(), bits=int(args.num_bits)
+        codes=codes.detach().contiguous(), scale=rows.expand(out_features, -1).contiguous(), bits=int(args.num_bits)
     )
 
 
