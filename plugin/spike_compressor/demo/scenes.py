@@ -160,15 +160,15 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 def draw_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Rendered ``word`` in random ink, size and place, on a contrasting ground -> uint8 [64, 64, 3]."""
-    size = int(rng.integers(17, 21))
+    size = int(rng.integers(18, 22))
     left, top, right, bottom = _font(size).getbbox(word)
     while right - left > SIZE - 4:
         size -= 1
         left, top, right, bottom = _font(size).getbbox(word)
     dark, light = rng.integers(0, 90, 3), rng.integers(165, 256, 3)
     ink, ground = (dark, light) if rng.random() < 0.5 else (light, dark)
-    x = int(rng.integers(2, SIZE - 1 - (right - left)))
-    y = int(rng.integers(8, SIZE - 8 - (bottom - top)))
+    x = int(rng.integers(2, min(10, SIZE - 2 - (right - left)) + 1))
+    y = (SIZE - (bottom - top)) // 2 + int(rng.integers(-5, 6))
     image = Image.new("RGB", (SIZE, SIZE), tuple(int(v) for v in ground))
     ImageDraw.Draw(image).text((x - left, y - top), word, fill=tuple(int(v) for v in ink), font=_font(size))
     return np.asarray(image, np.uint8)

@@ -1,0 +1,145 @@
+"""Accuracy on the demo's questions: exact match under greedy decoding, and the blind baseline."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from .data import Item
+from .model import MAX_ANSWER_TOKENS, prompt
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Exact-match accuracy, 0 … 1. ``average`` is the mean over kinds; ``questions`` counts them by kind."""
+
+    average: float
+    by_kind: dict[str, float]
+    questions: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers, for JSON."""
+        return {"average": self.average, "by_kind": dict(self.by_kind), "questions": dict(self.questions)}
+
+
+def evaluate(
+    model: Any,
+    processor: Any,
+    items: Sequence[Item],
+    *,
+    shuffle_images: bool = False,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> Accuracy:
+    """Share of ``items`` whose answer the model would generate exactly, by kind.
+
+    One forward a batch: greedy decoding gives an answer if and only if, with the answer itself as context, the
+    most likely next token is the right one at each of its positions and the end token follows. Batches hold items
+    of equal length, so nothing is padded. ``shuffle_images`` is the blind baseline: within a family every item
+    gets a picture that differs from its own. ``progress(done, total)`` is called after every batch.
+
+    Raises:
+        ValueError: no items, or pictures that cannot be shuffled because too many are the same.
+    """
+    correct = judge(
+        model, processor, items, shuffle_images=shuffle_images, batch_size=batch_size, progress=progress
+    )
+    hits: dict[str, int] = {}
+    questions: dict[str, int] = {}
+    for item, right in zip(items, correct, strict=True):
+        questions[item.kind] = questions.get(item.kind, 0) + 1
+        hits[item.kind] = hits.get(item.kind, 0) + int(right)
+    by_kind = {kind: hits[kind] / questions[kind] for kind in questions}
+    return Accuracy(sum(by_kind.values()) / len(by_kind), by_kind, questions)
+
+
+@torch.inference_mode()
+def judge(
+    model: Any,
+    processor: Any,
+    items: Sequence[Item],
+    *,
+    shuffle_images: bool = False,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[bool]:
+    """Item by item, whether the model's greedy answer is exactly ``item.answer``. See `evaluate`."""
+    if not items:
+        raise ValueError("there are no items to evaluate")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    images = shuffled_images(items) if shuffle_images else [item.image for item in items]
+    tokenizer = processor.tokenizer
+    texts = [f"{prompt(item.question)} {item.answer} {tokenizer.eos_token}" for item in items]
+    lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
+    answers = [len(ids) + 1 for ids in tokenizer([i.answer for i in items], add_special_tokens=False)["input_ids"]]
+    order = sorted(range(len(items)), key=lambda i: (lengths[i], answers[i]))
+    short_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    correct = [False] * len(items)
+    done = 0
+    training = model.training
+    model.eval()
+    try:
+        while done < len(items):
+            batch = order[done : done + batch_size]
+            batch = [i for i in batch if lengths[i] == lengths[batch[0]]]
+            encoded = processor(
+                images=[images[i] for i in batch], text=[texts[i] for i in batch], return_tensors="pt"
+            ).to(model.device)
+            ids = encoded["input_ids"]
+            keep = max(answers[i] for i in batch)
+            logits = model(
+                input_ids=ids[:, :-1],
+                attention_mask=encoded["attention_mask"][:, :-1],
+                pixel_values=encoded["pixel_values"].to(model.dtype),
+                use_cache=False,
+                **({"logits_to_keep": keep} if short_logits else {}),
+            ).logits[:, -keep:]
+            matches = (logits.argmax(-1) == ids[:, -keep:]).cpu()
+            for row, i in enumerate(batch):
+                correct[i] = bool(matches[row, keep - answers[i] :].all())
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(items))
+    finally:
+        model.train(training)
+    return correct
+
+
+def shuffled_images(items: Sequence[Item]) -> list[Image.Image]:
+    """A picture of the same family for every item, never one with the pixels of its own; always the same."""
+    result: list[Image.Image | None] = [None] * len(items)
+    for family in sorted({item.family for item in items}):
+        members = [i for i, item in enumerate(items) if item.family == family]
+        digests = {i: hashlib.sha256(items[i].image.tobytes()).hexdigest() for i in members}
+        members.sort(key=lambda i: digests[i])
+        # Equal pictures are neighbours now: moving on by the longest such run changes every picture.
+        counts: dict[str, int] = {}
+        for i in members:
+            counts[digests[i]] = counts.get(digests[i], 0) + 1
+        step = max(counts.values())
+        if 2 * step > len(members):
+            raise ValueError(
+                f"{step} of the {len(members)} images of family {family} are the same, so they cannot be shuffled; "
+                "evaluate more items"
+            )
+        for place, i in enumerate(members):
+            result[i] = items[members[(place + step) % len(members)]].image
+    return [image for image in result if image is not None]
+
+
+@torch.inference_mode()
+def predict(model: Any, processor: Any, image: Image.Image, question: str) -> str:
+    """The model's greedy answer to ``question`` about ``image``, as text."""
+    encoded = processor(images=image, text=prompt(question), return_tensors="pt").to(model.device)
+    encoded["pixel_values"] = encoded["pixel_values"].to(model.dtype)
+    generated = model.generate(**encoded, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
+    answer = generated[0, encoded["input_ids"].shape[1] :]
+    return str(processor.tokenizer.decode(answer, skip_special_tokens=True)).strip()
