@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -140,8 +142,9 @@ def quantize_to_range(
             # along a dimension, two reductions are faster than one aminmax
             bottom, top = y.amin(dim=-1, keepdim=True), y.amax(dim=-1, keepdim=True)
         inside = bool(((bottom > floor - 0.5) & (top < ceiling + 0.5)).all())  # False for NaN
-        if validate and not inside and not bool(torch.isfinite(top - bottom).all()):
-            raise_if_non_finite(x)  # an infinite y of a finite x is no error: it saturates
+        extreme = validate and not inside and not bool(torch.isfinite(top - bottom).all())
+        if extreme and not bool(torch.isfinite(part).all()):  # an infinite y of a finite x only saturates
+            raise_if_non_finite(x)
 
         # Round half away from zero by truncation. Adding 1/2 is wrong: 0.49999997 + 0.5 is 1 in float32. The
         # float below 1/2 is right for every float32. A tie k + 1/2 then misses k + 1 by 2^-25, at most half
@@ -194,7 +197,7 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
     factor = _check_ratio(ratio, rows, x.device, validate=validate)
     low, high = _row_extremes(x)
     absmax = torch.maximum(high, low.neg_())
-    if validate and not bool(torch.isfinite(absmax).all()):
+    if validate and absmax.numel() and not float(absmax.amax()) < math.inf:  # amax hands NaN on
         raise_if_non_finite(x)
     levels = torch.as_tensor((1 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
     scale = absmax.mul_(factor).clamp_(max=torch.finfo(torch.float32).max).div_(levels)
@@ -204,13 +207,16 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
 def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and maximum of each row of ``x`` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
     table = as_table(x)
-    low, high = torch.zeros(2, table.shape[0], dtype=torch.float32, device=x.device)
-    if table.numel():
-        for block in row_blocks(table.shape[0], table.shape[1], x.device):
-            part = table[block].to(torch.float32)
-            torch.amin(part, dim=-1, out=low[block])
-            torch.amax(part, dim=-1, out=high[block])
-    return low.view(x.shape[:-1]), high.view(x.shape[:-1])
+    if table.numel() == 0:
+        return torch.zeros(x.shape[:-1], device=x.device), torch.zeros(x.shape[:-1], device=x.device)
+    low, high = [], []
+    for block in row_blocks(table.shape[0], table.shape[1], x.device):
+        part = table[block].to(torch.float32)
+        low.append(part.amin(dim=-1))
+        high.append(part.amax(dim=-1))
+    if len(low) == 1:
+        return low[0].view(x.shape[:-1]), high[0].view(x.shape[:-1])
+    return torch.cat(low).view(x.shape[:-1]), torch.cat(high).view(x.shape[:-1])
 
 
 def _check_ratio(ratio: float | Tensor, rows: torch.Size, device: torch.device, *, validate: bool) -> Tensor:
@@ -233,11 +239,11 @@ def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> 
 
     With ``low = min(row, 0)`` and ``high = max(row, 0)``, every operation rounded once in float32::
 
-        scale = high / (L-1) - low / (L-1)
+        scale = (high - low) / (L-1)
         z     = min(round_half_away(-low / scale), L-1)
 
-    Divided before the subtraction, the range of a row never overflows; 0.0 is always a level. A row of zeros
-    has scale 1 and z = 0, and so has a row whose scale would be 0.
+    A difference that overflows becomes the largest finite float32. 0.0 is always a level. A row of zeros has
+    scale 1 and z = 0, and so has a row whose scale would be 0.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -259,9 +265,9 @@ def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> 
     low.clamp_(max=0)
     high.clamp_(min=0)
     last = torch.as_tensor((2 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
-    scale = high / last - low / last
-    if validate and not bool(torch.isfinite(scale).all()):
-        raise_if_non_finite(x)
+    if validate and low.numel() and not (float(low.amin()) > -math.inf and float(high.amax()) < math.inf):
+        raise_if_non_finite(x)  # amin and amax hand NaN on
+    scale = (high - low).clamp_(max=torch.finfo(torch.float32).max).div_(last)
     scale = scale.masked_fill_(scale == 0, 1.0)
     z = low.neg_().div_(scale).add_(_BELOW_HALF).minimum(last)
     return scale, z.to(torch.int32)
