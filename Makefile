@@ -27,6 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(VENV)/bin/spike-compressor demo --out $(OUT)
+	@echo "replaying the trace on the SystemVerilog:"
+	@$(MAKE) --no-print-directory rtl TRACE=$(OUT)/trace
 
 test: $(STAMP)
 	$(PY) -m pytest -m 'not slow'

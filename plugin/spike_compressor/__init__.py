@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "MSTSModifier": "spike_compressor.modifiers",
     "TCLIFModifier": "spike_compressor.modifiers",
+    "export_trace": "spike_compressor.trace.export",
     "load": "spike_compressor.checkpoint",
     "save": "spike_compressor.checkpoint",
     "modality_mask": "spike_compressor.modality",
@@ -31,8 +32,18 @@ if TYPE_CHECKING:
     from spike_compressor.modality import modality_mask as modality_mask
     from spike_compressor.modifiers import MSTSModifier as MSTSModifier
     from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
+    from spike_compressor.trace.export import export_trace as export_trace
 
-__all__ = ["MSTSModifier", "TCLIFModifier", "__version__", "load", "modality_mask", "record_spikes", "save"]
+__all__ = [
+    "MSTSModifier",
+    "TCLIFModifier",
+    "__version__",
+    "export_trace",
+    "load",
+    "modality_mask",
+    "record_spikes",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ _SIDE, _MARGIN, _LINE = 320, 16, 26
 
 def answered_picture(image: Image.Image, question: str, answer: str, expected: str) -> Image.Image:
     """`image` enlarged, with the question and the answer below it; the expected answer only where it differs."""
-    lines = textwrap.wrap(f"Q: {question}", 32) + [f"A: {answer}"]
+    lines = [*textwrap.wrap(f"Q: {question}", 32), f"A: {answer}"]
     if answer != expected:
         lines.append(f"expected: {expected}")
     height = _SIDE + 2 * _MARGIN + _LINE * len(lines) + _MARGIN

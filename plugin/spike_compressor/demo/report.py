@@ -42,4 +42,5 @@ def print_report(result: dict[str, Any]) -> None:
     console.print(f"spiking against float: {-loss:+.2f} points")
     console.print(f"picture: {picture['path']}  ({picture['question']} -> {picture['answer']})", highlight=False)
     console.print(f"checkpoint: {result['checkpoint']}", highlight=False)
+    console.print(f"trace of every layer: {result['trace']}", highlight=False)
     console.print(f"{result['seconds']:.0f} s")

@@ -18,17 +18,20 @@ from transformers import AutoModelForImageTextToText
 from spike_compressor.checkpoint import load, save
 from spike_compressor.demo.data import Item, calibration_batches, items
 from spike_compressor.demo.evaluate import Accuracy, evaluate, predict
-from spike_compressor.demo.model import load_model, load_processor
+from spike_compressor.demo.model import load_model, load_processor, prompt
 from spike_compressor.demo.picture import answered_picture
 from spike_compressor.errors import InputError
 from spike_compressor.metrics import SpikeRecord, record_spikes
 from spike_compressor.runtime.reference import weights_only
+from spike_compressor.trace.export import export_trace
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 DEFAULT_RECIPE = "quip_gptq_w4_tclif_34.yaml"
 
 #: Spikes are counted on this many questions of each kind: counting is slower than running.
 COUNTED = 50
+#: Questions in the traced batch, and rows that are kept of each layer.
+TRACED, TRACED_ROWS = 4, 24
 CALIBRATION_SAMPLES = 256
 
 
@@ -36,7 +39,7 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
     """Quantize, spike, save, reload and evaluate the embedded model.
 
     Args:
-        out: folder for `checkpoint/`, `answer.png` and `report.json`.
+        out: folder for `checkpoint/`, `trace/`, `answer.png` and `report.json`.
         recipe: recipe file; None for the best shipped one.
         questions: test questions of each kind.
 
@@ -75,6 +78,10 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
     with record_spikes(spiking) as record:
         _evaluate("counting spikes", spiking, processor, _some_of_each_kind(test, COUNTED))
     picture = _picture(out / "answer.png", spiking, processor, test)
+    with _stage("export a trace of every layer"):
+        trace = export_trace(
+            spiking, _batch(processor, test[:TRACED]), out / "trace", tokens=TRACED_ROWS, overwrite=True
+        )
 
     result = {
         "recipe": path.name,
@@ -88,6 +95,7 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
         **_spike_figures(record),
         "checkpoint": str(checkpoint),
         "picture": picture,
+        "trace": str(trace),
         "seconds": time.monotonic() - started,
     }
     (out / "report.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -102,13 +110,7 @@ def _spike_figures(record: SpikeRecord) -> dict[str, Any]:
 
 def _check_reload(checkpoint: Path, spiking: Any, processor: Any, test: list[Item]) -> None:
     """The reloaded model must spike the same step by step, and plain transformers must open the same directory."""
-    sample = _some_of_each_kind(test, 1)
-    batch = processor(
-        images=[item.image for item in sample],
-        text=[f"<image> {item.question}" for item in sample],
-        padding=True,
-        return_tensors="pt",
-    )
+    batch = _batch(processor, _some_of_each_kind(test, 1))
     with torch.inference_mode():
         fused = spiking(**batch).logits
         unrolled = load(checkpoint, backend="unrolled")(**batch).logits
@@ -117,6 +119,15 @@ def _check_reload(checkpoint: Path, spiking: Any, processor: Any, test: list[Ite
         plain = AutoModelForImageTextToText.from_pretrained(checkpoint)(**batch).logits
         if not bool(torch.isfinite(plain).all()):
             raise RuntimeError("plain transformers computes NaN from the checkpoint; please report this")
+
+
+def _batch(processor: Any, asked: list[Item]) -> Any:
+    return processor(
+        images=[item.image for item in asked],
+        text=[prompt(item.question) for item in asked],
+        padding=True,
+        return_tensors="pt",
+    )
 
 
 def _some_of_each_kind(test: list[Item], count: int) -> list[Item]:

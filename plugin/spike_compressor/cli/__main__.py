@@ -1,0 +1,5 @@
+"""`python -m spike_compressor.cli` is `spike-compressor`."""
+
+from spike_compressor.cli.main import main
+
+main()

@@ -1,0 +1,44 @@
+"""`spike-compressor demo`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from spike_compressor.cli.command import Command, json_argument, quiet_libraries, register_command
+
+
+@register_command
+class Demo(Command):
+    """Quantize the embedded vision-language model, turn it into spikes, save, reload and evaluate it.
+
+    Everything it needs is in the package; nothing is downloaded. The output folder gets the spike-ready checkpoint, a
+    picture with a question and its answer, and the report as JSON.
+    """
+
+    name = "demo"
+    examples = """\
+  spike-compressor demo
+  spike-compressor demo --recipe recipes/rtn_w4_tclif_34.yaml --out out/rtn
+  spike-compressor demo --questions 100 --json | jq .accuracy.spiking.average"""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: %(default)s)")
+        parser.add_argument("--recipe", type=Path, help="recipe to use (default: the best shipped one)")
+        parser.add_argument(
+            "--questions", type=int, default=1000, metavar="N", help="test questions a kind (default: %(default)s)"
+        )
+        json_argument(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        quiet_libraries()
+        from spike_compressor.demo.report import print_report
+        from spike_compressor.demo.run import run_demo
+
+        result = run_demo(args.out, recipe=args.recipe, questions=args.questions)
+        if args.json:
+            print(json.dumps(result))
+        else:
+            print_report(result)
+        return 0

@@ -1,0 +1,178 @@
+"""Writing trace bundles from a spiking model while it runs on real inputs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spike_compressor import __version__
+from spike_compressor.coding import encode, fixed_membrane
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
+from spike_compressor.trace.bundle import BundleWriter
+from spike_compressor.trace.schema import CODINGS
+
+#: Fractional bits of exported membranes. Any number >= 1 gives the same codes; 8 keep a membrane of T = 7 in 16 bits.
+FRAC_BITS = 8
+
+
+def export_trace(
+    model: Any,
+    inputs: Mapping[str, Any],
+    out_dir: str | os.PathLike[str],
+    layers: Sequence[str] | None = None,
+    tokens: int | Sequence[int] | None = None,
+    *,
+    frac_bits: int = FRAC_BITS,
+    overwrite: bool = False,
+) -> Path:
+    """Run a spiking model once and write what its layers computed as a trace bundle.
+
+    Every layer is written as soon as it has run: memory does not grow with their number. Padding is left out.
+
+    Args:
+        model: a spiking model (`load`, or after `oneshot`).
+        inputs: keyword arguments of one forward pass (what a processor returns).
+        out_dir: the bundle's directory; written to a temporary sibling first, then moved into place.
+        layers: names or `re:` patterns of spiking layers; None for all that take part in the pass.
+        tokens: a number of rows to keep in each layer, shared fairly between modalities and spread over the rows of
+            each; or the row indices themselves, counted over the flattened batch; None for all rows.
+        frac_bits: fractional bits of the membranes.
+        overwrite: replace an existing bundle.
+
+    Returns:
+        Path of the bundle.
+
+    Raises:
+        InputError: the model does not spike, a pattern matches nothing, a row index is out of range, a layer's coding
+            has no place in a bundle, or a chosen layer did not run.
+        TraceError: `out_dir` exists.
+    """
+    state = spiking_state(model)
+    chosen = _chosen_layers(list(state.layers), layers)
+    for name in chosen:
+        spec = state.layers[name].spec
+        if spec.coding not in CODINGS or not spec.symmetric:
+            raise InputError(
+                f"layer {name} has coding {spec.coding!r}; trace bundles hold {' and '.join(CODINGS)}. Leave it out "
+                "with `layers`, or make the checkpoint with one of these codings."
+            )
+    config = model.config
+    origin = {
+        "architecture": getattr(config, "model_type", ""),
+        "name": Path(getattr(config, "_name_or_path", "")).name,
+    }
+    producer = {
+        "name": "spike-compressor",
+        "version": __version__,
+        "backend": next(iter(state.layers.values())).backend.name,
+    }
+    with BundleWriter(out_dir, producer=producer, model=origin, overwrite=overwrite) as bundle:
+        observer = _Exporter(bundle, tokens, frac_bits)
+        for name in chosen:
+            state.layers[name].observers.append(observer)
+        try:
+            with torch.inference_mode():
+                model(**inputs)
+        finally:
+            for name in chosen:
+                state.layers[name].observers.remove(observer)
+        idle = [name for name in chosen if name not in observer.written]
+        if idle and layers is not None:
+            raise InputError(f"layer {idle[0]} did not run on these inputs; leave it out, or give inputs that use it")
+        if not observer.written:
+            raise InputError("no spiking layer ran on these inputs")
+    return Path(out_dir)
+
+
+def _chosen_layers(known: list[str], wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return known
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    chosen: set[str] = set()
+    for pattern in wanted:
+        try:
+            matches = [n for n in known if _matches(n, pattern)]
+        except re.error as error:
+            raise InputError(f"layers: {pattern!r} is no regular expression: {error}") from error
+        if not matches:
+            raise InputError(f"layers: {pattern!r} matches none of the {len(known)} spiking layers, such as {known[0]}")
+        chosen.update(matches)
+    return [name for name in known if name in chosen]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return re.match(pattern[3:], name) is not None if pattern.startswith("re:") else name == pattern
+
+
+class _Exporter:
+    """Observer that writes a layer's first call into the bundle."""
+
+    def __init__(self, bundle: BundleWriter, tokens: int | Sequence[int] | None, frac_bits: int) -> None:
+        self.bundle, self.tokens, self.frac_bits = bundle, tokens, frac_bits
+        self.written: set[str] = set()
+
+    def __call__(self, layer: SpikingLinear, event: LayerSpikes) -> None:
+        if event.name in self.written:
+            return
+        rows = _chosen_rows(event, self.tokens)
+        x, T, scale = event.x[rows], event.timesteps[rows], event.scale[rows]
+        train = encode(x, scale, T, layer.spec.coding)
+        integer = layer.integer
+        bias = layer.bias
+        self.bundle.add_layer(
+            event.name,
+            coding=layer.spec.coding,
+            frac_bits=self.frac_bits,
+            weight_bits=integer.bits,
+            membrane=_numpy(fixed_membrane(x, scale, T, self.frac_bits)),
+            timesteps=_numpy(T.to(torch.uint8)),
+            modality=_numpy(event.modality[rows]),
+            codes=_numpy(event.codes[rows].to(torch.int16)),
+            spikes=_numpy(train.spikes),
+            weight=_numpy(integer.codes),
+            acc=_numpy(event.acc[rows]),
+            act_scale=_numpy(scale),
+            weight_scale=_numpy(integer.scale if integer.groups > 1 else integer.scale[:, 0]),
+            output=_numpy(event.output[rows]),
+            bias=None if bias is None else _numpy(bias.detach().to(torch.float32)),
+            output_dtype="float32",
+        )
+        self.written.add(event.name)
+
+
+def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tensor:
+    """Indices of the rows to keep, ascending."""
+    M = event.x.shape[0]
+    live = torch.arange(M, device=event.x.device)
+    if event.valid is not None:
+        live = live[event.valid]
+    if tokens is None:
+        return live
+    if not isinstance(tokens, int):
+        rows = torch.tensor(sorted(set(tokens)), dtype=torch.int64, device=event.x.device)
+        if not len(rows) or int(rows[0]) < 0 or int(rows[-1]) >= M:
+            raise InputError(f"layer {event.name} has rows 0 to {M - 1}; `tokens` asks for {list(tokens)}")
+        return rows
+    if tokens < 1:
+        raise InputError(f"`tokens` must be at least 1, got {tokens}")
+    pools = [live[event.modality[live] == code] for code in range(len(MODALITIES))]
+    pools = sorted((pool for pool in pools if len(pool)), key=len)
+    kept, left = [], tokens
+    for position, pool in enumerate(pools):  # the smaller pool first: what it cannot fill, the next one gets
+        count = min(len(pool), left // (len(pools) - position))
+        kept.append(pool[torch.linspace(0, len(pool) - 1, count, dtype=torch.float64).round().long()])
+        left -= count
+    return torch.cat(kept).sort().values
+
+
+def _numpy(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().numpy()
