@@ -96,10 +96,11 @@ def _digit_items(kind: str, split: str, count: int, rng: np.random.Generator) ->
     by_label = [np.flatnonzero(digits.labels == label) for label in range(10)]
     answers = _BALANCED.get(kind)
     for index in range(count):
-        scene, asked = scenes.digit_scene(kind, rng), None
-        while asked is None or (answers is not None and asked[1] != answers[index % len(answers)]):
+        while True:
             scene = scenes.digit_scene(kind, rng)
             asked = scenes.ask_digits(kind, scene, rng)
+            if asked is not None and (answers is None or asked[1] == answers[index % len(answers)]):
+                break
         glyphs = digits.pixels[[int(rng.choice(by_label[label])) for label in scene.labels]]
         yield Item(Image.fromarray(scenes.draw_digits(glyphs, scene.colors, rng)), *asked, kind, "digits")
 

@@ -35,7 +35,7 @@ def evaluate(
     *,
     shuffle_images: bool = False,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Accuracy:
     """Share of ``items`` whose answer the model would generate exactly, by kind.
 
@@ -67,7 +67,7 @@ def judge(
     *,
     shuffle_images: bool = False,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[bool]:
     """Item by item, whether the model's greedy answer is exactly ``item.answer``. See `evaluate`."""
     if not items:

@@ -33,9 +33,9 @@ WORD_KINDS = ("word", "letter")
 SHAPE_KINDS = ("vqa_color", "vqa_shape", "vqa_yesno")
 KINDS = DIGIT_KINDS + WORD_KINDS + SHAPE_KINDS
 FAMILY = {
-    **{kind: "digits" for kind in DIGIT_KINDS},
-    **{kind: "word" for kind in WORD_KINDS},
-    **{kind: "shape" for kind in SHAPE_KINDS},
+    **dict.fromkeys(DIGIT_KINDS, "digits"),
+    **dict.fromkeys(WORD_KINDS, "word"),
+    **dict.fromkeys(SHAPE_KINDS, "shape"),
 }
 
 SHAPES = ("circle", "rectangle", "triangle")
@@ -73,7 +73,7 @@ def digit_scene(kind: str, rng: np.random.Generator) -> DigitScene:
     labels = rng.integers(0, 10, 4)
     place = int(rng.integers(4))
     if kind == "max":
-        labels = rng.integers(0, labels[place] + 1, 4) * (np.arange(4) != place) + labels * (np.arange(4) == place)
+        labels = np.where(np.arange(4) == place, labels, rng.integers(0, labels[place] + 1, 4))
     elif kind == "min":
         labels = np.where(np.arange(4) == place, labels, rng.integers(labels[place], 10, 4))
     elif kind == "count":
@@ -81,10 +81,8 @@ def digit_scene(kind: str, rng: np.random.Generator) -> DigitScene:
         labels = (digit + rng.integers(1, 10, 4)) % 10
         labels[rng.permutation(4)[:times]] = digit
     names = tuple(INKS)
-    return DigitScene(
-        tuple(int(label) for label in labels),
-        tuple(names[i] for i in rng.integers(0, len(names), 4)),
-    )
+    colors = tuple(names[i] for i in rng.integers(0, len(names), 4).tolist())
+    return DigitScene(tuple(labels.tolist()), colors)
 
 
 def ask_digits(kind: str, scene: DigitScene, rng: np.random.Generator) -> tuple[str, str] | None:
@@ -158,17 +156,23 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
+def _extent(word: str, size: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the rendered word, in pixels."""
+    left, top, right, bottom = (int(edge) for edge in _font(size).getbbox(word))
+    return left, top, right - left, bottom - top
+
+
 def draw_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Rendered ``word`` in random ink, size and place, on a contrasting ground -> uint8 [64, 64, 3]."""
     size = int(rng.integers(18, 22))
-    left, top, right, bottom = _font(size).getbbox(word)
-    while right - left > SIZE - 4:
+    left, top, width, height = _extent(word, size)
+    while width > SIZE - 4:
         size -= 1
-        left, top, right, bottom = _font(size).getbbox(word)
+        left, top, width, height = _extent(word, size)
     dark, light = rng.integers(0, 90, 3), rng.integers(165, 256, 3)
     ink, ground = (dark, light) if rng.random() < 0.5 else (light, dark)
-    x = int(rng.integers(2, min(10, SIZE - 2 - (right - left)) + 1))
-    y = (SIZE - (bottom - top)) // 2 + int(rng.integers(-5, 6))
+    x = int(rng.integers(2, min(10, SIZE - 2 - width) + 1))
+    y = (SIZE - height) // 2 + int(rng.integers(-5, 6))
     image = Image.new("RGB", (SIZE, SIZE), tuple(int(v) for v in ground))
     ImageDraw.Draw(image).text((x - left, y - top), word, fill=tuple(int(v) for v in ink), font=_font(size))
     return np.asarray(image, np.uint8)
@@ -222,11 +226,11 @@ def vocabulary() -> tuple[str, ...]:
     scene = DigitScene((1, 2, 3, 3), ("red",) * 4)
     texts += [str(ask_digits(kind, scene, rng)) for kind in DIGIT_KINDS]
     texts += [ask_word(kind, "abc", rng)[0] for kind in WORD_KINDS]
-    words = {word for text in texts for word in split_words(text) if word.isalpha() and len(word) > 1}
+    words = {word for text in texts for word in tokens_of(text) if word.isalpha() and len(word) > 1}
     return (*"0123456789", *LETTERS, "?", *sorted(words))
 
 
-def split_words(text: str) -> list[str]:
+def tokens_of(text: str) -> list[str]:
     """Lower case, split at spaces, punctuation apart: what the tokenizer does before it looks up ids."""
     spaced = "".join(c if c.isalnum() else f" {c} " for c in text.lower())
     return spaced.split()

