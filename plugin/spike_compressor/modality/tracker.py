@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -69,7 +68,6 @@ def modality_mask(mask: Tensor, valid: Tensor | None = None) -> Iterator[None]:
         _EXPLICIT.reset(token)
 
 
-@functools.cache
 def _parameters(module_class: Any) -> tuple[str, ...]:
     """Names of the positional parameters of a module's `forward`."""
     return tuple(inspect.signature(module_class.forward).parameters)[1:]
