@@ -96,6 +96,13 @@ class TestExtremes:
         assert quantize_rows(torch.tensor([below, -below]), 1.0, 3)[1] == 0
         assert quantize_rows(torch.tensor([7.5, -7.5, 7.0]), 1.0, 3)[1] == 2
 
+    @pytest.mark.parametrize("y", [7.5, -7.5, 8.0, -8.0])
+    @pytest.mark.parametrize("T", [3, torch.tensor([3, 7])])
+    def test_a_single_saturated_code_is_seen(self, y: float, T: int | torch.Tensor) -> None:
+        codes, saturated = quantize_rows(torch.tensor([[y, 0.0], [0.0, 0.0]]), 1.0, T)
+        assert codes.tolist() == [[7 if y > 0 else -7, 0], [0, 0]]
+        assert saturated == 1
+
 
 class TestQuotient:
     def test_it_is_divided_not_multiplied_by_a_reciprocal(self) -> None:

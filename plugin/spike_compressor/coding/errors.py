@@ -28,7 +28,7 @@ class NonFiniteInputError(ValueError):
         found = " and ".join(f"{count} {what}" for count, what in ((nan, "NaN"), (inf, "infinite")) if count)
         super().__init__(
             f"{where + ': ' if where else ''}{found} in the float32 input, first in row {row} of {rows}; "
-            "a neuron cannot code that: look at the layer before, or leave float16 if it overflowed"
+            "a neuron cannot code that. Look at the layer before it, or use bfloat16 where float16 overflows"
         )
 
     def __reduce__(self) -> tuple[type[NonFiniteInputError], tuple[int, int, int, int, str]]:
