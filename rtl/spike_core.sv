@@ -174,7 +174,7 @@ module spike_core
   );
 
   // ------------------------------------------------------------------------------------------------- front end
-  logic [ExpWidth:0]     planes;
+  logic [StepWidth-1:0]  planes;
   logic                  store_we, store_mask_we;
   logic [RowWidth-1:0]   store_row;
   logic [ChunkWidth-1:0] store_chunk;
@@ -267,7 +267,7 @@ module spike_core
   logic                         drain_free;
   logic                         visited, stall_weight, stall_acc;
   logic [CntWidth-1:0]          visits;
-  logic [ExpWidth:0]            skipped;
+  logic [StepWidth-1:0]         skipped;
 
   spike_scheduler #(
     .Rows    (Rows),

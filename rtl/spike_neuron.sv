@@ -38,13 +38,13 @@ module spike_neuron
 
   // ---------------------------------------------------------------------------------------------- charge
   logic [MembraneWidth-1:0] magnitude;
-  logic [MembraneWidth:0]   half, potential, whole;
+  logic [MembraneWidth:0]   half, charged, whole;
   logic [Tmax-1:0]          limit;
 
   assign magnitude = membrane_i[MembraneWidth-1] ? -membrane_i : membrane_i;
   assign half      = ((MembraneWidth + 1)'(1) << frac_bits_i) >> 1;  // nothing when codes come in
-  assign potential = {1'b0, magnitude} + half;
-  assign whole     = potential >> frac_bits_i;
+  assign charged   = {1'b0, magnitude} + half;
+  assign whole     = charged >> frac_bits_i;
 
   always_comb begin
     for (int unsigned t = 0; t < Tmax; t++) begin

@@ -39,7 +39,7 @@ module spike_neuron_array
   input  logic                                start_i,
   input  logic [RowWidth-1:0]                 rows_i,
   output logic                                busy_o,
-  output logic [ExpWidth:0]                   planes_o,        // most steps of any row of the tile
+  output logic [StepWidth-1:0]                planes_o,        // most steps of any row of the tile
 
   // membranes
   input  logic                                membrane_valid_i,
@@ -154,8 +154,8 @@ module spike_neuron_array
     end
   end
 
-  function automatic logic [ExpWidth:0] steps(input logic [TWidth-1:0] timesteps);
-    return (ExpWidth + 1)'(timesteps) + (ExpWidth + 1)'(coding_i == CodingCsd);
+  function automatic logic [StepWidth-1:0] steps(input logic [TWidth-1:0] timesteps);
+    return StepWidth'(timesteps) + StepWidth'(coding_i == CodingCsd);
   endfunction
 
   // ------------------------------------------------------------------------------------------------ stepping

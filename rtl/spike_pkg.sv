@@ -17,6 +17,7 @@ package spike_pkg;
   parameter int unsigned AccWidth = 32;       // accumulators, exact
   parameter int unsigned TmaxLimit = 7;       // largest T any core may be built for
   parameter int unsigned TWidth = 3;          // holds 1 .. TmaxLimit
+  parameter int unsigned StepWidth = 4;       // holds the steps of a row, 1 .. TmaxLimit + 1
   parameter int unsigned CountWidth = 32;     // rows, columns, inputs of a job
 
   // ----------------------------------------------------------------------------------------------- spikes

@@ -33,7 +33,7 @@ module spike_scheduler
   input  logic [ChunkWidth-1:0]         group_chunks_i,
   input  logic [ChunkWidth-1:0]         row_chunks_i,
   input  logic [LaneWidth-1:0]          tail_lanes_i,
-  input  logic [ExpWidth:0]             planes_i,        // most steps of any row of the tile
+  input  logic [StepWidth-1:0]          planes_i,        // most steps of any row of the tile
 
   // one pass: all chunks of the row tile against one column tile
   input  logic                          pass_valid_i,
@@ -71,7 +71,7 @@ module spike_scheduler
   // events
   output logic                          visited_o,
   output logic [CntWidth-1:0]           visits_o,
-  output logic [ExpWidth:0]             skipped_o,
+  output logic [StepWidth-1:0]          skipped_o,
   output logic                          stall_weight_o,
   output logic                          stall_acc_o
 );
@@ -256,7 +256,7 @@ module spike_scheduler
 
   always_comb begin
     skipped_o = planes_i;
-    for (int unsigned e = 0; e <= Tmax; e++) skipped_o -= (ExpWidth + 1)'(b_fired[e]);
+    for (int unsigned e = 0; e <= Tmax; e++) skipped_o -= StepWidth'(b_fired[e]);
     if (!b_pop) skipped_o = '0;
   end
 

@@ -12,7 +12,6 @@
 `include "spike_assert.svh"
 
 module spike_weight_loader
-  import spike_pkg::*;
 #(
   parameter int unsigned Columns      = 16,
   parameter int unsigned Lanes        = 8,

@@ -112,7 +112,9 @@ def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
     last = (words >> (2 * shape.lanes)).astype(bool)
     if not np.array_equal(last, ends):
         at = int(np.argmax(last != ends))
-        raise MismatchError(f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}")
+        raise MismatchError(
+            f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}"
+        )
     pairs = (words[:, None] >> (2 * np.arange(shape.lanes))) & 3
     values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
     spikes = np.zeros((layer.info.steps, M, K), np.int8)

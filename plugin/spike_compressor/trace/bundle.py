@@ -148,9 +148,7 @@ class Layer:
 class Bundle:
     """An opened trace bundle. Iterating gives fresh `Layer`s, so that only the one in use stays in memory."""
 
-    def __init__(
-        self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]
-    ) -> None:
+    def __init__(self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]) -> None:
         self.path = path
         self.producer = producer
         self.model = model

@@ -52,9 +52,7 @@ def codes_from_membranes(membrane: Array, timesteps: Array, frac_bits: int) -> N
     return codes
 
 
-def fire(
-    membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: int | None = None
-) -> NDArray[np.int8]:
+def fire(membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: int | None = None) -> NDArray[np.int8]:
     """Run the TC-LIF neuron step by step: charge, fire, soft reset.
 
     `tc_lif`: V = |y| + 1/2, fires when V >= 2^(T-1-t), t = 0 .. T-1.

