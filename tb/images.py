@@ -100,22 +100,23 @@ def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tupl
 
 
 def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Beats of the spike stream -> int8 [steps, M, K]. Raises MismatchError when beats are missing or TLAST is off."""
+    """Spike stream, in 32-bit words -> int8 [steps, M, K]. Raises MismatchError on missing beats or a wrong TLAST."""
     cut = plan(layer, shape)
     M, K = layer.info.tokens, layer.info.in_features
     steps = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
     beats = steps * cut.row_chunks
-    if len(words) != beats.sum():
-        raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(words)}")
-    ends = np.zeros(len(words), bool)
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(-1, 32 * -(-(2 * shape.lanes + 1) // 32))
+    if len(bits) != beats.sum():
+        raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(bits)}")
+    ends = np.zeros(len(bits), bool)
     ends[np.cumsum(beats) - 1] = True
-    last = (words >> (2 * shape.lanes)).astype(bool)
+    last = bits[:, 2 * shape.lanes].astype(bool)
     if not np.array_equal(last, ends):
         at = int(np.argmax(last != ends))
         raise MismatchError(
             f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}"
         )
-    pairs = (words[:, None] >> (2 * np.arange(shape.lanes))) & 3
+    pairs = bits[:, 0 : 2 * shape.lanes : 2] | bits[:, 1 : 2 * shape.lanes : 2] << 1
     values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
     spikes = np.zeros((layer.info.steps, M, K), np.int8)
     start = 0
@@ -130,7 +131,7 @@ def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
 
 
 def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Beats of the accumulator stream -> int32 [M, N, G]. Raises MismatchError on missing beats or a wrong TLAST."""
+    """Accumulator stream, in 32-bit words -> int32 [M, N, G]. Raises MismatchError as `parse_spikes` does."""
     cut = plan(layer, shape)
     M, N, C = layer.info.tokens, layer.info.out_features, shape.columns
     words = words.reshape(-1, C + 1)
@@ -157,7 +158,7 @@ def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
 
 
 def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
-    """Demand every spike, every accumulator and the dequantized output. Raises MismatchError at the first difference."""
+    """Demand every spike, accumulator and dequantized output; raises MismatchError at the first difference."""
     wrong = np.argwhere(spikes != layer.spikes)
     if len(wrong):
         t, m, k = wrong[0]
