@@ -399,9 +399,10 @@ def _check_form(layer: Layer) -> None:
         f"a {info.weight_bits}-bit code, {-half_range} to {half_range - 1}",
         weight,
     )
-    for name in ("act_scale", "weight_scale"):
-        scale = layer[name]
-        _each(layer, name, np.isfinite(scale) & (scale > 0), "positive and finite", scale)
+    scale = layer["act_scale"]
+    _each(layer, "act_scale", np.isfinite(scale) & (scale > 0), "positive and finite", scale)
+    scale = layer["weight_scale"]  # 0 is possible: a row of zero weights
+    _each(layer, "weight_scale", np.isfinite(scale) & (scale >= 0), "finite and not negative", scale)
     for name in ("bias", "output"):
         if layer[name] is not None:
             _each(layer, name, np.isfinite(layer[name]), "finite", layer[name])

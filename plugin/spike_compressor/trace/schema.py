@@ -15,8 +15,8 @@ CODINGS = ("tc_lif", "csd")
 MODALITIES = {0: "text", 1: "vision"}
 OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.npz")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[^./\\:][^/\\:]*\.npz")  # stays inside the bundle on every system, never hidden
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class TraceError(ValueError):
@@ -66,12 +66,12 @@ class LayerInfo:
             raise TraceError(f"{where}: file must be a plain name that ends in .npz, got {file!r}")
         sha256 = _text(entry, "sha256", where)
         if not _SHA256.fullmatch(sha256):
-            raise TraceError(f"{where}: sha256 must be 64 lower-case hexadecimal digits, got {sha256!r}")
+            raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {sha256!r}")
         dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
         info = cls(
             name=name,
             file=file,
-            sha256=sha256,
+            sha256=sha256.lower(),
             tokens=_integer(entry, "tokens", where, 1, 2**31 - 1),
             in_features=_integer(entry, "in_features", where, 1, 2**31 - 1),
             out_features=_integer(entry, "out_features", where, 1, 2**31 - 1),

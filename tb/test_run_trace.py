@@ -1,0 +1,217 @@
+"""`make rtl TRACE=dir` as its user meets it: lines, verdicts, exit codes; and that nothing wrong slips through."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import run_trace
+from generate import random_arrays
+from spike_compressor.trace import BundleWriter, TraceError, validate
+
+FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
+
+
+def write(path, layers, **options):
+    """A bundle of (name, M, K, N, options, mutate) with consistent checksums, whatever `mutate` did."""
+    rng = np.random.default_rng(11)
+    with BundleWriter(path, **FACTS) as bundle:
+        for name, M, K, N, settings, mutate in layers:
+            arrays = random_arrays(rng, M, K, N, **settings)
+            if mutate:
+                mutate(arrays)
+            bundle.add_layer(
+                name,
+                coding=settings.get("coding", "tc_lif"),
+                frac_bits=settings.get("frac_bits", 16),
+                weight_bits=settings.get("weight_bits", 4),
+                check=mutate is None,
+                max_timesteps=settings.get("max_timesteps"),
+                **arrays,
+                **options,
+            )
+    return path
+
+
+def test_good_bundle(tmp_path, capsys):
+    """Codings, group scales, odd sizes, a vision and text mix: one line a layer, all ok, exit code 0."""
+    bundle = write(
+        tmp_path / "good",
+        [
+            ("vision.fc1", 19, 48, 33, {}, None),
+            ("text.down_proj", 9, 60, 20, {"groups": 4, "timesteps": (3, 5, 7)}, None),
+            ("csd.q_proj", 8, 31, 16, {"coding": "csd", "weight_bits": 8}, None),
+            ("one", 1, 1, 1, {"timesteps": 1, "weight_bits": 2, "frac_bits": 1}, None),
+            ("roomy", 4, 10, 5, {"max_timesteps": 7}, None),
+            ("one_group", 4, 10, 5, {"groups": 1, "grouped": True}, None),
+        ],
+    )
+    assert run_trace.main([str(bundle)]) == 0
+    out = capsys.readouterr().out
+    for name in ("vision.fc1", "text.down_proj", "csd.q_proj", "one", "roomy", "one_group"):
+        assert re.search(rf"^{re.escape(name)} .* rows .* spikes +[\d,]+ +cycles +[\d,]+ +ok$", out, re.MULTILINE), out
+    assert "6 layers, 45 rows" in out
+
+
+def test_stalls_layers_and_json(tmp_path, capsys):
+    """Chosen layers, random stalls, and an answer for programs."""
+    bundle = write(tmp_path / "b", [("a", 5, 20, 9, {}, None), ("b", 12, 40, 17, {}, None)])
+    assert run_trace.main([str(bundle), "--layer", "b", "--stalls", "--seed", "5", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [layer["layer"] for layer in answer["layers"]] == ["b"]
+    assert answer["layers"][0]["cycles"] > 0
+    assert answer["failed"] == 0
+    assert run_trace.main([str(bundle), "--layer", "c"]) == 2
+    assert "no layer 'c'; there are a, b" in capsys.readouterr().err
+
+
+def change(name, index, value):
+    """A mutation: one element of one array."""
+
+    def mutate(arrays):
+        assert arrays[name][index] != value(arrays[name][index])
+        arrays[name][index] = value(arrays[name][index])
+
+    return mutate
+
+
+MUTATIONS = {
+    "acc": (change("acc", (7, 18), lambda v: v + 1), r"accumulator at row 7, column 18: expected (-?\d+), got (-?\d+)"),
+    "acc_group": (
+        change("acc", (10, 3, 2), lambda v: v ^ 1),
+        r"accumulator at row 10, column 3, group 2: expected (-?\d+), got (-?\d+)",
+    ),
+    "spike": (
+        change("spikes", (1, 9, 11), lambda v: 0 if v else 1),
+        r"spike at row 9, column 11, step 1: expected (-?\d), got (-?\d)",
+    ),
+    "weight": (
+        change("weight", (5, 3), lambda v: v - 1 if v > 0 else v + 1),
+        r"accumulator at row \d+, column 5: expected (-?\d+), got (-?\d+)",
+    ),
+    "membrane": (
+        change("membrane", (2, 0), lambda v: np.sign(v) * (abs(v) ^ (1 << 17)) or 1 << 17),
+        r"spike at row 2, column 0, step \d: expected (-?\d), got (-?\d)",
+    ),
+    "codes": (
+        change("codes", (4, 4), lambda v: v + 1 if v < 0 else v - 1),
+        r"codes\[4, 4\]: expected (-?\d+), got (-?\d+)",
+    ),
+    "output": (
+        change("output", (3, 2), lambda v: np.nextafter(v, np.float32(9e9))),
+        r"output at row 3, column 2: expected",
+    ),
+}
+
+
+def test_mutations_fail(tmp_path, capsys):
+    """One element changed in one array, checksums put right: the validator refuses it, and so does the regression."""
+    settings = {"timesteps": 3}
+    layers = [
+        (name, 11, 24, 20, {**settings, "groups": 3} if name == "acc_group" else settings, mutate)
+        for name, (mutate, _) in MUTATIONS.items()
+    ]
+    bundle = write(tmp_path / "bad", [*layers, ("good", 11, 24, 20, settings, None)])
+    with pytest.raises(TraceError, match="layer acc: acc"):
+        validate(bundle)
+    assert run_trace.main([str(bundle)]) == 1
+    out = capsys.readouterr().out
+    for name, (_, message) in MUTATIONS.items():
+        found = re.search(rf"layer {name}: {message}", out)
+        assert found, f"{name}: {message}\n{out}"
+        if len(found.groups()) == 2:
+            assert found[1] != found[2]
+    assert f"{len(MUTATIONS)} of {len(MUTATIONS) + 1} layers differ" in out
+    assert re.search(r"^good .* ok$", out, re.MULTILINE)
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A correct bundle of one layer, to be broken."""
+    return write(tmp_path / "small", [("fc", 3, 8, 4, {}, None)])
+
+
+def edit_manifest(bundle, **changes):
+    """Change fields of the manifest, or of its only layer."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    for key, value in changes.items():
+        (data if key in data else data["layers"][0])[key] = value
+    path.write_text(json.dumps(data))
+
+
+def test_malformed_bundles_are_refused(small, capsys):
+    """One clear line on stderr, nothing on stdout, exit code 2."""
+    cases = {
+        "version 2 is unknown": lambda b: edit_manifest(b, version=2),
+        "coding must be one of": lambda b: edit_manifest(b, coding="unary"),
+        "the manifest says": lambda b: edit_manifest(b, sha256="0" * 64),
+        "plain name": lambda b: edit_manifest(b, file="../layer_0000.npz"),
+        "expected shape": lambda b: edit_manifest(b, tokens=4),
+        "no manifest.json": lambda b: (b / "manifest.json").unlink(),
+        "is missing from the bundle": lambda b: (b / "layer_0000.npz").unlink(),
+    }
+    for message, damage in cases.items():
+        copy = small.with_name("copy")
+        shutil.copytree(small, copy)
+        damage(copy)
+        assert run_trace.main([str(copy)]) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err, captured.err
+        assert captured.err.count("\n") == 1
+        assert not captured.out
+        shutil.rmtree(copy)
+
+
+def test_illegal_values_are_refused(tmp_path, capsys):
+    """T = 0, a weight beyond its bits: right checksums, exit code 2 all the same."""
+    cases = {
+        "timesteps": change("timesteps", 1, lambda v: 0),
+        "weight": change("weight", (0, 0), lambda v: 100),
+        "modality": change("modality", 0, lambda v: 7),
+    }
+    for name, mutate in cases.items():
+        bundle = write(tmp_path / name, [("fc", 3, 8, 4, {}, mutate)])
+        assert run_trace.main([str(bundle)]) == 2
+        assert f"layer fc: {name}[" in capsys.readouterr().err
+
+
+def test_documented_example(tmp_path, capsys, monkeypatch):
+    """The program in docs/traces.md, which uses nothing of this project, writes a bundle that the RTL reproduces."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "traces.md").read_text()
+    program = re.search(r"```python\n(# write_bundle\.py.*?)```", text, re.DOTALL)[1]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "docs/traces.md", "exec"), {})
+    assert run_trace.main(["my-trace"]) == 0
+    assert "2 layers" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_waveform(small, capsys, monkeypatch):
+    """WAVES=1 leaves a VCD that holds the core's signals, and says where."""
+    monkeypatch.setenv("WAVES", "1")
+    assert run_trace.main([str(small)]) == 0
+    path = re.search(r"waveform: (.+)", capsys.readouterr().err)[1]
+    with open(path) as stream:
+        text = stream.read()
+    assert "$enddefinitions" in text
+    assert "u_scheduler" in text
+    assert text.count("\n#") > 50
+
+
+@pytest.mark.slow
+def test_large_layer(tmp_path, capsys):
+    """1,024 x 1,024 with 64 rows within 5 minutes of simulation."""
+    bundle = write(tmp_path / "large", [("large", 64, 1024, 1024, {"distribution": "laplace"}, None)])
+    run_trace.main([str(bundle), "--json"])  # builds
+    capsys.readouterr()
+    start = time.monotonic()
+    assert run_trace.main([str(bundle), "--json"]) == 0
+    seconds = time.monotonic() - start
+    print(f"{seconds:.1f} s, {json.loads(capsys.readouterr().out)['layers'][0]['cycles']:,} cycles")
+    assert seconds < 300

@@ -1,0 +1,442 @@
+"""Trace bundles: what is written is read, nothing wrong is accepted, nothing is left half done."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from spike_compressor.trace import BundleWriter, TraceError, open_bundle, validate
+from trace_layers import make_arrays
+
+FACTS = {"producer": {"name": "tests"}, "model": {"name": "toy"}}
+SETTINGS = {"coding": "tc_lif", "frac_bits": 10, "weight_bits": 4}
+NAMES = ("membrane", "timesteps", "modality", "codes", "spikes", "weight", "acc", "act_scale", "weight_scale", "output")
+
+
+@pytest.fixture
+def arrays():
+    """A plain tc_lif layer."""
+    return make_arrays()
+
+
+def write(path, arrays, **options):
+    """A bundle of one layer."""
+    with BundleWriter(path, **FACTS) as bundle:
+        bundle.add_layer("fc", **{**SETTINGS, **options}, **arrays)
+    return path
+
+
+def rewrite(bundle, change):
+    """Change the arrays of the only layer and put its checksum right."""
+    file = bundle / "layer_0000.npz"
+    with np.load(file) as data:
+        arrays = dict(data)
+    change(arrays)
+    np.savez(file, **arrays)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["layers"][0]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def edit(bundle, change):
+    """Change the manifest."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    data = change(data) or data
+    path.write_text(json.dumps(data))
+
+
+def refuse(bundle, message):
+    """Validation fails with one line that matches."""
+    with pytest.raises(TraceError) as caught:
+        validate(bundle)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert re.search(message, text), text
+
+
+@pytest.mark.parametrize("coding", ["tc_lif", "csd"])
+@pytest.mark.parametrize("groups", [None, 1, 4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_round_trip(tmp_path, coding, groups, bias):
+    """Every array comes back equal, in its type; the manifest says what it must."""
+    arrays = make_arrays(coding, groups, bias)
+    bundle = validate(write(tmp_path / "b", arrays, coding=coding))
+    assert (bundle.producer, bundle.model, len(bundle)) == (FACTS["producer"], FACTS["model"], 1)
+    layer = bundle.layer("fc")
+    assert layer.groups == (groups or 1)
+    for name in NAMES:
+        np.testing.assert_array_equal(layer[name], arrays[name])
+        assert layer[name].dtype == arrays[name].dtype
+    assert (layer.bias is None) != bias
+    info = layer.info
+    assert (info.tokens, info.in_features, info.out_features) == (6, 12, 5)
+    assert (info.max_timesteps, info.steps) == (4, 5 if coding == "csd" else 4)
+    with np.load(tmp_path / "b" / info.file, allow_pickle=False) as data:
+        assert set(data) == set(NAMES) | ({"bias"} if bias else set())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_output_types(tmp_path, dtype):
+    """Output of a half-precision model passes, whether the type is named or not, and not under another name."""
+    arrays = make_arrays(dtype=dtype)
+    validate(write(tmp_path / "named", arrays, output_dtype=dtype))
+    validate(write(tmp_path / "unnamed", arrays))
+    other = "float32" if dtype != "float32" else "bfloat16"
+    with pytest.raises(TraceError, match=r"layer fc: output\[0, \d\]: expected"):
+        write(tmp_path / "wrong", arrays, output_dtype=other)
+
+
+def test_more_steps_than_rows_need(tmp_path):
+    """max_timesteps may exceed every row's T; the spikes are padded with silence."""
+    arrays = make_arrays()
+    arrays["spikes"] = np.concatenate([arrays["spikes"], np.zeros((3, 6, 12), np.int8)])
+    bundle = validate(write(tmp_path / "b", arrays, max_timesteps=7))
+    assert bundle.layer(0).spikes.shape[0] == 7
+
+
+FLIPS = {
+    "membrane": ((1, 3), r"layer fc: (codes|spikes)\["),
+    "codes": ((0, 2), r"layer fc: codes\[0, 2\]: expected -?\d+, got -?\d+"),
+    "spikes": ((2, 1, 5), r"layer fc: spikes: row 1, input 5 decode to -?\d+, expected code -?\d+"),
+    "weight": ((3, 4), r"layer fc: acc\[\d, 3\]: expected -?\d+, got -?\d+"),
+    "acc": ((5, 4), r"layer fc: acc\[5, 4\]: expected -?\d+, got -?\d+"),
+    "output": ((2, 2), r"layer fc: output\[2, 2\]: expected .*, got .*"),
+}
+
+
+@pytest.mark.parametrize("name", FLIPS)
+def test_one_changed_number_is_found(tmp_path, arrays, name):
+    """With its checksum right, each integer array is still tied to the others; so is the output."""
+    bundle = write(tmp_path / "b", arrays)
+    index, message = FLIPS[name]
+
+    def change(data):
+        old = data[name][index]
+        if name == "spikes":
+            data[name][index] = 0 if old else 1
+        elif name == "membrane":
+            data[name][index] = -old if old else 1 << 10
+        else:
+            data[name][index] = old + 1 if old <= 0 else old - 1
+
+    rewrite(bundle, change)
+    refuse(bundle, message)
+
+
+def test_another_code_of_the_same_sum_is_found(tmp_path):
+    """Spikes that decode to the right code but were not fired by this neuron are refused: 2 - 1 is not 0 + 1."""
+    arrays = make_arrays("csd")
+    one = next((m, k) for m, k in np.ndindex(6, 12) if arrays["codes"][m, k] == 1 and arrays["timesteps"][m] == 4)
+    spikes = arrays["spikes"]
+    assert spikes[:, one[0], one[1]].tolist() == [0, 0, 0, 0, 1]
+    spikes[3:5, one[0], one[1]] = [1, -1]
+    with pytest.raises(TraceError, match=r"layer fc: spikes\[3, "):
+        write(tmp_path / "b", arrays, coding="csd")
+
+
+def setting(name, index, value):
+    """A change of one value."""
+
+    def change(data):
+        data[name][index] = value
+
+    return change
+
+
+ILLEGAL = {
+    "T 0": (setting("timesteps", 2, 0), r"timesteps\[2\]: expected from 1 to 4, got 0"),
+    "T 5": (setting("timesteps", 2, 5), r"timesteps\[2\]: expected from 1 to 4, got 5"),
+    "modality": (setting("modality", 1, 2), r"modality\[1\]: expected 0 \(text\) or 1 \(vision\), got 2"),
+    "weight": (setting("weight", (1, 1), 8), r"weight\[1, 1\]: expected a 4-bit code, -8 to 7, got 8"),
+    "spike": (setting("spikes", (0, 0, 0), 2), r"spikes\[0, 0, 0\]: expected -1, 0 or 1, got 2"),
+    "spike -128": (setting("spikes", (0, 0, 0), -128), r"spikes\[0, 0, 0\]: expected -1, 0 or 1, got -128"),
+    "late spike": (setting("spikes", (3, 0, 0), 1), r"spikes\[3, 0, 0\]: expected 0 after the row's own steps"),
+    "clamp": (setting("membrane", (0, 1), 1 << 13), r"membrane\[0, 1\]: expected within ±\(2\^\(T\+F\) - 1\)"),
+    "int32 minimum": (setting("membrane", (0, 1), -(2**31)), r"membrane\[0, 1\]: expected within"),
+    "act_scale": (setting("act_scale", 3, 0), r"act_scale\[3\]: expected positive and finite, got 0"),
+    "act_scale nan": (setting("act_scale", 3, np.nan), r"act_scale\[3\]: expected positive and finite, got nan"),
+    "weight_scale": (setting("weight_scale", 3, -1), r"weight_scale\[3\]: expected finite and not negative"),
+    "bias": (setting("bias", 0, np.inf), r"bias\[0\]: expected finite, got inf"),
+    "output": (setting("output", (0, 0), np.nan), r"output\[0, 0\]: expected finite, got nan"),
+}
+
+
+@pytest.mark.parametrize("case", ILLEGAL)
+def test_values_out_of_range(tmp_path, arrays, case):
+    """The message names layer, array, index, what was expected, and what was found."""
+    bundle = write(tmp_path / "b", arrays)
+    change, message = ILLEGAL[case]
+    rewrite(bundle, change)
+    refuse(bundle, "layer fc: " + message)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_arrays(tmp_path, arrays, name):
+    """Each array but the bias is needed."""
+    bundle = write(tmp_path / "b", arrays)
+    rewrite(bundle, lambda data: data.pop(name))
+    refuse(bundle, rf"layer fc: {name}: the array is missing")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "bias"])
+def test_wrong_types_and_shapes(tmp_path, arrays, name):
+    """Types are exact, in byte order too, and shapes are the manifest's."""
+    for i, (change, message) in enumerate(
+        (
+            (lambda data: data.update({name: data[name].astype(np.int64)}), "expected dtype .*, got int64"),
+            (lambda data: data.update({name: data[name][..., :-1]}), "expected shape .*, got|groups do not divide"),
+            (lambda data: data.update({name: data[name][None, None]}), "expected shape .*, got"),
+            (lambda data: data.update({name: data[name].astype(object)}), "expected dtype .*, got object"),
+        )
+    ):
+        bundle = write(tmp_path / str(i), arrays)
+        rewrite(bundle, change)
+        refuse(bundle, rf"layer fc: {name}: ({message})")
+    bundle = write(tmp_path / "big endian", arrays)
+    big = arrays[name].dtype.newbyteorder(">")
+    if big != arrays[name].dtype:
+        rewrite(bundle, lambda data: data.update({name: data[name].astype(big)}))
+        refuse(bundle, rf"layer fc: {name}: expected dtype .*, got >")
+
+
+def test_group_shapes_must_agree(tmp_path):
+    """Group sums need group scales of as many groups, and groups that divide the inputs."""
+    bundle = write(tmp_path / "a", make_arrays(groups=4))
+    rewrite(bundle, lambda data: data.update(weight_scale=data["weight_scale"][:, :3]))
+    refuse(bundle, "layer fc: weight_scale: shape .* does not go with acc")
+    bundle = write(tmp_path / "b", make_arrays(groups=4))
+    rewrite(bundle, lambda data: data.update(acc=np.zeros((6, 5, 5), np.int32)))
+    refuse(bundle, "layer fc: acc: 5 groups do not divide 12 inputs")
+    bundle = write(tmp_path / "c", make_arrays(groups=4))
+    rewrite(bundle, lambda data: data.update(acc=data["acc"][:, :, 0]))
+    refuse(bundle, "layer fc: weight_scale: shape .* does not go with acc")
+
+
+MANIFESTS = {
+    "format": (lambda m: m.update(format="other"), r"format must be 'spike-trace', got 'other'"),
+    "version": (lambda m: m.update(version=2), r"version 2 is unknown"),
+    "version text": (lambda m: m.update(version="1"), r"version '1' is unknown"),
+    "version true": (lambda m: m.update(version=True), r"version True is unknown"),
+    "no version": (lambda m: m.pop("version") and None, r"version None is unknown"),
+    "no producer": (lambda m: m.pop("producer") and None, r"producer must be an object, got None"),
+    "model": (lambda m: m.update(model="toy"), r"model must be an object, got 'toy'"),
+    "no layers": (lambda m: m.update(layers=[]), r"layers must be a list of at least one layer"),
+    "layers": (lambda m: m.update(layers={}), r"layers must be a list"),
+    "a list": (lambda m: [m], r"expected an object, got list"),
+    "a layer": (lambda m: m.update(layers=[3]), r"layers\[0\]: expected an object, got int"),
+    "twice": (lambda m: m.update(layers=m["layers"] * 2), r"name 'fc' appears twice"),
+}
+LAYERS = {
+    "name": ("", r"name must be a printable text"),
+    "file": ("../layer_0000.npz", r"plain name"),
+    "sha256": ("abc", r"64 hexadecimal digits"),
+    "tokens": (0, r"tokens must be a whole number from 1"),
+    "in_features": (12.0, r"in_features must be a whole number"),
+    "out_features": (True, r"out_features must be a whole number"),
+    "coding": ("unary", r"coding must be one of tc_lif, csd; got 'unary'"),
+    "frac_bits": (0, r"frac_bits must be a whole number from 1 to 30"),
+    "max_timesteps": (8, r"max_timesteps must be a whole number from 1 to 7"),
+    "weight_bits": (9, r"weight_bits must be a whole number from 2 to 8"),
+}
+
+
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_bad_manifests(tmp_path, arrays, case):
+    """Each rule of the manifest, broken alone."""
+    bundle = write(tmp_path / "b", arrays)
+    change, message = MANIFESTS[case]
+    edit(bundle, change)
+    refuse(bundle, message)
+
+
+@pytest.mark.parametrize("field", LAYERS)
+def test_bad_layer_fields(tmp_path, arrays, field):
+    """Each field of a layer: missing, and wrong."""
+    value, message = LAYERS[field]
+    bundle = write(tmp_path / "wrong", arrays)
+    edit(bundle, lambda m: m["layers"][0].update({field: value}))
+    refuse(bundle, message)
+    bundle = write(tmp_path / "missing", arrays)
+    edit(bundle, lambda m: m["layers"][0].pop(field) and None)
+    refuse(bundle, f"{field} is missing from the manifest")
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/x.npz", "a/b.npz", "..\\x.npz", "C:x.npz", ".hidden.npz", "..npz", "x.npy", "x.npz\n", "x\0.npz", ""]
+)
+def test_unsafe_file_names(tmp_path, arrays, name):
+    """A layer's file cannot lie outside the bundle."""
+    bundle = write(tmp_path / "b", arrays)
+    edit(bundle, lambda m: m["layers"][0].update(file=name))
+    refuse(bundle, "layer fc: file must be")
+
+
+def test_symbolic_links_are_not_followed(tmp_path, arrays):
+    """A link to a file elsewhere does not count as part of the bundle."""
+    bundle = write(tmp_path / "b", arrays)
+    (bundle / "layer_0000.npz").rename(tmp_path / "elsewhere.npz")
+    (bundle / "layer_0000.npz").symlink_to(tmp_path / "elsewhere.npz")
+    refuse(bundle, "layer_0000.npz is missing from the bundle")
+
+
+def test_damaged_files(tmp_path, arrays):
+    """A flipped byte, a missing file, something that is no archive, no manifest, no JSON."""
+    bundle = write(tmp_path / "byte", arrays)
+    file = bundle / "layer_0000.npz"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    refuse(bundle, "layer_0000.npz has SHA-256 .*, the manifest says")
+    edit(bundle, lambda m: m["layers"][0].update(sha256=hashlib.sha256(data).hexdigest()))
+    refuse(bundle, "layer fc: .* cannot be read")
+    file.write_bytes(b"no archive")
+    edit(bundle, lambda m: m["layers"][0].update(sha256=hashlib.sha256(b"no archive").hexdigest()))
+    refuse(bundle, "layer fc: .* cannot be read")
+    file.unlink()
+    refuse(bundle, "layer_0000.npz is missing")
+    (bundle / "manifest.json").write_text("{")
+    refuse(bundle, "not readable as JSON")
+    (bundle / "manifest.json").unlink()
+    refuse(bundle, "not a trace bundle, there is no manifest.json")
+
+
+def test_sums_that_could_overflow(tmp_path):
+    """More inputs than int32 can be sure to hold are refused, whatever their values."""
+    K = 2**31 // (127 * 128) + 1
+    zeros = {
+        "membrane": np.zeros((1, K), np.int32),
+        "timesteps": np.array([7], np.uint8),
+        "modality": np.array([0], np.uint8),
+        "codes": np.zeros((1, K), np.int16),
+        "spikes": np.zeros((7, 1, K), np.int8),
+        "weight": np.zeros((1, K), np.int8),
+        "acc": np.zeros((1, 1), np.int32),
+        "act_scale": np.ones(1, np.float32),
+        "weight_scale": np.ones(1, np.float32),
+        "output": np.zeros((1, 1), np.float32),
+    }
+    with pytest.raises(TraceError, match="could overflow int32"):
+        write(tmp_path / "b", zeros, weight_bits=8)
+    validate(write(tmp_path / "b", zeros, weight_bits=7))
+
+
+def test_membranes_must_fit(tmp_path, arrays):
+    """F + Tmax beyond 31 cannot be an int32 membrane."""
+    with pytest.raises(TraceError, match="do not fit an int32 membrane"):
+        write(tmp_path / "b", arrays, frac_bits=28)
+
+
+def test_nothing_half_done(tmp_path, arrays):
+    """An exception leaves no bundle and no scraps; an existing bundle stays unless overwriting succeeds."""
+
+    def killed(**options):
+        with BundleWriter(tmp_path / "b", **FACTS, **options) as bundle:
+            bundle.add_layer("fc", **SETTINGS, **arrays)
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        killed()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TraceError, match="at least one layer"), BundleWriter(tmp_path / "b", **FACTS):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "b", arrays)
+    with pytest.raises(TraceError, match="already exists"):
+        write(tmp_path / "b", arrays)
+    with pytest.raises(RuntimeError, match="killed"):
+        killed(overwrite=True)
+    validate(tmp_path / "b")
+    with BundleWriter(tmp_path / "b", **FACTS, overwrite=True) as bundle:
+        bundle.add_layer("new", **SETTINGS, **arrays)
+    assert validate(tmp_path / "b").infos[0].name == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(TraceError, match="already exists"), BundleWriter(tmp_path / "notes", **FACTS, overwrite=True):
+        pass
+
+
+def test_writer_refuses_wrong_layers(tmp_path, arrays):
+    """The writer checks before it writes, and wants each name once."""
+    bad = {**arrays, "acc": arrays["acc"] + 1}
+    with pytest.raises(TraceError, match=r"layer fc: acc\[0, 0\]"):
+        write(tmp_path / "b", bad)
+    with BundleWriter(tmp_path / "b", **FACTS) as bundle:
+        bundle.add_layer("fc", **SETTINGS, **arrays)
+        with pytest.raises(TraceError, match="written twice"):
+            bundle.add_layer("fc", **SETTINGS, **arrays)
+    with pytest.raises(TraceError, match="inside the with block"):
+        bundle.add_layer("late", **SETTINGS, **arrays)
+
+
+def test_memory_does_not_grow_with_layers(tmp_path):
+    """Writing and validating twelve layers takes no more memory than one or two."""
+    arrays = make_arrays(M=6, K=40_000, N=8)
+
+    def peak(action):
+        tracemalloc.start()
+        action()
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    def make(count):
+        with BundleWriter(tmp_path / str(count), **FACTS) as bundle:
+            for i in range(count):
+                bundle.add_layer(f"fc{i}", **SETTINGS, **arrays)
+
+    one, many = peak(lambda: make(1)), peak(lambda: make(12))
+    assert many < 1.3 * one
+    one, many = peak(lambda: validate(tmp_path / "1")), peak(lambda: validate(tmp_path / "12"))
+    assert many < 1.3 * one
+
+
+def test_bundles_are_reproducible(tmp_path, arrays):
+    """The same layers give the same bytes."""
+    for name in ("a", "b"):
+        write(tmp_path / name, arrays)
+    for file in ("manifest.json", "layer_0000.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_layers_by_name(tmp_path, arrays):
+    """By position, by name, and a helpful refusal."""
+    bundle = open_bundle(write(tmp_path / "b", arrays))
+    assert bundle.layer(0).name == bundle.layer("fc").name == "fc"
+    with pytest.raises(TraceError, match="no layer 'fd'; there are fc"):
+        bundle.layer("fd")
+
+
+def test_needs_numpy_only(tmp_path, arrays):
+    """Reading traces loads neither torch nor LLM Compressor."""
+    bundle = write(tmp_path / "b", arrays)
+    program = (
+        "import sys; from spike_compressor.trace import validate; validate(sys.argv[1]); "
+        "print([m for m in ('torch', 'llmcompressor', 'transformers') if m in sys.modules])"
+    )
+    plugin = Path(__file__).parents[2] / "plugin"
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(bundle)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(plugin)},
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_documented_example(tmp_path, monkeypatch):
+    """The program in docs/traces.md writes a valid bundle, with nothing of this project."""
+    text = (Path(__file__).parents[2] / "docs" / "traces.md").read_text()
+    program = re.search(r"```python\n(# write_bundle\.py.*?)```", text, re.DOTALL)[1]
+    assert "spike_compressor" not in program
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "docs/traces.md", "exec"), {})
+    bundle = validate(tmp_path / "my-trace")
+    assert [info.coding for info in bundle.infos] == ["tc_lif", "csd"]
+    assert bundle.layer("second").groups == 4
