@@ -1,0 +1,58 @@
+"""docs/rtl.md says what the RTL does: addresses, error bits, counters, parameters."""
+
+import re
+from pathlib import Path
+
+from core_driver import COUNTER_BASE, COUNTERS, ERRORS
+from toolchain import RTL
+
+DOC = (Path(__file__).resolve().parents[1] / "docs" / "rtl.md").read_text()
+PACKAGE = (RTL / "spike_pkg.sv").read_text()
+
+
+def test_register_map():
+    """Addresses of the package, the driver and the documentation agree."""
+    want = {name.lower(): int(value, 16) for name, value in re.findall(r"\bReg(\w+) += 8'h(\w\w)", PACKAGE)}
+    del want["counterbase"]
+    got = {name.lower().replace("_", ""): int(a, 16) for a, name in re.findall(r"^\| (0x\w\w) \| (\w+) \|", DOC, re.M)}
+    assert got == want
+    assert f"0x{COUNTER_BASE:02X} + 8 i" in DOC
+    assert f"RegCounterBase = 8'h{COUNTER_BASE:02x}" in PACKAGE
+
+
+def test_errors_and_counters():
+    """Names and numbers of error bits and counters agree."""
+    bits = {int(bit): name for name, bit in re.findall(r"logic (\w+); +// \[(\d+)\]", PACKAGE)}
+    assert [bits[i] for i in range(len(bits))] == list(ERRORS)
+    for i, name in enumerate(ERRORS):
+        if i > 3:
+            assert re.search(rf"^\| {i} \| {name} \|", DOC, re.M), name
+    assert "| 0 … 3 | " + ", ".join(ERRORS[:4]) in DOC
+    numbers = re.findall(r"Cnt(\w+) += 4'd(\d+)", PACKAGE)
+    assert [re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower() for name, _ in numbers] == list(COUNTERS)
+    for i, name in enumerate(COUNTERS):
+        if i < 7:
+            assert re.search(rf"^\| {i} \| {name} \|", DOC, re.M), name
+    assert "| 7 … 10 | " + ", ".join(COUNTERS[7:]) in DOC
+
+
+def test_parameters_and_modules():
+    """Every parameter with its default, and every file, is in the documentation."""
+    core = (RTL / "spike_core.sv").read_text().split(") (")[0]
+    parameters = re.findall(r"parameter int unsigned (\w+) += ([\w]+)", core)
+    assert len(parameters) == 7
+    for name, default in parameters:
+        default = {"Lanes": "`Lanes`", "TmaxLimit": "7"}.get(default, default)
+        assert f"| `{name}` | {default} |" in DOC, name
+    for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")):
+        assert f"`{path.name}`" in DOC, path.name
+
+
+def test_nothing_is_multiplied():
+    """No multiplication, division or remainder of data anywhere in the core, parameters aside."""
+    for path in RTL.glob("*.sv"):
+        for number, text in enumerate(path.read_text().splitlines(), 1):
+            code = text.split("//")[0]
+            if re.search(r"localparam|import|parameter|\.Width|\.Depth|always|@\(|input|output|SPIKE_|8\*b", code):
+                continue
+            assert not re.search(r"[*/%]", code.replace("(*", "").replace("*)", "")), f"{path.name}:{number}: {text}"
