@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -308,3 +310,14 @@ class TestRegistry:
         assert get_coding("binary_unsigned").code_range(4, 5) == (-5, 26)
         low, high = get_coding("tc_lif").code_range(torch.tensor([1, 7], dtype=torch.int32))
         assert (low.tolist(), high.tolist()) == ([-1, -127], [1, 127])
+
+
+def test_the_room_stands_alone() -> None:
+    for file in Path(coding_room.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                allowed = ("spike_compressor.coding",) if name.startswith("spike_compressor") else ("torch",)
+                standard = name.split(".")[0] in sys.stdlib_module_names
+                assert standard or name.startswith(allowed), f"{file.name} imports {name}"

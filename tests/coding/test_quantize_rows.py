@@ -204,13 +204,14 @@ class TestLayout:
     def test_blocks_do_not_show(self, elements: int, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
         generator = torch.Generator().manual_seed(9)
         x = torch.randn(41, 17, generator=generator) * torch.linspace(0.1, 30, 41).unsqueeze(-1)
+        scale = torch.rand(41, generator=generator) + 0.5
         T = torch.arange(41) % 7 + 1
         zero = None if coding == "tc_lif" else torch.arange(41) % 4
-        whole = [quantize_rows(x, 0.9, t, coding, zero_point=zero) for t in (3, T)]
+        whole = [quantize_rows(x, scale, t, coding, zero_point=zero) for t in (3, T)]
         assert all(saturated > 20 for _, saturated in whole)
         monkeypatch.setattr("spike_compressor.coding.blocks._ELEMENTS_PER_THREAD", elements)
         for t, (codes, saturated) in zip((3, T), whole, strict=True):
-            again, count = quantize_rows(x, 0.9, t, coding, zero_point=zero)
+            again, count = quantize_rows(x, scale, t, coding, zero_point=zero)
             assert torch.equal(again, codes)
             assert count == saturated
 

@@ -101,6 +101,12 @@ class TestAsymmetric:
         assert scale.tolist() == [1.0, 1.0, 1.0, 1.0]
         assert z.tolist() == [0, 15, 0, 0]
 
+    def test_a_denormal_scale_cannot_push_the_zero_point_out(self) -> None:
+        smallest = 2.0**-149
+        scale, z = asymmetric_scale(torch.tensor([[-22 * smallest, 0.0]]), 3)
+        assert scale.tolist() == [smallest]  # 22/15 rounded
+        assert z.tolist() == [15]
+
     def test_a_range_beyond_float32_saturates(self) -> None:
         x = torch.tensor([[LARGEST, -LARGEST]])
         scale, z = asymmetric_scale(x, 7)
