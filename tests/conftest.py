@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -26,7 +26,7 @@ IGNORE = '[lm_head, "re:.*vision_tower.*head.*"]'
 def recipe(
     quant: str, spikes: str = "", msts: str | None = "{allocation: fixed, timesteps: {vision: 3, text: 4}}"
 ) -> str:
-    """A recipe: `quant` are the modifiers that quantize (YAML, unindented), `spikes` further fields of TCLIFModifier."""
+    """A recipe: YAML of the modifiers that quantize, then TCLIFModifier with further fields `spikes`."""
     lines = ["spike_stage:", "  quant_modifiers:"]
     lines += ["    " + line for line in quant.strip().splitlines()]
     lines.append("  spike_modifiers:")
@@ -52,7 +52,7 @@ class Processor:
 class Workshop:
     """Tiny models on disk, recipes run on them, and the checkpoints that came out."""
 
-    MAKERS: dict[str, Callable[[], Any]] = {
+    MAKERS: ClassVar[dict[str, Callable[[], Any]]] = {
         "llava": tiny_models.llava,
         "siglip": lambda: tiny_models.llava("siglip"),
         "llama": tiny_models.llama,

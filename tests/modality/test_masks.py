@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 import tiny_models
 import torch
-from tiny_models import BOS, IMAGE, IMAGE_TOKENS, VIDEO
-
 from spike_compressor.errors import InputError
 from spike_compressor.modality import (
     TEXT,
@@ -25,6 +23,7 @@ from spike_compressor.modality import (
     register_adapter,
     rows_scope,
 )
+from tiny_models import BOS, IMAGE, IMAGE_TOKENS, VIDEO
 
 
 class Watch:

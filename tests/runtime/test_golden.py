@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import randomized_linear
-
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TokenRows, adapter_for, rows_scope
 from spike_compressor.runtime import IntegerWeight, LayerSpec, SpikingLinear, attach, integer_weight
 from spike_compressor.runtime.matmul import IntegerMatmul
+from tiny_models import randomized_linear
 
 F32 = np.float32
 CODINGS = ("tc_lif", "csd", "unary", "unary_unsigned", "binary_unsigned")
@@ -94,7 +93,7 @@ def golden_asymmetric(x: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def golden_acc(codes: np.ndarray, weight: np.ndarray, groups: int) -> np.ndarray:
-    (M, K), N = codes.shape, len(weight)
+    M, N = len(codes), len(weight)
     products = np.einsum("mgk,ngk->mng", codes.reshape(M, groups, -1), weight.reshape(N, groups, -1).astype(np.int64))
     return products if groups > 1 else products[:, :, 0]
 

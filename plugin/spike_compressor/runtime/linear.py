@@ -189,11 +189,16 @@ class SpikingLinear(nn.Linear):
         # `integer` and its scales are no parameters: they follow the module's device, and no `.half()` rounds them.
         # The parameter of the same scales must not be rounded either, or saving would write others than are used.
         exact = {key: p.data for key, p in self._parameters.items() if key.endswith("_scale") and p is not None}
+        before = None if self._parameters.get("weight") is None else self.weight.dtype
         module = super()._apply(fn, recurse)
         for key, value in exact.items():
             parameter = self._parameters[key]
             if parameter is not None and parameter.dtype != value.dtype:
                 parameter.data = value.to(parameter.device)
+        weight = self._parameters.get("weight")
+        if before is not None and weight is not None and weight.dtype not in (before, torch.int8):
+            # a float weight near the middle between two codes would be rounded to the other one
+            weight.data = self.integer.floats().to(weight.device, weight.dtype)
         device = next((p.device for p in self.parameters()), None)
         if device is not None and device != self.integer.codes.device and device.type != "meta":
             integer = self.integer

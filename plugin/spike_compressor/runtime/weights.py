@@ -38,6 +38,10 @@ class IntegerWeight:
         """G, 1 for scales per tensor or channel."""
         return int(self.scale.shape[1])
 
+    def floats(self) -> Tensor:
+        """float32 [N, K], codes times scales."""
+        return self.codes * self.scale.repeat_interleave(self.codes.shape[1] // self.groups, dim=1)
+
 
 _STRATEGIES = (QuantizationStrategy.TENSOR, QuantizationStrategy.CHANNEL, QuantizationStrategy.GROUP)
 

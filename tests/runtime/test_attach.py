@@ -1,0 +1,222 @@
+"""Attaching neurons to a model and taking them off; copies, dtypes and pickles of a spiking model."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import spike_compressor
+import tiny_models
+import torch
+from conftest import RTN, Workshop, recipe
+from spike_compressor.errors import InputError
+from spike_compressor.modality import adapter_for
+from spike_compressor.runtime import (
+    LayerSpec,
+    SpikingLinear,
+    attach,
+    available_backends,
+    detach,
+    get_backend,
+    spiking_layers,
+    spiking_state,
+    suspended,
+)
+
+QUANT_ONLY = f"quant_stage:\n  quant_modifiers:\n    {RTN}\n"
+SPEC = LayerSpec({"vision": 3, "text": 4})
+
+
+@pytest.fixture(scope="module")
+def quantized(workshop: Workshop) -> Any:
+    """A W4 model that does not spike. Copy it before use."""
+    return workshop.oneshot("llava", QUANT_ONLY)
+
+
+def targets(model: Any) -> dict[str, LayerSpec]:
+    return {
+        name: SPEC
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and hasattr(module, "quantization_scheme")
+    }
+
+
+def spike(model: Any, backend: str = "fused") -> Any:
+    attach(model, targets(model), adapter_for(model), backend)
+    return model
+
+
+def test_spikes_change_the_model_and_detach_brings_it_back_bit_for_bit(quantized: Any, workshop: Workshop) -> None:
+    model = copy.deepcopy(quantized)
+    batch = workshop.batch("llava")
+    plain = tiny_models.logits(model, batch)
+    spike(model)
+    assert all(isinstance(layer, SpikingLinear) for layer in spiking_layers(model).values())
+    assert len(spiking_layers(model)) == len(targets(model)) > 20
+    spiking = tiny_models.logits(model, batch)
+    assert not torch.equal(spiking, plain)
+    with suspended(model):
+        assert torch.equal(tiny_models.logits(model, batch), plain)
+    assert torch.equal(tiny_models.logits(model, batch), spiking)
+    detach(model)
+    assert torch.equal(tiny_models.logits(model, batch), plain)
+    assert not any(isinstance(module, SpikingLinear) for module in model.modules())
+    with pytest.raises(InputError, match="does not spike"):
+        spiking_state(model)
+    spike(model)
+    assert torch.equal(tiny_models.logits(model, batch), spiking)
+
+
+def test_detach_after_load(workshop: Workshop) -> None:
+    _, path = workshop.made("llava", recipe(RTN))
+    model = spike_compressor.load(path)
+    detach(model)
+    plain = type(model).from_pretrained(path).eval()
+    batch = workshop.batch("llava")
+    assert torch.equal(tiny_models.logits(model, batch), tiny_models.logits(plain, batch))
+
+
+def test_backends_agree(quantized: Any, workshop: Workshop) -> None:
+    batch = workshop.batch("llava", "right")
+    results = [tiny_models.logits(spike(copy.deepcopy(quantized), backend), batch) for backend in ("fused", "unrolled")]
+    assert torch.equal(*results)
+    assert set(available_backends()) >= {"fused", "unrolled"}
+    with pytest.raises(InputError, match=r"unknown backend 'magic'; there are: fused, unrolled"):
+        get_backend("magic")
+
+
+def test_all_layers_or_none(quantized: Any, workshop: Workshop) -> None:
+    model = copy.deepcopy(quantized)
+    batch = workshop.batch("llava")
+    plain = tiny_models.logits(model, batch)
+    good = targets(model)
+    for bad, reason in (
+        ({"lm_head": SPEC}, "lm_head cannot spike: its weights are not quantized"),
+        ({"model.nowhere": SPEC}, "model.nowhere cannot spike: no such module"),
+        ({"model.language_model.norm": SPEC}, "it is a LlamaRMSNorm"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            attach(model, {**good, **bad}, adapter_for(model))
+        assert not any(isinstance(module, SpikingLinear) for module in model.modules())
+        assert getattr(model, "_spiking_state", None) is None
+        assert torch.equal(tiny_models.logits(model, batch), plain)
+    spike(model)
+    with pytest.raises(InputError, match="spikes already"):
+        spike(model)
+
+
+def test_a_copy_is_a_model_of_its_own(quantized: Any, workshop: Workshop) -> None:
+    model = spike(copy.deepcopy(quantized))
+    batch = workshop.batch("llava")
+    before = tiny_models.logits(model, batch)
+    twin = copy.deepcopy(model)
+    assert torch.equal(tiny_models.logits(twin, batch), before)
+    assert spiking_state(twin) is not spiking_state(model)
+    name, layer = next(iter(spiking_layers(twin).items()))
+    assert layer is twin.get_submodule(name)
+    assert layer is not model.get_submodule(name)
+    with spike_compressor.record_spikes(twin) as record:
+        tiny_models.logits(twin, batch)
+    assert record.tokens["vision"] == 3 * tiny_models.IMAGE_TOKENS
+    assert not model.get_submodule(name).observers
+    layer.silence(torch.ones(layer.in_features, dtype=torch.bool))
+    assert not torch.equal(tiny_models.logits(twin, batch), before)
+    assert torch.equal(tiny_models.logits(model, batch), before)
+    detach(twin)
+    assert torch.equal(tiny_models.logits(model, batch), before)
+
+
+def test_a_spiking_model_can_be_pickled(workshop: Workshop) -> None:
+    _, path = workshop.made("llava", recipe(RTN))
+    model = spike_compressor.load(path)
+    batch = workshop.batch("llava")
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    twin = torch.load(file, weights_only=False)
+    expected = tiny_models.logits(model, batch)
+    assert torch.equal(tiny_models.logits(twin, batch), expected)
+    detach(twin)
+    detach(model)
+    assert torch.equal(tiny_models.logits(twin, batch), tiny_models.logits(model, batch))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_another_dtype_keeps_integers_and_scales(
+    dtype: torch.dtype, quantized: Any, workshop: Workshop, tmp_path: Any
+) -> None:
+    model = spike(copy.deepcopy(quantized))
+    before = {name: layer.integer for name, layer in spiking_layers(model).items()}
+    model.to(dtype)
+    batch = workshop.batch("llava")
+    batch["pixel_values"] = batch["pixel_values"].to(dtype)
+    out = tiny_models.logits(model, batch)
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+    spike_compressor.save(model, tmp_path / "half")
+    again = spike_compressor.load(tmp_path / "half")
+    assert again.dtype == dtype
+    for name, integer in before.items():
+        for layer in (model.get_submodule(name), again.get_submodule(name)):
+            assert torch.equal(layer.integer.codes, integer.codes)
+            assert torch.equal(layer.integer.scale, integer.scale)
+
+
+def test_multihead_attention_reads_weights_without_calling_them(workshop: Workshop) -> None:
+    text = "quant_stage:\n  quant_modifiers:\n    " + RTN.replace('"re:.*vision_tower.*head.*"', '"re:.*head.mlp.*"')
+    model = workshop.oneshot("siglip", text)
+    with pytest.raises(InputError, match=r"head\.attention\.out_proj cannot spike: MultiheadAttention"):
+        spike(model)
+
+
+def test_extra_repr_says_what_the_neurons_do(quantized: Any) -> None:
+    model = spike(copy.deepcopy(quantized))
+    layers = spiking_layers(model)
+    text = repr(layers["model.language_model.layers.0.mlp.up_proj"])
+    assert "text T=4, vision T=3, backend=fused" in text
+    assert "vision rows only" not in text
+    assert "vision rows only" in repr(layers["model.multi_modal_projector.linear_1"])
+
+
+def test_unknown_modality_is_an_error_with_the_remedy(quantized: Any) -> None:
+    model = spike(copy.deepcopy(quantized))
+    ids = torch.tensor([[1, 11, 12, 13]])
+    embeds = model.get_input_embeddings()(ids).detach()
+    with pytest.raises(InputError, match=r"layers\.0.*does not know the modality of its rows: .*modality_mask"):
+        model(inputs_embeds=embeds)
+    with spike_compressor.modality_mask(torch.zeros(1, 4, dtype=torch.long)), torch.no_grad():
+        with_mask = model(inputs_embeds=embeds).logits
+    assert torch.equal(with_mask, tiny_models.logits(model, {"input_ids": ids}))
+    with spike_compressor.modality_mask(torch.tensor([[0, 0, 0, 1]])), torch.no_grad():
+        assert not torch.equal(model(inputs_embeds=embeds).logits, with_mask)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"timesteps": {"text": 4}}, "one T for each of text, vision"),
+        ({"timesteps": {"text": 8, "vision": 3}}, "text must be an integer from 1 to 7, got 8"),
+        ({"timesteps": {"text": True, "vision": 3}}, "text must be an integer"),
+        ({"coding": "morse"}, "morse"),
+        ({"ratio": {"text": 0.0, "vision": 1.0}}, r"threshold_ratio of text must be in \(0, 2\]"),
+        ({"ratio": {"text": 1.0}}, "threshold_ratio needs one"),
+        ({"threshold": "static"}, "need a calibrated scale"),
+        ({"threshold": "static", "scale": {"text": float("nan"), "vision": 1.0}}, "text must be positive and finite"),
+        ({"symmetric": False}, "'tc_lif' is signed"),
+        (
+            {
+                "coding": "binary_unsigned",
+                "symmetric": False,
+                "threshold": "static",
+                "scale": {"text": 1.0, "vision": 1.0},
+                "zero_point": {"text": 3, "vision": 16},
+            },
+            r"zero_point of vision must be in 0 \.\. 2\^\(T\+1\) - 1, got 16",
+        ),
+    ],
+)
+def test_specs_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LayerSpec(**{"timesteps": {"text": 4, "vision": 3}, **settings})
