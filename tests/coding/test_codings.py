@@ -81,6 +81,14 @@ class TestEveryCode:
         assert train.codes().tolist() == [[limit, -limit, limit, -limit], [limit, -limit, 0, limit]]
         assert train.saturated == 5
 
+    @pytest.mark.parametrize("side", [-1, 1])
+    def test_a_single_code_beyond_the_range_is_seen(self, coding: str, T: int, side: int) -> None:
+        codes = torch.tensor([[0, 0], [side * 2**T, 0]], dtype=torch.int16)
+        for timesteps in (T, torch.tensor([7, T])):
+            train = spikes_from_codes(codes, timesteps, coding)
+            assert train.codes().tolist() == [[0, 0], [side * (2**T - 1), 0]]
+            assert train.saturated == 1
+
     def test_counts(self, coding: str, T: int) -> None:
         codes = torch.stack([all_codes(T), all_codes(T).flip(0).clamp(0, 1), torch.zeros_like(all_codes(T))])
         train = spikes_from_codes(codes, T, coding)

@@ -111,6 +111,7 @@ class TestConventions:
             thresholds.append(node.v_threshold)
             node(torch.ones(1))
         assert thresholds == [8, 4, 2, 1]
+        assert node.v_threshold == 0
 
 
 class TestArguments:

@@ -56,6 +56,7 @@ class TCLIFNode(nn.Module):
         self.t = 0
 
     def supported_step_mode(self) -> tuple[str, ...]:
+        """Values that :attr:`step_mode` takes."""
         return ("s", "m")
 
     @property
@@ -71,8 +72,8 @@ class TCLIFNode(nn.Module):
 
     @property
     def v_threshold(self) -> int:
-        """Threshold of the step that comes next, ``2^(T-1-t)``."""
-        return 1 << (self.timesteps - 1 - self.t)
+        """Threshold of the step that comes next, ``2^(T-1-t)``; 0 once all are fired."""
+        return (1 << self.timesteps) >> (self.t + 1)
 
     def reset(self) -> None:
         """Forget the presentation in progress."""
