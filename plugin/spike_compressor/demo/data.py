@@ -106,7 +106,7 @@ def _digit_items(kind: str, split: str, count: int, rng: np.random.Generator) ->
 
 
 def _word_items(kind: str, split: str, count: int, rng: np.random.Generator) -> Iterator[Item]:
-    words = split_words()[split]
+    words = [word for word in split_words()[split] if len(word) <= scenes.SPACED_LETTERS]
     for index in range(count):
         word = words[index % len(words)]
         question, answer = scenes.ask_word(kind, word, rng)

