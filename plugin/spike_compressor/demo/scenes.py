@@ -26,8 +26,7 @@ INKS: dict[str, tuple[int, int, int]] = {
     "white": (245, 245, 245),
 }
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MIN_LETTERS, MAX_LETTERS, MAX_FREE_LETTERS = 3, 4, 5
-_PITCH = 16
+MIN_LETTERS, MAX_LETTERS = 3, 5
 
 DIGIT_KINDS = ("pos", "read", "color", "where", "present", "compare", "larger", "max", "min", "count")
 # Longest word that `draw_word` sets, one letter a patch column.
@@ -170,22 +169,6 @@ def _ink_and_ground(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[in
 
 
 def draw_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A spaced word of up to four letters, light ink on a dark ground -> uint8 [64, 64, 3].
-
-    Letters are 16 pixels apart on one line. Size, colours, and the place by up to one pixel, vary.
-    """
-    size = int(rng.integers(15, 18))
-    ground, ink = rng.integers(0, 60, 3).tolist(), rng.integers(165, 256, 3).tolist()
-    dx, dy = rng.integers(-1, 2, 2).tolist()
-    image = Image.new("RGB", (SIZE, SIZE), tuple(ground))
-    pen = ImageDraw.Draw(image)
-    for i, letter in enumerate(word):
-        place = (_PITCH * i + _PITCH // 2 + dx, 2 * _PITCH - 4 + dy)
-        pen.text(place, letter, fill=tuple(ink), font=_font(size), anchor="ms")
-    return np.asarray(image, np.uint8)
-
-
-def draw_free_word(word: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Rendered ``word`` of up to four letters, evenly spaced along one of two lines -> uint8 [64, 64, 3].
 
     Ink, ground, size, line, first column and the exact place of every letter vary.

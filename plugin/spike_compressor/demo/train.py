@@ -36,7 +36,7 @@ from . import scenes
 from .data import items
 from .evaluate import evaluate
 from .model import BOS, EOS, IMAGE, IMAGE_TOKENS, MODEL_DIR, PAD, UNK, build
-from .scenes import FAMILY, KINDS, LETTERS, MAX_FREE_LETTERS, SHAPE_COLORS, SHAPES
+from .scenes import FAMILY, KINDS, LETTERS, MAX_LETTERS, SHAPE_COLORS, SHAPES
 from .sources import (
     MNIST_REMEDY,
     Digits,
@@ -53,7 +53,6 @@ LENGTH = PREFIX + 56
 # How many images of a batch show digits, words and shapes, in each of the three stages.
 TOWER_MIX = {"digits": 32, "word": 20, "shape": 12}
 VQA_MIX = {"digits": 33, "word": 8, "shape": 7}
-WORD_MIX = {"digits": 22, "word": 18, "shape": 8}
 WORDS_MIX = {"digits": 22, "word": 18, "shape": 8}
 # Relative frequency of a kind, and the share of the second stage after which it is asked.
 FREQUENCY = {"compare": 1.5, "larger": 1.5, "count": 1.5, "word": 2.0, "letter": 2.0}
@@ -70,11 +69,9 @@ class Settings:
 
     tower_steps: int = 1200
     vqa_steps: int = 2200
-    word_steps: int = 700
     words_steps: int = 1000
     tower_lr: float = 2e-3
     vqa_lr: float = 2e-3
-    word_lr: float = 1e-3
     words_lr: float = 1.2e-3
     weight_decay: float = 0.05
     warmup: int = 60
@@ -113,8 +110,6 @@ class Corpus:
     ) -> dict[str, Tensor]:
         """The batch of a step. Without ``progress`` (the tower's stage) it holds no questions.
 
-        ``spaced`` words are drawn as in the evaluation, others freely.
-
         Returns ``pixels`` float32 [B, 3, 64, 64]; the heads' targets ``digits``, ``inks`` [D, 4], ``letters``
         [W, 5], ``shapes``, ``colors`` [S]; and ``ids``, ``positions``, ``segments``, ``labels`` int64 and
         ``weights`` float32 [B, L]. Rows are digits first, then words, then shapes.
@@ -151,7 +146,7 @@ class Corpus:
             "digits": torch.from_numpy(labels).long(),
             "inks": torch.tensor([[inks.index(c) for c in scene.colors] for scene in drawn]),
             "letters": torch.tensor(
-                [[LETTERS.index(c) + 1 for c in word] + [0] * (MAX_FREE_LETTERS - len(word)) for word in words]
+                [[LETTERS.index(c) + 1 for c in word] + [0] * (MAX_LETTERS - len(word)) for word in words]
             ),
             "shapes": torch.from_numpy(self.shapes.shape[picked]).long(),
             "colors": torch.from_numpy(self.shapes.color[picked]).long(),
@@ -258,7 +253,7 @@ class Heads(nn.Module):
         super().__init__()
         self.digit = nn.Linear(4 * width, 10)
         self.ink = nn.Linear(4 * width, len(scenes.INKS))
-        self.letter = nn.Linear(IMAGE_TOKENS * width, MAX_FREE_LETTERS * 27)
+        self.letter = nn.Linear(IMAGE_TOKENS * width, MAX_LETTERS * 27)
         self.shape = nn.Linear(IMAGE_TOKENS * width, len(SHAPES))
         self.color = nn.Linear(IMAGE_TOKENS * width, len(SHAPE_COLORS))
 
