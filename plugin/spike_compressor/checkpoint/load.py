@@ -18,6 +18,7 @@ from transformers import AutoConfig
 from spike_compressor.checkpoint.rotations import apply_online_rotations
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
+    RECIPE_NAME,
     SCHEMA_VERSION,
     THRESHOLDS_NAME,
     LayerEntry,
@@ -96,6 +97,9 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
             decompress_module(module)
     state = attach(model, specs, adapter_for(model), backend)
     state.facts.update({"calibration": config.calibration, "uncalibrated": config.uncalibrated})
+    recipe = directory / RECIPE_NAME
+    if recipe.is_file():
+        state.facts["recipe"] = recipe.read_text(encoding="utf-8")
     return model.eval()
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from compressed_tensors.compressors.base import decompress_module
-from compressed_tensors.quantization import QuantizationStatus
+from compressed_tensors.config import CompressionFormat
+from compressed_tensors.quantization import QuantizationStatus, QuantizationType
 from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
 from loguru import logger
 from safetensors.torch import save_file
@@ -23,6 +24,7 @@ from torch import nn
 
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
+    RECIPE_NAME,
     THRESHOLDS_NAME,
     Budget,
     LayerEntry,
@@ -65,6 +67,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     with _replacing(target) as directory:
         with suspended(model):
             _remove_decompression(model)
+            _store_as_bytes(model, state)
             try:
                 with _upstream_method(model) as save_pretrained:
                     save_pretrained(str(directory), **kwargs)
@@ -72,6 +75,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
                 _remove_decompression(model)
                 _decompress_others(model, state)
             _write_explicit_targets(model, state, directory)
+            _write_recipe(state, directory)
         if processor is not None:
             processor.save_pretrained(str(directory))
         _write_spike_files(model, state, directory)
@@ -125,6 +129,35 @@ def _remove_decompression(model: Any) -> None:
     hook = model.__dict__.pop("ct_decompress_hook", None)
     if hook is not None:
         hook.remove()
+
+
+def _store_as_bytes(model: nn.Module, state: SpikingState) -> None:
+    """Let quantized layers that do not spike keep their integers in an int8 each, like those that do.
+
+    Transformers cannot open packed weights in every architecture (SigLIP: it initializes `weight`, which is not there).
+    """
+    for name, module in model.named_modules():
+        scheme: Any = getattr(module, "quantization_scheme", None)
+        if name in state.layers or not isinstance(module, nn.Linear) or scheme is None or scheme.weights is None:
+            continue
+        compressed = getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED
+        if scheme.weights.type == QuantizationType.INT and scheme.weights.num_bits <= 8 and not compressed:
+            update = {"format": CompressionFormat.int_quantized}
+            module.quantization_scheme = scheme.model_copy(update=update)
+
+
+def _write_recipe(state: SpikingState, directory: Path) -> None:
+    """The recipe that made this model, in plain YAML that runs again.
+
+    LLM Compressor writes the recipe of the session under way, whatever model is saved, appended to the one in the
+    directory that the model came from; and with Python tags, which its own reader refuses.
+    """
+    path = directory / RECIPE_NAME
+    recipe = state.facts.get("recipe")
+    if recipe is None:
+        path.unlink(missing_ok=True)
+    else:
+        path.write_text(recipe, encoding="utf-8")
 
 
 def _decompress_others(model: nn.Module, state: SpikingState) -> None:

@@ -14,6 +14,7 @@ from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import LayerSpec
 
 CONFIG_NAME = "spike_config.json"
+RECIPE_NAME = "recipe.yaml"
 THRESHOLDS_NAME = "spike_thresholds.safetensors"
 SCHEMA_VERSION = 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import yaml
 from llmcompressor.core import active_session
 from torch import nn
 
@@ -22,3 +23,34 @@ def modifiers_of_type(kind: type[KindT]) -> list[KindT]:
     """The modifiers of one type in the recipe that is being run, in its order."""
     modifiers: list[Any] = active_session().lifecycle.recipe.modifiers
     return [modifier for modifier in modifiers if isinstance(modifier, kind)]
+
+
+class _Plain(yaml.SafeLoader):
+    """Reads what LLM Compressor writes: enums come as Python tags and are read as their values."""
+
+
+def _value_of_tag(loader: _Plain, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        values = loader.construct_sequence(node, deep=True)
+        return values[0] if len(values) == 1 else values
+    return loader.construct_scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+
+_Plain.add_multi_constructor("tag:yaml.org,2002:python/", _value_of_tag)
+
+#: Fields that modifiers fill in while they run, and stumble over when they find them filled.
+_RESULTS = ("transform_config", "requires_calibration_data")
+
+
+def recipe_text() -> str:
+    """The recipe under way as plain YAML that runs again."""
+    recipe: Any = active_session().lifecycle.recipe
+    # a subclass of SafeLoader that builds nothing but plain values
+    content = yaml.load(recipe.yaml(), Loader=_Plain)
+    return str(yaml.safe_dump(_without_results(content), sort_keys=False))
+
+
+def _without_results(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_results(value) for key, value in content.items() if key not in _RESULTS}
+    return [_without_results(value) for value in content] if isinstance(content, list) else content

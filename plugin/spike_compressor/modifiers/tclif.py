@@ -26,10 +26,10 @@ from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
 from spike_compressor.modifiers.allocation import SpikePlan, timesteps_by_modality
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
-from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
+from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, recipe_text
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
-from spike_compressor.modifiers.upstream import observe_all_hessian_modules
+from spike_compressor.modifiers.upstream import complete_sequential_epochs
 from spike_compressor.runtime import LayerSpec, attach, require_integer_weights
 
 Statistics = MagnitudeHistogram | RatioHistogram
@@ -78,6 +78,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
     _uncalibrated: list[str] = PrivateAttr(default_factory=list)
+    _undo_cure: Callable[[], None] | None = PrivateAttr(default=None)
 
     @field_validator("targets", "ignore")
     @classmethod
@@ -155,7 +156,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             allow_text_only = self.allow_text_only or any(planner.allow_text_only for planner in planners)
             self._rows = CalibrationRows(dataloader, self._adapter, allow_text_only)
         self._check_early()
-        observe_all_hessian_modules()
+        self._undo_cure = complete_sequential_epochs(state.model)
         return True
 
     def _check_early(self) -> None:
@@ -182,6 +183,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         assert self._adapter is not None
+        if self._undo_cure is not None:
+            self._undo_cure()
         if self._rows is not None:
             self._rows.release()
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
@@ -189,7 +192,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if self._plan is not None:
             for name, module in self._modules.items():
                 _set_activation_bits(module, specs[name].timesteps["text"] + 1)
-        spiking.facts.update(self._facts())
+        spiking.facts.update(self._facts(), recipe=recipe_text())
         _report(specs, self._uncalibrated)
         return True
 

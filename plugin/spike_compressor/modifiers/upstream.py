@@ -1,34 +1,73 @@
 """Narrow cures for faults of LLM Compressor that stop spiking recipes, each with the test that tells when it is healed.
 
-GPTQ over a vision tower: the sequential pipeline hands `on_sequential_epoch_end` only the modules that its tracer saw
-as calls. A vision tower is called inside a wrapped function, so its modules are missing from the list although their
-Hessians were collected, and `compress_modules` then asks their weight observers for statistics that nobody gathered
-("No statistics available"). `tests/modifiers/test_upstream.py` fails when LLM Compressor no longer needs this.
+Quantization of a vision tower: the sequential pipeline hands `on_sequential_epoch_end` only the modules that its tracer
+saw as calls. A vision tower is called inside a wrapped function, so its modules are missing from the list. GPTQ, which
+collected their Hessians, then asks weight observers for statistics that nobody gathered ("No statistics available");
+plain quantization leaves their scales as uninitialized memory, without a word. `tests/modifiers/test_upstream.py` fails
+when LLM Compressor no longer needs this.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from llmcompressor.modifiers.gptq import GPTQModifier
-from llmcompressor.modifiers.quantization.calibration import observe
+from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
+from torch import nn
 
 from spike_compressor.modifiers.recipe import modifiers_of_type
 
 
-def observe_all_hessian_modules() -> None:
-    """Let every GPTQModifier of the running recipe observe the weights of all modules that it is about to compress."""
-    for modifier in modifiers_of_type(GPTQModifier):
-        _cure(modifier)
+def complete_sequential_epochs(model: nn.Module) -> Callable[[], None]:
+    """Let every quantization modifier of the running recipe end an epoch with all quantized modules that ran in it.
+
+    Returns:
+        What undoes it, to be called when the recipe is done.
+    """
+    cures = [_Cure(modifier) for modifier in modifiers_of_type(QuantizationMixin)]
+
+    def note(module: nn.Module, _: Any) -> None:
+        for cure in cures:
+            cure.called[module] = None
+
+    handles = [
+        module.register_forward_pre_hook(note)
+        for module in model.modules()
+        if getattr(module, "quantization_scheme", None) is not None
+    ]
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+        for cure in cures:
+            cure.undo()
+
+    return undo
 
 
-def _cure(modifier: Any) -> None:
-    compress_modules = modifier.compress_modules
+class _Cure:
+    """Completes the list of modules that one modifier is told of."""
 
-    def observe_and_compress() -> None:
-        # observers that have seen their weight ignore a second look
-        observe(list(modifier._num_samples), base_name="weight")
-        compress_modules()
+    def __init__(self, modifier: Any) -> None:
+        self.modifier = modifier
+        self.called: dict[nn.Module, None] = {}  # a set that keeps its order
+        self._done: set[nn.Module] = set()
+        self._start, self._end = modifier.on_calibration_start, modifier.on_sequential_epoch_end
+        # on the instance only: recipes without spiking modifiers run upstream's own code
+        object.__setattr__(modifier, "on_calibration_start", self._on_start)
+        object.__setattr__(modifier, "on_sequential_epoch_end", self._on_end)
 
-    # on the instance only: recipes without spiking modifiers run upstream's own code
-    object.__setattr__(modifier, "compress_modules", observe_and_compress)
+    def undo(self) -> None:
+        for method in ("on_calibration_start", "on_sequential_epoch_end"):
+            self.modifier.__dict__.pop(method, None)
+
+    def _on_start(self, *args: Any, **kwargs: Any) -> Any:
+        self.called.clear()  # other modifiers' passes over the data, and the tracer's
+        self._done.clear()
+        return self._start(*args, **kwargs)
+
+    def _on_end(self, state: Any, event: Any, modules: Any, **kwargs: Any) -> Any:
+        listed = dict.fromkeys(modules)
+        listed.update((module, None) for module in self.called if module not in self._done)
+        self._done.update(listed)  # they run once more, to hand their outputs on
+        return self._end(state, event, modules=list(listed), **kwargs)
