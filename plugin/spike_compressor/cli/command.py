@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
+import logging
 import os
 import sys
-from collections.abc import Callable
+import warnings
 from typing import Any, ClassVar, TypeVar
 
 
 class Command:
     """One subcommand: a subclass in a file of its own, decorated with `register_command`.
 
-    The first line of the docstring is its help, `examples` are shown below it.
+    The first line of the docstring is its help, `examples` are shown below it. While `run` works, whatever libraries
+    print goes to standard error; then its result is printed as JSON or shown.
     """
 
     name: ClassVar[str]
@@ -22,12 +25,16 @@ class Command:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
 
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; the result is the exit code.
+    def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        """Do it; the result is what `--json` prints.
 
         Raises:
             InputError: bad input; the message is printed as one line, the exit code is 2.
         """
+        raise NotImplementedError
+
+    def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
+        """Print the result for a human reader."""
         raise NotImplementedError
 
 
@@ -46,32 +53,48 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
+def at_least_one(text: str) -> int:
+    """Argument type: a whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+#: Warnings of the libraries that tell a user of the command line nothing: they are true and change nothing.
+_MEANINGLESS = (
+    "No accelerator available",
+    "Failed to find ['torch_dtype', 'dtype'] key",
+    "subgraphs, but only traced",  # a vision tower is traced as one part
+    "Failed to modify config. Keeping the transformers-serialized config",
+)
+
+
 def quiet_libraries() -> None:
-    """Keep LLM Compressor's and transformers' logs from standard output; warnings and errors go to standard error."""
+    """Send LLM Compressor's and transformers' warnings and errors to standard error, and drop their chatter."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("LLM_COMPRESSOR_LOG_LEVEL", "WARNING")
-    import warnings
-
-    import transformers
-
-    with contextlib.redirect_stdout(sys.stderr):  # its logger writes to standard output until ours takes its place
+    # its logger writes to what is standard output now, until ours takes its place; what it says meanwhile is chatter
+    with contextlib.redirect_stdout(io.StringIO()):
         import llmcompressor  # noqa: F401
+    import transformers
     from loguru import logger
 
     logger.remove()
-    logger.add(sys.stderr, level=os.environ["LLM_COMPRESSOR_LOG_LEVEL"], format="{level}: {message}")
+    level = os.environ["LLM_COMPRESSOR_LOG_LEVEL"]
+    # the stream is looked up at each message: it may be another one by then
+    logger.add(
+        lambda message: print(message, end="", file=sys.stderr), level=level, format=_line, filter=_worth_reading
+    )
     transformers.logging.set_verbosity_error()
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*offloaded modules.*")
 
 
-def progress_bar(description: str) -> tuple[Any, Callable[[int, int], None]]:
-    """A tqdm bar on standard error and the `progress(done, total)` callback that drives it."""
-    from tqdm import tqdm
+def _line(record: Any) -> str:
+    return "{level}: {message}\n"
 
-    bar = tqdm(desc=description, unit="q", leave=False, dynamic_ncols=True, file=sys.stderr)
 
-    def update(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return bar, update
+def _worth_reading(record: Any) -> bool:
+    chatter = record["level"].name == "METRIC" and os.environ["LLM_COMPRESSOR_LOG_LEVEL"] == "WARNING"  # lines a layer
+    return not chatter and not any(text in record["message"] for text in _MEANINGLESS)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
 
-from spike_compressor.cli.command import Command, json_argument, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
 
 
 @register_command
@@ -14,7 +14,7 @@ class Demo(Command):
     """Quantize the embedded vision-language model, turn it into spikes, save, reload and evaluate it.
 
     Everything it needs is in the package; nothing is downloaded. The output folder gets the spike-ready checkpoint, a
-    picture with a question and its answer, and the report as JSON.
+    trace bundle of every layer, a picture with a question and its answer, and the report as JSON.
     """
 
     name = "demo"
@@ -27,18 +27,20 @@ class Demo(Command):
         parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: %(default)s)")
         parser.add_argument("--recipe", type=Path, help="recipe to use (default: the best shipped one)")
         parser.add_argument(
-            "--questions", type=int, default=1000, metavar="N", help="test questions a kind (default: %(default)s)"
+            "--questions",
+            type=at_least_one,
+            default=1000,
+            metavar="N",
+            help="test questions of each kind (default: %(default)s)",
         )
-        json_argument(parser)
 
-    def run(self, args: argparse.Namespace) -> int:
+    def run(self, args: argparse.Namespace) -> dict[str, Any]:
         quiet_libraries()
-        from spike_compressor.demo.report import print_report
         from spike_compressor.demo.run import run_demo
 
-        result = run_demo(args.out, recipe=args.recipe, questions=args.questions)
-        if args.json:
-            print(json.dumps(result))
-        else:
-            print_report(result)
-        return 0
+        return run_demo(args.out, recipe=args.recipe, questions=args.questions)
+
+    def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
+        from spike_compressor.demo.report import print_report
+
+        print_report(result)

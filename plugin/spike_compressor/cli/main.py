@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
 import sys
 from collections.abc import Sequence
+from inspect import cleandoc
+from typing import NoReturn
 
 from spike_compressor import __version__
 from spike_compressor.cli import demo, inspect, oneshot, trace
-from spike_compressor.cli.command import COMMANDS
+from spike_compressor.cli.command import COMMANDS, Command, json_argument
 
 __all__ = ["demo", "inspect", "main", "oneshot", "run", "trace"]
 
@@ -19,8 +24,46 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns its exit code: 0 done, 1 failed, 2 bad input."""
-    parser = argparse.ArgumentParser(
+    """Run one subcommand; returns its exit code: 0 done, 2 bad input, 130 interrupted.
+
+    Raises:
+        SystemExit: `--help` and `--version` (code 0), arguments that cannot be parsed (code 2).
+    """
+    args = _parser().parse_args(argv)
+    command = COMMANDS[args.command]()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what libraries print must not get into the answer
+            result = command.run(args)
+        _answer(command, result, args)
+    except BrokenPipeError:  # the reader of our output has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError) as error:
+        # InputError and pydantic's ValidationError are ValueErrors, and so is what LLM Compressor raises for recipes
+        print(f"spike-compressor {args.command}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _answer(command: Command, result: dict[str, object], args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps(result))
+    else:
+        command.show(result, args)
+    sys.stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
         prog="spike-compressor",
         description="Spiking encodings for models quantized with LLM Compressor.",
         epilog="`spike-compressor COMMAND --help` shows examples.",
@@ -28,25 +71,17 @@ def run(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        summary = (command.__doc__ or "").strip().splitlines()[0]
+        text = cleandoc(command.__doc__ or name)
         sub = subparsers.add_parser(
             name,
-            help=summary,
-            description=(command.__doc__ or "").strip(),
+            help=text.splitlines()[0],
+            description=text,
             epilog=f"examples:\n{command.examples}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command().arguments(sub)
-    args = parser.parse_args(argv)
-    try:
-        return COMMANDS[args.command]().run(args)
-    except (ValueError, FileNotFoundError) as error:
-        # InputError and pydantic's ValidationError are ValueErrors, and so is what LLM Compressor raises for recipes
-        print(f"spike-compressor {args.command}: {_one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        json_argument(sub)
+    return parser
 
 
 def _one_line(error: Exception) -> str:
@@ -56,4 +91,4 @@ def _one_line(error: Exception) -> str:
             f"{getattr(error, 'title', '')}.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors()
         ]
         return "; ".join(details)
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Opening models, processors and calibration data that are named on the command line."""
+"""Opening recipes, models, processors and calibration data that are named on the command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,38 @@ from typing import Any
 
 import torch
 import transformers
-from PIL import Image
+import yaml
+from llmcompressor.recipe import Recipe
+from PIL import Image, UnidentifiedImageError
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
 from spike_compressor.errors import InputError
+from spike_compressor.modifiers import TCLIFModifier
+
+
+def check_recipe(path: Path) -> None:
+    """Parse a recipe before anything expensive begins.
+
+    Raises:
+        InputError: no such file, no YAML, or no TCLIFModifier in it.
+        ValueError: an unknown modifier, a field that does not exist or has a bad value; from LLM Compressor.
+    """
+    if not path.is_file():
+        raise InputError(f"no recipe at {path}")
+    try:
+        modifiers = Recipe.create_instance(str(path)).modifiers
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no YAML: {error}") from error
+    except (AttributeError, TypeError, KeyError) as error:  # YAML, but not of the shape of a recipe
+        raise InputError(
+            f"{path} is no recipe: stage -> modifiers -> modifier -> fields, see docs/recipes.md"
+        ) from error
+    if not any(isinstance(modifier, TCLIFModifier) for modifier in modifiers):
+        raise InputError(
+            f"{path} has no TCLIFModifier, so nothing would spike; add one after the quantization modifier"
+        )
 
 
 def open_model(directory: Path, dtype: str, trust_remote_code: bool) -> Any:
@@ -23,7 +50,10 @@ def open_model(directory: Path, dtype: str, trust_remote_code: bool) -> Any:
     names = [name for name in config.architectures or () if hasattr(transformers, name)]
     kind = getattr(transformers, names[0]) if names else transformers.AutoModelForCausalLM
     value = dtype if dtype == "auto" else getattr(torch, dtype)
-    return kind.from_pretrained(directory, dtype=value, trust_remote_code=trust_remote_code)
+    try:
+        return kind.from_pretrained(directory, dtype=value, trust_remote_code=trust_remote_code)
+    except SafetensorError as error:
+        raise InputError(f"{directory}: its weights cannot be read: {error}") from error
 
 
 def open_processor(directory: Path, trust_remote_code: bool) -> Any:
@@ -50,35 +80,61 @@ def calibration_data(source: str, processor: Any, samples: int, batch_size: int)
     path = Path(source)
     if not path.is_file():
         raise InputError(f"--data {source}: no such file (a .jsonl file, or `demo`)")
-    rows = [_row(path, number, line) for number, line in _lines(path)][:samples]
+    sees = getattr(processor, "image_processor", None) is not None
+    placeholder = getattr(processor, "image_token", None) if sees else None
+    rows = [
+        _row(f"{path}, line {number}", path.parent, line, sees, placeholder) for number, line in _lines(path, samples)
+    ]
     if not rows:
         raise InputError(f"--data {source}: the file has no samples")
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if getattr(tokenizer, "pad_token", None) is None:  # padding is masked, so any token serves
+        tokenizer.pad_token = tokenizer.eos_token
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
-        pictures = [picture for row in batch for picture in row["images"]]
-        images = {"images": [Image.open(picture).convert("RGB") for picture in pictures]} if pictures else {}
+        pictures = [_open_picture(picture) for row in batch for picture in row["images"]]
+        images = {"images": pictures} if pictures else {}
         encoded = processor(text=[row["text"] for row in batch], padding=len(batch) > 1, return_tensors="pt", **images)
         return dict(encoded)
 
     return DataLoader(rows, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    text = path.read_text(encoding="utf-8")
-    return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+def _lines(path: Path, count: int) -> list[tuple[int, str]]:
+    """The first `count` lines that are not empty, with their numbers."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text: {error}") from error
+    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()][:count]
 
 
-def _row(path: Path, number: int, line: str) -> dict[str, Any]:
-    where = f"{path}, line {number}"
+def _row(where: str, folder: Path, line: str, sees: bool, placeholder: str | None) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise InputError(f"{where}: no JSON: {error}") from error
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise InputError(f'{where}: expected an object with "text" (and "image")')
-    named = row.get("image", [])
-    images = [path.parent / name for name in ([named] if isinstance(named, str) else named)]
+    named = row.get("image")
+    names = [] if named is None else [named] if isinstance(named, str) else named
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{where}: "image" must be a path or a list of paths')
+    if names and not sees:
+        raise InputError(f"{where}: it has a picture, but the model has no image processor")
+    images = [folder / name for name in names]
     for image in images:
         if not image.is_file():
             raise InputError(f"{where}: no picture at {image}")
+    found = row["text"].count(placeholder) if placeholder else len(images)
+    if found != len(images):
+        raise InputError(f"{where}: {len(images)} pictures for {found} {placeholder} in the text; they must be as many")
     return {"text": row["text"], "images": images}
+
+
+def _open_picture(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise InputError(f"{path}: this picture cannot be read: {error}") from error

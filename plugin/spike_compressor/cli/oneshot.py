@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.cli.command import Command, json_argument, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.cli.inspect import checkpoint_result, show_checkpoint
 from spike_compressor.errors import InputError
 
 
@@ -34,9 +34,9 @@ class OneShot(Command):
             "--data", help="calibration data: a .jsonl file, or `demo`; recipes without statistics need none"
         )
         parser.add_argument(
-            "--samples", type=int, default=256, help="calibration samples at most (default: %(default)s)"
+            "--samples", type=at_least_one, default=256, help="calibration samples at most (default: %(default)s)"
         )
-        parser.add_argument("--batch-size", type=int, default=8, help="samples a batch (default: %(default)s)")
+        parser.add_argument("--batch-size", type=at_least_one, default=8, help="samples a batch (default: %(default)s)")
         parser.add_argument(
             "--pipeline",
             default="independent",
@@ -45,40 +45,45 @@ class OneShot(Command):
         )
         parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, ... (default: %(default)s)")
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
-        json_argument(parser)
 
-    def run(self, args: argparse.Namespace) -> int:
-        if not args.recipe.is_file():
-            raise InputError(f"no recipe at {args.recipe}")
-        if args.samples < 1 or args.batch_size < 1:
-            raise InputError("--samples and --batch-size must be at least 1")
+    def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        directory = _model_directory(args.model)
+        _check_target(args.out, directory)
         quiet_libraries()
         from llmcompressor import oneshot
 
         from spike_compressor.checkpoint import read_config, save
-        from spike_compressor.cli.inspect import print_config
-        from spike_compressor.cli.models import calibration_data, open_model, open_processor
+        from spike_compressor.cli.models import calibration_data, check_recipe, open_model, open_processor
 
-        directory = _model_directory(args.model)
+        check_recipe(args.recipe)
         processor = open_processor(directory, args.trust_remote_code)
         data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
         model = open_model(directory, args.dtype, args.trust_remote_code)
         oneshot(model=model, processor=processor, dataset=data, recipe=str(args.recipe), pipeline=args.pipeline)
         save(model, args.out, processor)
-        config = read_config(args.out)
-        if args.json:
-            print(json.dumps({"checkpoint": str(args.out), "config": config.model_dump(exclude_none=True)}))
-        else:
-            print_config(args.out, config)
-        return 0
+        return checkpoint_result(args.out, read_config(args.out))
+
+    def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
+        show_checkpoint(result)
 
 
-def _model_directory(name: str) -> Any:
+def _model_directory(name: str) -> Path:
     if name == "demo":
         from spike_compressor.demo.model import MODEL_DIR
 
-        return MODEL_DIR
-    directory = Path(name)
+        directory, remedy = MODEL_DIR, "reinstall spike-compressor"
+    else:
+        directory, remedy = Path(name), "name a directory with a downloaded model"
     if not (directory / "config.json").is_file():
-        raise InputError(f"--model {name}: no model directory (it has no config.json); download the model first")
+        raise InputError(f"--model {name}: there is no config.json in {directory}; {remedy}")
     return directory
+
+
+def _check_target(out: Path, model: Path) -> None:
+    """Refuse before hours of calibration what must not be written over: anything but an older result."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a directory for the checkpoint")
+    if out.resolve() == model.resolve():
+        raise InputError(f"--out {out} is the model itself; name another directory for the checkpoint")
+    if out.is_dir() and any(out.iterdir()) and not (out / "spike_config.json").is_file():
+        raise InputError(f"--out {out} is not empty and holds no spike-ready checkpoint; name another directory")

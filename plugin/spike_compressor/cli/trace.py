@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
 
-from spike_compressor.cli.command import Command, json_argument, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.errors import InputError
 
 
 @register_command
@@ -26,15 +27,20 @@ class Trace(Command):
         parser.add_argument("checkpoint", type=Path, help="spike-ready checkpoint directory")
         parser.add_argument("--data", required=True, help="inputs: a .jsonl file as for `oneshot`, or `demo`")
         parser.add_argument("--out", required=True, type=Path, help="directory of the bundle")
-        parser.add_argument("--samples", type=int, default=2, help="samples in the one batch (default: %(default)s)")
+        parser.add_argument(
+            "--samples", type=at_least_one, default=2, help="samples in the one batch (default: %(default)s)"
+        )
         parser.add_argument("--layers", nargs="+", metavar="NAME", help="names or re: patterns (default: all)")
-        parser.add_argument("--tokens", type=int, help="rows to keep in each layer, of all modalities (default: all)")
+        parser.add_argument(
+            "--tokens", type=at_least_one, help="rows to keep in each layer, of all modalities (default: all)"
+        )
         parser.add_argument("--backend", default="fused", help="fused or unrolled (default: %(default)s)")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the checkpoint")
-        json_argument(parser)
 
-    def run(self, args: argparse.Namespace) -> int:
+    def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        if args.out.exists() and not args.overwrite:
+            raise InputError(f"{args.out} exists; choose another directory, or --overwrite the bundle there")
         quiet_libraries()
         from spike_compressor.checkpoint import load
         from spike_compressor.cli.models import calibration_data, open_processor
@@ -45,13 +51,10 @@ class Trace(Command):
         processor = open_processor(args.checkpoint, args.trust_remote_code)
         batch = next(iter(calibration_data(args.data, processor, args.samples, args.samples)))
         path = export_trace(model, batch, args.out, layers=args.layers, tokens=args.tokens, overwrite=args.overwrite)
-        infos = open_bundle(path).infos
-        if args.json:
-            print(json.dumps({"bundle": str(path), "layers": [info.to_json() for info in infos]}))
-            return 0
-        for info in infos:
-            print(
-                f"{info.name}: {info.tokens} rows, {info.in_features} -> {info.out_features}, T <= {info.max_timesteps}"
-            )
-        print(f"{len(infos)} layers in {path}")
-        return 0
+        return {"bundle": str(path), "layers": [info.to_json() for info in open_bundle(path).infos]}
+
+    def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
+        for layer in result["layers"]:
+            size = f"{layer['in_features']} -> {layer['out_features']}"
+            print(f"{layer['name']}: {layer['tokens']} rows, {size}, T <= {layer['max_timesteps']}")
+        print(f"{len(result['layers'])} layers in {result['bundle']}")

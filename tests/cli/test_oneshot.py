@@ -1,0 +1,181 @@
+"""`oneshot`: models and data in, checkpoints out; everything else is one line and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoProcessor
+
+import spike_compressor
+
+ROOT = Path(__file__).parents[2]
+RTN = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"
+GPTQ = ROOT / "recipes" / "gptq_w4_tclif_34.yaml"
+
+
+@pytest.fixture
+def refused(cli, tmp_path, model_dir):
+    """Call `oneshot` with something wrong: the error line; nothing may have been written."""
+    out = tmp_path / "written" / "here"
+
+    def call(recipe=RTN, data=None, model=None, **more):
+        argv = ["oneshot", "--model", model or model_dir, "--recipe", recipe, "--out", out]
+        argv += [] if data is None else ["--data", data]
+        for name, value in more.items():
+            argv += [f"--{name}", value]
+        line = cli(*argv).line
+        assert line.startswith("spike-compressor oneshot: ")
+        assert not out.parent.exists()
+        return line
+
+    return call
+
+
+def test_calibrated_on_pictures(cli, model_dir, samples, tmp_path):
+    out = tmp_path / "spiking"
+    done = cli("oneshot", "--model", model_dir, "--recipe", GPTQ, "--data", samples, "--out", out, "--json")
+    answer = done.json
+    assert answer["checkpoint"] == str(out)
+    assert answer["config"]["calibration"]["samples"] == 4
+    assert answer["config"]["calibration"]["tokens"]["vision"] == 4 * 16
+    assert "WARNING" not in done.err
+    model, processor = spike_compressor.load(out), AutoProcessor.from_pretrained(out)
+    ids = processor(text="is there a 7 ?", return_tensors="pt")
+    assert torch.isfinite(model(**ids).logits).all()
+
+
+def test_table_without_json(cli, model_dir, tmp_path):
+    out = tmp_path / "spiking"
+    done = cli("oneshot", "--model", model_dir, "--recipe", RTN, "--out", out)
+    assert done.code == 0
+    assert done.out.startswith(f"{out}: llava")
+    again = cli("oneshot", "--model", model_dir, "--recipe", RTN, "--out", out)  # its own result may be replaced
+    assert again.code == 0
+
+
+def test_samples_are_a_limit(cli, model_dir, samples, tmp_path):
+    argv = ["--recipe", GPTQ, "--data", samples, "--samples", 3, "--batch-size", 2, "--out", tmp_path / "out", "--json"]
+    assert cli("oneshot", "--model", model_dir, *argv).json["config"]["calibration"]["samples"] == 3
+
+
+def test_text_model_whose_tokenizer_cannot_pad(cli, text_model_dir, tmp_path):
+    data = tmp_path / "text.jsonl"
+    data.write_text('{"text": "is there a 7 ?"}\n{"text": "yes\u2028no yes"}\n', encoding="utf-8")
+    argv = ["--recipe", GPTQ, "--data", data, "--out", tmp_path / "out", "--json"]
+    config = cli("oneshot", "--model", text_model_dir, *argv).json["config"]
+    assert config["calibration"]["tokens"]["vision"] == 0
+    assert config["calibration"]["tokens"]["text"] > 5
+    assert config["architecture"] == "llama"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{text: no}", "line 2: no JSON"),
+        ("[1]", "line 2: expected an object"),
+        ('{"prompt": "x"}', 'line 2: expected an object with "text"'),
+        ('{"text": "<image> x", "image": "gone.png"}', "line 2: no picture at"),
+        ('{"text": "<image> x", "image": 7}', 'line 2: "image" must be'),
+        ('{"text": "<image> x", "image": [["0.png"]]}', 'line 2: "image" must be'),
+        ('{"text": "no placeholder", "image": "0.png"}', "line 2: 1 pictures for 0 <image>"),
+        ('{"text": "<image> <image> x", "image": "0.png"}', "line 2: 1 pictures for 2 <image>"),
+        ('{"text": "<image> x"}', "line 2: 0 pictures for 1 <image>"),
+        ('{"text": "<image> x", "image": "broken.png"}', "broken.png: this picture cannot be read"),
+    ],
+)
+def test_bad_lines_are_named(refused, samples, line, says):
+    path = samples.with_name("bad.jsonl")
+    samples.with_name("broken.png").write_bytes(b"no picture")
+    path.write_text('{"text": "<image> x", "image": "0.png"}\n' + line + "\n", encoding="utf-8")
+    assert says in refused(recipe=GPTQ, data=path)
+
+
+def test_bad_data_files(refused, tmp_path):
+    assert "no such file" in refused(data=tmp_path / "none.jsonl")
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n\n")
+    assert "no samples" in refused(data=empty)
+    binary = tmp_path / "binary.jsonl"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in refused(data=binary)
+
+
+def test_pictures_for_a_text_model(refused, text_model_dir, samples):
+    assert "no image processor" in refused(recipe=GPTQ, data=samples, model=text_model_dir)
+
+
+def test_text_alone_for_a_multimodal_model(refused, tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"text": "is there a 7 ?"}\n')
+    assert "allow_text_only" in refused(recipe=GPTQ, data=path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("coding: tc_lif", "codnig: tc_lif", "codnig"),
+        ("coding: tc_lif", "coding: morse", "morse"),
+        ("coding: tc_lif", "threshold_ratio: 3", "threshold_ratio"),
+        ("allocation: fixed", "allocatoin: fixed", "allocatoin"),
+        ("{vision: 3, text: 4}", "{vision: 3, text: 9}", "text"),
+        ("{vision: 3, text: 4}", "{vision: 3, txet: 4}", "txet"),
+        ("MSTSModifier:", "MSTModifier:", "MSTModifier"),
+        ("num_bits: 4", "num_bitz: 4", "num_bitz"),
+        ("    TCLIFModifier:", "    TCLIFModifier", ""),
+        ("spike_stage:", "spike_stage", ""),
+    ],
+)
+def test_bad_recipes_name_the_field(refused, tmp_path, old, new, says):
+    recipe = tmp_path / "recipe.yaml"
+    text = RTN.read_text().replace("      ignore: [lm_head]\n", "      ignore: [lm_head]\n      coding: tc_lif\n")
+    text = text.replace("      coding: tc_lif\n", "", 1) if text.count("coding: tc_lif") > 1 else text
+    assert old in text
+    recipe.write_text(text.replace(old, new))
+    assert says in refused(recipe=recipe)
+
+
+def test_recipe_files(refused, tmp_path):
+    assert "no recipe at" in refused(recipe=tmp_path / "none.yaml")
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(RTN.read_text()[: RTN.read_text().index("  spike_modifiers")])
+    assert "no TCLIFModifier" in refused(recipe=plain)
+    for number, text in enumerate(("", "[1, 2]", "a: {b: 3}", "42", "\x00")):
+        odd = tmp_path / f"odd{number}.yaml"
+        odd.write_text(text)
+        assert refused(recipe=odd)
+
+
+def test_models(refused, tmp_path, model_dir):
+    assert "config.json" in refused(model=tmp_path / "none")
+    broken = shutil.copytree(model_dir, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"\x10" * 64)
+    assert "weights cannot be read" in refused(model=broken)
+    assert "int4" in refused(dtype="int4")
+
+
+def test_calibration_that_a_recipe_needs(refused, tmp_path):
+    recipe = tmp_path / "static.yaml"
+    recipe.write_text(RTN.read_text() + "      threshold: static\n")
+    assert "calibration data" in refused(recipe=recipe)
+
+
+def test_what_must_not_be_written_over(cli, model_dir, tmp_path):
+    def line(out):
+        return cli("oneshot", "--model", model_dir, "--recipe", RTN, "--out", out).line
+
+    file = tmp_path / "file"
+    file.write_text("precious")
+    assert "is a file" in line(file)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("precious")
+    assert "not empty" in line(folder)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert "model itself" in line(model_dir)
+    other = shutil.copytree(model_dir, tmp_path / "other")
+    assert "no spike-ready checkpoint" in line(other)
+    assert json.loads((other / "config.json").read_text()) == json.loads((model_dir / "config.json").read_text())
