@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from PIL import Image
-
 from spike_compressor.cli.main import run
 from spike_compressor.demo.model import build_processor
 

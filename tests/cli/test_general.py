@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import spike_compressor
 from spike_compressor.cli.command import COMMANDS
 

@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import spike_compressor
 import torch
 from transformers import AutoProcessor
-
-import spike_compressor
 
 ROOT = Path(__file__).parents[2]
 RTN = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"

@@ -48,7 +48,7 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
 
     config = SpikeConfig.model_validate(result["config"])
     print(f"{result['checkpoint']}: {config.architecture}, {config.coding}")
-    headings = ["layers", *(f"T {name}" for name in config.modalities), "threshold", "ratio"]
+    headings = ("layers", *(f"T {name}" for name in config.modalities), "threshold", "ratio")
     rows: list[tuple[str, ...]] = []
     for key, names in _groups(config).items():
         rows += [(name, *key) for name in names] if layers else [(f"{len(names)}: {_kinds(names)}", *key)]
@@ -71,10 +71,10 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
     print("all files are the ones that were saved")
 
 
-def _print_columns(headings: list[str], rows: list[tuple[str, ...]]) -> None:
+def _print_columns(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Aligned columns, nothing ever cut off: the names are made to be copied into recipes."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (tuple(headings), *rows):
+    for row in (headings, *rows):
         cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         print("  ".join([row[0].ljust(widths[0]), *cells]))
 
