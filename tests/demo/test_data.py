@@ -65,10 +65,10 @@ def test_answers_are_balanced(split):
 
 def test_yes_and_no_are_balanced_for_every_easy_vqa_wording():
     votes = Counter()
-    for item in items("test", 1000):
+    for item in items("test", 200):
         if item.kind == "vqa_yesno":
             votes[item.question] += 1 if item.answer == "yes" else -1
-    assert len(votes) > 60
+    assert len(votes) > 40
     assert set(votes.values()) <= {-1, 0, 1}
 
 
@@ -128,7 +128,7 @@ def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         items("test", 0)
     with pytest.raises(ValueError, match="lower per_kind"):
-        items("calibration", 100_000)
+        items("calibration", 300)
 
 
 def test_a_missing_source_names_the_remedy(tmp_path):

@@ -1,18 +1,26 @@
-"""Accuracy on the demo's questions: exact match under greedy decoding, and the blind baseline."""
+"""Accuracy on the demo's questions: exact match under greedy decoding, and the blind baseline.
+
+``python -m spike_compressor.demo.evaluate`` measures the embedded model on the test split.
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from .data import Item
-from .model import MAX_ANSWER_TOKENS, prompt
+from .data import SPLITS, Item
+from .data import items as draw_items
+from .model import MAX_ANSWER_TOKENS, MODEL_DIR, prompt
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,7 @@ def evaluate(
     Raises:
         ValueError: no items, or pictures that cannot be shuffled because too many are the same.
     """
-    correct = judge(
-        model, processor, items, shuffle_images=shuffle_images, batch_size=batch_size, progress=progress
-    )
+    correct = judge(model, processor, items, shuffle_images=shuffle_images, batch_size=batch_size, progress=progress)
     hits: dict[str, int] = {}
     questions: dict[str, int] = {}
     for item, right in zip(items, correct, strict=True):
@@ -143,3 +149,39 @@ def predict(model: Any, processor: Any, image: Image.Image, question: str) -> st
     generated = model.generate(**encoded, max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False)
     answer = generated[0, encoded["input_ids"].shape[1] :]
     return str(processor.tokenizer.decode(answer, skip_special_tokens=True)).strip()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: a model directory's accuracy by kind beside the blind baseline, as a Markdown table or JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spike_compressor.demo.evaluate",
+        description="Accuracy of the demo's model by kind of question, in percent, beside the blind baseline.",
+    )
+    parser.add_argument("--model", type=Path, default=MODEL_DIR, help="model directory (default: the embedded one)")
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--per-kind", type=int, default=1000, help="questions of every kind (default 1000)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    if not (options.model / "config.json").is_file():
+        parser.exit(2, f"{parser.prog}: there is no model in {options.model}; pass a directory with --model\n")
+    try:
+        drawn = draw_items(options.split, options.per_kind)
+    except ValueError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(options.model)
+    seen = evaluate(model, processor, drawn)
+    blind = evaluate(model, processor, drawn, shuffle_images=True)
+    if options.json:
+        print(json.dumps({options.split: seen.to_dict(), "blind": blind.to_dict()}))
+        return 0
+    print("| kind | questions | accuracy | blind |\n| --- | --: | --: | --: |")
+    for kind, count in seen.questions.items():
+        print(f"| `{kind}` | {count} | {100 * seen.by_kind[kind]:.1f} | {100 * blind.by_kind[kind]:.1f} |")
+    total = sum(seen.questions.values())
+    print(f"| **average** | {total} | **{100 * seen.average:.2f}** | {100 * blind.average:.2f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
