@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spike_compressor
 import tiny_models
 import torch
 import yaml
 from conftest import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
-
-import spike_compressor
 from spike_compressor.checkpoint import read_config
 from spike_compressor.runtime import detach, spiking_layers
 
@@ -205,13 +204,15 @@ def rounded(x: torch.Tensor, args: Any, static: Any) -> torch.Tensor:
     if static is not None:
         scale, zero = static
     else:
-        low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+        # by token where there is a batch dimension; Qwen2-VL's tower has none, and is then rounded by tensor
+        along = -1 if x.dim() > 2 else (0, 1)
+        low, high = x.amin(along, keepdim=True).clamp(max=0), x.amax(along, keepdim=True).clamp(min=0)
+        steps, smallest = high_code - low_code, torch.finfo(torch.float32).eps
         if args.symmetric:
-            scale, zero = torch.maximum(high, -low) / ((high_code - low_code) / 2), torch.zeros(1)
+            scale, zero = (torch.maximum(high, -low) / (steps / 2)).clamp(min=smallest), torch.zeros(1)
         else:
-            scale = (high - low) / (high_code - low_code)
+            scale = ((high - low) / steps).clamp(min=smallest)
             zero = (low_code - torch.round(low / scale)).clamp(low_code, high_code)
-        scale = scale.clamp(min=torch.finfo(torch.float32).eps)
     return ((x / scale + zero).round().clamp(low_code, high_code) - zero) * scale
 
 
