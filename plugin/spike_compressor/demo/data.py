@@ -83,6 +83,10 @@ def items(split: str, per_kind: int, seed: int = 0) -> list[Item]:
         raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
     if per_kind < 1:
         raise ValueError(f"per_kind is {per_kind}; it must be at least 1")
+    for kind in KINDS:  # before anything is drawn
+        if FAMILY[kind] == "shape" and len(_shape_pool(kind, split)) < per_kind:
+            most = len(_shape_pool(kind, split))
+            raise ValueError(f"{split} has {most} questions of kind {kind}, fewer than {per_kind}; lower per_kind")
     result: list[Item] = []
     for number, kind in enumerate(KINDS):
         rng = np.random.default_rng((seed, SPLITS.index(split), number))
@@ -114,15 +118,18 @@ def _word_items(kind: str, split: str, count: int, rng: np.random.Generator) -> 
 
 
 def _shape_items(kind: str, split: str, count: int, rng: np.random.Generator) -> Iterator[Item]:
-    pixels, questions = embedded_shapes(split)
-    pool = [entry for entry in questions if _shape_kind(entry[2]) == kind]
-    pool = [pool[i] for i in rng.permutation(len(pool))]
-    if kind == "vqa_yesno":
-        pool = _balanced_by_wording(pool)
-    if len(pool) < count:
-        raise ValueError(f"{split} has {len(pool)} questions of kind {kind}, fewer than {count}; lower per_kind")
-    for index, question, answer in pool[:count]:
+    pixels, _ = embedded_shapes(split)
+    for index, question, answer in _shape_pool(kind, split, rng)[:count]:
         yield Item(Image.fromarray(pixels[index]), question, answer, kind, "shape")
+
+
+def _shape_pool(kind: str, split: str, rng: np.random.Generator | None = None) -> list[tuple[int, str, str]]:
+    """All questions of a kind that a split has, yes and no equally often; in random order if there is an ``rng``."""
+    _, questions = embedded_shapes(split)
+    pool = [entry for entry in questions if _shape_kind(entry[2]) == kind]
+    if rng is not None:
+        pool = [pool[i] for i in rng.permutation(len(pool))]
+    return _balanced_by_wording(pool) if kind == "vqa_yesno" else pool
 
 
 def _shape_kind(answer: str) -> str:
