@@ -11,11 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from spike_compressor.coding import spikes_from_codes
+from spike_compressor.coding import get_coding, quantize_rows, spikes_from_codes
 from spike_compressor.modality import MODALITIES, TokenRows
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
 
-_OFFSET = 256  # codes of every coding lie in -255 .. 255
+_OFFSET = 256  # what a neuron spells lies in -255 .. 255
+
+
+def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Both products of softmax attention, of shapes [B, H, Lq, D], [B, *, Lk, D] and [B, *, Lk, Dv]."""
+    B, heads, length, D = query
+    return int(2 * B * heads * length * key[-2] * (D + value[-1]))
+
+
+#: The CPU's fused attention, which PyTorch's counter passes over.
+_UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
 
 
 @dataclass
@@ -27,7 +37,9 @@ class LayerRecord:
         steps: timesteps that the coding really takes.
         in_features, out_features: K and N.
         rows: token rows, padding left out.
-        histogram: int64 [513], how often the code index - 256 occurred.
+        histogram: int64 [513], how often index - 256 was spelled: codes, or levels (code + zero point) where spikes are
+            unsigned.
+        ends: how many codes were at an end of the range that T allows.
     """
 
     timesteps: int
@@ -37,13 +49,19 @@ class LayerRecord:
     out_features: int
     rows: int = 0
     histogram: Tensor = field(default_factory=lambda: torch.zeros(2 * _OFFSET + 1, dtype=torch.int64), repr=False)
+    ends: int = 0
 
     def spikes_by_step(self) -> list[int]:
         """Spikes fired in each timestep, first step first."""
         live = self.histogram.nonzero().squeeze(1)
         if not len(live):
             return [0] * self.steps
-        train = spikes_from_codes((live - _OFFSET).to(torch.int16), self.timesteps, self.coding)
+        spelled = (live - _OFFSET).to(torch.int16)
+        if get_coding(self.coding).signed:
+            train = spikes_from_codes(spelled, self.timesteps, self.coding)
+        else:  # a level is what every zero point spells it as
+            middle = 1 << self.timesteps
+            train = spikes_from_codes(spelled - middle, self.timesteps, self.coding, zero_point=middle)
         fired = train.spikes.ne(0).to(torch.int64) * self.histogram[live]
         return [int(count) for count in fired.sum(dim=1)]
 
@@ -74,10 +92,8 @@ class LayerRecord:
 
     @property
     def at_limit(self) -> float:
-        """Share of codes with the largest magnitude that T allows."""
-        limit = 2**self.timesteps - 1
-        hits = int(self.histogram[: _OFFSET - limit + 1].sum() + self.histogram[_OFFSET + limit :].sum())
-        return hits / self.neurons if self.neurons else 0.0
+        """Share of codes at an end of the range that T allows."""
+        return self.ends / self.neurons if self.neurons else 0.0
 
 
 @dataclass
@@ -163,27 +179,51 @@ class _Counter:
         self.record = record
 
     def __call__(self, layer: SpikingLinear, event: LayerSpikes) -> None:
-        self.record.saturated += event.saturated
-        fired = event.codes.ne(0).any(dim=0).cpu()
-        never = self.record.silent.get(event.name)
-        self.record.silent[event.name] = ~fired if never is None else never & ~fired
-        for code, modality in enumerate(MODALITIES):
-            rows = event.modality == code
-            if event.valid is not None:
-                rows = rows & event.valid
+        codes, modality, timesteps, zero_point = event.codes, event.modality, event.timesteps, event.zero_point
+        saturated = event.saturated
+        if event.valid is not None and not bool(event.valid.all()):
+            valid = event.valid
+            codes, modality, timesteps = codes[valid], modality[valid], timesteps[valid]
+            zero_point = None if zero_point is None else zero_point[valid]
+            if saturated:
+                _, saturated = quantize_rows(
+                    event.x[valid], event.scale[valid], timesteps, layer.spec.coding, zero_point=zero_point
+                )
+        self.record.saturated += saturated
+        spelled, ends = self._spelled(layer, codes, timesteps, zero_point)
+        never = ~spelled.ne(0).any(dim=0).cpu()
+        before = self.record.silent.get(event.name)
+        self.record.silent[event.name] = never if before is None else never & before
+        for code, name in enumerate(MODALITIES):
+            rows = modality == code
             count = int(rows.sum())
             if not count:
                 continue
-            codes = event.codes if count == len(rows) else event.codes[rows]
-            key = (event.name, modality)
+            key = (event.name, name)
             if key not in self.record.layers:
-                T, coding = layer.spec.timesteps[modality], layer.spec.coding
-                steps = spikes_from_codes(torch.zeros(1, dtype=torch.int16), T, coding).spikes.shape[0]
+                T, coding = layer.spec.timesteps[name], layer.spec.coding
+                steps = get_coding(coding).steps(T)
                 self.record.layers[key] = LayerRecord(T, steps, coding, layer.in_features, layer.out_features)
             entry = self.record.layers[key]
             entry.rows += count
-            indices = codes.reshape(-1).to(torch.int64) + _OFFSET
+            entry.ends += int(ends[rows].sum())
+            indices = spelled[rows].reshape(-1).to(torch.int64) + _OFFSET
             entry.histogram += torch.bincount(indices, minlength=2 * _OFFSET + 1).cpu()
+
+    def _spelled(
+        self, layer: SpikingLinear, codes: Tensor, timesteps: Tensor, zero_point: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the spikes of each neuron spell, int16 [M, K], and where a code is at an end of its range, bool."""
+        T = timesteps.unsqueeze(1)
+        limit = (1 << T) - 1
+        codes = codes.to(torch.int16)
+        if get_coding(layer.spec.coding).signed:
+            return codes, codes.abs() == limit
+        levels = codes + ((1 << T) if zero_point is None else zero_point.unsqueeze(1)).to(torch.int16)
+        ends = codes.abs() == limit if zero_point is None else (levels == 0) | (levels == 2 * limit + 1)
+        if layer.silenced is not None:
+            levels = levels.masked_fill(layer.silenced, 0)  # no level at all: these neurons do not fire
+        return levels, ends
 
 
 @contextlib.contextmanager
@@ -207,7 +247,7 @@ def record_spikes(model: nn.Module) -> Iterator[SpikeRecord]:
     state.tracker.on_rows = count_tokens
     for layer in state.layers.values():
         layer.observers.append(counter)
-    flops = FlopCounterMode(display=False)
+    flops = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     try:
         with flops:
             yield record
