@@ -64,8 +64,8 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
         tokens = ", ".join(f"{count:,} {name}" for name, count in config.calibration["tokens"].items())
         print(f"calibrated on {config.calibration['samples']:,} samples ({tokens} tokens)")
     if config.online_rotations.transforms:
-        names = ", ".join(config.online_rotations.transforms)
-        print(f"online rotations ({names}): open with spike_compressor.load(), plain transformers drops them")
+        transforms = ", ".join(config.online_rotations.transforms)
+        print(f"online rotations ({transforms}): open with spike_compressor.load(), plain transformers drops them")
     else:
         print("opens in plain transformers, with ordinary integer activations")
     print("all files are the ones that were saved")

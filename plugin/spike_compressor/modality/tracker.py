@@ -102,7 +102,13 @@ class ModalityTracker:
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         inputs = dict(zip(_parameters(type(module)), args, strict=False))
         inputs.update(kwargs)
-        outer = _FRAME.get()
+        # torch calls no hook after KeyboardInterrupt: a frame of this very module is left from a pass that was stopped
+        outer = frame = _FRAME.get()
+        while frame is not None:
+            if frame.owner is module:
+                outer = frame.outer
+            frame = frame.outer
+        _FRAME.set(outer)
         rows = self._rows(inputs)
         _FRAME.set(_Frame(rows, outer, module))
         if outer is None and rows is not None and self.on_rows is not None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +53,7 @@ def export_trace(
 
     Raises:
         InputError: the model does not spike, a pattern matches nothing, a row index is out of range, a layer's coding
-            has no place in a bundle, or a chosen layer did not run.
+            has no place in a bundle, neurons are silenced, or a chosen layer did not run.
         TraceError: `out_dir` exists.
     """
     state = spiking_state(model)
@@ -63,6 +64,10 @@ def export_trace(
             raise InputError(
                 f"layer {name} has coding {spec.coding!r}; trace bundles hold {' and '.join(CODINGS)}. Leave it out "
                 "with `layers`, or make the checkpoint with one of these codings."
+            )
+        if state.layers[name].silenced is not None:
+            raise InputError(
+                f"layer {name} has silenced neurons, which a bundle cannot tell; call its silence(None) first"
             )
     config = model.config
     origin = {
@@ -106,6 +111,8 @@ def _chosen_layers(known: list[str], wanted: Sequence[str] | None) -> list[str]:
         if not matches:
             raise InputError(f"layers: {pattern!r} matches none of the {len(known)} spiking layers, such as {known[0]}")
         chosen.update(matches)
+    if not chosen:
+        raise InputError("layers: the list is empty; name spiking layers, or leave it out for all of them")
     return [name for name in known if name in chosen]
 
 
@@ -157,7 +164,7 @@ def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tens
         live = live[event.valid]
     if tokens is None:
         return live
-    if not isinstance(tokens, int):
+    if not isinstance(tokens, (int, np.integer)):
         rows = torch.tensor(sorted(set(tokens)), dtype=torch.int64, device=event.x.device)
         if not len(rows) or int(rows[0]) < 0 or int(rows[-1]) >= M:
             raise InputError(f"layer {event.name} has rows 0 to {M - 1}; `tokens` asks for {list(tokens)}")
@@ -166,7 +173,7 @@ def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tens
         raise InputError(f"`tokens` must be at least 1, got {tokens}")
     pools = [live[event.modality[live] == code] for code in range(len(MODALITIES))]
     pools = sorted((pool for pool in pools if len(pool)), key=len)
-    kept, left = [], tokens
+    kept, left = [], int(tokens)
     for position, pool in enumerate(pools):  # the smaller pool first: what it cannot fill, the next one gets
         count = min(len(pool), left // (len(pools) - position))
         kept.append(pool[torch.linspace(0, len(pool) - 1, count, dtype=torch.float64).round().long()])

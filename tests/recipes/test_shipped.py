@@ -1,0 +1,117 @@
+"""Every shipped recipe: its form, and the way from YAML to a checkpoint that says the same everywhere."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spike_compressor
+import tiny_models
+import torch
+import yaml
+from conftest import Workshop
+from llmcompressor.modifiers.factory import ModifierFactory
+from llmcompressor.recipe import Recipe
+from spike_compressor.checkpoint import read_config
+from spike_compressor.runtime import detach, spiking_layers
+from transformers import AutoModelForImageTextToText
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = sorted(path.name for path in FOLDER.iterdir())
+#: Recipes whose rotations run at inference, which plain transformers drops.
+ONLINE = {"quip_gptq_w4_tclif_34.yaml"}
+
+
+@pytest.fixture(params=RECIPES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def modifiers(content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Class name and fields, in the order of the file."""
+    return [
+        (kind, fields or {}) for stage in content.values() for group in stage.values() for kind, fields in group.items()
+    ]
+
+
+def made(workshop: Workshop, name: str) -> tuple[Any, Path]:
+    return workshop.made("llava", (FOLDER / name).read_text(encoding="utf-8"))
+
+
+def test_names_only_fields_that_exist(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    listed = modifiers(yaml.safe_load(text))
+    parsed = Recipe.create_instance(str(FOLDER / name)).modifiers
+    assert [type(modifier).__name__ for modifier in parsed] == [kind for kind, _ in listed]
+    for (kind, fields), modifier in zip(listed, parsed, strict=True):
+        assert set(fields) <= set(type(modifier).model_fields), kind
+        assert kind in ModifierFactory._registered_registry or kind in ModifierFactory._main_registry
+    assert listed[-1][0] == "TCLIFModifier"
+
+
+def test_says_what_it_is_for(name: str) -> None:
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert max(map(len, text.splitlines())) <= 170
+    documentation = (FOLDER.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    assert f"../recipes/{name}" in documentation
+
+
+def test_memory_fused_and_unrolled_are_the_same_bits(name: str, workshop: Workshop) -> None:
+    model, path = made(workshop, name)
+    batch = workshop.batch("llava")
+    expected = tiny_models.logits(model, batch)
+    assert not torch.allclose(expected, tiny_models.logits(workshop.model("llava"), batch))
+    for backend in ("fused", "unrolled"):
+        assert torch.equal(tiny_models.logits(spike_compressor.load(path, backend=backend), batch), expected)
+
+
+def test_everything_but_the_head_spikes(name: str, workshop: Workshop) -> None:
+    model, path = made(workshop, name)
+    linears = {key for key, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    assert linears - set(spiking_layers(model)) == {"lm_head"}
+    plan = read_config(path).plan.values()
+    T = {tuple(sorted(entry.timesteps.items())) for entry in plan}
+    assert ({(("text", 7), ("vision", 7))} if "reinterpreted" in name else {(("text", 4), ("vision", 3))}) == T
+
+
+def test_plain_transformers_computes_the_same_weights(name: str, workshop: Workshop) -> None:
+    model, path = made(workshop, name)
+    config = read_config(path)
+    assert config.opens_in_plain_transformers is (name not in ONLINE)
+    if name in ONLINE:
+        assert config.online_rotations.transforms  # it says what plain transformers would drop
+        return
+    batch = workshop.batch("llava")
+    plain, report = AutoModelForImageTextToText.from_pretrained(path, output_loading_info=True)
+    assert not any(report.values())
+    torch.testing.assert_close(
+        tiny_models.logits(plain.eval(), batch), tiny_models.logits(ordinary(model), batch), rtol=1e-3, atol=1e-3
+    )
+
+
+def ordinary(model: Any) -> Any:
+    """The model with the same integer weights and ordinary integer inputs of the text rows' width, made by hand."""
+    plain = copy.deepcopy(model)
+    for layer in list(spiking_layers(plain).values()):
+        bits = layer.spec.timesteps["text"] + 1
+        codes, scale = layer.integer.codes.double(), layer.integer.scale.double()
+        weight = codes.view(*scale.shape, -1) * scale.unsqueeze(-1)
+        layer.__dict__["expected"] = bits, weight.view(codes.shape).float()
+    layers = spiking_layers(plain)
+    detach(plain)
+    for layer in layers.values():
+        bits, weight = layer.__dict__.pop("expected")
+        layer.__dict__.pop("forward", None)  # compressed-tensors' own rounding
+        layer.weight.data = weight
+        layer.register_forward_pre_hook(lambda _, args, bits=bits: (rounded(args[0], bits),))
+    return plain
+
+
+def rounded(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """A symmetric scale a token, half to even, with the end code that spikes do not have."""
+    scale = x.abs().amax(-1, keepdim=True) / ((2**bits - 1) / 2)
+    codes = torch.round(x / scale.clamp(min=torch.finfo(torch.float32).eps))
+    return codes.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) * scale
