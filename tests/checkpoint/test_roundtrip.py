@@ -1,4 +1,4 @@
-"""Every style of recipe: in memory, loaded fused, loaded unrolled are the same bits; plain transformers opens it too."""
+"""Every style of recipe: in memory, loaded fused and unrolled are the same bits; plain transformers opens it too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +195,12 @@ def reference(model: Any) -> Any:
         )
         layer.__dict__.pop("forward", None)
         layer.weight.data = weight
-        layer.register_forward_pre_hook(lambda _, x, a=args[name], s=static.get(name): (rounded(x[0], a, s),))
+        layer.register_forward_pre_hook(partial(_round_input, args[name], static.get(name)))
     return plain
+
+
+def _round_input(args: Any, static: Any, _: Any, inputs: Any) -> Any:
+    return (rounded(inputs[0], args, static),)
 
 
 def rounded(x: torch.Tensor, args: Any, static: Any) -> torch.Tensor:
@@ -258,8 +263,8 @@ def test_more_than_ten_schemes_keep_their_targets(workshop: Workshop, tmp_path: 
     }
     quant = RTN.replace(
         "config_groups: {",
-        "config_groups: {w8: {targets: ['re:.*(mlp.fc|self_attn.*0.*_proj|k_proj|v_proj).*'], weights: {num_bits: 8, type: int,"
-        " symmetric: true, strategy: channel}}, ",
+        "config_groups: {w8: {targets: ['re:.*(mlp.fc|self_attn.*0.*_proj|k_proj|v_proj).*'], weights: "
+        "{num_bits: 8, type: int, symmetric: true, strategy: channel}}, ",
     ).replace(
         "targets: [Linear], weights",
         "targets: ['re:.*(q_proj|out_proj|o_proj|up_proj|gate_proj|down_proj|linear_.)$'], weights",

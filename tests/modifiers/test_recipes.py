@@ -387,7 +387,7 @@ def test_bad_recipes_are_refused_naming_the_field(workshop: Workshop, case: str)
 
 def test_calibration_without_data_is_refused(workshop: Workshop) -> None:
     for fields in ("threshold: static", "threshold_ratio: auto"):
-        with pytest.raises((InputError, ValueError), match="calibration data|dataset"):
+        with pytest.raises((InputError, ValueError), match=r"calibration data|dataset"):
             workshop.oneshot("llava", recipe(RTN, fields), dataset=None)
 
 
