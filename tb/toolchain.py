@@ -107,7 +107,8 @@ def build(
     sources = hashlib.sha256()
     for path in (CONTROL, *SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
         sources.update(path.name.encode() + path.read_bytes())
-    design = json.dumps([toplevel, parameters, waves, fast, find_verilator(), sys.version])
+    args = ["--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique"]  # without a reset: starts with noise
+    design = json.dumps([toplevel, parameters, args, waves, fast, find_verilator(), sys.version])
     family = f"{toplevel}-{hashlib.sha256(design.encode()).hexdigest()[:12]}-"
     folder = BUILD / f"{family}{sources.hexdigest()[:12]}"
     with _lock(folder):
@@ -119,7 +120,6 @@ def build(
         runtime = _runtime(waves)
         for item in runtime.glob("*.o"):
             shutil.copy(item, folder)
-        args = ["--assert", "-O3", "--x-assign", "fast", "--x-initial", "fast"]
         try:
             with _env({"WAVES": str(int(waves))}):  # cocotb obeys it above its argument
                 _runner(fast).build(
@@ -183,7 +183,7 @@ def simulate(
                 test_dir=work,
                 seed=seed,
                 testcase=testcase,
-                plusargs=list(plusargs),
+                plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed % 2**31 or 1}", *plusargs],
                 extra_env={"COCOTB_ANSI_OUTPUT": "0", "PYTHONUNBUFFERED": "1", **(env or {})},
                 waves=waves,
                 log_file=log,

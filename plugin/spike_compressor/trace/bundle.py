@@ -47,7 +47,6 @@ class Layer:
         self.info = info
         self._path = path
         self._arrays: dict[str, Array | None] = {}
-        self._groups: int | None = None
         self._verified = path is None
         for name, array in (arrays or {}).items():
             self._arrays[name] = array
