@@ -127,10 +127,10 @@ class SpikingLinear(nn.Linear):
         if acc.dim() == 2:
             out = (acc.to(torch.float32) * act_scale) * weight_scale.squeeze(1)
         else:
-            terms = ((acc.to(torch.float32) * act_scale.unsqueeze(2)) * weight_scale).unbind(2)
-            out = terms[0]
-            for term in terms[1:]:  # in the order of the groups: float addition is not associative
-                out = out + term
+            out = torch.zeros(acc.shape[:2], dtype=torch.float32, device=acc.device)
+            # in the order of the groups: float addition is not associative
+            for group, column in zip(acc.unbind(2), weight_scale.unbind(1), strict=True):
+                out += (group.to(torch.float32) * act_scale) * column
         return out if self.bias is None else out + self.bias.to(torch.float32)
 
     def _per_row(self, table: tuple[float, ...], dtype: torch.dtype, x: Tensor) -> float | Tensor:

@@ -62,7 +62,10 @@ class IntegerMatmul:
             self._operand = grouped.permute(1, 2, 0).to(dtype).contiguous()  # [G, K/G, N]
 
     def __call__(self, codes: Tensor) -> Tensor:
-        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K]."""
+        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K].
+
+        With groups it is a view of [G, M, N]: each group's accumulators lie together, as they are used.
+        """
         M = codes.shape[0]
         if self._operand.device != codes.device:
             self._operand = self._operand.to(codes.device)
@@ -71,7 +74,7 @@ class IntegerMatmul:
         if self.groups == 1:
             return (codes.to(self._operand.dtype) @ self._operand[0]).to(torch.int32)
         grouped = codes.to(self._operand.dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
-        return torch.bmm(grouped, self._operand).to(torch.int32).permute(1, 2, 0).contiguous()
+        return torch.bmm(grouped, self._operand).to(torch.int32).permute(1, 2, 0)
 
     def _int8(self, codes: Tensor) -> Tensor:
         codes = codes.to(torch.int8)  # asymmetric codes come as int16, and fit
@@ -79,7 +82,7 @@ class IntegerMatmul:
             return _int_mm(codes, self._operand)
         parts = codes.view(codes.shape[0], self.groups, -1).unbind(1)
         sums = [_int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
-        return torch.stack(sums, dim=2)
+        return torch.stack(sums).permute(1, 2, 0)
 
 
 def _int_mm(left: Tensor, right: Tensor) -> Tensor:
