@@ -1,0 +1,102 @@
+"""Importing the package: what it registers, in which order, and that it leaves LLM Compressor as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import spike_compressor
+from conftest import GPTQ, RTN, Workshop
+from safetensors.torch import load_file
+
+PRELUDE = """
+import sys, os
+def check():
+    from llmcompressor.recipe import Recipe
+    text = "spike_stage:\\n  spike_modifiers:\\n    MSTSModifier: {timesteps: 3}\\n    TCLIFModifier: {}\\n"
+    names = [type(modifier).__name__ for modifier in Recipe.create_instance(text).modifiers]
+    assert names == ["MSTSModifier", "TCLIFModifier"], names
+"""
+
+# A process each, which costs seconds: so each checks all that it can.
+ORDERS = {
+    "host first": "import llmcompressor\nimport spike_compressor\ncheck()",
+    "plugin first": """
+import spike_compressor
+assert "torch" not in sys.modules
+import importlib.machinery
+from llmcompressor.modifiers.factory import ModifierFactory
+import llmcompressor
+check()
+assert type(llmcompressor.__loader__) is importlib.machinery.SourceFileLoader
+assert llmcompressor.__spec__.loader is llmcompressor.__loader__
+assert not any("Host" in type(finder).__name__ for finder in sys.meta_path)
+ModifierFactory.refresh()
+check()
+""",
+    "a name of the plugin": "from spike_compressor import TCLIFModifier\ncheck()",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_modifiers_are_known_in_every_order_of_imports(order: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PRELUDE + ORDERS[order]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_public_names() -> None:
+    for name in spike_compressor.__all__:
+        assert getattr(spike_compressor, name) is not None
+        assert name in dir(spike_compressor)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        spike_compressor.nonsense  # noqa: B018
+
+
+BASELINE = """
+import os, sys
+if sys.argv[1] == "with":
+    import spike_compressor
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[4])
+import tiny_models
+from llmcompressor import oneshot
+class Processor:
+    def save_pretrained(self, path): pass
+for number, recipe in enumerate(sys.argv[5:]):
+    model = tiny_models.LlamaForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32)
+    oneshot(model=model, processor=Processor(), dataset=tiny_models.loader(images=0), recipe=recipe,
+            output_dir=os.path.join(sys.argv[3], str(number)))
+assert ("spike_compressor" in sys.modules) is (sys.argv[1] == "with")
+"""
+
+
+def test_llm_compressors_own_recipes_are_as_before(workshop: Workshop, tmp_path: Path) -> None:
+    smooth = "SmoothQuantModifier: {smoothing_strength: 0.5}"
+    recipes = [
+        f"quant_stage:\n  quant_modifiers:\n    {RTN}\n",
+        f"quant_stage:\n  quant_modifiers:\n    {smooth}\n    {GPTQ}\n",
+    ]
+    for plugin in ("with", "without"):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", textwrap.dedent(BASELINE), plugin, str(workshop.source("llama"))),
+                *(str(tmp_path / plugin), str(Path(__file__).parent), *recipes),
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    for number in range(len(recipes)):
+        folders = [tmp_path / plugin / str(number) for plugin in ("with", "without")]
+        assert len({tuple(sorted(path.name for path in folder.iterdir())) for folder in folders}) == 1
+        assert (folders[0] / "config.json").read_text() == (folders[1] / "config.json").read_text()
+        assert (folders[0] / "recipe.yaml").read_text() == (folders[1] / "recipe.yaml").read_text()
+        tensors = [load_file(folder / "model.safetensors") for folder in folders]
+        assert tensors[0].keys() == tensors[1].keys()
+        assert all(tensor.equal(tensors[1][name]) for name, tensor in tensors[0].items())
