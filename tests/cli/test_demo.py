@@ -1,0 +1,75 @@
+"""`demo` from end to end on the untrained model: every documented field, every artefact."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from spike_compressor.demo import model as demo_model
+from spike_compressor.demo.data import KINDS
+from spike_compressor.demo.report import print_report
+from spike_compressor.trace import open_bundle
+
+ROOT = Path(__file__).parents[2]
+RTN = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"
+
+
+@pytest.fixture
+def untrained(tmp_path, monkeypatch):
+    """The demo's model without training takes the place of the embedded one."""
+    model, processor = demo_model.build(seed=0)
+    path = tmp_path / "model"
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    monkeypatch.setattr(demo_model, "MODEL_DIR", path)
+    return path
+
+
+def leaves(value, path=()):
+    """Paths of all plain values, with names of kinds and modalities as the documentation spells them."""
+    if not isinstance(value, dict):
+        yield ".".join(path)
+        return
+    for key, inner in value.items():
+        name = "KIND" if key in KINDS else "MODALITY" if key in ("text", "vision") else key
+        yield from leaves(inner, (*path, name))
+
+
+def documented():
+    page = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    section = page.split("## The fields of `--json`")[1].split("\n## ")[0]
+    fields = re.findall(r"^\| `([^`]*)` \|", section, re.MULTILINE)
+    three = [field.removeprefix("accuracy.float.") for field in fields if field.startswith("accuracy.float.")]
+    return {whole for field in fields for whole in ([field[:-1] + t for t in three] if field[-1] == "…" else [field])}
+
+
+def test_every_field_and_artefact(cli, untrained, tmp_path, capsys):
+    out = tmp_path / "out"
+    answer = cli("demo", "--recipe", RTN, "--questions", 2, "--out", out, "--json").json
+    assert set(leaves(answer)) == documented()
+    assert set(answer["questions"]["by_kind"]) == set(KINDS)
+    assert set(answer["questions"]["by_kind"].values()) == {2}
+    assert answer["timesteps"] == {"text": 4, "vision": 3}
+    assert 0 < answer["firing_rate"]["vision"] < 1
+    assert 0.5 < answer["coverage"] < 1
+    assert json.loads((out / "report.json").read_text()) == answer
+    assert sorted(path.name for path in out.iterdir()) == ["answer.png", "checkpoint", "report.json", "trace"]
+    assert {info.tokens for info in open_bundle(answer["trace"]).infos} == {24}
+    Image.open(answer["picture"]["path"]).verify()
+    inspected = cli("inspect", answer["checkpoint"], "--json").json
+    assert len(inspected["config"]["plan"]) == 68
+
+    print_report(answer)
+    shown = capsys.readouterr().out
+    for heading in ("blind", "float", "W4 only", "spiking", "firing rate", "coverage", "checkpoint", *KINDS):
+        assert heading in shown
+
+
+def test_bad_input(cli, tmp_path):
+    out = tmp_path / "out"
+    assert "no recipe at" in cli("demo", "--recipe", tmp_path / "none.yaml", "--out", out).line
+    assert "--questions 999999" in cli("demo", "--questions", 999999, "--out", out).line
+    assert not out.exists()
