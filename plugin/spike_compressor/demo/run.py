@@ -29,7 +29,7 @@ RECIPES = Path(__file__).parents[3] / "recipes"
 DEFAULT_RECIPE = "quip_gptq_w4_tclif_34.yaml"
 
 #: Spikes are counted on this many questions of each kind: counting is slower than running.
-COUNTED = 50
+COUNTED = 30
 #: Questions in the traced batch, and rows that are kept of each layer.
 TRACED, TRACED_ROWS = 4, 24
 CALIBRATION_SAMPLES = 256
