@@ -270,8 +270,10 @@ def test_nothing_but_a_checkpoint_is_replaced(workshop: Workshop, tmp_path: Path
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter1.txt").write_text("years of work")
-    with pytest.raises(InputError, match="is not empty and holds no checkpoint"):
+    with pytest.raises(InputError, match="is not empty and holds no checkpoint of ours"):
         spike_compressor.save(model, thesis)
+    with pytest.raises(InputError, match="holds no checkpoint of ours"):
+        spike_compressor.save(model, workshop.source("llava"))  # a float model
     with pytest.raises(InputError, match="is a file"):
         spike_compressor.save(model, thesis / "chapter1.txt")
     assert listing(thesis) == {"chapter1.txt": b"years of work"}

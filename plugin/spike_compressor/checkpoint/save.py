@@ -58,7 +58,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         The path.
 
     Raises:
-        InputError: the model does not spike, or `path` holds something that is no checkpoint.
+        InputError: the model does not spike, or `path` holds something that is no spike-ready checkpoint.
     """
     state = spiking_state(model)
     target = Path(path)
@@ -171,8 +171,9 @@ def _replacing(path: Path) -> Iterator[Path]:
     """A fresh directory that takes the place of `path` if the block succeeds and vanishes if it does not."""
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; name a directory for the checkpoint")
-    if path.is_dir() and any(path.iterdir()) and not (path / "config.json").is_file():
-        raise InputError(f"{path} is not empty and holds no checkpoint; it would be replaced as a whole. Name another")
+    if path.is_dir() and any(path.iterdir()) and not (path / CONFIG_NAME).is_file():
+        # a float model among them: the directory is replaced as a whole, and weights cannot be had back
+        raise InputError(f"{path} is not empty and holds no checkpoint of ours ({CONFIG_NAME}); name another directory")
     target = path.resolve()  # a link stays a link, to the new directory
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import AutoModelForImageTextToText
 
 from spike_compressor.checkpoint import load, save
-from spike_compressor.demo.data import Item, calibration_batches, items
+from spike_compressor.demo.data import KINDS, Item, calibration_batches, items
 from spike_compressor.demo.evaluate import Accuracy, evaluate, predict
 from spike_compressor.demo.model import load_model, load_processor, prompt
 from spike_compressor.demo.picture import answered_picture
@@ -30,7 +30,7 @@ DEFAULT_RECIPE = "quip_gptq_w4_tclif_34.yaml"
 
 #: Spikes are counted on this many questions of each kind: counting is slower than running.
 COUNTED = 30
-#: Questions in the traced batch, and rows that are kept of each layer.
+#: Questions in the traced batch, each of another kind, and rows that are kept of each layer.
 TRACED, TRACED_ROWS = 4, 24
 CALIBRATION_SAMPLES = 256
 
@@ -80,7 +80,11 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
     picture = _picture(out / "answer.png", spiking, processor, test)
     with _stage("export a trace of every layer"):
         trace = export_trace(
-            spiking, _batch(processor, test[:TRACED]), out / "trace", tokens=TRACED_ROWS, overwrite=True
+            spiking,
+            _batch(processor, _some_of_each_kind(test, 1)[:: len(KINDS) // TRACED]),
+            out / "trace",
+            tokens=TRACED_ROWS,
+            overwrite=True,
         )
 
     result = {
