@@ -551,8 +551,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="stop after this step with a checkpoint; the schedule stays")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    torch.set_flush_denormal(True)
     checkpoint = options.work / "checkpoint.pt"
     try:
         if options.resume and not checkpoint.is_file():
@@ -565,6 +563,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (SourceError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     options.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads)
+    torch.set_flush_denormal(True)  # of the whole process, so not before it is clear that it will train
     run(training, options.work, options.steps or settings.steps)
     if training.step < settings.steps:
         print(f"stopped at step {training.step}; go on with --resume")
