@@ -540,7 +540,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m spike_compressor.demo.train",
-        description=f"Train the demo's model: {settings.steps} steps, about two hours on one core of 2021.",
+        description=f"Train the demo's model: {settings.steps} steps, about 100 minutes on one core of an AVX2 server.",
         epilog=f"Digits: {MNIST_REMEDY}. Shapes: pip install easy-vqa==1.0.",
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (default 0)")
