@@ -268,3 +268,26 @@ def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="seer", image_token_id=3)))
     assert isinstance(adapter, Seer)
     assert adapter.token_rows(torch.tensor([[3, 4]])).modality.tolist() == [[VISION, TEXT]]
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        (tiny_models.llava, "model.language_model.layers"),
+        (tiny_models.qwen2_vl, "model.language_model.layers"),
+        (tiny_models.llama, "model.layers"),
+    ],
+)
+def test_decoder_layers_are_found_in_order(make: Any, path: str) -> None:
+    model = make()
+    layers = adapter_for(model).decoder_layers(model)
+    assert list(layers) == [f"{path}.0", f"{path}.1"]
+    assert all(model.get_submodule(name) is layer for name, layer in layers.items())
+
+
+def test_unknown_decoder_layers_name_the_remedy() -> None:
+    model = tiny_models.llama()
+    adapter = adapter_for(model)
+    del model.model.layers
+    with pytest.raises(InputError, match="decoder_path"):
+        adapter.decoder_layers(model)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 
@@ -56,6 +56,8 @@ class ModalityAdapter:
     vision_modules: ClassVar[tuple[str, ...]] = ()
     #: Config attributes that hold the ids of placeholder tokens.
     placeholder_fields: ClassVar[tuple[str, ...]] = ("image_token_id", "video_token_id")
+    #: Dotted name of the `ModuleList` of decoder layers, where transformers' `get_decoder().layers` is not it.
+    decoder_path: ClassVar[str] = ""
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -74,6 +76,25 @@ class ModalityAdapter:
     def is_vision_module(self, name: str) -> bool:
         """True if every row that the module `name` sees is vision (vision tower, projector)."""
         return any(name == prefix or name.startswith(prefix + ".") for prefix in self.vision_modules)
+
+    def decoder_layers(self, model: Any) -> dict[str, nn.Module]:
+        """The decoder layers of the language model by module name, first layer first.
+
+        Raises:
+            InputError: they cannot be found; says how an adapter names them.
+        """
+        if self.decoder_path:
+            layers: Any = model.get_submodule(self.decoder_path)
+        else:
+            decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+            layers = getattr(decoder, "layers", None)
+        path = next((name for name, module in model.named_modules() if module is layers), None)
+        if path is None or not len(layers):
+            raise InputError(
+                f"the decoder layers of {type(model).__name__} are not known; set `decoder_path` of its modality "
+                "adapter to the dotted name of their ModuleList"
+            )
+        return {f"{path}.{index}": layer for index, layer in enumerate(layers)}
 
     def token_rows(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TokenRows:
         """Modality of every token of a batch.
