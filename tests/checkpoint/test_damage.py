@@ -316,8 +316,11 @@ def test_the_config_says_what_it_is(workshop: Workshop) -> None:
     plain = []
     for name, (T, in_text) in layers.items():
         for modality in ("text", "vision") if in_text else ("vision",):
-            total += tokens[modality] * shapes[name]
-            weighted += tokens[modality] * shapes[name] * T[modality]
+            rows = tokens[modality]
+            if name.startswith("model.vision_tower"):  # 4 patches and a class token make 4 tokens
+                rows = rows * 5 // 4
+            total += rows * shapes[name]
+            weighted += rows * shapes[name] * T[modality]
             plain.append(T[modality])
     assert content["budget"]["mean_timesteps"] == pytest.approx(sum(plain) / len(plain))
     assert content["budget"]["mean_timesteps_weighted"] == pytest.approx(weighted / total)

@@ -292,7 +292,7 @@ def test_a_plan_from_a_file(workshop: Workshop, tmp_path: Path) -> None:
         ({**plan, "model.nowhere": 3}, "names model.nowhere, which is not targeted"),
         (dict(list(plan.items())[1:]), f"says nothing of {names[0]}"),
         ({**plan, UP: {"text": 9, "vision": 1}}, f"{UP}: T of text must be an integer from 1 to 7, got 9"),
-        ([1], "is no mapping"),
+        ([1], "is no plan: it must map module names"),
     ):
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         with pytest.raises(InputError, match=problem):

@@ -96,7 +96,11 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
         if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(module)
     state = attach(model, specs, adapter_for(model), backend)
-    state.facts.update({"calibration": config.calibration, "uncalibrated": config.uncalibrated})
+    state.facts.update(
+        calibration=config.calibration,
+        uncalibrated=config.uncalibrated,
+        budget=config.budget.model_dump(exclude_none=True),
+    )
     recipe = directory / RECIPE_NAME
     if recipe.is_file():
         state.facts["recipe"] = recipe.read_text(encoding="utf-8")

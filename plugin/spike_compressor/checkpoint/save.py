@@ -314,7 +314,10 @@ def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:
 
 
 def _budget(state: SpikingState) -> Budget:
-    """Mean T; the weighted one counts each modality's calibration tokens x MACs of the layer."""
+    """What the plan's author measured; else mean T, weighted by each modality's calibration tokens x MACs."""
+    known: dict[str, Any] = state.facts.get("budget") or {}
+    if "mean_timesteps" in known:
+        return Budget.model_validate(known)
     plain: list[int] = []
     weighted = total = 0
     tokens = (state.facts.get("calibration") or {}).get("tokens", {})
@@ -326,4 +329,10 @@ def _budget(state: SpikingState) -> Budget:
             plain.append(T)
             weighted += weight * T
             total += weight
-    return Budget(mean_timesteps=sum(plain) / len(plain), mean_timesteps_weighted=weighted / total if total else None)
+    return Budget.model_validate(
+        {
+            **known,
+            "mean_timesteps": sum(plain) / len(plain),
+            "mean_timesteps_weighted": weighted / total if total else None,
+        }
+    )

@@ -59,10 +59,18 @@ class LayerEntry(_Strict):
 
 
 class Budget(_Strict):
-    """Mean timesteps over the layers: unweighted, and weighted by calibration tokens x MACs where there were any."""
+    """What was asked for and what the plan takes.
 
+    Mean timesteps over layers and modalities, unweighted, and weighted by calibration tokens x MACs where there were
+    any; synaptic operations a token where they were measured.
+    """
+
+    allocation: str | None = None
+    requested: dict[str, float] | None = None
+    weighting: str | None = None
     mean_timesteps: float
     mean_timesteps_weighted: float | None = None
+    sops_per_token: float | None = None
 
 
 class OnlineRotations(_Strict):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import torch
+from compressed_tensors.distributed import is_distributed
+from torch import Tensor
+from torch import distributed as dist
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, TokenRows
@@ -15,6 +20,11 @@ class CalibrationRows:
     Pipelines iterate anew for every modifier, and a shuffling loader gives another order each time. So the rows are
     taken from the very iteration that feeds the pipeline: the loader's class is replaced by one that watches.
 
+    Attributes:
+        batches: rows of the batches read so far in this iteration.
+        samples, tokens: prompts, and tokens by modality, of the last whole iteration; over all ranks.
+        on_restart: called whenever a new iteration begins.
+
     Raises (from within the iteration):
         InputError: a multimodal model and not one vision token in the whole data, unless `allow_text_only`; batches
             without `input_ids`.
@@ -25,6 +35,7 @@ class CalibrationRows:
         self.batches: list[TokenRows] = []
         self.samples = 0
         self.tokens: dict[str, int] = dict.fromkeys(MODALITIES, 0)
+        self.on_restart: list[Callable[[], None]] = []
         # a run that failed before it could release the loader has left its class on it
         self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
         rows, unwatched = self, self._class
@@ -41,12 +52,19 @@ class CalibrationRows:
 
         dataloader.__class__ = Watched
 
+    @property
+    def loader(self) -> Any:
+        """The watched data loader."""
+        return self._loader
+
     def release(self) -> None:
         """Stop watching."""
         self._loader.__class__ = self._class
 
     def _restart(self) -> None:
         self.batches.clear()
+        for callback in self.on_restart:
+            callback()
 
     def _add(self, batch: Any) -> None:
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
@@ -56,11 +74,46 @@ class CalibrationRows:
 
     def _finish(self) -> None:
         counts = [rows.counts() for rows in self.batches]
-        self.tokens = {name: sum(count[name] for count in counts) for name in MODALITIES}
-        self.samples = sum(rows.modality.shape[0] for rows in self.batches)
+        totals = [sum(count[name] for count in counts) for name in MODALITIES]
+        sums = torch.tensor([sum(rows.modality.shape[0] for rows in self.batches), *totals])
+        if is_distributed():  # every rank reads its share as often as the others
+            dist.all_reduce(sums)
+        self.samples, *totals = sums.tolist()
+        self.tokens = dict(zip(MODALITIES, totals, strict=True))
         if self.adapter.multimodal and not self.tokens["vision"] and not self.allow_text_only:
             raise InputError(
                 f"the calibration data holds {self.tokens['text']} text tokens and not one vision token, but the model "
                 f"is multimodal (placeholder ids {list(self.adapter.ids)}). Calibrate with images, or set "
                 "`allow_text_only: true` in MSTSModifier or TCLIFModifier."
             )
+
+    def of_module(self, name: str, x: Tensor, batch: int) -> dict[str, Tensor]:
+        """Which rows of a module's input belong to which modality; padding belongs to none.
+
+        Args:
+            name: of the module.
+            x: its input [*rows, K].
+            batch: index of the batch.
+
+        Returns:
+            bool [samples, rows of a sample] by modality; [1, rows] where the input does not tell samples apart.
+
+        Raises:
+            InputError: the module's rows are not the batch's tokens.
+        """
+        lead = x.shape[:-1]
+        if self.adapter.is_vision_module(name):
+            grid = (lead[0], -1) if len(lead) > 1 else (1, -1)
+            return {"vision": torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
+        rows = self.batches[batch]
+        if rows.modality.numel() != lead.numel():
+            raise InputError(
+                f"{name} sees {lead.numel()} rows where the batch has {rows.modality.numel()} tokens; their modality "
+                "cannot be told. List the module in TCLIFModifier's `ignore`."
+            )
+        modality = rows.modality.to(x.device)
+        masks = {}
+        for code, label in enumerate(MODALITIES):
+            chosen = modality == code
+            masks[label] = chosen if rows.valid is None else chosen & rows.valid.to(x.device)
+        return masks

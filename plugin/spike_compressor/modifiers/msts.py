@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
-from llmcompressor.core import State
+from compressed_tensors.distributed import is_distributed
+from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
 from pydantic import Field, PrivateAttr, field_validator
+from torch import distributed as dist
+from torch import nn
+from tqdm import tqdm
 
+from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
-from spike_compressor.modifiers.allocation import SpikePlan, apply_overrides, get_allocation
+from spike_compressor.modality import MODALITIES, adapter_for
+from spike_compressor.modifiers.allocation import (
+    Allocation,
+    Budget,
+    Measured,
+    Need,
+    Slot,
+    apply_overrides,
+    get_allocation,
+    overridden,
+)
+from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.probe import Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
+from spike_compressor.runtime.plan import SpikePlan, write_plan
+
+#: Modifiers that change what flows into Linears at the end of an epoch: what was measured before it is no longer true.
+_RESCALING = ("SmoothQuantModifier", "AWQModifier")
 
 
 class MSTSModifier(Modifier):
@@ -19,26 +41,47 @@ class MSTSModifier(Modifier):
     Stands before `TCLIFModifier`, whose targets it plans for:
 
         MSTSModifier:
-          allocation: fixed
-          timesteps: {vision: 3, text: 4}
+          allocation: sensitivity
+          budget: {mean_timesteps: 3.25}
+          min_timesteps: 2
           overrides: {"re:.*down_proj": {text: 6}}
 
     The idea that vision and text tokens deserve different temporal scales is SpikeMLLM's (arXiv 2604.18610).
 
     Attributes:
-        allocation: `fixed` (the same T in every layer) or `file` (a plan written earlier or by hand).
+        allocation: `fixed` (the same T in every layer), `uniform` (as equal as the budget allows), `med` (by modality
+            evolution discrepancy), `sensitivity` (by measured error) or `file` (a plan written earlier or by hand).
         timesteps: for `fixed`: one T, or one a modality.
+        budget: for `uniform`, `med`, `sensitivity`: `{mean_timesteps: 3.25}`, weighted by calibration tokens x MACs, or
+            `{sops_per_token: 2.0e6}`.
+        min_timesteps, max_timesteps: bounds of T for those three, one or by modality; 1 and 7 if left out.
+        weighting: for `sensitivity`: `output` compares errors of layers' outputs with the outputs (default), `gradient`
+            weights them by the gradient of the loss, which takes a backward pass over the data.
+        med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 2 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T.
-        overrides: module name or `re:` pattern -> T, one or by modality; applied after the allocation, later ones win.
+        write_plan: path to write the resulting plan to, as YAML that `file` reads.
+        overrides: module name or `re:` pattern -> T, one or by modality; they stand whatever the allocation says, and
+            count towards its budget. Later ones win.
         allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
     """
 
     allocation: str = "fixed"
     timesteps: int | dict[str, int] | None = None
+    budget: Budget | None = None
+    min_timesteps: int | dict[str, int] | None = None
+    max_timesteps: int | dict[str, int] | None = None
+    weighting: Literal["output", "gradient"] | None = None
+    med_gain: float | None = Field(default=None, ge=0, le=2 * MAX_TIMESTEPS)
     plan: str | None = None
+    write_plan: str | None = None
     overrides: dict[str, int | dict[str, int]] = Field(default_factory=dict)
     allow_text_only: bool = False
 
+    _strategy: Allocation | None = PrivateAttr(default=None)
+    _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _rows: CalibrationRows | None = PrivateAttr(default=None)
+    _probe: Probe | None = PrivateAttr(default=None)
+    _measured: Measured | None = PrivateAttr(default=None)
     _plan: SpikePlan | None = PrivateAttr(default=None)
 
     @field_validator("allocation")
@@ -51,6 +94,8 @@ class MSTSModifier(Modifier):
         super().model_post_init(context)
         get_allocation(self.allocation)(self)  # refuses settings that do not fit, before anything runs
 
+    # Lifecycle
+
     def on_initialize(self, state: State, **kwargs: Any) -> bool:
         followers = modifiers_of_type(ObeysSpikePlan)
         if len(followers) != 1:
@@ -58,17 +103,144 @@ class MSTSModifier(Modifier):
                 f"MSTSModifier plans for exactly one TCLIFModifier in the recipe, found {len(followers)}; add "
                 "`TCLIFModifier: {targets: [Linear], ignore: [lm_head]}` after it."
             )
-        modules = list(followers[0].targeted(state.model))
-        strategy = get_allocation(self.allocation)(self)
-        self._plan = apply_overrides(strategy.plan(modules), self.overrides)
+        follower = followers[0]
+        self._modules = follower.targeted(state.model)
+        self._strategy = get_allocation(self.allocation)(self)
+        needs = self._strategy.needs
+        overridden(list(self._modules), self.overrides)  # refuses patterns that match nothing
+        if not needs:
+            self._decide(Measured())
+        dataloader = kwargs.get("calib_data")
+        if dataloader is None:
+            if needs:
+                raise InputError(
+                    f"MSTSModifier: allocation {self.allocation!r} with this budget measures the model on calibration "
+                    "data; pass `dataset=` to oneshot"
+                )
+            return True
+        allow_text_only = self.allow_text_only or follower.allow_text_only
+        self._rows = CalibrationRows(dataloader, adapter_for(state.model), allow_text_only)
+        self._probe = Probe(
+            state.model, self._modules, self._rows, needs | {Need.ROWS}, follower.coding, follower.candidate_ratios
+        )
+        if not self._measures_errors:
+            # what is counted does not depend on weights, so any modifier's pass over the data serves
+            self._probe.watch(self.register_hook, state)
+            others = [one for one in modifiers_of_type(Modifier) if one is not self]
+            self.requires_calibration_data = bool(needs) and not any(one.requires_calibration_data for one in others)
+        else:
+            self.requires_calibration_data = self.weighting != "gradient"
         return True
+
+    def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
+        if not self._measures_errors or self._measured is not None:
+            return
+        together = [type(one).__name__ for one in modifiers_of_type(Modifier)]
+        spoilers = [name for name in together if name in _RESCALING]
+        if spoilers and self.weighting != "gradient":
+            raise InputError(
+                f"MSTSModifier: {spoilers[0]} rescales activations at the end of the very pass that errors would be "
+                "measured in; run oneshot with pipeline='independent', which gives each modifier a pass of its own"
+            )
+        assert self._probe is not None
+        if self.weighting != "gradient" and not self._hooks:
+            self._probe.watch(self.register_hook, state)
+
+    def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        if not self._measures_errors or self._measured is not None:
+            return
+        assert self._probe is not None
+        if self.weighting == "gradient":
+            self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"))
+        self.remove_hooks()
+        self._measured = self._probe.result(self._pinned())
+
+    def on_finalize(self, state: State, **kwargs: Any) -> bool:
+        if self._probe is not None and self._measured is None:
+            self.remove_hooks()
+            self._measured = self._probe.result(self._pinned())
+        if self._plan is None:
+            assert self._measured is not None
+            if not self._measured.rows:
+                raise InputError(
+                    "MSTSModifier: no modifier ran the calibration data through the model, so there is nothing to "
+                    "plan by; use pipeline='independent', 'sequential' or 'basic'"
+                )
+            self._decide(self._measured)
+        if self.write_plan is not None and (not is_distributed() or dist.get_rank() == 0):
+            write_plan(self.spike_plan(), self.write_plan, self._headline())
+        return True
+
+    def _decide(self, measured: Measured) -> None:
+        assert self._strategy is not None
+        plan = apply_overrides(self._strategy.plan(list(self._modules), measured), self.overrides)
+        if is_distributed():  # sums of floats are the same on every rank; this makes it certain
+            box = [plan]
+            dist.broadcast_object_list(box, src=0)
+            plan = box[0]
+        self._plan = plan
+
+    @property
+    def _measures_errors(self) -> bool:
+        return self._strategy is not None and Need.ERRORS in self._strategy.needs
+
+    def _pinned(self) -> dict[Slot, int]:
+        changes = overridden(list(self._modules), self.overrides)
+        return {(name, modality): T for name, table in changes.items() for modality, T in table.items()}
+
+    # What TCLIFModifier asks
+
+    @property
+    def rows(self) -> CalibrationRows | None:
+        """The modality of the calibration data's rows, if there are any; watched until `TCLIFModifier` releases it."""
+        return self._rows
+
+    @property
+    def chooses_ratios(self) -> bool:
+        """True if threshold ratios are tried in the pass that measures errors."""
+        return self._measures_errors
 
     def spike_plan(self) -> SpikePlan:
         """The plan: module name -> modality -> T.
 
         Raises:
-            InputError: asked before the modifier was initialized.
+            InputError: asked before there was one.
         """
         if self._plan is None:
-            raise InputError("MSTSModifier has no plan yet: it must stand before TCLIFModifier in the recipe")
+            raise InputError("MSTSModifier has no plan yet; it is made when the recipe is finalized")
         return self._plan
+
+    def best_ratio(self, name: str, modality: str, timesteps: int) -> float | None:
+        """The threshold ratio of least error for a layer's rows of one modality; None if none of them was measured."""
+        table = None if self._measured is None else self._measured.errors.get((name, modality))
+        return table.ratio(timesteps) if table is not None and table.rows else None
+
+    def facts(self) -> dict[str, Any]:
+        """What is to be kept with the model: the budget and what became of it, the raw curves."""
+        plan, measured = self.spike_plan(), self._measured
+        budget: dict[str, Any] = {"allocation": self.allocation}
+        if self.budget is not None:
+            budget["requested"] = self.budget.model_dump(exclude_none=True)
+        if self.weighting is not None:
+            budget["weighting"] = self.weighting
+        facts: dict[str, Any] = {"budget": budget}
+        if measured is not None and measured.rows:
+            budget["mean_timesteps"] = sum(plan[name][m] for name, m in measured.rows) / len(measured.rows)
+            budget["mean_timesteps_weighted"] = measured.mean_timesteps(plan)
+            if measured.errors:
+                budget["sops_per_token"] = measured.sops_per_token(plan)
+            if measured.evolution is not None:
+                facts["evolution"] = measured.evolution.to_dict()
+        return facts
+
+    def _headline(self) -> str:
+        budget = self.facts()["budget"]
+        asked = "".join(f", {key} {value:g} asked for" for key, value in budget.get("requested", {}).items())
+        lines = [f"spike plan, module name -> timesteps by modality ({', '.join(MODALITIES)})"]
+        lines.append(f"allocation {self.allocation}{asked}")
+        if "mean_timesteps_weighted" in budget:
+            lines.append(
+                f"mean timesteps {budget['mean_timesteps_weighted']:.6g} weighted by calibration tokens x MACs, "
+                f"{budget['mean_timesteps']:.6g} over layers and modalities"
+            )
+        return "\n".join(lines)

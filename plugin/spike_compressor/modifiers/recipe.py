@@ -14,6 +14,14 @@ KindT = TypeVar("KindT")
 class ObeysSpikePlan:
     """Mixin of the modifiers that take their timesteps from `MSTSModifier`'s plan."""
 
+    coding: str
+    allow_text_only: bool
+
+    @property
+    def candidate_ratios(self) -> tuple[float, ...]:
+        """The threshold ratios that errors are to be measured for."""
+        raise NotImplementedError
+
     def targeted(self, model: nn.Module) -> dict[str, nn.Linear]:
         """The modules that are to spike, by name."""
         raise NotImplementedError

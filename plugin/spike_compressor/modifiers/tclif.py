@@ -23,14 +23,15 @@ from torch import Tensor, nn
 from spike_compressor.coding import NonFiniteInputError, available_codings, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
-from spike_compressor.modifiers.allocation import SpikePlan, timesteps_by_modality
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, recipe_text
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
+from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs
 from spike_compressor.runtime import LayerSpec, attach, require_integer_weights
+from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
 
 Statistics = MagnitudeHistogram | RatioHistogram
 
@@ -74,6 +75,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
 
     _adapter: ModalityAdapter | None = PrivateAttr(default=None)
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _planner: MSTSModifier | None = PrivateAttr(default=None)
     _plan: SpikePlan | None = PrivateAttr(default=None)
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
@@ -108,11 +110,19 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if self.threshold != "static" and self.threshold_observer != "absmax":
             raise InputError("TCLIFModifier.threshold_observer is for static thresholds; add `threshold: static`")
         # LLM Compressor chooses a pipeline that runs the model on data only if a modifier asks for it
-        self.requires_calibration_data = self._calibrates
+        self.requires_calibration_data = self.threshold == "static" or self.threshold_ratio == "auto"
+
+    @property
+    def candidate_ratios(self) -> tuple[float, ...]:
+        if self.threshold_ratio == "auto":
+            return AUTO_RATIOS
+        return (1.0,) if self.threshold == "static" else (float(self.threshold_ratio),)
 
     @property
     def _calibrates(self) -> bool:
-        return self.threshold == "static" or self.threshold_ratio == "auto"
+        if self.threshold == "static":
+            return True
+        return self.threshold_ratio == "auto" and not (self._planner is not None and self._planner.chooses_ratios)
 
     def targeted(self, model: nn.Module) -> dict[str, nn.Linear]:
         """The Linears that are to spike, by name.
@@ -142,7 +152,10 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if planners and self.timesteps is not None:
             raise InputError("both MSTSModifier and TCLIFModifier.timesteps set T; remove one of them")
         if planners:
-            self._plan = planners[0].spike_plan()
+            if not planners[0].initialized:
+                raise InputError("MSTSModifier must stand before TCLIFModifier in the recipe")
+            self._planner = planners[0]
+            self.requires_calibration_data = self._calibrates
         elif self.timesteps is not None:
             table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
             self._plan = {name: dict(table) for name in self._modules}
@@ -153,8 +166,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
                 "to oneshot"
             )
         if dataloader is not None:
-            allow_text_only = self.allow_text_only or any(planner.allow_text_only for planner in planners)
-            self._rows = CalibrationRows(dataloader, self._adapter, allow_text_only)
+            shared = None if self._planner is None else self._planner.rows
+            self._rows = shared or CalibrationRows(dataloader, self._adapter, self.allow_text_only)
         self._check_early()
         self._undo_cure = complete_sequential_epochs(state.model)
         return True
@@ -163,7 +176,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         """What would stop `on_finalize` stops the recipe here, before hours of calibration."""
         for name, module in self._modules.items():
             require_integer_weights(module, name)
-            if self._plan is None:
+            if self._plan is None and self._planner is None:
                 activation_scheme(name, module)
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
@@ -187,6 +200,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             self._undo_cure()
         if self._rows is not None:
             self._rows.release()
+        if self._planner is not None:
+            self._plan = self._planner.spike_plan()
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
         spiking = attach(state.model, specs, self._adapter)
         if self._plan is not None:
@@ -199,7 +214,6 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     # Calibration
 
     def _collect(self, name: str, state: State, module: nn.Module, args: tuple[Any, ...]) -> None:
-        assert self._adapter is not None
         assert self._rows is not None
         x: Tensor = args[0]
         rows = x.reshape(-1, x.shape[-1])
@@ -207,21 +221,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             raise_if_non_finite(rows)
         except NonFiniteInputError as error:
             raise error.at(f"layer {name}, while calibrating") from None
-        if self._adapter.is_vision_module(name):
-            self._statistics[name, "vision"].update(rows)
-            return
-        batch = self._rows.batches[state.current_batch_idx]
-        if batch.modality.numel() != rows.shape[0]:
-            raise InputError(
-                f"{name} sees {rows.shape[0]} rows where the batch has {batch.modality.numel()} tokens; their modality "
-                "cannot be told. List the module in TCLIFModifier's `ignore`."
-            )
-        modality = batch.modality.reshape(-1).to(x.device)
-        for code, label in enumerate(MODALITIES):
-            chosen = modality == code
-            if batch.valid is not None:
-                chosen = chosen & batch.valid.reshape(-1).to(x.device)
-            self._statistics[name, label].update(rows[chosen])
+        for modality, mask in self._rows.of_module(name, x, state.current_batch_idx).items():
+            self._statistics[name, modality].update(rows[mask.reshape(-1)])
 
     def _spec(self, name: str, module: nn.Linear) -> LayerSpec:
         try:
@@ -254,12 +255,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if not symmetric and self.threshold_ratio != 1.0:
             raise InputError(f"{name}: threshold_ratio does not apply to an asymmetric scheme; remove it")
         if self.threshold_ratio == "auto":
-            return LayerSpec(
-                timesteps,
-                coding,
-                ratio=self._chosen(name, timesteps, RatioHistogram.best_ratio),
-                symmetric=symmetric,
-            )
+            return LayerSpec(timesteps, coding, ratio=self._ratios(name, timesteps), symmetric=symmetric)
         ratio = dict.fromkeys(MODALITIES, float(self.threshold_ratio))
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric)
 
@@ -267,24 +263,38 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         scale = statistics.mse_scale if self.threshold_observer == "mse" else statistics.absmax_scale
         return float(torch.tensor(scale(timesteps), dtype=torch.float32))  # what the runtime divides by
 
+    def _ratios(self, name: str, timesteps: Any) -> dict[str, float]:
+        if self._planner is None or not self._planner.chooses_ratios:
+            return self._chosen(name, timesteps, RatioHistogram.best_ratio)
+        planner = self._planner
+        measured = {m: planner.best_ratio(name, m, timesteps[m]) for m in MODALITIES}
+        seen = {m: ratio for m, ratio in measured.items() if ratio is not None}
+        self._note_uncalibrated(name, set(seen))
+        fallback = next(iter(seen.values()), 1.0)
+        return {m: seen.get(m, fallback) for m in MODALITIES}
+
     def _chosen(self, name: str, timesteps: Any, choose: Callable[[Any, int], float]) -> dict[str, float]:
         """`choose(statistics, T)` by modality; a modality that no row had borrows the other one's."""
-        assert self._adapter is not None
         seen = {m: self._statistics[name, m] for m in MODALITIES if not self._statistics[name, m].empty}
+        self._note_uncalibrated(name, set(seen))
         if not seen:
-            self._uncalibrated.append(name)
             return dict.fromkeys(MODALITIES, 1.0)
-        expected = ["vision"] if self._adapter.is_vision_module(name) else list(MODALITIES)
-        if self._adapter.multimodal:
-            self._uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
         fallback = next(iter(seen.values()))
         return {m: choose(seen.get(m, fallback), timesteps[m]) for m in MODALITIES}
+
+    def _note_uncalibrated(self, name: str, seen: set[str]) -> None:
+        assert self._adapter is not None
+        if not seen:
+            self._uncalibrated.append(name)
+        elif self._adapter.multimodal:
+            expected = ["vision"] if self._adapter.is_vision_module(name) else list(MODALITIES)
+            self._uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"uncalibrated": self._uncalibrated}
         if self._rows is not None and self._rows.samples:
             facts["calibration"] = {"samples": self._rows.samples, "tokens": dict(self._rows.tokens)}
-        return facts
+        return facts | ({} if self._planner is None else self._planner.facts())
 
 
 def _set_activation_bits(module: nn.Module, bits: int) -> None:

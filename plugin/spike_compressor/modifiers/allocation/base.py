@@ -1,0 +1,130 @@
+"""What an allocation strategy is, and the registry of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, ClassVar, TypeVar
+
+from spike_compressor.errors import InputError
+from spike_compressor.modifiers.allocation.measured import Measured
+from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+
+
+class Need(Enum):
+    """What a strategy wants to know of the calibration data.
+
+    `ROWS`, how many token rows each layer has of each modality, and `EVOLUTION`, how hidden states turn from layer to
+    layer, are the same before and after weights are quantized. `ERRORS`, what each T costs and spoils, belongs to the
+    quantized model.
+    """
+
+    ROWS = "rows"
+    EVOLUTION = "evolution"
+    ERRORS = "errors"
+
+
+class Allocation:
+    """Decides T for each layer and modality.
+
+    A strategy is a subclass with a `name`, decorated with `register_allocation`. `settings` are the fields of
+    `MSTSModifier`; the constructor refuses those that make no sense for the strategy.
+    """
+
+    name: ClassVar[str]
+    #: Fields of `MSTSModifier` that this strategy reads, beside those that serve all.
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        for field in ("timesteps", "plan", "budget", "min_timesteps", "max_timesteps", "weighting", "med_gain"):
+            if field not in self.fields and getattr(settings, field) is not None:
+                raise InputError(f"MSTSModifier: `{field}` has no meaning with allocation {self.name!r}; remove it")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What must be measured before `plan` can be called; nothing for a strategy that looks at no data."""
+        return frozenset()
+
+    def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
+        """T of every module in `modules`, for every modality.
+
+        Args:
+            modules: names of the layers that are to spike, in the order of the model.
+            measured: what calibration found, as far as `needs` asked for it.
+
+        Raises:
+            InputError: a budget that cannot be kept, or a plan that does not fit the model.
+        """
+        raise NotImplementedError
+
+    def _required(self, field: str) -> Any:
+        value = getattr(self.settings, field)
+        if value is None:
+            raise InputError(f"MSTSModifier: allocation {self.name!r} needs the field `{field}`")
+        return value
+
+
+_STRATEGIES: dict[str, type[Allocation]] = {}
+AllocationT = TypeVar("AllocationT", bound=type[Allocation])
+
+
+def register_allocation(strategy: AllocationT) -> AllocationT:
+    """Class decorator: make a strategy known to `MSTSModifier.allocation` under its `name`."""
+    _STRATEGIES[strategy.name] = strategy
+    return strategy
+
+
+def available_allocations() -> tuple[str, ...]:
+    """Names that `MSTSModifier.allocation` takes."""
+    return tuple(_STRATEGIES)
+
+
+def get_allocation(name: str) -> type[Allocation]:
+    """The strategy of that name.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in _STRATEGIES:
+        raise InputError(f"MSTSModifier: unknown allocation {name!r}; there are: {', '.join(_STRATEGIES)}")
+    return _STRATEGIES[name]
+
+
+def overridden(modules: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """What overrides say of which modules: name -> modality -> T, only where they say something.
+
+    `{"re:.*down_proj": {text: 6}}`; later entries win.
+
+    Raises:
+        InputError: a pattern that matches none of `modules`, or a bad T.
+    """
+    result: dict[str, dict[str, int]] = {}
+    for pattern, value in overrides.items():
+        where = f"MSTSModifier.overrides[{pattern!r}]"
+        matches = [name for name in modules if _matches(name, pattern, where)]
+        if not matches:
+            raise InputError(f"{where} matches none of the {len(modules)} spiking modules")
+        partial = value if isinstance(value, Mapping) else timesteps_by_modality(value, where)
+        if isinstance(value, Mapping):  # checks what is given; the other modality keeps what it had
+            checked = timesteps_by_modality({**dict.fromkeys(("text", "vision"), 1), **value}, where)
+            partial = {name: checked[name] for name in value}
+        for name in matches:
+            result.setdefault(name, {}).update(partial)
+    return result
+
+
+def apply_overrides(plan: SpikePlan, overrides: Mapping[str, Any]) -> SpikePlan:
+    """The plan with T replaced where `overridden` says so."""
+    changes = overridden(list(plan), overrides)
+    return {name: {**table, **changes.get(name, {})} for name, table in plan.items()}
+
+
+def _matches(name: str, pattern: str, where: str) -> bool:
+    if not pattern.startswith("re:"):
+        return name == pattern
+    try:
+        return re.match(pattern.removeprefix("re:"), name) is not None
+    except re.error as error:
+        raise InputError(f"{where} is no regular expression: {error}") from error

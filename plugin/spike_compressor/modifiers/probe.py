@@ -1,0 +1,234 @@
+"""Looking at a model while calibration data run through it: rows, hidden states, errors of every T."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from compressed_tensors.distributed import is_distributed
+from llmcompressor.core import State
+from llmcompressor.utils.helpers import DisableQuantization
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from spike_compressor.coding import NonFiniteInputError, raise_if_non_finite
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES
+from spike_compressor.modifiers.allocation import Measured, Need, Slot
+from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
+from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
+
+#: Registers a hook: module, hook, kind ("forward_pre", "forward"), further arguments.
+Register = Callable[..., Any]
+
+
+class Probe:
+    """Collects what allocations need to know, from one pass over the calibration data.
+
+    Args:
+        model: that is calibrated.
+        modules: the layers that are to spike.
+        rows: modalities of the data's tokens.
+        needs: what to collect; rows are always counted.
+        coding, ratios: for `Need.ERRORS`: whose spikes to count, and the threshold ratios to try.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        modules: Mapping[str, nn.Linear],
+        rows: CalibrationRows,
+        needs: frozenset[Need],
+        coding: str,
+        ratios: tuple[float, ...],
+    ) -> None:
+        self.model, self.modules, self.rows, self.needs = model, modules, rows, needs
+        self._layers = rows.adapter.decoder_layers(model) if Need.EVOLUTION in needs else {}
+        self._coding, self._ratios = coding, ratios
+        self._reset()
+        rows.on_restart.append(self._reset)
+
+    def _reset(self) -> None:
+        self._counts: dict[Slot, int] = {}
+        self._counted: set[tuple[str, int]] = set()
+        self._evolution = EvolutionStatistics(tuple(self._layers))
+        self._errors: dict[Slot, ErrorTable] = {}
+
+    def watch(self, register: Register, state: State) -> None:
+        """Register the hooks that collect during a pipeline's pass."""
+        for name, module in self.modules.items():
+            register(module, partial(self._on_input, name, state), "forward_pre")
+        for index, layer in enumerate(self._layers.values()):
+            register(layer, partial(self._on_layer, index, state), "forward", with_kwargs=True)
+
+    def _on_input(self, name: str, state: State, module: nn.Linear, args: tuple[Any, ...]) -> None:
+        batch = state.current_batch_idx
+        if (name, batch) in self._counted:  # a quantizer that tries a layer several times on one batch
+            return
+        self._counted.add((name, batch))
+        x: Tensor = args[0]
+        masks = self.rows.of_module(name, x, batch)
+        self._count(name, masks)
+        if Need.ERRORS in self.needs:
+            for modality, chosen in self._sampled(masks, batch).items():
+                self._measure(name, module, modality, x.reshape(-1, x.shape[-1])[chosen])
+
+    def _count(self, name: str, masks: dict[str, Tensor]) -> None:
+        for modality, mask in masks.items():
+            self._counts[name, modality] = self._counts.get((name, modality), 0) + int(mask.sum())
+
+    def _sampled(self, masks: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
+        """Flat masks of the rows that errors are measured on."""
+        samples = self.rows.batches[batch].modality.shape[0]
+        flat = {}
+        for modality, mask in masks.items():
+            # an input that does not tell samples apart gives as many rows as one that does
+            quota = ROWS_PER_SAMPLE * (samples if mask.shape[0] == 1 else 1)
+            flat[modality] = spread(mask, quota).reshape(-1)
+        return flat
+
+    def _measure(self, name: str, module: nn.Linear, modality: str, x: Tensor, gradient: Tensor | None = None) -> None:
+        try:
+            raise_if_non_finite(x)
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {name}, while calibrating") from None
+        if (name, modality) not in self._errors:
+            self._errors[name, modality] = ErrorTable(module.in_features, self._coding, self._ratios)
+        self._errors[name, modality].update(x, None if gradient is not None else module.weight, gradient)
+
+    def _on_layer(
+        self, index: int, state: State, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        before, after = hidden_states(args, kwargs, output)
+        batch = state.current_batch_idx
+        rows = self.rows.batches[batch]
+        self._evolution.update(
+            index, batch, before.view(*rows.modality.shape, -1), after.view(*rows.modality.shape, -1), rows
+        )
+
+    def gradient_pass(self, progress: Callable[[Any], Any] = iter) -> None:
+        """Run the data forward and backward once and collect everything, errors weighted by the loss's gradient.
+
+        The loss is the summed cross entropy of the next text token: placeholders and padding are no targets.
+
+        Raises:
+            InputError: a model that gives no logits, or NaN in a layer.
+        """
+        model: Any = self.model
+        state = State(model=model)
+        training = model.training
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(DisableQuantization(model))
+            stack.enter_context(_frozen(model))
+            handles: list[Any] = []
+            stack.callback(lambda: [handle.remove() for handle in handles])
+            for name, module in self.modules.items():
+                handles.append(module.register_forward_hook(partial(self._on_output, name, state)))
+            for index, layer in enumerate(self._layers.values()):
+                handles.append(layer.register_forward_hook(partial(self._on_layer, index, state), with_kwargs=True))
+            embedding = model.get_input_embeddings()
+            handles.append(embedding.register_forward_hook(lambda _, __, out: out.detach().requires_grad_().clone()))
+            model.eval()
+            stack.callback(lambda: model.train(training))
+            device = next(model.parameters()).device
+            for index, batch in enumerate(progress(self.rows.loader)):
+                state.current_batch_idx = index
+                inputs = {key: value.to(device) for key, value in batch.items() if isinstance(value, Tensor)}
+                for value in inputs.values():
+                    if value.is_floating_point():
+                        value.requires_grad_()  # pictures: the tower's layers get gradients too
+                loss = self._loss(model, inputs, index)
+                if loss is not None:
+                    loss.backward()
+
+    def _loss(self, model: Any, inputs: dict[str, Tensor], index: int) -> Tensor | None:
+        ids, rows = inputs["input_ids"], self.rows.batches[index]
+        logits = getattr(model(**{key: value for key, value in inputs.items() if key != "labels"}), "logits", None)
+        if logits is None or logits.shape[:2] != ids.shape:
+            raise InputError(
+                f"MSTSModifier: weighting `gradient` needs a language model's logits, which {type(model).__name__} "
+                "does not give; use weighting `output`"
+            )
+        target = (rows.modality == 0).to(ids.device)
+        if rows.valid is not None:
+            target &= rows.valid.to(ids.device)
+        chosen = target[:, 1:]
+        if not bool(chosen.any()):
+            return None
+        return nn.functional.cross_entropy(logits[:, :-1][chosen].float(), ids[:, 1:][chosen], reduction="sum")
+
+    def _on_output(self, name: str, state: State, module: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
+        x, batch = args[0].detach(), state.current_batch_idx
+        masks = self.rows.of_module(name, x, batch)
+        self._count(name, masks)
+        sampled = {m: flat for m, flat in self._sampled(masks, batch).items() if bool(flat.any())}
+        rows = {m: x.reshape(-1, x.shape[-1])[flat] for m, flat in sampled.items()}
+        if not output.requires_grad:
+            return
+
+        def on_gradient(gradient: Tensor) -> None:
+            for modality, flat in sampled.items():
+                # the gradient in this layer's input through this layer alone: its input may feed others too
+                part = gradient.reshape(-1, gradient.shape[-1])[flat].float() @ module.weight.detach().float()
+                self._measure(name, module, modality, rows[modality], part)
+
+        output.register_hook(on_gradient)
+
+    def result(self, pinned: dict[Slot, int]) -> Measured:
+        """Everything collected, summed up over ranks.
+
+        Raises:
+            InputError: nothing was collected.
+        """
+        counts = torch.tensor([[self._counts.get((n, m), 0) for m in MODALITIES] for n in self.modules])
+        if is_distributed():
+            dist.all_reduce(counts)
+        rows = {
+            (name, modality): int(counts[i, j])
+            for i, name in enumerate(self.modules)
+            for j, modality in enumerate(MODALITIES)
+            if counts[i, j]
+        }
+        self._evolution.reduce()
+        errors = {}
+        if Need.ERRORS in self.needs:
+            for slot in rows:
+                module = self.modules[slot[0]]
+                table = self._errors.get(slot) or ErrorTable(module.in_features, self._coding, self._ratios)
+                table.reduce()
+                errors[slot] = table
+        return Measured(
+            macs={name: module.in_features * module.out_features for name, module in self.modules.items()},
+            rows=rows,
+            tokens=dict(self.rows.tokens),
+            pinned=pinned,
+            decoder_layer=self._decoder_layers(),
+            evolution=self._evolution.result() if Need.EVOLUTION in self.needs else None,
+            errors=errors,
+        )
+
+    def _decoder_layers(self) -> dict[str, int]:
+        return {
+            name: index
+            for index, layer in enumerate(self._layers)
+            for name in self.modules
+            if name.startswith(layer + ".")
+        }
+
+
+@contextlib.contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter collects a gradient within the block."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)

@@ -1,0 +1,146 @@
+"""What each T costs a layer: its error and its spikes, measured on rows of the calibration data.
+
+One pass serves all T and all threshold ratios: they are tried on the same rows. A few rows a prompt are enough, since
+every prompt contributes; they are spread evenly over it, so the result does not depend on how prompts are batched.
+"""
+
+from __future__ import annotations
+
+import torch
+from compressed_tensors.distributed import is_distributed
+from torch import Tensor
+from torch import distributed as dist
+
+from spike_compressor.coding import MAX_TIMESTEPS, absmax_scale, get_coding, quantize_rows, spikes_from_codes
+
+#: Rows of each modality that a prompt contributes.
+ROWS_PER_SAMPLE = 8
+#: Ratios that `threshold_ratio: auto` chooses from.
+AUTO_RATIOS = tuple(percent / 100 for percent in range(40, 125, 5))
+
+
+class ErrorTable:
+    """Error and spikes of one slot (a layer's rows of one modality) by T and threshold ratio.
+
+    Args:
+        width: K, inputs of the layer.
+        coding: name of the coding whose spikes are counted.
+        ratios: candidate threshold ratios.
+
+    The error of T is what is lost when the input x is replaced by its spikes' x', e = x - x', as a share of what there
+    was. Without gradients that is the output's error, `|W e|^2 / |W x|^2`, summed over rows. With gradients u of the
+    loss in x (through this layer alone), it is the mean of `sum_k (u_k e_k)^2`: the expected square of the loss's
+    first-order change if errors of different inputs are independent.
+    """
+
+    def __init__(self, width: int, coding: str, ratios: tuple[float, ...]) -> None:
+        self.width, self.ratios = width, ratios
+        shape = (MAX_TIMESTEPS, len(ratios))
+        self._error = torch.zeros(shape, dtype=torch.float64)
+        self._spikes = torch.zeros(shape, dtype=torch.float64)
+        self._totals = torch.zeros(2, dtype=torch.float64)  # rows, energy that errors are compared with
+        self._spelled = _spikes_of_magnitudes(coding)
+
+    @torch.no_grad()
+    def update(self, x: Tensor, weight: Tensor | None, gradient: Tensor | None = None) -> None:
+        """Add rows.
+
+        Args:
+            x: [R, K].
+            weight: [N, K]; needed without `gradient`.
+            gradient: u [R, K], the loss's gradient in these inputs through this layer.
+        """
+        if not x.shape[0]:
+            return
+        x = x.to(torch.float32)
+        R, K = x.shape
+        candidates = torch.tensor(self.ratios, dtype=torch.float32, device=x.device)
+        many = x.expand(len(self.ratios), R, K).reshape(-1, K)
+        ratio = candidates.repeat_interleave(R)
+        if gradient is None:
+            assert weight is not None
+            transposed = weight.to(torch.float32).t()
+            self._totals[1] += float((x @ transposed).square().sum(dtype=torch.float64))
+        else:
+            squared = gradient.to(torch.float32).square()
+        self._totals[0] += R
+        spelled = self._spelled.to(x.device)
+        for T in range(1, MAX_TIMESTEPS + 1):
+            scale = absmax_scale(many, T, ratio)
+            codes, _ = quantize_rows(many, scale, T, validate=False)
+            spikes = spelled[T - 1][codes.abs().long()].view(len(self.ratios), -1)
+            self._spikes[T - 1] += spikes.sum(dim=1, dtype=torch.float64).cpu()
+            lost = many - codes * scale.unsqueeze(1)
+            if gradient is None:
+                error = (lost @ transposed).square()
+            else:
+                error = (lost.view(-1, R, K).square() * squared).view(-1, K)
+            sums = error.view(len(self.ratios), -1).sum(dim=1, dtype=torch.float64)
+            self._error[T - 1] += sums.cpu()
+        if gradient is not None:
+            self._totals[1] += R
+
+    def reduce(self) -> None:
+        """Sum up over all ranks of a distributed calibration."""
+        if is_distributed():
+            for sums in (self._error, self._spikes, self._totals):
+                dist.all_reduce(sums)
+
+    @property
+    def rows(self) -> int:
+        """Rows that were measured."""
+        return int(self._totals[0])
+
+    def ratio(self, timesteps: int) -> float:
+        """The threshold ratio of least error at T."""
+        return self.ratios[self._best(timesteps)]
+
+    def error(self, timesteps: int) -> float:
+        """The error at T, at its best ratio: of the output as a share of its energy, or of the loss a row."""
+        energy = float(self._totals[1])
+        return float(self._error[timesteps - 1, self._best(timesteps)]) / energy if energy else 0.0
+
+    def spikes_per_row(self, timesteps: int) -> float:
+        """Spikes that a row's K neurons fire at T, at its best ratio."""
+        return float(self._spikes[timesteps - 1, self._best(timesteps)]) / self.rows if self.rows else 0.0
+
+    def _best(self, timesteps: int) -> int:
+        return int(self._error[timesteps - 1].argmin())
+
+
+def _spikes_of_magnitudes(coding: str) -> Tensor:
+    """Spikes of a code by T and magnitude, float32 [7, 128].
+
+    An unsigned coding spells q + zero point; its spikes are counted for the middle zero point and averaged over signs.
+    """
+    codec = get_coding(coding)
+    table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS)
+    for T in range(1, MAX_TIMESTEPS + 1):
+        magnitudes = torch.arange(2**T, dtype=torch.int16).view(1, -1)
+        settings = {} if codec.signed else {"zero_point": 1 << T}
+        counts = [
+            spikes_from_codes(codes, T, coding, **settings).spikes.ne(0).sum(dim=0).view(-1)
+            for codes in (magnitudes, -magnitudes)
+        ]
+        table[T - 1, : 2**T] = torch.stack(counts).to(torch.float32).mean(dim=0)
+    return table
+
+
+def spread(valid: Tensor, quota: int) -> Tensor:
+    """Up to `quota` of the True entries of each row, evenly spread over them.
+
+    Args:
+        valid: bool [B, S].
+        quota: entries to keep in each row.
+
+    Returns:
+        bool [B, S].
+    """
+    count = valid.sum(dim=1, keepdim=True)
+    if not valid.numel():
+        return valid
+    place = valid.cumsum(dim=1)  # the how-manieth True entry, from 1
+    # of `count` entries those are kept where round(place * quota / count) has just grown
+    double = (2 * count).clamp(min=1)
+    grown = (2 * place * quota + count) // double > (2 * (place - 1) * quota + count) // double
+    return valid & (grown | (count <= quota))
