@@ -11,6 +11,7 @@ from spike_compressor.runtime.attach import (
 )
 from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
 from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
+from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.spec import LayerSpec
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
@@ -20,6 +21,7 @@ __all__ = [
     "IntegerWeight",
     "LayerSpec",
     "LayerSpikes",
+    "SpikePlan",
     "SpikingLinear",
     "SpikingState",
     "attach",
@@ -27,9 +29,11 @@ __all__ = [
     "detach",
     "get_backend",
     "integer_weight",
+    "read_plan",
     "register_backend",
     "require_integer_weights",
     "spiking_layers",
     "spiking_state",
     "suspended",
+    "write_plan",
 ]

@@ -81,9 +81,11 @@ def write_plan(plan: Mapping[str, Mapping[str, int]], path: str | os.PathLike[st
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(fresh, target)
+        try:
+            fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            os.replace(fresh, target)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise InputError(f"cannot write the plan {path}: {error}") from error
     return target

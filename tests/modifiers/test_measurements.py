@@ -1,0 +1,171 @@
+"""What calibration measures: evolution of hidden states, errors by T, which rows are looked at."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from spike_compressor.coding import absmax_scale, encode
+from spike_compressor.modality import TokenRows
+from spike_compressor.modifiers.evolution import EvolutionStatistics
+from spike_compressor.modifiers.sensitivity import ErrorTable, spread
+
+
+def turned(h: torch.Tensor, degrees: float) -> torch.Tensor:
+    """h [.., 2] turned by an angle: its cosine with h is known."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return h @ torch.tensor([[c, s], [-s, c]])
+
+
+def rows(table: list[list[int]], valid: list[list[int]] | None = None) -> TokenRows:
+    mask = None if valid is None else torch.tensor(valid, dtype=torch.bool)
+    return TokenRows(torch.tensor(table, dtype=torch.uint8), mask)
+
+
+# Evolution
+
+
+def test_evolution_is_one_minus_the_mean_cosine_by_modality() -> None:
+    statistics = EvolutionStatistics(("layers.0", "layers.1"))
+    before = torch.randn(2, 3, 2)
+    tokens = rows([[1, 1, 0], [1, 0, 0]], [[1, 1, 1], [1, 1, 0]])  # the last one is padding
+    after = turned(before, 60)
+    vision = tokens.modality == 1
+    after[vision] = turned(before[vision], 90)
+    after[1, 2] = -before[1, 2]
+    statistics.update(0, 0, before, after, tokens)
+    statistics.update(1, 0, before, before, tokens)
+    evolution = statistics.result()
+    assert evolution.curves["text"].mean == pytest.approx((0.5, 0.0), abs=1e-6)
+    assert evolution.curves["vision"].mean == pytest.approx((1.0, 0.0), abs=1e-6)
+    assert evolution.discrepancy == pytest.approx((-0.5, 0.0), abs=1e-6)
+    assert (evolution.curves["text"].tokens, evolution.curves["vision"].tokens) == (2, 3)
+    assert evolution.curves["text"].samples == 2
+
+
+def test_evolution_streams() -> None:
+    """Batch by batch or all at once: the same curves and intervals."""
+    torch.manual_seed(0)
+    before, after = torch.randn(6, 5, 8), torch.randn(6, 5, 8)
+    tokens = rows([[1, 1, 0, 0, 0]] * 6)
+    whole, parts = EvolutionStatistics(("l",)), EvolutionStatistics(("l",))
+    whole.update(0, 0, before, after, tokens)
+    for n in range(3):
+        part = slice(2 * n, 2 * n + 2)
+        parts.update(0, n, before[part], after[part], rows([[1, 1, 0, 0, 0]] * 2))
+    assert whole.result().curves == {
+        name: type(curve)(
+            pytest.approx(curve.mean, rel=1e-12), pytest.approx(curve.half_width, rel=1e-9), curve.tokens, 6
+        )
+        for name, curve in parts.result().curves.items()
+    }
+
+
+def test_a_batch_that_runs_twice_counts_once() -> None:
+    statistics = EvolutionStatistics(("l",))
+    h = torch.randn(1, 4, 2)
+    for degrees in (60, 90):  # a quantizer that tries the layer again
+        statistics.update(0, 0, h, turned(h, degrees), rows([[0, 0, 0, 0]]))
+    assert statistics.result().curves["text"].mean[0] == pytest.approx(0.5, abs=1e-6)
+    assert statistics.result().discrepancy is None
+    statistics.reset()
+    assert not statistics.result().curves
+
+
+def test_the_interval_covers_the_mean_over_prompts_that_differ() -> None:
+    """Tokens of a prompt go together: an interval that took them for independent would be far too narrow."""
+    generator = torch.Generator().manual_seed(1)
+    covered = 0
+    for _ in range(200):
+        statistics = EvolutionStatistics(("l",))
+        angles = 60 + 15 * torch.randn(40, generator=generator)  # one a prompt
+        for n, degrees in enumerate(angles.tolist()):
+            h = torch.randn(1, 20, 2, generator=generator)
+            statistics.update(0, n, h, turned(h, degrees), rows([[0] * 20]))
+        curve = statistics.result().curves["text"]
+        # E[1 - cos] of a normal angle
+        truth = 1 - math.cos(math.radians(60)) * math.exp(-math.radians(15) ** 2 / 2)
+        covered += abs(curve.mean[0] - truth) <= curve.half_width[0]
+    assert 180 <= covered <= 199
+
+
+# Errors
+
+
+def coded(x: torch.Tensor, T: int, ratio: float) -> torch.Tensor:
+    """x as its spikes carry it, by the slow road."""
+    scale = absmax_scale(x, T, ratio)
+    return encode(x, scale, T).codes() * scale.unsqueeze(1)
+
+
+def test_errors_and_spikes_are_those_of_the_neuron() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(12, 16), torch.randn(5, 16)
+    measured = ErrorTable(16, "tc_lif", (0.8, 1.0))
+    measured.update(x[:7], weight)
+    measured.update(x[7:], weight)
+    assert measured.rows == 12
+    for T in range(1, 8):
+        errors = {}
+        for ratio in (0.8, 1.0):
+            lost = (x - coded(x, T, ratio)) @ weight.t()
+            errors[ratio] = float(lost.square().sum() / (x @ weight.t()).square().sum())
+        best = min(errors, key=lambda ratio: errors[ratio])
+        assert measured.ratio(T) == best
+        assert measured.error(T) == pytest.approx(errors[best], rel=1e-4)
+        spikes = encode(x, absmax_scale(x, T, best), T).count()
+        assert measured.spikes_per_row(T) == pytest.approx(spikes / 12)
+
+
+@pytest.mark.parametrize("coding", ["csd", "unary", "unary_unsigned", "binary_unsigned"])
+def test_spikes_are_those_of_the_coding(coding: str) -> None:
+    torch.manual_seed(1)
+    x = torch.randn(6, 8)
+    measured = ErrorTable(8, coding, (1.0,))
+    measured.update(torch.cat([x, -x]), torch.eye(8))
+    for T in (2, 4, 6):
+        signed = coding in ("csd", "unary")
+        zero_point = {} if signed else {"zero_point": 1 << T}
+        both = [encode(part, absmax_scale(part, T), T, coding, **zero_point).count() for part in (x, -x)]
+        assert measured.spikes_per_row(T) == pytest.approx(sum(both) / 12)
+
+
+def test_errors_weighted_by_gradients() -> None:
+    torch.manual_seed(2)
+    x, gradient = torch.randn(9, 6), torch.randn(9, 6)
+    measured = ErrorTable(6, "tc_lif", (1.0,))
+    measured.update(x, None, gradient)
+    for T in (1, 3, 5):
+        lost = x - coded(x, T, 1.0)
+        assert measured.error(T) == pytest.approx(float((lost * gradient).square().sum() / 9), rel=1e-5)
+
+
+# Rows that are looked at
+
+
+@pytest.mark.parametrize("quota", [1, 3, 8])
+def test_rows_are_spread_evenly_over_a_prompt(quota: int) -> None:
+    valid = torch.zeros(3, 40, dtype=torch.bool)
+    valid[0, 5:38] = True
+    valid[1, ::3] = True
+    valid[2, 7] = True
+    chosen = spread(valid, quota)
+    assert not bool((chosen & ~valid).any())
+    assert chosen.sum(dim=1).tolist() == [min(quota, int(row.sum())) for row in valid]
+    if quota == 3:
+        places = chosen[0].nonzero().squeeze(1).tolist()
+        gaps = [b - a for a, b in zip(places, places[1:], strict=False)]
+        assert max(gaps) - min(gaps) <= 1
+        assert places[0] >= 5 + 4  # not the first ones
+
+
+def test_rows_do_not_depend_on_batching() -> None:
+    torch.manual_seed(3)
+    valid = torch.rand(6, 30) > 0.4
+    whole = spread(valid, 4)
+    assert torch.equal(whole, torch.cat([spread(part, 4) for part in valid.split(2)]))
+    # nor on padding to the left or right
+    wide = torch.zeros(6, 50, dtype=torch.bool)
+    wide[:, 20:] = valid
+    assert torch.equal(spread(wide, 4)[:, 20:], whole)
