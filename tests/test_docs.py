@@ -30,7 +30,7 @@ def own_registries() -> Iterator[None]:
     from spike_compressor.cli import command
     from spike_compressor.coding import base as coding
     from spike_compressor.modality import base as modality
-    from spike_compressor.modifiers import allocation
+    from spike_compressor.modifiers.allocation import base as allocation
     from spike_compressor.runtime import backends
 
     tables = [command.COMMANDS, coding._CODINGS, modality._REGISTRY, allocation._STRATEGIES, backends._BACKENDS]

@@ -85,7 +85,7 @@ def test_the_interval_covers_the_mean_over_prompts_that_differ() -> None:
             statistics.update(0, n, h, turned(h, degrees), rows([[0] * 20]))
         curve = statistics.result().curves["text"]
         # E[1 - cos] of a normal angle
-        truth = 1 - math.cos(math.radians(60)) * math.exp(-math.radians(15) ** 2 / 2)
+        truth = 1 - math.cos(math.radians(60)) * math.exp(-(math.radians(15) ** 2) / 2)
         covered += abs(curve.mean[0] - truth) <= curve.half_width[0]
     assert 180 <= covered <= 199
 

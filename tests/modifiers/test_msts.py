@@ -1,0 +1,279 @@
+"""MSTS through LLM Compressor's `oneshot`: what is measured, when, and what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+from conftest import GPTQ, RTN, Workshop, recipe
+from spike_compressor import load
+from spike_compressor.checkpoint import read_config
+from spike_compressor.errors import InputError
+from spike_compressor.metrics import record_spikes
+from spike_compressor.modality import adapter_for
+from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable
+from spike_compressor.runtime import read_plan, spiking_layers, spiking_state
+
+MED = "{allocation: med, budget: {mean_timesteps: 3.25}}"
+SENSITIVITY = "{allocation: sensitivity, budget: {mean_timesteps: 3.25}}"
+GRADIENT = "{allocation: sensitivity, weighting: gradient, budget: {mean_timesteps: 3.25}}"
+SMOOTH = """SmoothQuantModifier:
+  smoothing_strength: 0.5
+  mappings: [[["re:.*language_model.*q_proj", "re:.*language_model.*k_proj", "re:.*language_model.*v_proj"],
+              "re:.*language_model.*input_layernorm"]]
+"""
+
+
+class Counted(torch.utils.data.DataLoader):
+    """Counts the batches that are read."""
+
+    read = 0
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            Counted.read += 1
+            yield batch
+
+
+def counted(**options: Any) -> Any:
+    data = tiny_models.loader(**options)
+    Counted.read = 0
+    return Counted(data.dataset, batch_size=2, collate_fn=tiny_models.collate)
+
+
+def curves_by_hand(model: Any, batches: Any) -> dict[str, list[float]]:
+    """1 - cos between the inputs of successive decoder layers, from hidden states that are all kept."""
+    layers = list(adapter_for(model).decoder_layers(model).values())
+    seen: list[list[torch.Tensor]] = []
+    sums = {"text": [0.0] * len(layers), "vision": [0.0] * len(layers)}
+    counts = {"text": 0, "vision": 0}
+
+    def keep(_: Any, args: Any, kwargs: Any, output: Any) -> None:
+        seen.append([args[0] if args else kwargs["hidden_states"], output if torch.is_tensor(output) else output[0]])
+
+    handles = [layer.register_forward_hook(keep, with_kwargs=True) for layer in layers]
+    for batch in batches:
+        seen.clear()
+        with torch.no_grad():
+            model(**batch)
+        for row in range(batch["input_ids"].shape[0]):
+            for place in range(batch["input_ids"].shape[1]):
+                if not batch["attention_mask"][row, place]:
+                    continue
+                name = "vision" if batch["input_ids"][row, place] == tiny_models.IMAGE else "text"
+                counts[name] += 1
+                for index, (before, after) in enumerate(seen):
+                    a, b = before[row, place].double(), after[row, place].double()
+                    sums[name][index] += 1 - float(a @ b / (a.norm() * b.norm()))
+    for handle in handles:
+        handle.remove()
+    return {name: [value / counts[name] for value in values] for name, values in sums.items()}
+
+
+@pytest.mark.parametrize("pipeline", ["independent", "sequential", "basic"])
+def test_med_curves_are_those_of_the_model(workshop: Workshop, pipeline: str) -> None:
+    model = workshop.oneshot("llava", recipe(RTN, msts=MED), pipeline=pipeline)
+    evolution = spiking_state(model).facts["evolution"]
+    expected = curves_by_hand(workshop.model("llava"), workshop.data("llava"))
+    layers = [f"model.language_model.layers.{n}" for n in range(2)]
+    assert evolution["layers"] == layers
+    for name in ("text", "vision"):
+        assert evolution["modalities"][name]["mean"] == pytest.approx(expected[name], abs=1e-5)
+        assert all(width > 0 for width in evolution["modalities"][name]["half_width"])
+    tokens = {name: curve["tokens"] for name, curve in evolution["modalities"].items()}
+    assert tokens == spiking_state(model).facts["calibration"]["tokens"]
+    difference = [t - v for t, v in zip(expected["text"], expected["vision"], strict=True)]
+    assert evolution["discrepancy"] == pytest.approx(difference, abs=1e-5)
+
+
+def test_med_reads_the_data_no_more_often_than_the_quantizer(workshop: Workshop) -> None:
+    workshop.oneshot("llava", recipe(GPTQ), dataset=counted())  # fixed timesteps
+    alone = Counted.read
+    workshop.oneshot("llava", recipe(GPTQ, msts=MED), dataset=counted())
+    assert Counted.read == alone > 0
+
+
+@pytest.mark.parametrize("msts", [MED, SENSITIVITY, GRADIENT], ids=["med", "sensitivity", "gradient"])
+def test_two_runs_give_the_same_plan_file_which_runs_again(workshop: Workshop, tmp_path: Path, msts: str) -> None:
+    files = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
+    for file in files:
+        writing = msts.replace("{all", f"{{write_plan: {file}, all", 1)
+        model = workshop.oneshot("llava", recipe(GPTQ, msts=writing), output_dir=str(tmp_path / "made"))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    plan = read_plan(files[0])
+    assert {name: dict(layer.spec.timesteps) for name, layer in spiking_layers(model).items()} == plan
+    assert len({tuple(row.values()) for row in plan.values()}) > 1
+    again = workshop.oneshot("llava", recipe(GPTQ, msts=f"{{allocation: file, plan: {files[0]}}}"))
+    assert {name: dict(layer.spec.timesteps) for name, layer in spiking_layers(again).items()} == plan
+    batch = workshop.batch("llava")
+    assert torch.equal(tiny_models.logits(again, batch), tiny_models.logits(load(tmp_path / "made"), batch))
+    # both means are reported, and come back with the checkpoint
+    for budget in (read_config(tmp_path / "made").budget, spiking_state(again).facts["budget"]):
+        weighted = budget["mean_timesteps_weighted"] if isinstance(budget, dict) else budget.mean_timesteps_weighted
+        assert 3.0 < weighted <= 3.25
+
+
+def test_the_budget_is_the_mean_that_running_shows(workshop: Workshop) -> None:
+    """The weighted mean and the SOPs that were planned are those that the calibration data really take."""
+    model = workshop.oneshot("llava", recipe(RTN, msts=SENSITIVITY), pipeline="basic")
+    planned = spiking_state(model).facts["budget"]
+    with record_spikes(model) as record, torch.no_grad():
+        for batch in workshop.data("llava"):
+            model(**batch)
+    assert record.mean_timesteps() == pytest.approx(planned["mean_timesteps_weighted"], rel=1e-9)
+    assert record.mean_timesteps(weighted=False) == pytest.approx(planned["mean_timesteps"], rel=1e-9)
+    # activations of the spiking model differ a little from those of the one that was measured
+    assert record.sops_per_token() == pytest.approx(planned["sops_per_token"], rel=0.05)
+
+
+@pytest.mark.parametrize("pipeline", ["independent", "basic"])
+def test_errors_are_those_of_the_quantized_layers(workshop: Workshop, pipeline: str) -> None:
+    """Every T's error of one layer and modality, measured again from inputs that were kept."""
+    from llmcompressor.core import active_session
+    from spike_compressor.modifiers import MSTSModifier
+    from spike_compressor.modifiers.recipe import modifiers_of_type
+
+    name = "model.language_model.layers.1.mlp.down_proj"
+    batches = [tiny_models.collate([tiny_models.sample(2 * n, 4), tiny_models.sample(2 * n + 1, 6)]) for n in range(3)]
+    data = torch.utils.data.DataLoader(batches, batch_size=None)
+    model = workshop.oneshot("llava", recipe(RTN, msts=SENSITIVITY), pipeline=pipeline, dataset=data)
+    assert active_session() is not None
+    (planner,) = modifiers_of_type(MSTSModifier)
+    measured = planner._measured
+    assert measured is not None
+    original = workshop.model("llava")
+    kept: list[torch.Tensor] = []
+    original.get_submodule(name).register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    by_hand = {m: ErrorTable(128, "tc_lif", (1.0,)) for m in ("text", "vision")}
+    for batch in batches:
+        with torch.no_grad():
+            original(**batch)
+        x = kept.pop()
+        for m, table in by_hand.items():
+            mask = (batch["input_ids"] == tiny_models.IMAGE) == (m == "vision")
+            mask &= batch["attention_mask"].bool()
+            assert int(mask.sum(dim=1).max()) <= ROWS_PER_SAMPLE  # so all of them are looked at
+            table.update(x[mask], original.get_submodule(name).weight)
+    for m, table in by_hand.items():
+        for T in range(1, 8):
+            assert measured.errors[name, m].error(T) == pytest.approx(table.error(T), rel=1e-3)
+            assert measured.errors[name, m].spikes_per_row(T) == pytest.approx(table.spikes_per_row(T), rel=1e-3)
+    del model
+
+
+def test_gradients_are_those_of_each_layer_alone(workshop: Workshop) -> None:
+    """q, k and v read the same input: each one's gradient is its own, as a change of its input alone shows."""
+    from spike_compressor.modifiers import MSTSModifier
+    from spike_compressor.modifiers.allocation import Need
+    from spike_compressor.modifiers.calibration import CalibrationRows
+    from spike_compressor.modifiers.probe import Probe
+
+    assert MSTSModifier is not None
+    model = workshop.model("llava")
+    name = "model.language_model.layers.0.self_attn.k_proj"
+    other = "model.vision_tower.encoder.layers.0.mlp.fc1"
+    modules = {n: model.get_submodule(n) for n in (name, other)}
+    batch = tiny_models.collate([tiny_models.sample(3, 4)])
+    data = torch.utils.data.DataLoader([batch], batch_size=None)
+    rows = CalibrationRows(data, adapter_for(model), False)
+    gradients: dict[str, list[torch.Tensor]] = {}
+
+    class Watching(Probe):
+        def _measure(self, name: str, module: Any, modality: str, x: Any, gradient: Any = None) -> None:
+            gradients.setdefault(f"{name} {modality}", []).append(gradient)
+
+    Watching(model, modules, rows, frozenset({Need.ERRORS}), "tc_lif", (1.0,)).gradient_pass()
+    rows.release()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+    def loss(shift: tuple[str, int, int, float] | None) -> float:
+        handle = None
+        if shift is not None:
+            target, row, column, amount = shift
+
+            def move(_: Any, args: Any) -> Any:
+                x = args[0].clone()
+                x.view(-1, x.shape[-1])[row, column] += amount
+                return (x,)
+
+            handle = model.get_submodule(target).register_forward_pre_hook(move)
+        with torch.no_grad():
+            logits = model(**batch).logits[:, :-1].double()
+        if handle is not None:
+            handle.remove()
+        ids = batch["input_ids"][:, 1:]
+        text = ids != tiny_models.IMAGE
+        return float(torch.nn.functional.cross_entropy(logits[text], ids[text], reduction="sum"))
+
+    text_rows = [0, 5, 6, 7, 8, 9]  # bos, four placeholders, a word, text
+    assert len(gradients[f"{name} text"][0]) == len(text_rows)
+    for target, key, index, row in ((name, f"{name} text", 2, 6), (other, f"{other} vision", 1, 1)):
+        for column in (0, 7):
+            slope = (loss((target, row, column, 1e-2)) - loss((target, row, column, -1e-2))) / 2e-2
+            assert float(gradients[key][0][index, column]) == pytest.approx(slope, rel=2e-2, abs=2e-4)
+
+
+def test_ratios_are_chosen_in_the_same_pass(workshop: Workshop) -> None:
+    plain = counted()
+    workshop.oneshot("llava", recipe(RTN, msts=SENSITIVITY), dataset=plain)
+    alone = Counted.read
+    model = workshop.oneshot("llava", recipe(RTN, "threshold_ratio: auto", SENSITIVITY), dataset=counted())
+    assert Counted.read == alone
+    ratios = {ratio for layer in spiking_layers(model).values() for ratio in layer.spec.ratio.values()}
+    assert len(ratios) > 2
+    assert all(0.4 <= ratio <= 1.2 for ratio in ratios)
+
+
+def test_text_only_models_are_planned_too(workshop: Workshop) -> None:
+    for msts in (MED, SENSITIVITY, GRADIENT):
+        model = workshop.oneshot("llama", recipe(RTN, msts=msts))
+        facts = spiking_state(model).facts
+        assert 2.9 < facts["budget"]["mean_timesteps_weighted"] <= 3.25
+        if msts == MED:  # undefined with one modality: the curve is kept, the budget spent evenly
+            assert facts["evolution"]["discrepancy"] is None
+            assert list(facts["evolution"]["modalities"]) == ["text"]
+            assert {T for layer in spiking_layers(model).values() for T in layer.spec.timesteps.values()} == {3, 4}
+
+
+def test_fixed_plans_report_their_weighted_mean(workshop: Workshop) -> None:
+    model = workshop.oneshot("llava", recipe(GPTQ))
+    budget = spiking_state(model).facts["budget"]
+    with record_spikes(model) as record, torch.no_grad():
+        for batch in workshop.data("llava"):
+            model(**batch)
+    assert budget["mean_timesteps_weighted"] == pytest.approx(record.mean_timesteps(), rel=1e-9)
+    assert "requested" not in budget
+
+
+@pytest.mark.parametrize(
+    ("msts", "quant", "options", "problem"),
+    [
+        (MED, RTN, {"dataset": None}, "allocation 'med' with this budget measures the model.*pass `dataset=`"),
+        (SENSITIVITY, SMOOTH + GPTQ, {"pipeline": "sequential"}, "SmoothQuantModifier rescales.*'independent'"),
+        (MED, RTN, {"pipeline": "datafree"}, "no modifier ran the calibration data"),
+        (SENSITIVITY.replace("3.25", "1.0").replace("{all", "{min_timesteps: 2, all", 1), RTN, {}, "raise the budget"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    workshop: Workshop, msts: str, quant: str, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputError, match=f"(?s){problem}"):
+        workshop.oneshot("llava", recipe(quant, msts=msts), **options)
+
+
+def test_sensitivity_after_smoothing_sees_smoothed_inputs(workshop: Workshop) -> None:
+    """In a pass of its own, errors are measured on what flows after SmoothQuant."""
+    from spike_compressor.modifiers import MSTSModifier
+    from spike_compressor.modifiers.recipe import modifiers_of_type
+
+    spikes = []
+    for quant in (GPTQ, SMOOTH + GPTQ):
+        workshop.oneshot("llava", recipe(quant, msts=SENSITIVITY), pipeline="independent")
+        (planner,) = modifiers_of_type(MSTSModifier)
+        assert planner._measured is not None
+        table = planner._measured.errors["model.language_model.layers.1.self_attn.q_proj", "text"]
+        spikes.append(table.error(3))
+    assert spikes[0] != pytest.approx(spikes[1], rel=0.01)
