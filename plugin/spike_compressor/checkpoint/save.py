@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.config import CompressionFormat
+from compressed_tensors.distributed import is_distributed, is_source_process
 from compressed_tensors.quantization import QuantizationStatus, QuantizationType
 from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
 from loguru import logger
 from safetensors.torch import save_file
+from torch import distributed as dist
 from torch import nn
 
 from spike_compressor.checkpoint.schema import (
@@ -64,7 +66,9 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     target = Path(path)
     if kwargs.pop("save_compressed", True) is not True:
         raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
-    with _replacing(target) as directory:
+    _check_target(target)
+    first = is_source_process()  # in a distributed run every rank compresses its share, and the first one writes
+    with _replacing(target) if first else contextlib.nullcontext(target) as directory:
         with suspended(model):
             _remove_decompression(model)
             _store_as_bytes(model, state)
@@ -74,11 +78,15 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
             finally:
                 _remove_decompression(model)
                 _decompress_others(model, state)
-            _write_explicit_targets(model, state, directory)
-            _write_recipe(state, directory)
-        if processor is not None:
-            processor.save_pretrained(str(directory))
-        _write_spike_files(model, state, directory)
+            if first:
+                _write_explicit_targets(model, state, directory)
+                _write_recipe(state, directory)
+        if first:
+            if processor is not None:
+                processor.save_pretrained(str(directory))
+            _write_spike_files(model, state, directory)
+    if is_distributed():
+        dist.barrier()  # no rank goes on to read what is not in its place yet
     return target
 
 
@@ -166,14 +174,17 @@ def _decompress_others(model: nn.Module, state: SpikingState) -> None:
             decompress_module(module)
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A fresh directory that takes the place of `path` if the block succeeds and vanishes if it does not."""
+def _check_target(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file; name a directory for the checkpoint")
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG_NAME).is_file():
         # a float model among them: the directory is replaced as a whole, and weights cannot be had back
         raise InputError(f"{path} is not empty and holds no checkpoint of ours ({CONFIG_NAME}); name another directory")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A fresh directory that takes the place of `path` if the block succeeds and vanishes if it does not."""
     target = path.resolve()  # a link stays a link, to the new directory
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target)

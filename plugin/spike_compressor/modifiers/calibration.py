@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from compressed_tensors.distributed import is_distributed
 from torch import Tensor
-from torch import distributed as dist
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, TokenRows
+from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
 class CalibrationRows:
@@ -76,8 +75,7 @@ class CalibrationRows:
         counts = [rows.counts() for rows in self.batches]
         totals = [sum(count[name] for count in counts) for name in MODALITIES]
         sums = torch.tensor([sum(rows.modality.shape[0] for rows in self.batches), *totals])
-        if is_distributed():  # every rank reads its share as often as the others
-            dist.all_reduce(sums)
+        sum_over_ranks(sums)  # every rank reads its share as often as the others
         self.samples, *totals = sums.tolist()
         self.tokens = dict(zip(MODALITIES, totals, strict=True))
         if self.adapter.multimodal and not self.tokens["vision"] and not self.allow_text_only:

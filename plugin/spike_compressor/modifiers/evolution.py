@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from compressed_tensors.distributed import is_distributed
 from torch import Tensor
-from torch import distributed as dist
 
 from spike_compressor.modality import MODALITIES, TokenRows
+from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,7 @@ class EvolutionStatistics:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
-        if is_distributed():
-            dist.all_reduce(self._sums)
+        sum_over_ranks(self._sums)
 
     def result(self) -> Evolution:
         """The curves of the modalities that were seen."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Literal
 
-from compressed_tensors.distributed import is_distributed
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
 from pydantic import Field, PrivateAttr, field_validator
-from torch import distributed as dist
 from torch import nn
 from tqdm import tqdm
 
@@ -27,6 +25,7 @@ from spike_compressor.modifiers.allocation import (
     overridden,
 )
 from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
 from spike_compressor.modifiers.probe import Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
 from spike_compressor.runtime.plan import SpikePlan, write_plan
@@ -167,18 +166,15 @@ class MSTSModifier(Modifier):
                     "plan by; use pipeline='independent', 'sequential' or 'basic'"
                 )
             self._decide(self._measured)
-        if self.write_plan is not None and (not is_distributed() or dist.get_rank() == 0):
+        if self.write_plan is not None and is_first_rank():
             write_plan(self.spike_plan(), self.write_plan, self._headline())
         return True
 
     def _decide(self, measured: Measured) -> None:
         assert self._strategy is not None
         plan = apply_overrides(self._strategy.plan(list(self._modules), measured), self.overrides)
-        if is_distributed():  # sums of floats are the same on every rank; this makes it certain
-            box = [plan]
-            dist.broadcast_object_list(box, src=0)
-            plan = box[0]
-        self._plan = plan
+        # sums of floats should be the same on every rank; this makes it certain
+        self._plan = same_on_all_ranks(plan)
 
     @property
     def _measures_errors(self) -> bool:

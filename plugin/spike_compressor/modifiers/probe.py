@@ -8,17 +8,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from compressed_tensors.distributed import is_distributed
 from llmcompressor.core import State
 from llmcompressor.utils.helpers import DisableQuantization
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from spike_compressor.coding import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
 from spike_compressor.modifiers.allocation import Measured, Need, Slot
 from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
 from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
 
@@ -186,8 +185,7 @@ class Probe:
             InputError: nothing was collected.
         """
         counts = torch.tensor([[self._counts.get((n, m), 0) for m in MODALITIES] for n in self.modules])
-        if is_distributed():
-            dist.all_reduce(counts)
+        sum_over_ranks(counts)
         rows = {
             (name, modality): int(counts[i, j])
             for i, name in enumerate(self.modules)

@@ -7,11 +7,10 @@ every prompt contributes; they are spread evenly over it, so the result does not
 from __future__ import annotations
 
 import torch
-from compressed_tensors.distributed import is_distributed
 from torch import Tensor
-from torch import distributed as dist
 
 from spike_compressor.coding import MAX_TIMESTEPS, absmax_scale, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.modifiers.distributed import sum_over_ranks
 
 #: Rows of each modality that a prompt contributes.
 ROWS_PER_SAMPLE = 8
@@ -82,9 +81,7 @@ class ErrorTable:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
-        if is_distributed():
-            for sums in (self._error, self._spikes, self._totals):
-                dist.all_reduce(sums)
+        sum_over_ranks(self._error, self._spikes, self._totals)
 
     @property
     def rows(self) -> int:

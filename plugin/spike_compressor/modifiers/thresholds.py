@@ -6,9 +6,9 @@ Everything is a streaming histogram: no activation is stored, ranks add theirs u
 from __future__ import annotations
 
 import torch
-from compressed_tensors.distributed import is_distributed
 from torch import Tensor
-from torch import distributed as dist
+
+from spike_compressor.modifiers.distributed import max_over_ranks, sum_over_ranks
 
 
 class MagnitudeHistogram:
@@ -31,9 +31,8 @@ class MagnitudeHistogram:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
-        if is_distributed():
-            dist.all_reduce(self.counts)
-            dist.all_reduce(self.absmax, op=dist.ReduceOp.MAX)
+        sum_over_ranks(self.counts)
+        max_over_ranks(self.absmax)
 
     @property
     def empty(self) -> bool:
@@ -79,8 +78,7 @@ class RatioHistogram:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
-        if is_distributed():
-            dist.all_reduce(self.weights)
+        sum_over_ranks(self.weights)
 
     @property
     def empty(self) -> bool:
