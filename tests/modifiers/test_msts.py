@@ -18,8 +18,8 @@ from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable
 from spike_compressor.runtime import read_plan, spiking_layers, spiking_state
 
 MED = "{allocation: med, budget: {mean_timesteps: 3.25}}"
-SENSITIVITY = "{allocation: sensitivity, budget: {mean_timesteps: 3.25}}"
-GRADIENT = "{allocation: sensitivity, weighting: gradient, budget: {mean_timesteps: 3.25}}"
+SENSITIVITY = "{allocation: sensitivity, weighting: output, budget: {mean_timesteps: 3.25}}"
+GRADIENT = "{allocation: sensitivity, budget: {mean_timesteps: 3.25}}"
 SMOOTH = """SmoothQuantModifier:
   smoothing_strength: 0.5
   mappings: [[["re:.*language_model.*q_proj", "re:.*language_model.*k_proj", "re:.*language_model.*v_proj"],
@@ -162,6 +162,15 @@ def test_errors_are_those_of_the_quantized_layers(workshop: Workshop, pipeline: 
             assert measured.errors[name, m].error(T) == pytest.approx(table.error(T), rel=1e-3)
             assert measured.errors[name, m].spikes_per_row(T) == pytest.approx(table.spikes_per_row(T), rel=1e-3)
     del model
+
+
+def test_gradients_do_not_depend_on_the_pipeline(workshop: Workshop) -> None:
+    """Pipelines forbid gradients and leave out the logits while they run."""
+    plans = []
+    for pipeline in ("independent", "sequential", "basic"):
+        model = workshop.oneshot("llava", recipe(RTN, msts=GRADIENT), pipeline=pipeline)
+        plans.append({name: dict(layer.spec.timesteps) for name, layer in spiking_layers(model).items()})
+    assert plans[0] == plans[1] == plans[2]
 
 
 def test_gradients_are_those_of_each_layer_alone(workshop: Workshop) -> None:

@@ -54,8 +54,8 @@ class MSTSModifier(Modifier):
         budget: for `uniform`, `med`, `sensitivity`: `{mean_timesteps: 3.25}`, weighted by calibration tokens x MACs, or
             `{sops_per_token: 2.0e6}`.
         min_timesteps, max_timesteps: bounds of T for those three, one or by modality; 1 and 7 if left out.
-        weighting: for `sensitivity`: `output` compares errors of layers' outputs with the outputs (default), `gradient`
-            weights them by the gradient of the loss, which takes a backward pass over the data.
+        weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
+            backward pass over the data; `output` takes errors of layers' outputs as shares of the outputs.
         med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 2 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
@@ -119,8 +119,14 @@ class MSTSModifier(Modifier):
             return True
         allow_text_only = self.allow_text_only or follower.allow_text_only
         self._rows = CalibrationRows(dataloader, adapter_for(state.model), allow_text_only)
+        # rows and curves cost next to nothing and are worth having of every plan
         self._probe = Probe(
-            state.model, self._modules, self._rows, needs | {Need.ROWS}, follower.coding, follower.candidate_ratios
+            state.model,
+            self._modules,
+            self._rows,
+            needs | {Need.ROWS, Need.EVOLUTION},
+            follower.coding,
+            follower.candidate_ratios,
         )
         if not self._measures_errors:
             # what is counted does not depend on weights, so any modifier's pass over the data serves
@@ -128,35 +134,35 @@ class MSTSModifier(Modifier):
             others = [one for one in modifiers_of_type(Modifier) if one is not self]
             self.requires_calibration_data = bool(needs) and not any(one.requires_calibration_data for one in others)
         else:
-            self.requires_calibration_data = self.weighting != "gradient"
+            self.requires_calibration_data = self._watches_errors
         return True
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
-        if not self._measures_errors or self._measured is not None:
+        if not self._watches_errors or self._measured is not None:
             return
         together = [type(one).__name__ for one in modifiers_of_type(Modifier)]
         spoilers = [name for name in together if name in _RESCALING]
-        if spoilers and self.weighting != "gradient":
+        if spoilers:
             raise InputError(
                 f"MSTSModifier: {spoilers[0]} rescales activations at the end of the very pass that errors would be "
                 "measured in; run oneshot with pipeline='independent', which gives each modifier a pass of its own"
             )
         assert self._probe is not None
-        if self.weighting != "gradient" and not self._hooks:
+        if not self._hooks:
             self._probe.watch(self.register_hook, state)
 
     def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
-        if not self._measures_errors or self._measured is not None:
+        if not self._watches_errors or self._measured is not None:
             return
         assert self._probe is not None
-        if self.weighting == "gradient":
-            self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"))
         self.remove_hooks()
         self._measured = self._probe.result(self._pinned())
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         if self._probe is not None and self._measured is None:
             self.remove_hooks()
+            if self._by_gradient:  # not within a pipeline: they forbid gradients and leave out the logits
+                self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"))
             self._measured = self._probe.result(self._pinned())
         if self._plan is None:
             assert self._measured is not None
@@ -179,6 +185,14 @@ class MSTSModifier(Modifier):
     @property
     def _measures_errors(self) -> bool:
         return self._strategy is not None and Need.ERRORS in self._strategy.needs
+
+    @property
+    def _watches_errors(self) -> bool:
+        return self._measures_errors and not self._by_gradient
+
+    @property
+    def _by_gradient(self) -> bool:
+        return self.allocation == "sensitivity" and self.weighting != "output"
 
     def _pinned(self) -> dict[Slot, int]:
         changes = overridden(list(self._modules), self.overrides)
@@ -217,15 +231,15 @@ class MSTSModifier(Modifier):
         budget: dict[str, Any] = {"allocation": self.allocation}
         if self.budget is not None:
             budget["requested"] = self.budget.model_dump(exclude_none=True)
-        if self.weighting is not None:
-            budget["weighting"] = self.weighting
+        if self.allocation == "sensitivity":
+            budget["weighting"] = "gradient" if self._by_gradient else "output"
         facts: dict[str, Any] = {"budget": budget}
         if measured is not None and measured.rows:
             budget["mean_timesteps"] = sum(plan[name][m] for name, m in measured.rows) / len(measured.rows)
             budget["mean_timesteps_weighted"] = measured.mean_timesteps(plan)
             if measured.errors:
                 budget["sops_per_token"] = measured.sops_per_token(plan)
-            if measured.evolution is not None:
+            if measured.evolution is not None and measured.evolution.curves:
                 facts["evolution"] = measured.evolution.to_dict()
         return facts
 

@@ -184,10 +184,9 @@ class Sensitivity(Budgeted):
         return super().needs | {Need.ERRORS}
 
     def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
-        # outputs' errors are shares, each layer's and modality's alike; the loss's add up over all rows
-        weights = measured.rows if self.settings.weighting == "gradient" else dict.fromkeys(costs.tables, 1)
+        # an error is that of one row: every row counts
         errors = {
-            slot: {T: weights[slot] * measured.errors[slot].error(T) for T in table}
+            slot: {T: measured.rows[slot] * measured.errors[slot].error(T) for T in table}
             for slot, table in costs.tables.items()
         }
         return spend(costs, errors)
