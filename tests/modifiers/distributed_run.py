@@ -35,7 +35,9 @@ def main(source: Path, out: Path) -> None:
     budget = "budget: {mean_timesteps: 3.25}"
     recipes = {
         "med": recipe(RTN, msts=f"{{allocation: med, {budget}}}"),
-        "sensitivity": recipe(RTN, "threshold_ratio: auto", f"{{allocation: sensitivity, weighting: output, {budget}}}"),
+        "sensitivity": recipe(
+            RTN, "threshold_ratio: auto", f"{{allocation: sensitivity, weighting: output, {budget}}}"
+        ),
         "gradient": recipe(RTN, msts=f"{{allocation: sensitivity, {budget}}}"),
         "static": recipe(RTN, "threshold: static, threshold_observer: mse"),
         "gptq": recipe(GPTQ, msts=f"{{allocation: med, {budget}}}"),
