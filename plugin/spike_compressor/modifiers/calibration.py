@@ -35,6 +35,7 @@ class CalibrationRows:
         self.samples = 0
         self.tokens: dict[str, int] = dict.fromkeys(MODALITIES, 0)
         self.on_restart: list[Callable[[], None]] = []
+        self._masks: dict[int, dict[str, Tensor]] = {}
         # a run that failed before it could release the loader has left its class on it
         self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
         rows, unwatched = self, self._class
@@ -62,6 +63,7 @@ class CalibrationRows:
 
     def _restart(self) -> None:
         self.batches.clear()
+        self._masks.clear()
         for callback in self.on_restart:
             callback()
 
@@ -109,9 +111,10 @@ class CalibrationRows:
                 f"{name} sees {lead.numel()} rows where the batch has {rows.modality.numel()} tokens; their modality "
                 "cannot be told. List the module in TCLIFModifier's `ignore`."
             )
-        modality = rows.modality.to(x.device)
-        masks = {}
-        for code, label in enumerate(MODALITIES):
-            chosen = modality == code
-            masks[label] = chosen if rows.valid is None else chosen & rows.valid.to(x.device)
-        return masks
+        if batch not in self._masks:  # the same for every module of the language model
+            self._masks[batch] = {
+                label: mask.to(x.device)
+                for code, label in enumerate(MODALITIES)
+                for mask in [(rows.modality == code) if rows.valid is None else (rows.modality == code) & rows.valid]
+            }
+        return self._masks[batch]

@@ -56,7 +56,7 @@ class MSTSModifier(Modifier):
         min_timesteps, max_timesteps: bounds of T for those three, one or by modality; 1 and 7 if left out.
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
             backward pass over the data; `output` takes errors of layers' outputs as shares of the outputs.
-        med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 2 if left out.
+        med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 1 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
         overrides: module name or `re:` pattern -> T, one or by modality; they stand whatever the allocation says, and

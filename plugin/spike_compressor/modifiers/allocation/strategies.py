@@ -132,7 +132,7 @@ class Med(Budgeted):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        self.gain = 2.0 if settings.med_gain is None else float(settings.med_gain)
+        self.gain = 1.0 if settings.med_gain is None else float(settings.med_gain)
 
     @property
     def needs(self) -> frozenset[Need]:
