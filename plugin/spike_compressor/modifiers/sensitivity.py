@@ -6,6 +6,8 @@ every prompt contributes; they are spread evenly over it, so the result does not
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from spike_compressor.modifiers.distributed import sum_over_ranks
 
 #: Rows of each modality that a prompt contributes.
 ROWS_PER_SAMPLE = 8
+#: Values that are put off until so many can be tried at once: the work of a call does not pay for a few rows.
+_BLOCK = 2**18
 #: Ratios that `threshold_ratio: auto` chooses from.
 AUTO_RATIOS = tuple(percent / 100 for percent in range(40, 125, 5))
 
@@ -39,6 +43,8 @@ class ErrorTable:
         self._spikes = torch.zeros(shape, dtype=torch.float64)
         self._totals = torch.zeros(2, dtype=torch.float64)  # rows, energy that errors are compared with
         self._spelled = _spikes_of_magnitudes(coding)
+        self._pending: list[tuple[Tensor, Tensor | None]] = []
+        self._weight: Tensor | None = None
 
     @torch.no_grad()
     def update(self, x: Tensor, weight: Tensor | None, gradient: Tensor | None = None) -> None:
@@ -51,7 +57,21 @@ class ErrorTable:
         """
         if not x.shape[0]:
             return
-        x = x.to(torch.float32)
+        self._pending.append((x.to(torch.float32), None if gradient is None else gradient.to(torch.float32)))
+        self._weight = weight
+        if sum(rows.numel() for rows, _ in self._pending) >= _BLOCK:
+            self._try()
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Try every T and ratio on the rows that are waiting."""
+        if not self._pending:
+            return
+        x = torch.cat([rows for rows, _ in self._pending])
+        gradients = [gradient for _, gradient in self._pending if gradient is not None]
+        gradient = torch.cat(gradients) if gradients else None
+        weight, self._weight = self._weight, None
+        self._pending.clear()
         R, K = x.shape
         candidates = torch.tensor(self.ratios, dtype=torch.float32, device=x.device)
         many = x.expand(len(self.ratios), R, K).reshape(-1, K)
@@ -61,7 +81,7 @@ class ErrorTable:
             transposed = weight.to(torch.float32).t()
             self._totals[1] += float((x @ transposed).square().sum(dtype=torch.float64))
         else:
-            squared = gradient.to(torch.float32).square()
+            squared = gradient.square()
         self._totals[0] += R
         spelled = self._spelled.to(x.device)
         for T in range(1, MAX_TIMESTEPS + 1):
@@ -81,11 +101,13 @@ class ErrorTable:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
+        self._try()
         sum_over_ranks(self._error, self._spikes, self._totals)
 
     @property
     def rows(self) -> int:
         """Rows that were measured."""
+        self._try()
         return int(self._totals[0])
 
     def ratio(self, timesteps: int) -> float:
@@ -94,17 +116,20 @@ class ErrorTable:
 
     def error(self, timesteps: int) -> float:
         """The error at T, at its best ratio: of the output as a share of its energy, or of the loss a row."""
+        best = self._best(timesteps)
         energy = float(self._totals[1])
-        return float(self._error[timesteps - 1, self._best(timesteps)]) / energy if energy else 0.0
+        return float(self._error[timesteps - 1, best]) / energy if energy else 0.0
 
     def spikes_per_row(self, timesteps: int) -> float:
         """Spikes that a row's K neurons fire at T, at its best ratio."""
         return float(self._spikes[timesteps - 1, self._best(timesteps)]) / self.rows if self.rows else 0.0
 
     def _best(self, timesteps: int) -> int:
+        self._try()
         return int(self._error[timesteps - 1].argmin())
 
 
+@lru_cache
 def _spikes_of_magnitudes(coding: str) -> Tensor:
     """Spikes of a code by T and magnitude, float32 [7, 128].
 
