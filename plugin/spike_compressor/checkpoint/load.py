@@ -101,6 +101,8 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
         uncalibrated=config.uncalibrated,
         budget=config.budget.model_dump(exclude_none=True),
     )
+    if config.evolution is not None:
+        state.facts["evolution"] = config.evolution.model_dump()
     recipe = directory / RECIPE_NAME
     if recipe.is_file():
         state.facts["recipe"] = recipe.read_text(encoding="utf-8")

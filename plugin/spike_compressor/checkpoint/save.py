@@ -287,6 +287,7 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
         budget=_budget(state),
         calibration=facts.get("calibration"),
         uncalibrated=facts.get("uncalibrated", []),
+        evolution=facts.get("evolution"),
         online_rotations=OnlineRotations(transforms=rotations),
         opens_in_plain_transformers=not rotations,
         sha256={path.name: sha256_of(path) for path in hashed},

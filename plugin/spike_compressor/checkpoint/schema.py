@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
@@ -79,6 +79,33 @@ class OnlineRotations(_Strict):
     transforms: dict[str, list[str]] = Field(default_factory=dict)
 
 
+class Curve(_Strict):
+    """How much the tokens of one modality turn in each decoder layer: D_m(l) = 1 - mean cos(h_l, h_{l+1})."""
+
+    mean: list[float]
+    half_width: list[float]
+    tokens: int
+    samples: int
+
+
+class Evolution(_Strict):
+    """The raw MED curves over the decoder layers; `discrepancy` is D_text - D_vision where both were seen."""
+
+    layers: list[str]
+    discrepancy: list[float] | None = None
+    modalities: dict[str, Curve]
+
+    @model_validator(mode="after")
+    def _one_value_a_layer(self) -> Evolution:
+        columns = {"discrepancy": self.discrepancy} if self.discrepancy is not None else {}
+        for name, curve in self.modalities.items():
+            columns |= {f"modalities.{name}.mean": curve.mean, f"modalities.{name}.half_width": curve.half_width}
+        for name, values in columns.items():
+            if len(values) != len(self.layers):
+                raise ValueError(f"{name} has {len(values)} values for {len(self.layers)} decoder layers")
+        return self
+
+
 class SpikeConfig(_Strict):
     """The whole file."""
 
@@ -94,6 +121,7 @@ class SpikeConfig(_Strict):
     budget: Budget
     calibration: dict[str, Any] | None = None
     uncalibrated: list[str] = Field(default_factory=list)
+    evolution: Evolution | None = None
     online_rotations: OnlineRotations = Field(default_factory=OnlineRotations)
     opens_in_plain_transformers: bool
     sha256: dict[str, str]
