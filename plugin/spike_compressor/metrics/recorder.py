@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from spike_compressor.coding import get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.coding import Coding, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.modality import MODALITIES, TokenRows
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
 
 _OFFSET = 256  # what a neuron spells lies in -255 .. 255
 
 
-def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
-    """Both products of softmax attention, of shapes [B, H, Lq, D], [B, *, Lk, D] and [B, *, Lk, Dv]."""
-    B, heads, length, D = query
-    return int(2 * B * heads * length * key[-2] * (D + value[-1]))
+@lru_cache(maxsize=64)
+def _planes(coding: Coding, timesteps: int) -> tuple[int, Tensor]:
+    """What neurons can spell, from the returned integer upwards, and where each fires: int64 of 0/1 [steps, spelled]."""
+    if coding.signed:
+        low, high = coding.code_range(timesteps)
+        train = spikes_from_codes(torch.arange(low, high + 1, dtype=torch.int16), timesteps, coding.name)
+        return low, train.spikes.ne(0).to(torch.int64)
+    middle = 1 << timesteps  # a level is what every zero point spells it as
+    levels = torch.arange(2 * middle, dtype=torch.int16)
+    train = spikes_from_codes(levels - middle, timesteps, coding.name, zero_point=middle)
+    return 0, train.spikes.ne(0).to(torch.int64)
 
 
-#: The CPU's fused attention, which PyTorch's counter passes over.
-_UNCOUNTED = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
+def _no_codes() -> Tensor:
+    return torch.zeros(2 * _OFFSET + 1, dtype=torch.int64)
 
 
 @dataclass
@@ -40,6 +48,7 @@ class LayerRecord:
         histogram: int64 [513], how often index - 256 was spelled: codes, or levels (code + zero point) where spikes are
             unsigned.
         ends: how many codes were at an end of the range that T allows.
+        saturated: how many of them were cut off there, because the input was beyond it.
     """
 
     timesteps: int
@@ -48,22 +57,15 @@ class LayerRecord:
     in_features: int
     out_features: int
     rows: int = 0
-    histogram: Tensor = field(default_factory=lambda: torch.zeros(2 * _OFFSET + 1, dtype=torch.int64), repr=False)
+    histogram: Tensor = field(default_factory=_no_codes, repr=False)
     ends: int = 0
+    saturated: int = 0
 
     def spikes_by_step(self) -> list[int]:
         """Spikes fired in each timestep, first step first."""
-        live = self.histogram.nonzero().squeeze(1)
-        if not len(live):
-            return [0] * self.steps
-        spelled = (live - _OFFSET).to(torch.int16)
-        if get_coding(self.coding).signed:
-            train = spikes_from_codes(spelled, self.timesteps, self.coding)
-        else:  # a level is what every zero point spells it as
-            middle = 1 << self.timesteps
-            train = spikes_from_codes(spelled - middle, self.timesteps, self.coding, zero_point=middle)
-        fired = train.spikes.ne(0).to(torch.int64) * self.histogram[live]
-        return [int(count) for count in fired.sum(dim=1)]
+        first, planes = _planes(get_coding(self.coding), self.timesteps)
+        counts = self.histogram[first + _OFFSET : first + _OFFSET + planes.shape[1]]
+        return [int(count) for count in (planes * counts).sum(dim=1)]
 
     @property
     def spikes(self) -> int:
@@ -104,18 +106,22 @@ class SpikeRecord:
         layers: record by (module name, modality).
         tokens: tokens of the language model by modality, padding left out.
         other_macs: multiply-accumulates outside spiking layers (attention products, convolutions, ignored Linears).
-        saturated: codes cut off at the limit, all layers.
+        silent: by module name, bool [K], True where an input never fired.
         dead: by module name, how many of its K inputs never fired.
     """
 
     layers: dict[tuple[str, str], LayerRecord] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     other_macs: int = 0
-    saturated: int = 0
     silent: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def _of(self, modality: str | None) -> list[LayerRecord]:
         return [record for (_, name), record in self.layers.items() if modality in (None, name) and record.rows]
+
+    @property
+    def saturated(self) -> int:
+        """Codes cut off at the end of their range, all layers."""
+        return sum(record.saturated for record in self.layers.values())
 
     @property
     def dead(self) -> dict[str, int]:
@@ -149,6 +155,25 @@ class SpikeRecord:
         pairs = zip(weights, records, strict=True)
         return sum(weight * record.timesteps for weight, record in pairs) / total if total else 0.0
 
+    def saturation(self, modality: str | None = None) -> float:
+        """Share of codes that were cut off at the end of their range."""
+        records = self._of(modality)
+        neurons = sum(record.neurons for record in records)
+        return sum(record.saturated for record in records) / neurons if neurons else 0.0
+
+    def add(self, other: SpikeRecord) -> None:
+        """Add what another run of the same model recorded, except for the operations outside of spiking layers."""
+        for key, record in other.layers.items():
+            mine = self.layers.setdefault(key, replace(record, rows=0, ends=0, saturated=0, histogram=_no_codes()))
+            mine.rows += record.rows
+            mine.ends += record.ends
+            mine.saturated += record.saturated
+            mine.histogram += record.histogram
+        for name, count in other.tokens.items():
+            self.tokens[name] += count
+        for name, never in other.silent.items():
+            self.silent[name] = never & self.silent.get(name, never)
+
     def coverage(self) -> float:
         """Share of all multiply-accumulates of the model that spiking layers do."""
         spiking = sum(record.macs for record in self.layers.values())
@@ -180,16 +205,12 @@ class _Counter:
 
     def __call__(self, layer: SpikingLinear, event: LayerSpikes) -> None:
         codes, modality, timesteps, zero_point = event.codes, event.modality, event.timesteps, event.zero_point
-        saturated = event.saturated
-        if event.valid is not None and not bool(event.valid.all()):
-            valid = event.valid
+        valid = event.valid
+        if valid is not None and bool(valid.all()):
+            valid = None
+        if valid is not None:
             codes, modality, timesteps = codes[valid], modality[valid], timesteps[valid]
             zero_point = None if zero_point is None else zero_point[valid]
-            if saturated:
-                _, saturated = quantize_rows(
-                    event.x[valid], event.scale[valid], timesteps, layer.spec.coding, zero_point=zero_point
-                )
-        self.record.saturated += saturated
         spelled, ends = self._spelled(layer, codes, timesteps, zero_point)
         never = ~spelled.ne(0).any(dim=0).cpu()
         before = self.record.silent.get(event.name)
@@ -207,8 +228,23 @@ class _Counter:
             entry = self.record.layers[key]
             entry.rows += count
             entry.ends += int(ends[rows].sum())
+            entry.saturated += self._saturated(layer, event, event.modality == code, valid)
             indices = spelled[rows].reshape(-1).to(torch.int64) + _OFFSET
             entry.histogram += torch.bincount(indices, minlength=2 * _OFFSET + 1).cpu()
+
+    def _saturated(self, layer: SpikingLinear, event: LayerSpikes, rows: Tensor, valid: Tensor | None) -> int:
+        """How many codes of the chosen rows were cut off; the layer knows it of all its rows together."""
+        if not event.saturated:
+            return 0
+        if valid is not None:
+            rows = rows & valid
+        if bool(rows.all()):
+            return event.saturated
+        zero_point = None if event.zero_point is None else event.zero_point[rows]
+        _, saturated = quantize_rows(
+            event.x[rows], event.scale[rows], event.timesteps[rows], layer.spec.coding, zero_point=zero_point
+        )
+        return saturated
 
     def _spelled(
         self, layer: SpikingLinear, codes: Tensor, timesteps: Tensor, zero_point: Tensor | None
@@ -227,10 +263,15 @@ class _Counter:
 
 
 @contextlib.contextmanager
-def record_spikes(model: nn.Module) -> Iterator[SpikeRecord]:
+def record_spikes(model: nn.Module, operations: bool = True) -> Iterator[SpikeRecord]:
     """Count everything that spikes in `model` within the block.
 
     Counting reads every code once more; it slows a model down and changes none of its results.
+
+    Args:
+        model: that spikes.
+        operations: count the operations outside of spiking layers too, which `coverage` needs. They are seen by
+            intercepting every operation of PyTorch, which takes longer than the spikes.
 
     Raises:
         InputError: the model does not spike.
@@ -247,20 +288,15 @@ def record_spikes(model: nn.Module) -> Iterator[SpikeRecord]:
     state.tracker.on_rows = count_tokens
     for layer in state.layers.values():
         layer.observers.append(counter)
-    flops = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
+    counted = OperationCounter()
     try:
-        with flops:
+        if operations:
+            with counted.passing_over(state.layers.values()), counted:
+                yield record
+        else:
             yield record
     finally:
-        record.other_macs = _other_macs(flops, model, state.layers)
+        record.other_macs = counted.macs
         state.tracker.on_rows = previous
         for layer in state.layers.values():
             layer.observers.remove(counter)
-
-
-def _other_macs(flops: FlopCounterMode, model: nn.Module, layers: Iterable[str]) -> int:
-    """Multiply-accumulates of everything but the spiking layers, whose own products are left out."""
-    counts = flops.get_flop_counts()
-    total = sum(counts.get("Global", {}).values())
-    inside = sum(sum(counts.get(f"{type(model).__name__}.{name}", {}).values()) for name in layers)
-    return (total - inside) // 2
