@@ -18,9 +18,10 @@ _HOST = "llmcompressor"
 
 
 def _register() -> None:
-    # each of these makes itself known while it is imported: the modifiers to recipes, the checkpoint format to models
-    for room in ("modifiers", "checkpoint"):
-        importlib.import_module(f"spike_compressor.{room}")
+    # each of these makes itself known while it is imported: the modifiers to recipes, saving to models that spike, and
+    # the report of what spikes to the end of recipes
+    for module in ("modifiers", "checkpoint.saving", "metrics.activity"):
+        importlib.import_module(f"spike_compressor.{module}")
 
 
 class _RegisteringLoader(importlib.abc.Loader):

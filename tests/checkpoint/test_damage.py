@@ -217,7 +217,7 @@ def test_a_crash_while_saving_leaves_the_old_directory_or_none(
         elif where == "save_pretrained":
             patched.setattr(transformers.PreTrainedModel, where, crash)
         else:  # the name `save` of the package is the function
-            patched.setattr(sys.modules["spike_compressor.checkpoint.save"], where, crash)
+            patched.setattr(sys.modules["spike_compressor.checkpoint.saving"], where, crash)
         with pytest.raises(Crash):
             spike_compressor.save(model, target, processor)
     assert sorted(path.name for path in tmp_path.iterdir()) == (["checkpoint"] if exists else [])
@@ -235,7 +235,7 @@ def _save_and_die(model: Any, target: Path, moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if moment == "writing":
-        sys.modules["spike_compressor.checkpoint.save"].sha256_of = die  # type: ignore[attr-defined]
+        sys.modules["spike_compressor.checkpoint.saving"].sha256_of = die  # type: ignore[attr-defined]
     else:
         replace, moves = os.replace, iter(range(9))
         os.replace = lambda a, b: die() if next(moves) == 1 else replace(a, b)  # type: ignore[assignment]

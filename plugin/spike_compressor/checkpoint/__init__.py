@@ -1,7 +1,11 @@
 """Spike-ready checkpoints: schema, saving, loading and verifying."""
 
-from spike_compressor.checkpoint.load import load, read_config
-from spike_compressor.checkpoint.save import make_saveable, save
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     SCHEMA_VERSION,
@@ -9,7 +13,11 @@ from spike_compressor.checkpoint.schema import (
     LayerEntry,
     SpikeConfig,
 )
-from spike_compressor.runtime import AFTER_ATTACH
+
+if TYPE_CHECKING:
+    from spike_compressor.checkpoint.loading import load as load
+    from spike_compressor.checkpoint.saving import make_saveable as make_saveable
+    from spike_compressor.checkpoint.saving import save as save
 
 __all__ = [
     "CONFIG_NAME",
@@ -23,5 +31,11 @@ __all__ = [
     "save",
 ]
 
-if make_saveable not in AFTER_ATTACH:
-    AFTER_ATTACH.append(make_saveable)
+# what needs torch and transformers is imported when it is used; the modules' names must differ from the functions'
+_LATER = {"load": "loading", "make_saveable": "saving", "save": "saving"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,57 +10,23 @@ import torch
 import transformers
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.quantization import QuantizationStatus
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
+from spike_compressor.checkpoint import saving as _saving  # noqa: F401  (makes what is loaded saveable)
+from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import apply_online_rotations
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
-    SCHEMA_VERSION,
     THRESHOLDS_NAME,
     LayerEntry,
     SpikeConfig,
-    sealed,
     verify_hashes,
 )
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, adapter_for
-from spike_compressor.runtime import LayerSpec, attach, get_backend
-
-
-def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
-    """Read and check `spike_config.json` of a checkpoint directory (its form, not yet the files that it names).
-
-    Raises:
-        InputError: no such file, no JSON, an unknown schema version or field.
-    """
-    file = Path(path) / CONFIG_NAME
-    if not file.is_file():
-        raise InputError(
-            f"{path} is no spike-ready checkpoint: it has no {CONFIG_NAME}. Make one with a recipe that ends in "
-            "TCLIFModifier (`spike-compressor oneshot`)."
-        )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is no JSON: {error}") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(f"{file} has schema version {version!r}; this package reads {SCHEMA_VERSION}")
-    try:
-        config = SpikeConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: field {where!r}: {first['msg']}") from None
-    if sealed(content) != content:
-        raise InputError(
-            f"{file} is not what was saved (its SHA-256 of itself differs); copy the checkpoint again. To change "
-            "timesteps or thresholds, run the recipe anew."
-        )
-    return config
+from spike_compressor.runtime import LayerSpec, attach, get_backend, require_spiking
 
 
 def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) -> Any:
@@ -100,12 +65,16 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
         calibration=config.calibration,
         uncalibrated=config.uncalibrated,
         budget=config.budget.model_dump(exclude_none=True),
+        not_spiking=config.not_spiking,
     )
-    if config.evolution is not None:
-        state.facts["evolution"] = config.evolution.model_dump()
+    for section in ("evolution", "activity"):
+        content = getattr(config, section)
+        if content is not None:
+            state.facts[section] = content.model_dump()
     recipe = directory / RECIPE_NAME
     if recipe.is_file():
         state.facts["recipe"] = recipe.read_text(encoding="utf-8")
+    require_spiking(model, config.plan)
     return model.eval()
 
 

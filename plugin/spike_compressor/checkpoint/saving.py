@@ -18,7 +18,6 @@ from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.config import CompressionFormat
 from compressed_tensors.distributed import is_distributed, is_source_process
 from compressed_tensors.quantization import QuantizationStatus, QuantizationType
-from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
 from loguru import logger
 from safetensors.torch import save_file
 from torch import distributed as dist
@@ -37,7 +36,14 @@ from spike_compressor.checkpoint.schema import (
 )
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
-from spike_compressor.runtime import SpikingState, spiking_state, suspended
+from spike_compressor.runtime import (
+    AFTER_ATTACH,
+    SpikingState,
+    not_spiking,
+    require_spiking,
+    spiking_state,
+    suspended,
+)
 
 #: Everything that `load` reads.
 _HASHED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -60,9 +66,11 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         The path.
 
     Raises:
-        InputError: the model does not spike, or `path` holds something that is no spike-ready checkpoint.
+        InputError: the model does not spike, or not with all layers of its plan; or `path` holds something that is no
+            spike-ready checkpoint.
     """
     state = spiking_state(model)
+    require_spiking(model)
     target = Path(path)
     if kwargs.pop("save_compressed", True) is not True:
         raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
@@ -118,6 +126,9 @@ def make_saveable(model: Any) -> None:
 @contextlib.contextmanager
 def _upstream_method(model: Any) -> Iterator[Any]:
     """LLM Compressor's `save_pretrained` of the model, in place of ours within the block."""
+    # seconds of import time, which models that are only loaded need not wait for
+    from llmcompressor.transformers.compression.compressed_tensors_utils import modify_save_pretrained
+
     ours = model.__dict__.pop("save_pretrained", None)
     try:
         modify_save_pretrained(model)
@@ -282,12 +293,13 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
         modalities=list(MODALITIES),
         placeholder_ids=list(adapter.ids),
         coding=", ".join(sorted({layer.spec.coding for layer in state.layers.values()})),
-        plan={name: LayerEntry.of(layer.spec) for name, layer in state.layers.items()},
+        plan={name: LayerEntry.of(layer.spec, layer.modalities) for name, layer in state.layers.items()},
         not_spiking=_not_spiking(model, state),
         budget=_budget(state),
         calibration=facts.get("calibration"),
         uncalibrated=facts.get("uncalibrated", []),
         evolution=facts.get("evolution"),
+        activity=facts.get("activity"),
         online_rotations=OnlineRotations(transforms=rotations),
         opens_in_plain_transformers=not rotations,
         sha256={path.name: sha256_of(path) for path in hashed},
@@ -313,16 +325,9 @@ def _online_rotations(model: nn.Module) -> dict[str, list[str]]:
 
 
 def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:
-    """Linears and convolutions that do not spike, and why."""
-    reasons: dict[str, str] = {}
-    for name, module in model.named_modules():
-        if name in state.layers:
-            continue
-        if isinstance(module, nn.Linear):
-            reasons[name] = "not targeted by TCLIFModifier"
-        elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            reasons[name] = f"a {type(module).__name__}; only Linears spike"
-    return reasons
+    """What does not spike, and why: as the recipe told, else as the module shows."""
+    told: dict[str, str] = state.facts.get("not_spiking", {})
+    return {name: told.get(name, reason) for name, reason in not_spiking(model, state.layers).items()}
 
 
 def _budget(state: SpikingState) -> Budget:
@@ -334,8 +339,7 @@ def _budget(state: SpikingState) -> Budget:
     weighted = total = 0
     tokens = (state.facts.get("calibration") or {}).get("tokens", {})
     for layer in state.layers.values():
-        seen = MODALITIES if layer.fixed_modality is None else (MODALITIES[layer.fixed_modality],)
-        for modality in seen:
+        for modality in layer.modalities:
             T = layer.spec.timesteps[modality]
             weight = tokens.get(modality, 0) * layer.in_features * layer.out_features
             plain.append(T)
@@ -348,3 +352,7 @@ def _budget(state: SpikingState) -> Budget:
             "mean_timesteps_weighted": weighted / total if total else None,
         }
     )
+
+
+if make_saveable not in AFTER_ATTACH:
+    AFTER_ATTACH.append(make_saveable)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
-from spike_compressor.runtime import LayerSpec
+
+if TYPE_CHECKING:  # reading a config must not wait for torch
+    from spike_compressor.runtime import LayerSpec
 
 CONFIG_NAME = "spike_config.json"
 RECIPE_NAME = "recipe.yaml"
@@ -24,7 +25,10 @@ class _Strict(BaseModel):
 
 
 class LayerEntry(_Strict):
-    """One spiking layer; static scales live in `spike_thresholds.safetensors`, where they keep every bit."""
+    """One spiking layer; static scales live in `spike_thresholds.safetensors`, where they keep every bit.
+
+    `sees` names the modalities that rows of the layer can have.
+    """
 
     timesteps: dict[str, int]
     coding: str
@@ -32,9 +36,10 @@ class LayerEntry(_Strict):
     threshold_ratio: dict[str, float] | None = None
     symmetric: bool = True
     zero_point: dict[str, int] | None = None
+    sees: list[str] | None = None
 
     @classmethod
-    def of(cls, spec: LayerSpec) -> LayerEntry:
+    def of(cls, spec: LayerSpec, sees: list[str] | None = None) -> LayerEntry:
         """The entry of a layer's spec."""
         return cls(
             timesteps=dict(spec.timesteps),
@@ -43,10 +48,14 @@ class LayerEntry(_Strict):
             threshold_ratio=dict(spec.ratio) if spec.threshold == "dynamic" and spec.symmetric else None,
             symmetric=spec.symmetric,
             zero_point=None if spec.zero_point is None else dict(spec.zero_point),
+            sees=sees,
         )
 
     def spec(self, scale: dict[str, float] | None) -> LayerSpec:
         """The layer's spec again; `scale` by modality for static thresholds."""
+        from spike_compressor.modality import MODALITIES
+        from spike_compressor.runtime import LayerSpec
+
         return LayerSpec(
             timesteps=self.timesteps,
             coding=self.coding,
@@ -106,6 +115,63 @@ class Evolution(_Strict):
         return self
 
 
+class RowActivity(_Strict):
+    """What the rows of one modality did in one layer.
+
+    `rows` without padding, `firing_rate` in spikes per neuron and timestep, `saturation` as the share of codes that
+    were cut off at the end of their range.
+    """
+
+    rows: int
+    firing_rate: float
+    saturation: float
+
+
+class LayerActivity(_Strict):
+    """One layer: `dead` of its `inputs` never fired."""
+
+    inputs: int
+    dead: int
+    modalities: dict[str, RowActivity]
+
+
+class ActivityRun(_Strict):
+    """What the spiking model ran on: calibration samples one by one, tokens by modality, the longest sample."""
+
+    samples: int
+    tokens: dict[str, int]
+    longest: int
+
+
+class ActivityTotals(_Strict):
+    """Over all layers; by modality where a mapping. `coverage`: share of multiply-accumulates that spikes do."""
+
+    coverage: float
+    firing_rate: dict[str, float]
+    spikes_per_neuron: dict[str, float]
+    sops_per_token: dict[str, float]
+    saturation: dict[str, float]
+    inputs: int
+    dead: int
+
+
+class Activity(_Strict):
+    """What really spiked when the freshly attached model ran on calibration data, or why that was not measured."""
+
+    not_measured: str | None = None
+    run: ActivityRun | None = None
+    totals: ActivityTotals | None = None
+    never_called: list[str] = Field(default_factory=list)
+    layers: dict[str, LayerActivity] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _measured_or_not(self) -> Activity:
+        measured = self.run is not None and self.totals is not None
+        if measured == (self.not_measured is not None):
+            raise ValueError("an activity has `run` and `totals`, or says why it was `not_measured`")
+        return self
+
+
 class SpikeConfig(_Strict):
     """The whole file."""
 
@@ -122,6 +188,7 @@ class SpikeConfig(_Strict):
     calibration: dict[str, Any] | None = None
     uncalibrated: list[str] = Field(default_factory=list)
     evolution: Evolution | None = None
+    activity: Activity | None = None
     online_rotations: OnlineRotations = Field(default_factory=OnlineRotations)
     opens_in_plain_transformers: bool
     sha256: dict[str, str]

@@ -21,12 +21,12 @@ _OFFSET = 256  # what a neuron spells lies in -255 .. 255
 
 @lru_cache(maxsize=64)
 def _planes(coding: Coding, timesteps: int) -> tuple[int, Tensor]:
-    """What neurons can spell, from the returned integer upwards, and where each fires: int64 of 0/1 [steps, spelled]."""
+    """The least integer that a neuron spells, and where it fires for that and all above: 0/1 int64 [steps, count]."""
+    middle = 1 << timesteps
     if coding.signed:
-        low, high = coding.code_range(timesteps)
-        train = spikes_from_codes(torch.arange(low, high + 1, dtype=torch.int16), timesteps, coding.name)
-        return low, train.spikes.ne(0).to(torch.int64)
-    middle = 1 << timesteps  # a level is what every zero point spells it as
+        codes = torch.arange(1 - middle, middle, dtype=torch.int16)
+        return 1 - middle, spikes_from_codes(codes, timesteps, coding.name).spikes.ne(0).to(torch.int64)
+    # a level is what every zero point spells it as
     levels = torch.arange(2 * middle, dtype=torch.int16)
     train = spikes_from_codes(levels - middle, timesteps, coding.name, zero_point=middle)
     return 0, train.spikes.ne(0).to(torch.int64)

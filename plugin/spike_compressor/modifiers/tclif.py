@@ -30,8 +30,9 @@ from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpre
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs
-from spike_compressor.runtime import LayerSpec, attach, require_integer_weights
+from spike_compressor.runtime import AFTER_RECIPE, LayerSpec, attach, not_spiking, require_integer_weights
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+from spike_compressor.runtime.weights import why_not_integer
 
 Statistics = MagnitudeHistogram | RatioHistogram
 
@@ -77,6 +78,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
     _planner: MSTSModifier | None = PrivateAttr(default=None)
     _plan: SpikePlan | None = PrivateAttr(default=None)
+    _loader: Any = PrivateAttr(default=None)
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
     _uncalibrated: list[str] = PrivateAttr(default_factory=list)
@@ -165,6 +167,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
                 "TCLIFModifier: static thresholds and `threshold_ratio: auto` need calibration data; pass `dataset=` "
                 "to oneshot"
             )
+        self._loader = dataloader
         if dataloader is not None:
             shared = None if self._planner is None else self._planner.rows
             self._rows = shared or CalibrationRows(dataloader, self._adapter, self.allow_text_only)
@@ -207,9 +210,24 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if self._plan is not None:
             for name, module in self._modules.items():
                 _set_activation_bits(module, specs[name].timesteps["text"] + 1)
-        spiking.facts.update(self._facts(), recipe=recipe_text())
+        reasons = self._why_not_spiking(state.model)
+        spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
         _report(specs, self._uncalibrated)
+        for callback in AFTER_RECIPE:
+            callback(state.model, self._loader)
         return True
+
+    def _why_not_spiking(self, model: nn.Module) -> dict[str, str]:
+        """Modules that could multiply by spikes and do not, and what in the recipe or in them is the reason."""
+        reasons = not_spiking(model, self._modules)
+        chosen = {name for name, _ in match_named_modules(model, self.targets, [])}
+        for name in reasons:
+            module = model.get_submodule(name)
+            if type(module) is nn.Linear:
+                listed = "listed in `ignore`" if name in chosen else "not among the `targets`"
+                missing = why_not_integer(module)
+                reasons[name] = f"{listed} of TCLIFModifier{f'; {missing}' if missing else ''}"
+        return reasons
 
     # Calibration
 

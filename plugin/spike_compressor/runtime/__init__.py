@@ -2,9 +2,11 @@
 
 from spike_compressor.runtime.attach import (
     AFTER_ATTACH,
+    AFTER_RECIPE,
     SpikingState,
     attach,
     detach,
+    require_spiking,
     spiking_layers,
     spiking_state,
     suspended,
@@ -12,16 +14,20 @@ from spike_compressor.runtime.attach import (
 from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
 from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
+from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.watch import SpikingInactiveError
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [
     "AFTER_ATTACH",
+    "AFTER_RECIPE",
     "Backend",
     "IntegerWeight",
     "LayerSpec",
     "LayerSpikes",
     "SpikePlan",
+    "SpikingInactiveError",
     "SpikingLinear",
     "SpikingState",
     "attach",
@@ -29,9 +35,11 @@ __all__ = [
     "detach",
     "get_backend",
     "integer_weight",
+    "not_spiking",
     "read_plan",
     "register_backend",
     "require_integer_weights",
+    "require_spiking",
     "spiking_layers",
     "spiking_state",
     "suspended",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, VISION, ModalityAdapter, ModalityTracker
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.watch import SpikingInactiveError, Watch
 from spike_compressor.runtime.weights import integer_weight
 
 _STATE = "_spiking_state"
@@ -24,6 +25,9 @@ _STATE = "_spiking_state"
 #: Called with every model that begins to spike. The checkpoint room adds itself here, so that such a model can be saved
 #: by the `save_pretrained` that LLM Compressor calls.
 AFTER_ATTACH: list[Callable[[nn.Module], None]] = []
+#: Called at the end of a recipe with the spiking model and the calibration data loader, None where there was none. The
+#: metrics room adds itself here, to measure what really spikes.
+AFTER_RECIPE: list[Callable[[nn.Module, Any], None]] = []
 _OWN = ("spec", "spiking_name", "integer", "backend", "fixed_modality", "silenced", "observers", "_matmul")
 #: Stands for compressed-tensors' fake-quantizing `forward` of an instance: a closure, which cannot be pickled.
 _FAKE_QUANTIZED = "fake-quantized"
@@ -36,11 +40,13 @@ class SpikingState:
     Attributes:
         layers: spiking module by name.
         tracker: keeps the modality mask during forward passes.
+        watch: sees to it that each of them spikes.
         facts: what is to be written into `spike_config.json` beside the layers (budget, calibration, ...).
     """
 
     layers: dict[str, SpikingLinear]
     tracker: ModalityTracker
+    watch: Watch
     facts: dict[str, Any] = field(default_factory=dict)
     _was: dict[str, tuple[type[nn.Linear], Any]] = field(default_factory=dict, repr=False)
 
@@ -96,7 +102,9 @@ def attach(
             fixed = VISION if adapter.is_vision_module(name) else None
         probe.prepare(name, spec, integer_weight(linear, name), backend, fixed)
         prepared.append((linear, probe))
-    state = SpikingState({}, ModalityTracker(model, adapter))
+    layers: dict[str, SpikingLinear] = {}
+    watch = Watch(model, layers, specs)
+    state = SpikingState(layers, ModalityTracker(model, adapter), watch)
     for linear, probe in prepared:
         for key in _OWN:
             linear.__dict__[key] = probe.__dict__[key]
@@ -104,7 +112,26 @@ def attach(
     model.__dict__[_STATE] = state
     for callback in AFTER_ATTACH:
         callback(model)
+    watch.check()
     return state
+
+
+def require_spiking(model: nn.Module, plan: Iterable[str] | None = None) -> None:
+    """Check that every layer of the plan spikes: its neuron is in place, and nothing stands before it.
+
+    Args:
+        model: that is said to spike.
+        plan: names of the layers that are to spike; None for those that were attached.
+
+    Raises:
+        SpikingInactiveError: names a layer that does not spike, and why.
+        InputError: the model does not spike at all.
+    """
+    state = spiking_state(model)
+    missing = [name for name in plan or () if name not in state.layers]
+    if missing:
+        raise SpikingInactiveError(f"{missing[0]} is in the spike plan and has no neuron; attach the whole plan anew")
+    state.watch.check()
 
 
 def detach(model: nn.Module) -> None:
@@ -117,6 +144,7 @@ def detach(model: nn.Module) -> None:
         if getattr(layer, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(layer)
     state.tracker.remove()
+    state.watch.remove()
     del model.__dict__[_STATE]
 
 
@@ -124,13 +152,14 @@ def detach(model: nn.Module) -> None:
 def suspended(model: nn.Module) -> Iterator[SpikingState]:
     """Within the block the layers are plain Linears, for code that must see them so (saving); then they spike again."""
     state = spiking_state(model)
-    for name, layer in state.layers.items():
-        _become_linear(layer, name, state)
-    try:
-        yield state
-    finally:
+    with state.watch.paused():
         for name, layer in state.layers.items():
-            _become_spiking(layer, name, state)
+            _become_linear(layer, name, state)
+        try:
+            yield state
+        finally:
+            for name, layer in state.layers.items():
+                _become_spiking(layer, name, state)
 
 
 def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:

@@ -81,6 +81,11 @@ class SpikingLinear(nn.Linear):
         self.backend = get_backend(backend)
         self._matmul = IntegerMatmul(integer, levels, name)
 
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that its rows can have."""
+        return list(MODALITIES) if self.fixed_modality is None else [MODALITIES[self.fixed_modality]]
+
     def silence(self, neurons: Tensor | None) -> None:
         """Forbid neurons to fire: bool [K], True where silent; None lets all fire again. For ablation studies."""
         if neurons is not None and (neurons.dtype != torch.bool or neurons.shape != (self.in_features,)):

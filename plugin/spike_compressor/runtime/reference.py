@@ -30,14 +30,16 @@ def weights_only(model: nn.Module) -> Iterator[None]:
     Raises:
         InputError: the model does not spike.
     """
-    layers = list(spiking_state(model).layers.values())
+    state = spiking_state(model)
+    layers = list(state.layers.values())
     for layer in layers:
         codes, scale = layer.integer.codes, layer.integer.scale
         grouped = codes.to(torch.float32).view(codes.shape[0], scale.shape[1], -1) * scale.unsqueeze(2)
         layer.__dict__["dense"] = grouped.view(codes.shape)
         layer.__class__ = _WeightsOnlyLinear
     try:
-        yield
+        with state.watch.paused():
+            yield
     finally:
         for layer in layers:
             layer.__class__ = SpikingLinear

@@ -1,0 +1,266 @@
+"""Does it really spike? The freshly attached model runs on a little calibration data, and what fired is reported."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from compressed_tensors.offload import get_execution_device
+from loguru import logger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from spike_compressor.errors import InputError
+from spike_compressor.metrics.recorder import SpikeRecord, record_spikes
+from spike_compressor.modality import MODALITIES, VISION
+from spike_compressor.runtime import (
+    AFTER_RECIPE,
+    LayerSpikes,
+    SpikingInactiveError,
+    SpikingLinear,
+    SpikingState,
+    require_spiking,
+    spiking_state,
+)
+
+Batch = Mapping[str, Any]
+
+#: Samples that the report runs on, and the most tokens of one forward pass.
+SAMPLES, MAX_TOKENS = 4, 2048
+
+
+def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
+    """Run a spiking model and report what fired: the section `activity` of `spike_config.json`.
+
+    Args:
+        model: a spiking model.
+        batches: keyword arguments of one forward pass each. Operations outside of spiking layers are counted on the
+            first one only, and give the coverage.
+
+    Returns:
+        Plain numbers: what ran (`run`), `totals`, layers that were `never_called`, and `layers` by modality.
+
+    Raises:
+        SpikingInactiveError: a layer of the plan was called without its neurons, or nothing at all fired.
+        InputError: the model does not spike, or there are no batches.
+    """
+    state = spiking_state(model)
+    require_spiking(model)
+    device = get_execution_device(model)
+    record = SpikeRecord()
+    coverage, samples, longest = 0.0, 0, 0
+    with _evaluating(model), _neurons_that_run(state) as macs:
+        for batch in batches:
+            inputs = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+            with record_spikes(model, operations=not samples) as one:
+                model(**inputs)
+            if not samples:
+                # operations outside of spiking layers are counted with padding, so it counts in layers too
+                spiking = sum(macs.values())
+                coverage = spiking / (spiking + one.other_macs) if spiking else 0.0
+            record.add(one)
+            ids = inputs["input_ids"]
+            samples, longest = samples + ids.shape[0], max(longest, ids.shape[1])
+    if not samples:
+        raise InputError("what spikes cannot be measured without a single batch")
+    if not any(entry.spikes for entry in record.layers.values()):
+        raise SpikingInactiveError(
+            f"not one of the {len(state.layers)} layers of the spike plan fired a single spike on {samples} samples. "
+            "Check that the model computes anything but zeros on the calibration data, and that no neuron is silenced."
+        )
+    return _report(state, record, coverage, {"samples": samples, "tokens": dict(record.tokens), "longest": longest})
+
+
+def _report(state: SpikingState, record: SpikeRecord, coverage: float, run: dict[str, Any]) -> dict[str, Any]:
+    layers: dict[str, Any] = {}
+    for (name, modality), entry in record.layers.items():
+        layer = layers.setdefault(name, {"inputs": entry.in_features, "dead": record.dead[name], "modalities": {}})
+        layer["modalities"][modality] = {
+            "rows": entry.rows,
+            "firing_rate": _digits(entry.firing_rate),
+            "saturation": _digits(entry.saturated / entry.neurons),
+        }
+    seen = [name for name in MODALITIES if any(name in layer["modalities"] for layer in layers.values())]
+    return {
+        "run": run,
+        "totals": {
+            "coverage": _digits(coverage),
+            "firing_rate": {name: _digits(record.firing_rate(name)) for name in seen},
+            "spikes_per_neuron": {name: _digits(record.spikes_per_neuron(name)) for name in seen},
+            "sops_per_token": {name: _digits(record.sops_per_token(name)) for name in seen},
+            "saturation": {name: _digits(record.saturation(name)) for name in seen},
+            "inputs": sum(layer["inputs"] for layer in layers.values()),
+            "dead": sum(layer["dead"] for layer in layers.values()),
+        },
+        "never_called": [name for name in state.layers if name not in layers],
+        "layers": {name: layers[name] for name in state.layers if name in layers},
+    }
+
+
+def _digits(value: float) -> float:
+    """Six significant digits: all that a handful of samples can carry."""
+    return float(f"{value:.6g}")
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, and the mode that each module had afterwards."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextlib.contextmanager
+def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
+    """Compare how often each layer was called with how often its neurons ran.
+
+    Yields:
+        Multiply-accumulates of each layer so far, padding included.
+
+    Raises:
+        SpikingInactiveError: a layer gave an output that no neuron took part in.
+    """
+    calls: Counter[str] = Counter()
+    events: Counter[str] = Counter()
+    macs: Counter[str] = Counter()
+
+    def called(name: str) -> Any:
+        return lambda module, args, output: calls.update((name,))
+
+    def fired(layer: SpikingLinear, event: LayerSpikes) -> None:
+        events[event.name] += 1
+        macs[event.name] += event.x.shape[0] * layer.in_features * layer.out_features
+
+    handles = [layer.register_forward_hook(called(name)) for name, layer in state.layers.items()]
+    for layer in state.layers.values():
+        layer.observers.append(fired)
+    try:
+        yield macs
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer in state.layers.values():
+            layer.observers.remove(fired)
+    bypassed = [name for name, count in calls.items() if events[name] != count]
+    if bypassed:
+        name = bypassed[0]
+        more = f", as with {len(bypassed) - 1} more layers" if len(bypassed) > 1 else ""
+        raise SpikingInactiveError(
+            f"{name} is to spike and was called {calls[name]} times, but its neurons ran {events[name]} times{more}. "
+            "Something computes the layer in their place; load the model anew."
+        )
+
+
+# The end of a recipe
+
+
+def report_activity(model: nn.Module, dataloader: Any) -> None:
+    """Measure what spikes on a few samples of the calibration data, keep it for the checkpoint, and say it.
+
+    A run that fails for another reason than neurons that do not run costs the report, not the recipe's result.
+
+    Raises:
+        SpikingInactiveError: as `measure_activity`.
+    """
+    state = spiking_state(model)
+    require_spiking(model)
+    activity: dict[str, Any]
+    if dataloader is None:
+        activity = {"not_measured": "the recipe ran without data"}
+    else:
+        try:
+            batches = few_samples(dataloader, state)
+            activity = (
+                measure_activity(model, batches)
+                if batches
+                else {"not_measured": f"no calibration sample fits into {MAX_TOKENS} tokens"}
+            )
+        except SpikingInactiveError:
+            raise
+        except Exception as error:
+            activity = {"not_measured": f"the run failed: {type(error).__name__}: {error}"}
+            logger.opt(exception=error).debug("the activity report could not run")
+    state.facts["activity"] = activity
+    _say(state, activity)
+
+
+def few_samples(dataloader: Any, state: SpikingState, count: int = SAMPLES, longest: int = MAX_TOKENS) -> list[Batch]:
+    """Some samples of a data loader, spread evenly over its data set.
+
+    They come in one batch if the loader makes batches of as many, and that has at most `longest` tokens with padding;
+    else one by one. Text longer than `longest` tokens is cut there; a sample whose pictures reach beyond is left out. A
+    loader without an indexable data set gives its first batch; of more than `longest` tokens of text, its first rows.
+    """
+    batches = [_shortened(batch, state, longest) for batch in _picked(dataloader, count, longest)]
+    return [batch for batch in batches if batch is not None]
+
+
+def _picked(dataloader: Any, count: int, longest: int) -> list[Batch]:
+    dataset: Any = getattr(dataloader, "dataset", None)
+    if not isinstance(dataloader, DataLoader) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        return [next(iter(dataloader))]
+    size = len(dataset)
+    count = min(count, size)
+    collate: Any = dataloader.collate_fn
+    if dataloader.batch_size is None:  # the data set's items are batches already
+        first = collate(dataset[0])
+        count = min(count, -(-count // max(1, first["input_ids"].shape[0])))
+    chosen = [dataset[round(index)] for index in torch.linspace(0, size - 1, count).tolist()]
+    if dataloader.batch_size is None:
+        return [collate(item) for item in chosen]
+    if dataloader.batch_size >= len(chosen):
+        together: Batch = collate(chosen)
+        if together["input_ids"].numel() <= longest:
+            return [together]
+    return [collate([item]) for item in chosen]
+
+
+def _shortened(batch: Batch, state: SpikingState, longest: int) -> Batch | None:
+    """At most `longest` tokens; None if pictures forbid that, since their features have no seams between rows."""
+    ids = batch["input_ids"]
+    B, S = ids.shape
+    length = min(S, longest)
+    rows = min(B, longest // length) if length else B
+    vision = state.tracker.adapter.token_rows(ids).modality == VISION
+    if bool(vision[:, length:].any()) or (rows < B and bool(vision.any())):
+        return None
+    return {
+        key: value[:rows, :length] if isinstance(value, Tensor) and value.shape[:2] == (B, S) else value
+        for key, value in batch.items()
+    }
+
+
+def _say(state: SpikingState, activity: dict[str, Any]) -> None:
+    reasons = Counter(state.facts.get("not_spiking", {}).values())
+    logger.info(f"{len(state.layers)} layers spike, {sum(reasons.values())} that could multiply by weights do not")
+    for reason, count in reasons.items():
+        logger.info(f"not spiking: {count} ({reason})")
+    if "not_measured" in activity:
+        logger.warning(f"what really spikes was not measured: {activity['not_measured']}")
+        return
+    run, totals = activity["run"], activity["totals"]
+    tokens = ", ".join(f"{count} {name}" for name, count in run["tokens"].items())
+    logger.info(
+        f"measured on {run['samples']} calibration samples ({tokens} tokens): spikes do {totals['coverage']:.1%} of "
+        "the multiply-accumulates"
+    )
+    for name, rate in totals["firing_rate"].items():
+        logger.info(
+            f"{name}: {rate:.1%} of neurons fire in a timestep, {totals['sops_per_token'][name]:,.0f} synaptic "
+            f"operations a token, {totals['saturation'][name]:.2%} of codes saturate"
+        )
+    logger.info(f"dead neurons: {totals['dead']:,} of {totals['inputs']:,} inputs never fired")
+    if activity["never_called"]:
+        logger.warning(f"in the spike plan, but never called in this run: {', '.join(activity['never_called'])}")
+
+
+if report_activity not in AFTER_RECIPE:
+    AFTER_RECIPE.append(report_activity)

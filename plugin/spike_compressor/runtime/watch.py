@@ -1,0 +1,148 @@
+"""Seeing to it that layers that are said to spike do: whoever takes a neuron away silently is found out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from spike_compressor.errors import InputError
+from spike_compressor.runtime.linear import SpikingLinear
+
+#: Modules of other libraries whose wrappers around `forward` only move tensors between devices, and where on the layer
+#: they keep what they wrapped.
+_TRANSPARENT = {
+    "accelerate.hooks": "_old_forward",
+    "compressed_tensors.offload.module": "_original_forward_func",
+}
+
+
+class SpikingInactiveError(InputError):
+    """A layer of the spike plan that does not spike."""
+
+
+class Watch:
+    """Checks before each forward pass of a model that the layers of its plan are in place and spike.
+
+    What is checked costs a comparison for each module on the way to a spiking layer, and no tensor is touched.
+
+    Args:
+        model: whose forward passes, and whose base model's, are watched.
+        layers: its spiking layers by name; the mapping may be filled later.
+        names: of the modules that spike, or will.
+    """
+
+    def __init__(self, model: nn.Module, layers: Mapping[str, SpikingLinear], names: Iterable[str]) -> None:
+        self._layers = layers
+        self._links = _links(model, names)
+        self._paused = 0
+        entry_points = [model]
+        base = getattr(model, "base_model", None)
+        if isinstance(base, nn.Module) and base is not model:
+            entry_points.append(base)
+        # bound methods, as in the modality tracker: a copied model is watched by a copy
+        self._handles: list[Any] = [
+            entry.register_forward_pre_hook(self._before, prepend=True) for entry in entry_points
+        ]
+
+    def remove(self) -> None:
+        """Stop watching."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block layers need not spike."""
+        self._paused += 1
+        try:
+            yield
+        finally:
+            self._paused -= 1
+
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if not self._paused and not torch.compiler.is_compiling():
+            self.check()
+
+    def check(self) -> None:
+        """
+        Raises:
+            SpikingInactiveError: names the first layer whose neuron would not run, and what stands in its way.
+        """
+        for parent, key, child, name in self._links:
+            if parent._modules.get(key) is not child:
+                self._complain(name, f"it was replaced by {_kind(parent._modules.get(key))}")
+        for name, layer in self._layers.items():
+            if layer.__class__ is not SpikingLinear or "forward" in layer.__dict__:
+                reason = _why_inactive(layer)
+                if reason is not None:
+                    self._complain(name, reason)
+
+    def _complain(self, name: str, reason: str) -> None:
+        affected = [layer for layer in self._layers if layer == name or layer.startswith(name + ".")]
+        what = affected[0] if affected == [name] else f"{name}, which holds {len(affected)} spiking layers,"
+        raise SpikingInactiveError(
+            f"{what} is to spike and no longer does: {reason}. Open the checkpoint anew with spike_compressor.load(), "
+            "or call spike_compressor.runtime.detach(model) before other libraries change its layers."
+        )
+
+
+def _links(model: nn.Module, names: Iterable[str]) -> list[tuple[nn.Module, str, nn.Module, str]]:
+    """Parent, key, child and the child's name of every module on the way to the named ones, each once."""
+    links: dict[str, tuple[nn.Module, str, nn.Module, str]] = {}
+    for name in names:
+        parent, path = model, ""
+        for key in name.split("."):
+            path = f"{path}.{key}" if path else key
+            child = parent._modules[key]
+            assert child is not None
+            links.setdefault(path, (parent, key, child, path))
+            parent = child
+    return list(links.values())
+
+
+def _why_inactive(layer: nn.Module) -> str | None:
+    """What keeps the neurons of a layer from running, or None."""
+    if not isinstance(layer, SpikingLinear):
+        return f"it has become {_kind(layer)}"
+    if type(layer).forward is not SpikingLinear.forward:
+        return f"its class {type(layer).__name__} has another `forward`"
+    forward = layer.__dict__.get("forward")
+    if forward is not None and not _leads_to_the_neuron(layer, forward):
+        return f"its `forward` was replaced by {_origin(forward)}"
+    return None
+
+
+def _leads_to_the_neuron(layer: nn.Module, forward: Any) -> bool:
+    """Whether an instance's own `forward` does nothing but move tensors and call the neuron."""
+    for _ in range(8):
+        function = _function(forward)
+        if function is SpikingLinear.forward:
+            return True
+        # `functools.wraps` lends a wrapper its target's name and module, but not the code
+        home = getattr(function, "__globals__", {}).get("__name__")
+        if home not in _TRANSPARENT:
+            return False
+        forward = layer.__dict__.get(_TRANSPARENT[home])
+    return False
+
+
+def _function(forward: Any) -> Any:
+    if isinstance(forward, functools.partial):
+        forward = forward.func
+    return getattr(forward, "__func__", forward)
+
+
+def _origin(forward: Any) -> str:
+    code = getattr(_function(forward), "__code__", None)
+    return f"{code.co_name} of {code.co_filename}" if code is not None else f"a {type(forward).__name__}"
+
+
+def _kind(module: nn.Module | None) -> str:
+    if module is None:
+        return "nothing"
+    return f"a {type(module).__module__.partition('.')[0]} {type(module).__name__}"
