@@ -82,6 +82,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
     _uncalibrated: list[str] = PrivateAttr(default_factory=list)
+    _complete: bool = PrivateAttr(default=False)
     _undo_cure: Callable[[], None] | None = PrivateAttr(default=None)
 
     @field_validator("targets", "ignore")
@@ -192,6 +193,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             self.register_hook(module, partial(self._collect, name, state), "forward_pre")
 
     def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        self._complete = True
         if self._hooks:
             self.remove_hooks()
             for statistics in self._statistics.values():
@@ -203,6 +205,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             self._undo_cure()
         if self._rows is not None:
             self._rows.release()
+        if not self._complete:  # LLM Compressor finalizes a recipe that failed before it begins the next one
+            return True
         if self._planner is not None:
             self._plan = self._planner.spike_plan()
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
