@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -172,6 +173,7 @@ def report_activity(model: nn.Module, dataloader: Any) -> None:
     """
     state = spiking_state(model)
     require_spiking(model)
+    begin = time.monotonic()
     activity: dict[str, Any]
     if dataloader is None:
         activity = {"not_measured": "the recipe ran without data"}
@@ -189,7 +191,7 @@ def report_activity(model: nn.Module, dataloader: Any) -> None:
             activity = {"not_measured": f"the run failed: {type(error).__name__}: {error}"}
             logger.opt(exception=error).debug("the activity report could not run")
     state.facts["activity"] = activity
-    _say(state, activity)
+    _say(state, activity, time.monotonic() - begin)
 
 
 def few_samples(dataloader: Any, state: SpikingState, count: int = SAMPLES, longest: int = MAX_TOKENS) -> list[Batch]:
@@ -238,7 +240,7 @@ def _shortened(batch: Batch, state: SpikingState, longest: int) -> Batch | None:
     }
 
 
-def _say(state: SpikingState, activity: dict[str, Any]) -> None:
+def _say(state: SpikingState, activity: dict[str, Any], seconds: float) -> None:
     reasons = Counter(state.facts.get("not_spiking", {}).values())
     logger.info(f"{len(state.layers)} layers spike, {sum(reasons.values())} that could multiply by weights do not")
     for reason, count in reasons.items():
@@ -249,8 +251,8 @@ def _say(state: SpikingState, activity: dict[str, Any]) -> None:
     run, totals = activity["run"], activity["totals"]
     tokens = ", ".join(f"{count} {name}" for name, count in run["tokens"].items())
     logger.info(
-        f"measured on {run['samples']} calibration samples ({tokens} tokens): spikes do {totals['coverage']:.1%} of "
-        "the multiply-accumulates"
+        f"measured in {seconds:.1f} s on {run['samples']} calibration samples ({tokens} tokens): spikes do "
+        f"{totals['coverage']:.1%} of the multiply-accumulates"
     )
     for name, rate in totals["firing_rate"].items():
         logger.info(

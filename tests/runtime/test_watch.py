@@ -1,0 +1,225 @@
+"""Nobody takes a neuron away silently: the next forward pass says which, and what to do."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spike_compressor
+import tiny_models
+import torch
+from conftest import RTN, Workshop, recipe
+from spike_compressor.errors import InputError
+from spike_compressor.runtime import (
+    SpikingInactiveError,
+    SpikingLinear,
+    detach,
+    require_spiking,
+    spiking_layers,
+    spiking_state,
+    suspended,
+)
+from spike_compressor.runtime.reference import weights_only
+
+UP = "model.language_model.layers.0.mlp.up_proj"
+MLP = UP.rpartition(".")[0]
+
+
+@pytest.fixture(scope="module")
+def spiking(workshop: Workshop) -> Any:
+    """A spiking model that was not saved, so that its Linears have float weights still. Copy it before use."""
+    return workshop.oneshot("llava", recipe(RTN))
+
+
+@pytest.fixture
+def model(spiking: Any) -> Any:
+    return copy.deepcopy(spiking)
+
+
+@pytest.fixture
+def loaded(workshop: Workshop) -> Any:
+    return spike_compressor.load(workshop.made("llava", recipe(RTN))[1])
+
+
+class Adapter(torch.nn.Module):
+    """What a library for fine-tuning puts around a layer."""
+
+    def __init__(self, base_layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base_layer(x)
+
+
+def replace(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    model.get_submodule(MLP).up_proj = torch.nn.Linear(layer.in_features, layer.out_features, bias=False)
+
+
+def wrap(model: Any) -> None:
+    model.get_submodule(MLP).up_proj = Adapter(model.get_submodule(UP))
+
+
+def remove_block(model: Any) -> None:
+    model.model.language_model.layers[0].mlp = copy.deepcopy(model.model.language_model.layers[1].mlp)
+
+
+def fake_quantize(model: Any) -> None:
+    from compressed_tensors.quantization.lifecycle.forward import set_forward_quantized
+
+    set_forward_quantized(model.get_submodule(UP))
+
+
+def quantize_again(model: Any) -> None:
+    from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme, apply_quantization_config
+
+    scheme = QuantizationScheme(targets=[UP], weights=model.get_submodule(UP).quantization_scheme.weights)
+    apply_quantization_config(model, QuantizationConfig(config_groups={"again": scheme}))
+
+
+def plain_class(model: Any) -> None:
+    model.get_submodule(UP).__class__ = torch.nn.Linear
+
+
+def other_forward(model: Any) -> None:
+    class Faster(SpikingLinear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(input, self.integer.floats())
+
+    model.get_submodule(UP).__class__ = Faster
+
+
+def own_forward(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    layer.forward = functools.partial(torch.nn.functional.linear, weight=layer.integer.floats())
+
+
+WAYS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "another Linear in its place": (replace, f"{UP} is to spike .*replaced by a torch Linear"),
+    "a wrapper around it": (wrap, f"{UP} is to spike .*replaced by a .* Adapter"),
+    "its block exchanged": (
+        remove_block,
+        f"{MLP}, which holds 3 spiking layers, .*replaced by a transformers LlamaMLP",
+    ),
+    "fake quantization": (fake_quantize, f"{UP} is to spike .*`forward` was replaced by quantized_forward of"),
+    "quantized again": (quantize_again, f"{UP} is to spike .*`forward` was replaced by quantized_forward of"),
+    "a Linear's class": (plain_class, f"{UP} is to spike .*has become a torch Linear"),
+    "a subclass": (other_forward, f"{UP} is to spike .*class Faster has another `forward`"),
+    "a forward of its own": (own_forward, f"{UP} is to spike .*`forward` was replaced by"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("origin", ["model", "loaded"])
+def test_a_neuron_that_was_taken_away_is_an_error(
+    way: str, origin: str, workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if (way, origin) == ("quantized again", "model"):
+        pytest.skip("what `oneshot` leaves offloaded is quantized beneath the neuron, which goes on")
+    take, message = WAYS[way]
+    model = request.getfixturevalue(origin)
+    batch = workshop.batch("llava")
+    tiny_models.logits(model, batch)
+    take(model)
+    with pytest.raises(SpikingInactiveError, match=message) as caught:
+        tiny_models.logits(model, batch)
+    assert "spike_compressor.load()" in str(caught.value)
+    with pytest.raises(SpikingInactiveError, match=message), torch.no_grad():
+        model.model(**batch)  # the base model is an entry point of its own
+    with pytest.raises(SpikingInactiveError, match=message):
+        require_spiking(model)
+    with pytest.raises(SpikingInactiveError, match=message):
+        spike_compressor.save(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_is_watched_by_itself(model: Any, workshop: Workshop) -> None:
+    batch = workshop.batch("llava")
+    twin = copy.deepcopy(model)
+    replace(twin)
+    expected = tiny_models.logits(model, batch)
+    with pytest.raises(SpikingInactiveError, match=UP):
+        tiny_models.logits(twin, batch)
+    replace(model)
+    assert expected.isfinite().all()
+    with pytest.raises(SpikingInactiveError, match=UP):
+        tiny_models.logits(model, batch)
+
+
+def test_what_is_legal_stays_so(model: Any, workshop: Workshop) -> None:
+    batch = workshop.batch("llava")
+    expected = tiny_models.logits(model, batch)
+    with suspended(model):
+        assert not torch.equal(tiny_models.logits(model, batch), expected)
+    with weights_only(model):
+        assert not torch.equal(tiny_models.logits(model, batch), expected)
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+    with pytest.raises(RuntimeError, match="stop"), suspended(model):
+        raise RuntimeError("stop")
+    take_and_give_back = spiking_layers(model)[UP]
+    replace(model)
+    model.get_submodule(MLP).up_proj = take_and_give_back
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+    detach(model)
+    replace(model)
+    tiny_models.logits(model, batch)
+
+
+def test_wrappers_that_move_tensors_are_no_thieves(model: Any, workshop: Workshop) -> None:
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module, remove_hook_from_module
+    from compressed_tensors.offload.module import offload_module, remove_module_offload
+
+    batch = workshop.batch("llava")
+    expected = tiny_models.logits(model, batch)
+    layer = spiking_layers(model)[UP]
+    add_hook_to_module(layer, AlignDevicesHook(execution_device="cpu", io_same_device=True))
+    assert "forward" in layer.__dict__
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+    wrapper = layer.forward
+    own_forward(model)  # the wrapper's traces are still there, but nothing goes through it
+    with pytest.raises(SpikingInactiveError, match="`forward` was replaced"):
+        tiny_models.logits(model, batch)
+    layer.forward = wrapper
+    remove_hook_from_module(layer)
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+    if hasattr(layer, "_original_forward_func"):  # `oneshot` leaves parameters offloaded, where there are devices to
+        layer._parameters, layer._buffers = (
+            dict(table.offloaded_values) for table in (layer._parameters, layer._buffers)
+        )
+    offload_module(layer, torch.device("cpu"), torch.device("cpu"))
+    assert "forward" in layer.__dict__
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+    remove_module_offload(layer)
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+
+
+def test_a_plan_must_be_attached_whole(model: Any, workshop: Workshop) -> None:
+    names = list(spiking_layers(model))
+    require_spiking(model, names)
+    with pytest.raises(SpikingInactiveError, match=r"lm_head is in the spike plan and has no neuron"):
+        require_spiking(model, [*names, "lm_head"])
+    with pytest.raises(InputError, match="does not spike"):
+        require_spiking(workshop.model("llava"))
+
+
+def test_watching_costs_less_than_a_hundredth_of_a_forward_pass(model: Any, workshop: Workshop) -> None:
+    batch = workshop.batch("llava")
+    watch = spiking_state(model).watch
+
+    def fastest(call: Callable[[], Any], times: int) -> float:
+        spent = []
+        for _ in range(times):
+            begin = time.perf_counter()
+            call()
+            spent.append(time.perf_counter() - begin)
+        return min(spent)
+
+    tiny_models.logits(model, batch)
+    forward = fastest(lambda: tiny_models.logits(model, batch), 5)
+    assert 2 * fastest(watch.check, 50) < 0.01 * forward  # the model's hook and its base model's
