@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": {"modality", "runtime"},
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},
+    "plot": {"checkpoint"},
     "demo": {"checkpoint", "metrics", "runtime", "trace"},
-    "cli": {"checkpoint", "demo", "modality", "modifiers", "trace"},
+    "cli": {"checkpoint", "demo", "modifiers", "plot", "trace"},
 }
 #: Files at the top of the package that every room may use; the version stands in `__init__`.
 SHARED = {"errors", "__init__"}

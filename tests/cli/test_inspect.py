@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+RTN = Path(__file__).parents[2] / "recipes" / "rtn_w4_tclif_34.yaml"
 
 
 @pytest.fixture
@@ -76,3 +81,66 @@ def test_a_changed_config_is_refused(cli, copy, change, names):
     path.write_text(change(before))
     assert path.read_text() != before
     assert names in cli("inspect", copy).line
+
+
+@pytest.fixture(scope="module")
+def measured(model_dir, samples, tmp_path_factory):
+    from spike_compressor.cli.main import run
+
+    path = tmp_path_factory.mktemp("measured") / "spiking"
+    argv = ["oneshot", "--model", model_dir, "--recipe", RTN, "--data", samples, "--out", path]
+    assert run([str(arg) for arg in argv]) == 0
+    return path
+
+
+def test_what_fired_is_shown(cli, measured, checkpoint):
+    assert "what really spikes was not measured: the recipe ran without data" in cli("inspect", checkpoint).out
+    lines = cli("inspect", measured).out.splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("what fired on 4 calibration samples ("))
+    assert "64 vision tokens" in lines[begin]
+    headings = ("layers", "fires text", "fires vision", "saturates text", "saturates vision", "dead")
+    assert lines[begin + 1].split() == " ".join(headings).split()
+    rows = [line for line in lines[begin + 2 :] if " of " in line and line.count("%") == 4]
+    everything = json.loads((measured / "spike_config.json").read_text())["activity"]["totals"]
+    assert rows[-1].startswith("all ")
+    assert f"{100 * everything['firing_rate']['text']:.1f} %" in rows[-1]
+    assert rows[-1].endswith(f"{everything['dead']:,} of {everything['inputs']:,}")
+    tower = next(line for line in lines[begin:] if "fc1" in line)
+    assert tower.split(" - ")[0].split(":")[0] == "8"  # no text row in the tower
+    assert any(line.startswith(f"spikes do {everything['coverage']:.1%} of the") for line in lines)
+
+
+def test_every_layer_on_a_line(cli, measured):
+    plan = json.loads((measured / "spike_config.json").read_text())["plan"]
+    words = [line.split()[0] for line in cli("inspect", measured, "--layers").out.splitlines() if line]
+    assert all(words.count(name) == 2 for name in plan)  # what it is to do, and what it did
+
+
+def test_many_reasons_are_counted(cli, measured, monkeypatch):
+    from spike_compressor.cli import inspect
+
+    monkeypatch.setattr(inspect, "_FEW", 0)
+    lines = cli("inspect", measured).out.splitlines()
+    assert (
+        "not spiking: 1 modules, lm_head (listed in `ignore` of TCLIFModifier; its weights are not quantized)" in lines
+    )
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png"])
+def test_plot(cli, measured, tmp_path, suffix):
+    file = tmp_path / f"plan{suffix}"
+    shown = cli("inspect", measured, "--plot", file)
+    assert f"plan drawn into {file}" in shown.out
+    assert file.stat().st_size > 1000
+    assert cli("inspect", measured, "--plot", file, "--json").json["plot"] == str(file)
+    assert "pictures are written as" in cli("inspect", measured, "--plot", tmp_path / "plan.txt").line
+
+
+def test_inspecting_needs_neither_torch_nor_llm_compressor(measured, tmp_path):
+    code = (
+        "import sys; from spike_compressor.cli.main import run; code = run(sys.argv[1:]);"
+        "sys.exit(code or [m for m in ('torch', 'transformers', 'llmcompressor') if m in sys.modules] or 0)"
+    )
+    argv = [sys.executable, "-c", code, "inspect", str(measured), "--plot", str(tmp_path / "plan.svg")]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

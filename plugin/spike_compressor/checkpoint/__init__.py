@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spike_compressor.checkpoint.read import read_config
+from spike_compressor.checkpoint.read import modalities_of_layers, read_config
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     SCHEMA_VERSION,
@@ -27,6 +27,7 @@ __all__ = [
     "SpikeConfig",
     "load",
     "make_saveable",
+    "modalities_of_layers",
     "read_config",
     "save",
 ]

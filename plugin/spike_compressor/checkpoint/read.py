@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 from pydantic import ValidationError
 
@@ -43,3 +44,20 @@ def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
             "timesteps or thresholds, run the recipe anew."
         )
     return config
+
+
+def modalities_of_layers(config: SpikeConfig) -> dict[str, list[str]]:
+    """The modalities that the rows of each layer of the plan can have; all of them where that is not known."""
+    if all(entry.sees is not None for entry in config.plan.values()):
+        return {name: list(entry.sees or ()) for name, entry in config.plan.items()}
+    # written before entries said it: the architecture's adapter knows, for which torch must be imported
+    from spike_compressor.modality import adapter_for
+
+    try:
+        adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type=config.architecture)))
+    except InputError:
+        return {name: list(config.modalities) for name in config.plan}
+    if not adapter.multimodal:  # text only, or the adapter of an architecture that is not imported here
+        seen = list(config.modalities) if config.placeholder_ids else ["text"]
+        return dict.fromkeys(config.plan, seen)
+    return {name: ["vision"] if adapter.is_vision_module(name) else list(config.modalities) for name in config.plan}

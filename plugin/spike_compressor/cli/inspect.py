@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from spike_compressor.cli.command import Command, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, register_command
+
+if TYPE_CHECKING:
+    from spike_compressor.checkpoint import SpikeConfig
+
+#: Modules that do not spike are listed by name up to this many with the same reason.
+_FEW = 3
 
 
 @register_command
 class Inspect(Command):
-    """Show what spikes in a checkpoint, and verify that its files are the ones that were saved."""
+    """Show what spikes in a checkpoint, and verify that its files are the ones that were saved.
+
+    What fired was measured at the end of the recipe, on a few calibration samples. `--plot` draws the plan over the
+    depth of the model, with the MED curves where they were measured.
+    """
 
     name = "inspect"
     examples = """\
   spike-compressor inspect out/demo/checkpoint
   spike-compressor inspect out/demo/checkpoint --layers
+  spike-compressor inspect out/demo/checkpoint --plot plan.svg
   spike-compressor inspect out/demo/checkpoint --json | jq .config.budget"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("checkpoint", type=Path, help="spike-ready checkpoint directory")
         parser.add_argument("--layers", action="store_true", help="list every layer, one a line")
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the plan into a .png, .svg or .pdf file")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
-        quiet_libraries()
         from spike_compressor.checkpoint import read_config
         from spike_compressor.checkpoint.schema import verify_hashes
 
         config = read_config(args.checkpoint)
         verify_hashes(args.checkpoint, config.sha256)
-        return checkpoint_result(args.checkpoint, config)
+        result = checkpoint_result(args.checkpoint, config)
+        if args.plot is not None:
+            from spike_compressor.plot import plot_plan
+
+            result["plot"] = str(plot_plan(config, args.plot, title=args.checkpoint.resolve().name))
+        return result
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         show_checkpoint(result, layers=args.layers)
@@ -48,27 +63,92 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
 
     config = SpikeConfig.model_validate(result["config"])
     print(f"{result['checkpoint']}: {config.architecture}, {config.coding}")
+    groups = _groups(config)
     headings = ("layers", *(f"T {name}" for name in config.modalities), "threshold", "ratio")
     rows: list[tuple[str, ...]] = []
-    for key, names in _groups(config).items():
+    for key, names in groups.items():
         rows += [(name, *key) for name in names] if layers else [(f"{len(names)}: {_kinds(names)}", *key)]
     _print_columns(headings, rows)
-    weighted = config.budget.mean_timesteps_weighted
-    known = "" if weighted is None else f"; {weighted:.3f} weighted by calibration tokens x MACs"
-    print(f"mean timesteps: {config.budget.mean_timesteps:.3f} over layers and modalities{known}")
-    for name, reason in config.not_spiking.items():
-        print(f"not spiking: {name} ({reason})")
+    _show_budget(config)
+    _show_activity(config, [[name] for name in config.plan] if layers else list(groups.values()))
+    _show_not_spiking(config.not_spiking, each=layers)
     for name in config.uncalibrated:
         print(f"threshold never calibrated: {name}")
     if config.calibration:
-        tokens = ", ".join(f"{count:,} {name}" for name, count in config.calibration["tokens"].items())
-        print(f"calibrated on {config.calibration['samples']:,} samples ({tokens} tokens)")
+        print(f"calibrated on {config.calibration['samples']:,} samples ({_tokens(config.calibration['tokens'])})")
     if config.online_rotations.transforms:
         transforms = ", ".join(config.online_rotations.transforms)
         print(f"online rotations ({transforms}): open with spike_compressor.load(), plain transformers drops them")
     else:
         print("opens in plain transformers, with ordinary integer activations")
+    if "plot" in result:
+        print(f"plan drawn into {result['plot']}")
     print("all files are the ones that were saved")
+
+
+def _show_budget(config: SpikeConfig) -> None:
+    weighted = config.budget.mean_timesteps_weighted
+    known = "" if weighted is None else f"; {weighted:.3f} weighted by calibration tokens x MACs"
+    author = f", allocation {config.budget.allocation}" if config.budget.allocation else ""
+    print(f"mean timesteps: {config.budget.mean_timesteps:.3f} over layers and modalities{known}{author}")
+
+
+def _show_activity(config: SpikeConfig, groups: list[list[str]]) -> None:
+    """What really spiked, one line for each group of layers."""
+    activity = config.activity
+    if activity is None:
+        return
+    if activity.run is None or activity.totals is None:
+        print(f"what really spikes was not measured: {activity.not_measured}")
+        return
+    totals = activity.totals
+    seen = list(totals.firing_rate)
+    print(f"\nwhat fired on {activity.run.samples} calibration samples ({_tokens(activity.run.tokens)}):")
+    headings = ("layers", *(f"fires {name}" for name in seen), *(f"saturates {name}" for name in seen), "dead")
+    rows = [_activity_row(activity.layers, names, seen) for names in groups]
+    everything = (
+        "all",
+        *(f"{100 * totals.firing_rate[name]:.1f} %" for name in seen),
+        *(f"{100 * totals.saturation[name]:.2f} %" for name in seen),
+        f"{totals.dead:,} of {totals.inputs:,}",
+    )
+    _print_columns(headings, [*rows, everything])
+    print("fires: share of neurons and timesteps with a spike; dead: inputs that never fired in this run")
+    sops = ", ".join(f"{totals.sops_per_token[name]:,.0f} a {name} token" for name in seen)
+    print(f"spikes do {totals.coverage:.1%} of the multiply-accumulates; synaptic operations: {sops}")
+    for name in activity.never_called:
+        print(f"never called in this run: {name}")
+    print()
+
+
+def _activity_row(layers: dict[str, Any], names: list[str], seen: list[str]) -> tuple[str, ...]:
+    """Rates of a group of layers, weighted by their neuron evaluations; they have equal timesteps."""
+    called = [layers[name] for name in names if name in layers]
+    rates: list[str] = []
+    for field, digits in (("firing_rate", 1), ("saturation", 2)):
+        for modality in seen:
+            parts = [(layer.inputs, layer.modalities[modality]) for layer in called if modality in layer.modalities]
+            total = sum(inputs * part.rows for inputs, part in parts)
+            rate = sum(inputs * part.rows * getattr(part, field) for inputs, part in parts)
+            rates.append(f"{100 * rate / total:.{digits}f} %" if total else "-")
+    dead = f"{sum(layer.dead for layer in called):,} of {sum(layer.inputs for layer in called):,}" if called else "-"
+    return (names[0] if len(names) == 1 else f"{len(names)}: {_kinds(names)}", *rates, dead)
+
+
+def _show_not_spiking(reasons: dict[str, str], *, each: bool) -> None:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        if each or len(names) <= _FEW:
+            for name in names:
+                print(f"not spiking: {name} ({reason})")
+        else:
+            print(f"not spiking: {len(names)} modules, {_kinds(names)} ({reason})")
+
+
+def _tokens(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " tokens"
 
 
 def _print_columns(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -79,12 +159,14 @@ def _print_columns(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> No
         print("  ".join([row[0].ljust(widths[0]), *cells]))
 
 
-def _groups(config: Any) -> dict[tuple[str, ...], list[str]]:
+def _groups(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:
     """Layers by what they have in common: T by modality, kind of threshold, ratio by modality."""
-    seen_by = _modalities_of_layers(config)
+    from spike_compressor.checkpoint import modalities_of_layers
+
+    seen_by = modalities_of_layers(config)
     groups: dict[tuple[str, ...], list[str]] = {}
     for name, entry in config.plan.items():
-        seen = seen_by(name)
+        seen = seen_by[name]
         ratio = entry.threshold_ratio
         ratios = [f"{ratio[modality]:g}" for modality in seen] if ratio else ["-"]
         key = (
@@ -94,20 +176,6 @@ def _groups(config: Any) -> dict[tuple[str, ...], list[str]]:
         )
         groups.setdefault(key, []).append(name)
     return groups
-
-
-def _modalities_of_layers(config: Any) -> Any:
-    """Function of a layer's name: the modalities that its rows can have; all of them where that is not known."""
-    from spike_compressor.errors import InputError
-    from spike_compressor.modality import adapter_for
-
-    try:
-        adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type=config.architecture)))
-    except InputError:
-        return lambda name: list(config.modalities)
-    if not adapter.multimodal:  # text only, or the adapter of an architecture that is not imported here
-        return lambda name: list(config.modalities) if config.placeholder_ids else ["text"]
-    return lambda name: ["vision"] if adapter.is_vision_module(name) else list(config.modalities)
 
 
 def _kinds(names: list[str]) -> str:
