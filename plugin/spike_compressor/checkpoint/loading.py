@@ -26,7 +26,7 @@ from spike_compressor.checkpoint.schema import (
 )
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, adapter_for
-from spike_compressor.runtime import LayerSpec, attach, get_backend, require_spiking
+from spike_compressor.runtime import AttentionSpec, LayerSpec, attach, get_backend, require_spiking
 
 
 def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) -> Any:
@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
     for name, module in model.named_modules():
         if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(module)
-    state = attach(model, specs, adapter_for(model), backend)
+    state = attach(model, specs, adapter_for(model), backend, _attention_specs(directory, config))
     state.facts.update(
         calibration=config.calibration,
         uncalibrated=config.uncalibrated,
@@ -100,6 +100,16 @@ def _specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
             specs[name] = entry.spec(_scale(name, entry, scales))
         except ValueError as error:
             raise InputError(f"{directory / CONFIG_NAME}: plan of {name}: {error}") from None
+    return specs
+
+
+def _attention_specs(directory: Path, config: SpikeConfig) -> dict[str, AttentionSpec]:
+    specs = {}
+    for name, entry in (config.attention or {}).items():
+        try:
+            specs[name] = entry.spec()
+        except ValueError as error:
+            raise InputError(f"{directory / CONFIG_NAME}: attention of {name}: {error}") from None
     return specs
 
 

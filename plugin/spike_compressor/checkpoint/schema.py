@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spike_compressor.errors import InputError
 
 if TYPE_CHECKING:  # reading a config must not wait for torch
-    from spike_compressor.runtime import LayerSpec
+    from spike_compressor.runtime import AttentionSpec, LayerSpec
 
 CONFIG_NAME = "spike_config.json"
 RECIPE_NAME = "recipe.yaml"
@@ -65,6 +65,33 @@ class LayerEntry(_Strict):
             symmetric=self.symmetric,
             zero_point=self.zero_point,
         )
+
+
+class AttentionEntry(_Strict):
+    """One attention module whose products spike."""
+
+    timesteps: dict[str, int]
+    coding: str
+    threshold_ratio: float
+    kv_cache: bool
+
+    @classmethod
+    def of(cls, spec: AttentionSpec) -> AttentionEntry:
+        """The entry of a module's spec."""
+        return cls(
+            timesteps=dict(spec.rows.timesteps),
+            coding=spec.rows.coding,
+            threshold_ratio=spec.ratio,
+            kv_cache=spec.kv_cache,
+        )
+
+    def spec(self) -> AttentionSpec:
+        """The module's spec again."""
+        from spike_compressor.modality import MODALITIES
+        from spike_compressor.runtime import AttentionSpec, LayerSpec
+
+        ratio = dict.fromkeys(MODALITIES, self.threshold_ratio)
+        return AttentionSpec(LayerSpec(self.timesteps, self.coding, ratio=ratio), self.kv_cache)
 
 
 class Budget(_Strict):
@@ -183,6 +210,7 @@ class SpikeConfig(_Strict):
     placeholder_ids: list[int]
     coding: str
     plan: dict[str, LayerEntry]
+    attention: dict[str, AttentionEntry] | None = None
     not_spiking: dict[str, str]
     budget: Budget
     calibration: dict[str, Any] | None = None

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from spike_compressor.coding import NonFiniteInputError, available_codings, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
+from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, recipe_text
@@ -30,7 +31,14 @@ from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpre
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs
-from spike_compressor.runtime import AFTER_RECIPE, LayerSpec, attach, not_spiking, require_integer_weights
+from spike_compressor.runtime import (
+    AFTER_RECIPE,
+    AttentionSpec,
+    LayerSpec,
+    attach,
+    not_spiking,
+    require_integer_weights,
+)
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
 from spike_compressor.runtime.weights import why_not_integer
 
@@ -63,6 +71,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             by layer, modality and T for the least squared error on the calibration data.
         threshold_observer: static thresholds only: `absmax`, or `mse` for the scale of least squared error.
         allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
+        attention: lets attention products spike too, e.g. `{timesteps: 5}`; see `AttentionSettings`. Off by default.
     """
 
     targets: str | list[str] = Field(default_factory=lambda: ["Linear"])
@@ -73,9 +82,11 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     threshold_ratio: float | Literal["auto"] = 1.0
     threshold_observer: Literal["absmax", "mse"] = "absmax"
     allow_text_only: bool = False
+    attention: AttentionSettings | None = None
 
     _adapter: ModalityAdapter | None = PrivateAttr(default=None)
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _attention: dict[str, AttentionSpec] = PrivateAttr(default_factory=dict)
     _planner: MSTSModifier | None = PrivateAttr(default=None)
     _plan: SpikePlan | None = PrivateAttr(default=None)
     _loader: Any = PrivateAttr(default=None)
@@ -149,6 +160,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     def on_initialize(self, state: State, **kwargs: Any) -> bool:
         self._adapter = adapter_for(state.model)
         self._modules = self.targeted(state.model)
+        if self.attention is not None:
+            self._attention = self.attention.specs(state.model, self._adapter)
         planners = modifiers_of_type(MSTSModifier)
         if len(planners) > 1:
             raise InputError("the recipe has more than one MSTSModifier; a plan can have only one author")
@@ -210,13 +223,13 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         if self._planner is not None:
             self._plan = self._planner.spike_plan()
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
-        spiking = attach(state.model, specs, self._adapter)
+        spiking = attach(state.model, specs, self._adapter, attention=self._attention)
         if self._plan is not None:
             for name, module in self._modules.items():
                 _set_activation_bits(module, specs[name].timesteps["text"] + 1)
         reasons = self._why_not_spiking(state.model)
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
-        _report(specs, self._uncalibrated)
+        _report(specs, self._attention, self._uncalibrated)
         for callback in AFTER_RECIPE:
             callback(state.model, self._loader)
         return True
@@ -336,7 +349,7 @@ def _set_activation_bits(module: nn.Module, bits: int) -> None:
             delattr(module, leftover)
 
 
-def _report(specs: dict[str, LayerSpec], uncalibrated: list[str]) -> None:
+def _report(specs: dict[str, LayerSpec], attention: dict[str, AttentionSpec], uncalibrated: list[str]) -> None:
     by_plan: dict[tuple[int, ...], int] = {}
     for spec in specs.values():
         key = tuple(spec.timesteps[name] for name in MODALITIES)
@@ -344,5 +357,8 @@ def _report(specs: dict[str, LayerSpec], uncalibrated: list[str]) -> None:
     for key, count in sorted(by_plan.items()):
         label = ", ".join(f"{name} T={T}" for name, T in zip(MODALITIES, key, strict=True))
         logger.info(f"{count} layers spike with {label}")
+    if attention:
+        label = ", ".join(f"{name} T={T}" for name, T in next(iter(attention.values())).rows.timesteps.items())
+        logger.info(f"the attention products of {len(attention)} modules spike with {label}")
     if uncalibrated:
         logger.warning(f"thresholds never calibrated (1 or the other modality's is used): {', '.join(uncalibrated)}")

@@ -7,31 +7,42 @@ from spike_compressor.runtime.attach import (
     attach,
     detach,
     require_spiking,
+    spiking_attention,
     spiking_layers,
     spiking_state,
     suspended,
+)
+from spike_compressor.runtime.attention import (
+    AttentionSpikes,
+    SpikingAttention,
+    decoder_attention,
+    why_no_spiking_attention,
 )
 from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
 from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
-from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import SpikingInactiveError
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [
     "AFTER_ATTACH",
     "AFTER_RECIPE",
+    "AttentionSpec",
+    "AttentionSpikes",
     "Backend",
     "IntegerWeight",
     "LayerSpec",
     "LayerSpikes",
     "SpikePlan",
+    "SpikingAttention",
     "SpikingInactiveError",
     "SpikingLinear",
     "SpikingState",
     "attach",
     "available_backends",
+    "decoder_attention",
     "detach",
     "get_backend",
     "integer_weight",
@@ -40,8 +51,10 @@ __all__ = [
     "register_backend",
     "require_integer_weights",
     "require_spiking",
+    "spiking_attention",
     "spiking_layers",
     "spiking_state",
     "suspended",
+    "why_no_spiking_attention",
     "write_plan",
 ]

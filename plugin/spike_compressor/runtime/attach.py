@@ -15,8 +15,9 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, VISION, ModalityAdapter, ModalityTracker
+from spike_compressor.runtime.attention import SpikingAttention, attach_attention
 from spike_compressor.runtime.linear import SpikingLinear
-from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import SpikingInactiveError, Watch
 from spike_compressor.runtime.weights import integer_weight
 
@@ -41,12 +42,14 @@ class SpikingState:
         layers: spiking module by name.
         tracker: keeps the modality mask during forward passes.
         watch: sees to it that each of them spikes.
+        attention: spiking attention products by the name of their module; empty unless a recipe asks for them.
         facts: what is to be written into `spike_config.json` beside the layers (budget, calibration, ...).
     """
 
     layers: dict[str, SpikingLinear]
     tracker: ModalityTracker
     watch: Watch
+    attention: dict[str, SpikingAttention] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     _was: dict[str, tuple[type[nn.Linear], Any]] = field(default_factory=dict, repr=False)
 
@@ -71,14 +74,25 @@ def spiking_layers(model: nn.Module) -> dict[str, SpikingLinear]:
     return spiking_state(model).layers
 
 
+def spiking_attention(model: nn.Module) -> dict[str, SpikingAttention]:
+    """The attention modules of a model whose products spike, by name; usually none."""
+    return spiking_state(model).attention
+
+
 def attach(
-    model: nn.Module, specs: Mapping[str, LayerSpec], adapter: ModalityAdapter, backend: str = "fused"
+    model: nn.Module,
+    specs: Mapping[str, LayerSpec],
+    adapter: ModalityAdapter,
+    backend: str = "fused",
+    attention: Mapping[str, AttentionSpec] | None = None,
 ) -> SpikingState:
     """Make the Linears named in `specs` spike, in place. All of them, or none if one of them cannot.
 
+    `attention` names the attention modules whose products are to spike too.
+
     Raises:
         InputError: a name that is no Linear of the model, weights that are no integers, an accumulator that could
-            overflow; or a model that already spikes.
+            overflow, attention that cannot spike; or a model that already spikes.
     """
     if getattr(model, _STATE, None) is not None:
         raise InputError("this model spikes already; detach() it first")
@@ -102,9 +116,10 @@ def attach(
             fixed = VISION if adapter.is_vision_module(name) else None
         probe.prepare(name, spec, integer_weight(linear, name), backend, fixed)
         prepared.append((linear, probe))
+    products = attach_attention(model, attention or {}, adapter, backend)
     layers: dict[str, SpikingLinear] = {}
     watch = Watch(model, layers, specs)
-    state = SpikingState(layers, ModalityTracker(model, adapter), watch)
+    state = SpikingState(layers, ModalityTracker(model, adapter), watch, products)
     for linear, probe in prepared:
         for key in _OWN:
             linear.__dict__[key] = probe.__dict__[key]
@@ -143,6 +158,8 @@ def detach(model: nn.Module) -> None:
             layer.__dict__.pop(key, None)
         if getattr(layer, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(layer)
+    for name, attention in state.attention.items():
+        attention.uninstall(model.get_submodule(name))
     state.tracker.remove()
     state.watch.remove()
     del model.__dict__[_STATE]

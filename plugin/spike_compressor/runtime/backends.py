@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from spike_compressor.coding import encode, quantize_rows
 from spike_compressor.errors import InputError
-from spike_compressor.runtime.matmul import IntegerMatmul
+
+#: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
+IntegerProduct = Callable[[Tensor], Tensor]
 
 
 class Synapses(NamedTuple):
@@ -35,7 +38,7 @@ class Backend:
         timesteps: int | Tensor,
         zero_point: Tensor | None,
         coding: str,
-        matmul: IntegerMatmul,
+        matmul: IntegerProduct,
         silenced: Tensor | None,
     ) -> Synapses:
         """Codes and accumulators; `silenced` bool [K] marks neurons that must not fire.
@@ -85,7 +88,7 @@ class Fused(Backend):
         timesteps: int | Tensor,
         zero_point: Tensor | None,
         coding: str,
-        matmul: IntegerMatmul,
+        matmul: IntegerProduct,
         silenced: Tensor | None,
     ) -> Synapses:
         codes, saturated = quantize_rows(x, scale, timesteps, coding=coding, zero_point=zero_point)
@@ -107,7 +110,7 @@ class Unrolled(Backend):
         timesteps: int | Tensor,
         zero_point: Tensor | None,
         coding: str,
-        matmul: IntegerMatmul,
+        matmul: IntegerProduct,
         silenced: Tensor | None,
     ) -> Synapses:
         train = encode(x, scale, timesteps, coding, zero_point=zero_point)

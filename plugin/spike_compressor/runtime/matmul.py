@@ -85,6 +85,34 @@ class IntegerMatmul:
         return torch.stack(sums).permute(1, 2, 0)
 
 
+class OperandMatmul:
+    """Products of integer codes with another integer operand of the same call, a batch of them at once.
+
+    Args:
+        operand: integer codes [batch, K, N].
+        bound: what no accumulator, and no partial sum of one, exceeds in magnitude.
+        name: of the product, for the error.
+
+    Raises:
+        InputError: if an accumulator could leave int32.
+    """
+
+    def __init__(self, operand: Tensor, bound: int, name: str) -> None:
+        if bound > _INT32_LIMIT:
+            raise InputError(
+                f"{name}: an accumulator could reach {bound}, beyond int32, with {operand.shape[1]} inputs; use fewer "
+                "timesteps or shorter sequences."
+            )
+        # TF32, where it is switched on, keeps this exact: codes of 8 bits fit its 11, and it sums in float32
+        self._operand = operand.to(next(dtype for dtype, limit in _EXACT.items() if bound <= limit))
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Accumulators int32 [batch * rows, N] of codes [batch * rows, K], the rows of a batch entry together."""
+        batch, K, N = self._operand.shape
+        left = codes.to(self._operand.dtype).view(batch, -1, K)
+        return torch.bmm(left, self._operand).to(torch.int32).view(-1, N)
+
+
 def _int_mm(left: Tensor, right: Tensor) -> Tensor:
     """`torch._int_mm` of int8 [M, K] and [K, N]; on CUDA padded to the sizes that cuBLAS takes."""
     if not left.is_cuda:

@@ -23,7 +23,7 @@ class _WeightsOnlyLinear(SpikingLinear):
 
 @contextlib.contextmanager
 def weights_only(model: nn.Module) -> Iterator[None]:
-    """Within the block nothing spikes: layers multiply their real inputs by their integer weights.
+    """Within the block nothing spikes: layers multiply their real inputs by their integer weights, attention is real.
 
     What remains is the error of quantizing weights alone; online rotations stay in place.
 
@@ -37,6 +37,8 @@ def weights_only(model: nn.Module) -> Iterator[None]:
         grouped = codes.to(torch.float32).view(codes.shape[0], scale.shape[1], -1) * scale.unsqueeze(2)
         layer.__dict__["dense"] = grouped.view(codes.shape)
         layer.__class__ = _WeightsOnlyLinear
+    for name, attention in state.attention.items():
+        attention.uninstall(model.get_submodule(name))
     try:
         with state.watch.paused():
             yield
@@ -44,3 +46,5 @@ def weights_only(model: nn.Module) -> Iterator[None]:
         for layer in layers:
             layer.__class__ = SpikingLinear
             del layer.__dict__["dense"]
+        for name, attention in state.attention.items():
+            attention.install(model.get_submodule(name))

@@ -67,3 +67,33 @@ class LayerSpec:
     def table(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """`values` in the order of modality codes."""
         return tuple(values[name] for name in MODALITIES)
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """The spiking encoding of one attention module's products.
+
+    Attributes:
+        rows: of queries, keys, values and probabilities alike; a row has the T of its token, a row of probabilities
+            that of the query's. Dynamic and signed: attention has no calibrated scales and no zero points.
+        kv_cache: True: the cache holds integer codes and a scale a row. False: it holds what the model gives it, and
+            rows are coded whenever they are used. The results are the same to the bit.
+    """
+
+    rows: LayerSpec
+    kv_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rows.threshold != "dynamic":
+            raise InputError("attention has dynamic thresholds only")
+        if not get_coding(self.rows.coding).signed:
+            raise InputError(
+                f"coding {self.rows.coding!r} is unsigned; attention needs a signed one (tc_lif, csd, unary)"
+            )
+        if len(set(self.rows.ratio.values())) != 1:
+            raise InputError(f"attention has one threshold_ratio for all modalities, got {dict(self.rows.ratio)}")
+
+    @property
+    def ratio(self) -> float:
+        """The threshold ratio of every row."""
+        return next(iter(self.rows.ratio.values()))

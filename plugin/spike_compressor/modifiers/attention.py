@@ -1,0 +1,96 @@
+"""The `attention` field of `TCLIFModifier`: which attention products spike, and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressed_tensors.utils import match_named_modules
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import nn
+
+from spike_compressor.coding import available_codings, get_coding
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES, ModalityAdapter
+from spike_compressor.runtime import AttentionSpec, LayerSpec, decoder_attention, why_no_spiking_attention
+from spike_compressor.runtime.plan import timesteps_by_modality
+
+
+class AttentionSettings(BaseModel):
+    """Lets the products of attention spike: queries into keys, probabilities into values.
+
+        TCLIFModifier:
+          attention: {timesteps: 5}
+
+    Attributes:
+        timesteps: T of queries, keys, values and probabilities, one or by modality; a row has that of its token.
+        targets: class names, module names or `re:` patterns of attention modules. Left out: the self-attention of all
+            decoder layers. Vision towers spike where they are named.
+        ignore: likewise, those that do not.
+        coding: a signed coding: tc_lif, csd or unary.
+        threshold_ratio: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2. Thresholds are always dynamic.
+        kv_cache: the KV cache holds integer codes and a scale a row, instead of what the model gives it. Changes memory
+            and no result.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    timesteps: int | dict[str, int]
+    targets: str | list[str] | None = None
+    ignore: str | list[str] = Field(default_factory=list)
+    coding: str = "tc_lif"
+    threshold_ratio: float = 1.0
+    kv_cache: bool = True
+
+    @field_validator("targets", "ignore")
+    @classmethod
+    def _as_list(cls, value: str | list[str] | None) -> list[str] | None:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("coding")
+    @classmethod
+    def _signed_coding(cls, value: str) -> str:
+        signed = [name for name in available_codings() if get_coding(name).signed]
+        if value not in signed:
+            raise InputError(
+                f"TCLIFModifier.attention.coding: {value!r} is none of the signed ones: {', '.join(signed)}"
+            )
+        return value
+
+    @field_validator("threshold_ratio")
+    @classmethod
+    def _ratio_in_range(cls, value: float) -> float:
+        if not 0 < value <= 2:
+            raise InputError(f"TCLIFModifier.attention.threshold_ratio must be in (0, 2], got {value}")
+        return value
+
+    def model_post_init(self, context: Any, /) -> None:
+        self.timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.attention.timesteps")
+
+    def specs(self, model: nn.Module, adapter: ModalityAdapter) -> dict[str, AttentionSpec]:
+        """The attention modules that are to spike, by name, in the order of the model.
+
+        Raises:
+            InputError: nothing matches, or something matches whose products cannot spike; says why.
+        """
+        assert isinstance(self.timesteps, dict)
+        ratio = dict.fromkeys(MODALITIES, float(self.threshold_ratio))
+        spec = AttentionSpec(LayerSpec(self.timesteps, self.coding, ratio=ratio), self.kv_cache)
+        return dict.fromkeys(self._targeted(model, adapter), spec)
+
+    def _targeted(self, model: nn.Module, adapter: ModalityAdapter) -> list[str]:
+        targets = list(decoder_attention(model, adapter)) if self.targets is None else self.targets
+        names = []
+        for name, module in match_named_modules(model, targets, self.ignore):
+            reason = why_no_spiking_attention(module)
+            if reason is not None:
+                raise InputError(
+                    f"TCLIFModifier.attention.targets matches {name}, whose products cannot spike: {reason}. Narrow "
+                    "`targets`, or list it in `ignore`."
+                )
+            names.append(name)
+        if not names:
+            raise InputError(
+                f"TCLIFModifier.attention: targets {self.targets} minus ignore {self.ignore} match no module; leave "
+                "`targets` out for all decoder layers"
+            )
+        return names

@@ -1,0 +1,508 @@
+"""Attention whose two products are summed by spikes: of queries into keys, and of probabilities into values.
+
+`Q K^T`: a query row fires, and each spike adds one integer key code into one score accumulator a key. `P V`: a row of
+probabilities fires, and each spike adds one integer value code into each accumulator of its head. Keys and values are
+coded too, once a token, and are the multi-bit synapses of these products, as weights are those of a Linear.
+docs/numerics.md has every operation.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from compressed_tensors.modeling.attention import IMPL_ATTR, QuantizedAttentionImpl
+from compressed_tensors.modeling.kvcache import KV_CACHE_ATTR, QuantizedKVCache
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_rows
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES, TEXT, VISION, ModalityAdapter, TokenRows, current_rows
+from spike_compressor.runtime.backends import get_backend
+from spike_compressor.runtime.cache import (
+    CodedCache,
+    pack_rows,
+    split_timesteps,
+    unpack_rows,
+    with_timesteps,
+)
+from spike_compressor.runtime.matmul import OperandMatmul
+from spike_compressor.runtime.softmax import MAX_KEYS, softmax, tanh
+from spike_compressor.runtime.spec import AttentionSpec
+
+#: Name of our function among transformers' attention implementations.
+IMPLEMENTATION = "spike_compressor"
+#: Implementations whose masks say everything: True/False or numbers to add, [batch, heads, queries, keys], or None.
+_MASKS_UNDERSTOOD = (None, "eager", "sdpa")
+#: Scores that are computed at a time.
+_BLOCK = 1 << 22
+_STATE = "_spiking_attention"
+_OF_ANOTHER_SEQUENCE = {"encoder_hidden_states", "cross_attention_states", "key_value_states"}
+
+
+@dataclass(frozen=True)
+class AttentionSpikes:
+    """What the neurons of one operand of a spiking attention did; handed to observers.
+
+    Attributes:
+        name: of the module.
+        operand: `q` or `p`, whose spikes make the products; `k` or `v`, which are coded to be their synapses.
+        x: float32 [M, K] rows, one a token and head: K features, or for `p` one probability a key.
+        codes: integer [M, K].
+        modality: uint8 [M].
+        timesteps: int64 [M].
+        scale: float32 [M].
+        attended: int64 [M], keys that the mask lets the row attend to. 0 for `k` and `v`.
+        out_features: accumulators that one code can reach: keys for `q`, the width of a head for `p`.
+        valid: bool [M], False at padding, or None.
+        saturated: number of codes at the limit.
+    """
+
+    name: str
+    operand: Literal["q", "k", "p", "v"]
+    x: Tensor
+    codes: Tensor
+    modality: Tensor
+    timesteps: Tensor
+    scale: Tensor
+    attended: Tensor
+    out_features: int
+    valid: Tensor | None
+    saturated: int
+
+
+AttentionObserver = Callable[["SpikingAttention", AttentionSpikes], None]
+
+
+class SpikingAttention:
+    """The spiking products of one attention module; kept on the module.
+
+    The module itself stays what it is. Transformers looks the attention function up by the name in the module's
+    config, so the module gets a copy of its config with another name there; other modules keep theirs.
+    """
+
+    def __init__(self, name: str, spec: AttentionSpec, backend: str, fixed_modality: int | None) -> None:
+        self.name, self.spec, self.fixed_modality = name, spec, fixed_modality
+        self.backend = get_backend(backend)
+        self.observers: list[AttentionObserver] = []
+        self._config: Any = None
+        self._hook: Any = None
+
+    # On and off
+
+    def install(self, module: nn.Module) -> None:
+        """Let the module's attention spike."""
+        module.__dict__[_STATE] = self
+        self._config = module.config
+        if hasattr(module, IMPL_ATTR):  # online rotations of queries and keys: they come first
+            getattr(module, IMPL_ATTR).__class__ = _SpikingImpl
+        else:
+            config = copy.copy(self._config)
+            config._attn_implementation_internal = IMPLEMENTATION
+            module.config = config
+        if hasattr(module, KV_CACHE_ATTR):
+            getattr(module, KV_CACHE_ATTR).__class__ = _SpikingKVCache
+        elif "past_key_values" in _parameters(module):
+            self._hook = module.register_forward_pre_hook(self._code_cache, with_kwargs=True)
+
+    def uninstall(self, module: nn.Module) -> None:
+        """Give the module its own attention back."""
+        del module.__dict__[_STATE]
+        module.config = self._config
+        self._config = None
+        if hasattr(module, IMPL_ATTR):
+            getattr(module, IMPL_ATTR).__class__ = QuantizedAttentionImpl
+        if hasattr(module, KV_CACHE_ATTR):
+            getattr(module, KV_CACHE_ATTR).__class__ = QuantizedKVCache
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    @property
+    def replaces(self) -> str | None:
+        """The attention implementation that the model is set to, whose masks reach us."""
+        name: str | None = self._config._attn_implementation
+        return name
+
+    def _code_cache(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        cache = kwargs.get("past_key_values")
+        return args, kwargs if cache is None else {**kwargs, "past_key_values": CodedCache(cache, self)}
+
+    # Coding rows
+
+    def timesteps(self, batch: int, length: int, device: torch.device) -> int | Tensor:
+        """T of the tokens of this pass: one for all, or int64 [batch, length]."""
+        table = self.spec.rows.table(self.spec.rows.timesteps)
+        if self.fixed_modality is not None:
+            return int(table[self.fixed_modality])
+        if len(set(table)) == 1:
+            return int(table[0])
+        return self._tokens(batch, length).lookup(table, torch.int64, device).view(batch, length)
+
+    def _tokens(self, batch: int, length: int) -> TokenRows:
+        rows = current_rows()
+        if rows is None:
+            raise InputError(
+                f"attention {self.name} does not know the modality of its tokens: call the whole model with "
+                "input_ids, or with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
+            )
+        if rows.modality.shape != (batch, length):
+            raise InputError(
+                f"attention {self.name} got {batch} x {length} tokens where the model has "
+                f"{rows.modality.shape[0]} x {rows.modality.shape[1]}; their modality cannot be told. List the module "
+                "in `attention.ignore` of TCLIFModifier, or give all modalities the same timesteps there."
+            )
+        return rows
+
+    def _code(self, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, int]:
+        """Codes int8 [batch, heads, length, K], scales float32 [batch, heads, length], codes at the limit.
+
+        `timesteps` is an int or int64 [batch, heads, length].
+        """
+        try:
+            scale = absmax_scale(x, timesteps, self.spec.ratio)
+            codes, saturated = quantize_rows(x, scale, timesteps, self.spec.rows.coding)
+        except NonFiniteInputError as error:
+            raise error.at(f"attention {self.name}") from None
+        return codes, scale, saturated
+
+    def _code_tokens(self, x: Tensor, operand: Literal["k", "v"]) -> tuple[Tensor, Tensor]:
+        """Codes and scales of the keys or values of this pass's tokens."""
+        batch, heads, length, _ = x.shape
+        T = self.timesteps(batch, length, x.device)
+        x = x.to(torch.float32)
+        codes, scale, saturated = self._code(x, _by_head(T, heads))
+        if self.observers:
+            self._observe(operand, x, codes, T, scale, None, 0, saturated)
+        return codes, scale
+
+    def rows_for_cache(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """What the cache is to hold for the keys and values of this pass's tokens."""
+        if self.spec.kv_cache:
+            return pack_rows(*self._code_tokens(key, "k")), pack_rows(*self._code_tokens(value, "v"))
+        if self.observers:  # coded here as well, so that every key and value is counted once
+            self._code_tokens(key, "k")
+            self._code_tokens(value, "v")
+        T = self.timesteps(key.shape[0], key.shape[2], key.device)
+        return with_timesteps(key, T), with_timesteps(value, T)
+
+    def _synapses(self, key: Tensor, value: Tensor, head_dim: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Codes and scales of keys, then of values, whether they come coded, from a cache, or new."""
+        from_cache = key.shape[-1] != head_dim
+        for x, operand in ((key, "k"), (value, "v")):
+            if x.dtype == torch.int8:
+                yield unpack_rows(x)
+            elif from_cache:
+                rows, T = split_timesteps(x)
+                codes, scale, _ = self._code(rows.to(torch.float32), T)
+                yield codes, scale
+            else:
+                yield self._code_tokens(x, operand)  # type: ignore[arg-type]
+
+    # The products
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        allowed: Tensor | None,
+        bias: Tensor | None,
+        scaling: float,
+        softcap: float | None,
+        keep_probabilities: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attention of query [batch, heads, queries, D] to keys [batch, kv heads, keys, D].
+
+        Args:
+            key, value: real rows, or rows as `rows_for_cache` gave them to a cache.
+            allowed: bool, broadcastable to [batch, heads, queries, keys]; None if every key is attended to.
+            bias: numbers to be added to the scores, broadcastable likewise, or None.
+            scaling: of the scores, usually 1 / sqrt(D).
+            softcap: scores are `softcap * tanh(score / softcap)`; None for none.
+            keep_probabilities: return them, before they are coded.
+
+        Returns:
+            float32 [batch, heads, queries, width of values], and the probabilities float32 or None.
+        """
+        batch, heads, queries, D = query.shape
+        (key_codes, key_scale), (value_codes, value_scale) = self._synapses(key, value, D)
+        kv_heads, keys, width = value_codes.shape[1:]
+        if keys > MAX_KEYS:
+            raise InputError(f"attention {self.name}: {keys} keys; the softmax is exact up to {MAX_KEYS}")
+        limit = (2 ** max(self.spec.rows.timesteps.values()) - 1) ** 2
+        into_keys = OperandMatmul(key_codes.reshape(-1, keys, D).transpose(1, 2), limit * D, f"{self.name}: Q K^T")
+        into_values = OperandMatmul(value_codes.reshape(-1, keys, width), limit * keys, f"{self.name}: P V")
+        # one row of scales a query head: heads that share keys lie together
+        key_scale, value_scale = (
+            scale.repeat_interleave(heads // kv_heads, dim=1).unsqueeze(2) for scale in (key_scale, value_scale)
+        )
+        T = self.timesteps(batch, queries, query.device)
+        outputs, kept = [], []
+        step = max(1, _BLOCK // max(1, batch * heads * keys))
+        for first in range(0, queries, step):
+            part = slice(first, first + step)
+            here = T if isinstance(T, int) else T[:, part]
+            mask = allowed if allowed is None else allowed[..., part, :]
+            acc, scale = self._fire("q", query[:, :, part].to(torch.float32), here, into_keys, mask, keys, first)
+            scores = acc.to(torch.float32).mul_(scale.unsqueeze(-1)).mul_(key_scale).mul_(scaling)
+            if softcap is not None:
+                scores = tanh(scores / softcap) * softcap
+            if bias is not None:
+                scores = scores + bias[..., part, :]
+            probabilities = softmax(scores, mask)
+            if keep_probabilities:
+                kept.append(probabilities)
+            # A value row has a scale of its own, which no integer sum over keys can carry: the probability takes it
+            weighted = probabilities * value_scale
+            acc, scale = self._fire("p", weighted, here, into_values, mask, width, first)
+            outputs.append(acc.to(torch.float32) * scale.unsqueeze(-1))
+        return torch.cat(outputs, dim=2), torch.cat(kept, dim=2) if keep_probabilities else None
+
+    def _fire(
+        self,
+        operand: Literal["q", "p"],
+        x: Tensor,
+        timesteps: int | Tensor,
+        product: OperandMatmul,
+        allowed: Tensor | None,
+        out_features: int,
+        first: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Accumulators int32 [batch, heads, rows, N] and scales [batch, heads, rows] of rows that spike into N."""
+        batch, heads, rows, K = x.shape
+        T = _by_head(timesteps, heads)
+        flat = T if isinstance(T, int) else T.reshape(-1)
+        x = x.reshape(-1, K)
+        try:
+            scale = absmax_scale(x, flat, self.spec.ratio)
+            result = self.backend.run(x, scale, flat, None, self.spec.rows.coding, product, None)
+        except NonFiniteInputError as error:
+            raise error.at(f"attention {self.name}, {'queries' if operand == 'q' else 'probabilities'}") from None
+        shape = (batch, heads, rows)
+        scale = scale.view(shape)
+        if self.observers:
+            self._observe(
+                operand,
+                x.view(*shape, K),
+                result.codes.view(*shape, K),
+                timesteps,
+                scale,
+                _attended(allowed, shape, out_features if operand == "q" else K, x.device),
+                out_features,
+                result.saturated,
+                first,
+            )
+        return result.acc.view(*shape, -1), scale
+
+    def _observe(
+        self,
+        operand: Literal["q", "k", "p", "v"],
+        x: Tensor,
+        codes: Tensor,
+        timesteps: int | Tensor,
+        scale: Tensor,
+        attended: Tensor | None,
+        out_features: int,
+        saturated: int,
+        first: int = 0,
+    ) -> None:
+        batch, heads, length, K = x.shape
+        valid: Tensor | None = None
+        if self.fixed_modality == VISION:
+            modality = torch.full((batch, length), VISION, dtype=torch.uint8, device=x.device)
+        else:
+            rows = current_rows()
+            rows = self._tokens(batch, length if rows is None else rows.modality.shape[-1])
+            modality = rows.modality[:, first : first + length].to(x.device)
+            if rows.valid is not None:
+                valid = _by_head(rows.valid[:, first : first + length].to(x.device), heads).reshape(-1)
+        steps = timesteps if isinstance(timesteps, Tensor) else torch.full((batch, length), timesteps, device=x.device)
+        M = batch * heads * length
+        event = AttentionSpikes(
+            self.name,
+            operand,
+            x.reshape(M, K),
+            codes.reshape(M, K),
+            _by_head(modality, heads).reshape(M),
+            _by_head(steps, heads).reshape(M),
+            scale.reshape(M),
+            torch.zeros(M, dtype=torch.int64, device=x.device) if attended is None else attended.reshape(M),
+            out_features,
+            valid,
+            saturated,
+        )
+        for observer in list(self.observers):
+            observer(self, event)
+
+    def __repr__(self) -> str:
+        T = ", ".join(f"{name} T={self.spec.rows.timesteps[name]}" for name in MODALITIES)
+        return f"SpikingAttention({self.name}, {self.spec.rows.coding}, {T}, backend={self.backend.name})"
+
+
+def _by_head(values: Any, heads: int) -> Any:
+    """[batch, length] -> [batch, heads, length]; an int stays one."""
+    return values[:, None].expand(-1, heads, -1) if isinstance(values, Tensor) else values
+
+
+def _attended(allowed: Tensor | None, shape: tuple[int, int, int], keys: int, device: torch.device) -> Tensor:
+    """How many keys each row may attend to, int64 [batch, heads, rows]."""
+    if allowed is None:
+        return torch.full(shape, keys, dtype=torch.int64, device=device)
+    return allowed.expand(*shape, keys).sum(dim=-1)
+
+
+def _masks(
+    mask: Tensor | None, queries: int, keys: int, is_causal: bool, name: str, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """Which keys may be attended to (bool), and what is to be added to their scores, from a mask of transformers."""
+    if mask is None:
+        if not is_causal or queries == 1:
+            return None, None
+        return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()[None, None], None
+    if not isinstance(mask, Tensor) or mask.dim() != 4:
+        raise InputError(
+            f"attention {name} needs a mask [batch, heads, queries, keys] or none; call "
+            "model.set_attn_implementation('sdpa') or ('eager')"
+        )
+    mask = mask[..., :keys].expand(-1, -1, queries, -1)
+    if mask.dtype == torch.bool:
+        return mask, None
+    allowed = mask > torch.finfo(mask.dtype).min / 2
+    bias = mask.to(torch.float32).masked_fill(~allowed, 0.0)
+    return allowed, bias if bool(bias.any()) else None
+
+
+def spiking_attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """The attention function that transformers calls for a module with a `SpikingAttention`.
+
+    Args and result are transformers': query, key, value [batch, heads, length, width], output [batch, length, heads,
+    width] and the probabilities where the model is set to `eager`.
+
+    Raises:
+        InputError: something that spikes do not do: dropout, attention sinks, position biases, masks of other
+            implementations.
+    """
+    attention: SpikingAttention = module.__dict__[_STATE]
+    for argument in ("s_aux", "position_bias"):
+        if kwargs.get(argument) is not None:
+            raise InputError(
+                f"attention {attention.name} cannot spike: it has {argument}. List it in `attention.ignore`."
+            )
+    if dropout:
+        raise InputError(f"attention {attention.name} spikes without dropout only; call model.eval()")
+    original = attention.replaces
+    hooked = hasattr(module, IMPL_ATTR)
+    if original not in _MASKS_UNDERSTOOD and not hooked:
+        raise InputError(
+            f"attention {attention.name} cannot spike with the masks of {original!r}; call "
+            "model.set_attn_implementation('sdpa') or ('eager')"
+        )
+    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:  # the empty end of a static cache
+        key, value = key[:, :, : query.shape[2]], value[:, :, : query.shape[2]]
+    allowed, bias = _masks(attention_mask, query.shape[2], key.shape[2], causal, attention.name, query.device)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    with torch.no_grad():
+        out, weights = attention(query, key, value, allowed, bias, scale, softcap, original == "eager")
+    out = out.to(query.dtype).transpose(1, 2).contiguous()
+    return out, None if weights is None else weights.to(query.dtype)
+
+
+ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, spiking_attention_forward)
+
+
+class _SpikingImpl(QuantizedAttentionImpl):
+    """compressed-tensors' hooked attention, whose hooks rotate queries, with spikes in place of what it calls."""
+
+    def forward(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return spiking_attention_forward(module, query, key, value, *args, **kwargs)
+
+
+class _SpikingKVCache(QuantizedKVCache):
+    """compressed-tensors' hooked cache, whose hooks rotate keys before they are coded."""
+
+    def forward(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        attention: SpikingAttention = self.attn_module().__dict__[_STATE]
+        cache = cast(Any, self).past_key_values
+        self.past_key_values = None
+        if cache is None:
+            return key_states, value_states
+        return CodedCache(cache(), attention).update(key_states, value_states, *args, **kwargs)
+
+
+# Finding and attaching
+
+
+def _parameters(module: nn.Module) -> Mapping[str, Any]:
+    return inspect.signature(type(module).forward).parameters
+
+
+def why_no_spiking_attention(module: nn.Module) -> str | None:
+    """Why the attention products of `module` cannot spike, or None if they can."""
+    forward = inspect.unwrap(type(module).forward)
+    code = getattr(forward, "__code__", None)
+    if code is None or "ALL_ATTENTION_FUNCTIONS" not in code.co_names or not hasattr(module, "config"):
+        return f"a {type(module).__name__} does not call transformers' attention interface"
+    if _OF_ANOTHER_SEQUENCE & set(_parameters(module)):
+        return f"a {type(module).__name__} may attend to another sequence, whose tokens have no known modality"
+    scheme = getattr(module, "quantization_scheme", None)
+    if scheme is not None and scheme.input_activations is not None:
+        return "the recipe quantizes its attention or KV cache already; drop that scheme"
+    return None
+
+
+def decoder_attention(model: nn.Module, adapter: ModalityAdapter) -> dict[str, nn.Module]:
+    """The self-attention modules of the decoder layers that can spike, by name.
+
+    Raises:
+        InputError: the decoder layers are not known, or none of them has such a module.
+    """
+    found: dict[str, nn.Module] = {}
+    for layer_name, layer in adapter.decoder_layers(model).items():
+        for name, module in layer.named_modules(prefix=layer_name):
+            if why_no_spiking_attention(module) is None:
+                found[name] = module
+    if not found:
+        raise InputError(
+            f"the decoder layers of {type(model).__name__} have no attention that calls transformers' attention "
+            "interface, so its products cannot spike; drop `attention` from TCLIFModifier"
+        )
+    return found
+
+
+def attach_attention(
+    model: nn.Module, specs: Mapping[str, AttentionSpec], adapter: ModalityAdapter, backend: str
+) -> dict[str, SpikingAttention]:
+    """Make the attention modules named in `specs` spike, in place. All of them, or none if one of them cannot.
+
+    Raises:
+        InputError: naming the module, and why it cannot.
+    """
+    modules = dict(model.named_modules())
+    prepared: dict[str, SpikingAttention] = {}
+    for name, spec in specs.items():
+        reason = "no such module" if name not in modules else why_no_spiking_attention(modules[name])
+        if reason is not None:
+            raise InputError(f"the attention of {name} cannot spike: {reason}.")
+        fixed = TEXT if not adapter.multimodal else VISION if adapter.is_vision_module(name) else None
+        prepared[name] = SpikingAttention(name, spec, backend, fixed)
+    for name, attention in prepared.items():
+        attention.install(modules[name])
+    return prepared
