@@ -190,6 +190,7 @@ class Activity(_Strict):
     totals: ActivityTotals | None = None
     never_called: list[str] = Field(default_factory=list)
     layers: dict[str, LayerActivity] = Field(default_factory=dict)
+    attention: dict[str, dict[Literal["q", "k", "p", "v"], dict[str, RowActivity]]] | None = None
 
     @model_validator(mode="after")
     def _measured_or_not(self) -> Activity:

@@ -70,6 +70,16 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
         rows += [(name, *key) for name in names] if layers else [(f"{len(names)}: {_kinds(names)}", *key)]
     _print_columns(headings, rows)
     _show_budget(config)
+    for entry, names in attention_groups(config):
+        T = ", ".join(f"{modality} T={entry.timesteps[modality]}" for modality in config.modalities)
+        cache = "integer codes" if entry.kv_cache else "what the model gives it"
+        print(
+            f"attention products spike in {len(names)} modules ({_kinds(names)}): {T}, ratio "
+            f"{entry.threshold_ratio:g}, {entry.coding}; the KV cache holds {cache}"
+        )
+        if layers:
+            for name in names:
+                print(f"  {name}")
     _show_activity(config, [[name] for name in config.plan] if layers else list(groups.values()))
     _show_not_spiking(config.not_spiking, each=layers)
     for name in config.uncalibrated:
@@ -149,6 +159,18 @@ def _show_not_spiking(reasons: dict[str, str], *, each: bool) -> None:
 
 def _tokens(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " tokens"
+
+
+def attention_groups(config: Any) -> list[tuple[Any, list[str]]]:
+    """Attention modules whose products spike alike, and what they have in common."""
+    groups: list[tuple[Any, list[str]]] = []
+    for name, entry in (config.attention or {}).items():
+        alike = next((names for other, names in groups if other == entry), None)
+        if alike is None:
+            groups.append((entry, [name]))
+        else:
+            alike.append(name)
+    return groups
 
 
 def _print_columns(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

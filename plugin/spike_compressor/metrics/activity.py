@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from spike_compressor.errors import InputError
-from spike_compressor.metrics.recorder import SpikeRecord, record_spikes
+from spike_compressor.metrics.recorder import LayerRecord, SpikeRecord, record_spikes
 from spike_compressor.modality import MODALITIES, VISION
 from spike_compressor.runtime import (
     AFTER_RECIPE,
+    AttentionSpikes,
     LayerSpikes,
+    SpikingAttention,
     SpikingInactiveError,
     SpikingLinear,
     SpikingState,
@@ -79,11 +81,10 @@ def _report(state: SpikingState, record: SpikeRecord, coverage: float, run: dict
     layers: dict[str, Any] = {}
     for (name, modality), entry in record.layers.items():
         layer = layers.setdefault(name, {"inputs": entry.in_features, "dead": record.dead[name], "modalities": {}})
-        layer["modalities"][modality] = {
-            "rows": entry.rows,
-            "firing_rate": _digits(entry.firing_rate),
-            "saturation": _digits(entry.saturated / entry.neurons),
-        }
+        layer["modalities"][modality] = _rows(entry)
+    attention: dict[str, Any] = {}
+    for (name, operand, modality), product in record.attention.items():
+        attention.setdefault(name, {}).setdefault(operand, {})[modality] = _rows(product)
     seen = [name for name in MODALITIES if any(name in layer["modalities"] for layer in layers.values())]
     return {
         "run": run,
@@ -96,8 +97,20 @@ def _report(state: SpikingState, record: SpikeRecord, coverage: float, run: dict
             "inputs": sum(layer["inputs"] for layer in layers.values()),
             "dead": sum(layer["dead"] for layer in layers.values()),
         },
-        "never_called": [name for name in state.layers if name not in layers],
+        "never_called": [
+            *(name for name in state.layers if name not in layers),
+            *(name for name in state.attention if name not in attention),
+        ],
         "layers": {name: layers[name] for name in state.layers if name in layers},
+        **({"attention": attention} if attention else {}),
+    }
+
+
+def _rows(entry: LayerRecord) -> dict[str, Any]:
+    return {
+        "rows": entry.rows,
+        "firing_rate": _digits(entry.firing_rate),
+        "saturation": _digits(entry.saturated / entry.neurons if entry.neurons else 0.0),
     }
 
 
@@ -124,7 +137,7 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
     """Compare how often each layer was called with how often its neurons ran.
 
     Yields:
-        Multiply-accumulates of each layer so far, padding included.
+        Multiply-accumulates of each layer and attention so far, padding included.
 
     Raises:
         SpikingInactiveError: a layer gave an output that no neuron took part in.
@@ -140,9 +153,14 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
         events[event.name] += 1
         macs[event.name] += event.x.shape[0] * layer.in_features * layer.out_features
 
+    def multiplied(attention: SpikingAttention, event: AttentionSpikes) -> None:
+        macs[event.name] += event.x.numel() * event.out_features
+
     handles = [layer.register_forward_hook(called(name)) for name, layer in state.layers.items()]
     for layer in state.layers.values():
         layer.observers.append(fired)
+    for attention in state.attention.values():
+        attention.observers.append(multiplied)
     try:
         yield macs
     finally:
@@ -150,6 +168,8 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
             handle.remove()
         for layer in state.layers.values():
             layer.observers.remove(fired)
+        for attention in state.attention.values():
+            attention.observers.remove(multiplied)
     bypassed = [name for name, count in calls.items() if events[name] != count]
     if bypassed:
         name = bypassed[0]
@@ -242,6 +262,8 @@ def _shortened(batch: Batch, state: SpikingState, longest: int) -> Batch | None:
 
 def _say(state: SpikingState, activity: dict[str, Any], seconds: float) -> None:
     reasons = Counter(state.facts.get("not_spiking", {}).values())
+    if state.attention:
+        logger.info(f"attention products spike in {len(state.attention)} modules")
     logger.info(f"{len(state.layers)} layers spike, {sum(reasons.values())} that could multiply by weights do not")
     for reason, count in reasons.items():
         logger.info(f"not spiking: {count} ({reason})")

@@ -11,6 +11,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from spike_compressor.runtime import SpikingAttention
+
 
 def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """Both products of softmax attention, of tensors [B, H, Lq, D], [B, *, Lk, D] and [B, *, Lk, Dv]."""
@@ -45,8 +47,14 @@ class OperationCounter(TorchDispatchMode):
         return self._flops // 2
 
     @contextlib.contextmanager
-    def passing_over(self, modules: Iterable[nn.Module]) -> Iterator[None]:
-        """Within the block what the `forward` of these modules computes is not counted; hooks on them are."""
+    def passing_over(self, modules: Iterable[nn.Module], attention: Iterable[SpikingAttention] = ()) -> Iterator[None]:
+        """Within the block what the `forward` of these modules computes is not counted; hooks on them are.
+
+        Of `attention` the products are passed over.
+        """
+        spiking = list(attention)
+        for products in spiking:
+            products.surroundings.append(self.aside)
         handles: list[Any] = []
         for module in modules:  # the last thing before `forward`, and the first after it
             handles.append(module.register_forward_pre_hook(self._step_aside))
@@ -56,6 +64,17 @@ class OperationCounter(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+            for products in spiking:
+                products.surroundings.remove(self.aside)
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within the block nothing is counted; for code that runs while this counts."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def _step_aside(self, module: nn.Module, args: Any) -> None:
         self.__exit__(None, None, None)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.coding import Coding, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.metrics.attention import AttentionCounter
 from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.modality import MODALITIES, TokenRows
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
@@ -99,29 +100,88 @@ class LayerRecord:
 
 
 @dataclass
+class ProductRecord(LayerRecord):
+    """Counts of one operand of an attention's products and one modality of its tokens.
+
+    Queries (`q`) spike into key codes, probabilities (`p`) into value codes. Keys and values (`k`, `v`) are coded once
+    and are synapses from then on: they spike into nothing, and have no operations of their own. `rows` are tokens times
+    heads; K and N change from call to call where they are a number of keys, and are those of the last call.
+
+    Attributes:
+        evaluated: neuron evaluations: no neuron stands for the probability of a key that the mask hides.
+        dense: multiply-accumulates of the same product done densely, keys that the mask hides included.
+        additions: synaptic operations: a query's spike adds one key code into the score of each key that it may attend
+            to, a probability's spike one value code into each accumulator of its head.
+    """
+
+    evaluated: int = 0
+    dense: int = 0
+    additions: int = 0
+
+    @property
+    def neurons(self) -> int:
+        return self.evaluated
+
+    @property
+    def macs(self) -> int:
+        return self.dense
+
+    @property
+    def sops(self) -> int:
+        return self.additions
+
+    def count(self, operand: str, codes: Tensor, attended: Tensor, out_features: int, saturated: int) -> None:
+        """Add integer codes [M, K] of rows that may attend to `attended` [M] keys, and spike into N accumulators."""
+        M, K = codes.shape
+        codes = codes.to(torch.int64)
+        first, fired = _planes(get_coding(self.coding), self.timesteps)
+        spikes = fired.sum(dim=0).to(codes.device)[codes - first].sum(dim=1)
+        self.rows += M
+        self.in_features, self.out_features = K, out_features
+        live = int(attended.sum()) if operand == "p" else M * K
+        self.evaluated += live
+        self.dense += M * K * out_features
+        self.additions += int((spikes * (attended if operand == "q" else out_features)).sum())
+        self.ends += int((codes.abs() == (1 << self.timesteps) - 1).sum())
+        self.saturated += saturated
+        histogram = torch.bincount((codes + _OFFSET).reshape(-1), minlength=2 * _OFFSET + 1).cpu()
+        histogram[_OFFSET] -= M * K - live  # hidden keys have the code 0
+        self.histogram += histogram
+
+
+@dataclass
 class SpikeRecord:
     """What happened inside one `record_spikes` block.
 
     Attributes:
         layers: record by (module name, modality).
+        attention: record by (module name, operand, modality), where attention products spike. Totals count them.
         tokens: tokens of the language model by modality, padding left out.
-        other_macs: multiply-accumulates outside spiking layers (attention products, convolutions, ignored Linears).
+        other_macs: multiply-accumulates of what does not spike (attention where it is real, convolutions, `ignore`).
         silent: by module name, bool [K], True where an input never fired.
         dead: by module name, how many of its K inputs never fired.
     """
 
     layers: dict[tuple[str, str], LayerRecord] = field(default_factory=dict)
+    attention: dict[tuple[str, str, str], ProductRecord] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     other_macs: int = 0
     silent: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def _of(self, modality: str | None) -> list[LayerRecord]:
-        return [record for (_, name), record in self.layers.items() if modality in (None, name) and record.rows]
+        everything = (*self.layers.items(), *self.attention.items())
+        return [record for key, record in everything if modality in (None, key[-1]) and record.rows]
+
+    def product(self, key: tuple[str, str, str], timesteps: int, coding: str) -> ProductRecord:
+        """The record of an attention's operand: (module name, operand, modality)."""
+        if key not in self.attention:
+            self.attention[key] = ProductRecord(timesteps, get_coding(coding).steps(timesteps), coding, 0, 0)
+        return self.attention[key]
 
     @property
     def saturated(self) -> int:
-        """Codes cut off at the end of their range, all layers."""
-        return sum(record.saturated for record in self.layers.values())
+        """Codes cut off at the end of their range, everywhere."""
+        return sum(record.saturated for record in self._of(None))
 
     @property
     def dead(self) -> dict[str, int]:
@@ -169,14 +229,18 @@ class SpikeRecord:
             mine.ends += record.ends
             mine.saturated += record.saturated
             mine.histogram += record.histogram
+        for product, theirs in other.attention.items():
+            ours = self.product(product, theirs.timesteps, theirs.coding)
+            for counted in ("rows", "ends", "saturated", "histogram", "evaluated", "dense", "additions"):
+                setattr(ours, counted, getattr(ours, counted) + getattr(theirs, counted))
         for name, count in other.tokens.items():
             self.tokens[name] += count
         for name, never in other.silent.items():
             self.silent[name] = never & self.silent.get(name, never)
 
     def coverage(self) -> float:
-        """Share of all multiply-accumulates of the model that spiking layers do."""
-        spiking = sum(record.macs for record in self.layers.values())
+        """Share of all multiply-accumulates of the model that spikes do."""
+        spiking = sum(record.macs for record in self._of(None))
         return spiking / (spiking + self.other_macs) if spiking else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -288,10 +352,13 @@ def record_spikes(model: nn.Module, operations: bool = True) -> Iterator[SpikeRe
     state.tracker.on_rows = count_tokens
     for layer in state.layers.values():
         layer.observers.append(counter)
+    products = AttentionCounter(record)
+    for attention in state.attention.values():
+        attention.observers.append(products)
     counted = OperationCounter()
     try:
         if operations:
-            with counted.passing_over(state.layers.values()), counted:
+            with counted.passing_over(state.layers.values(), state.attention.values()), counted:
                 yield record
         else:
             yield record
@@ -300,3 +367,5 @@ def record_spikes(model: nn.Module, operations: bool = True) -> Iterator[SpikeRe
         state.tracker.on_rows = previous
         for layer in state.layers.values():
             layer.observers.remove(counter)
+        for attention in state.attention.values():
+            attention.observers.remove(products)

@@ -118,7 +118,7 @@ def attach(
         prepared.append((linear, probe))
     products = attach_attention(model, attention or {}, adapter, backend)
     layers: dict[str, SpikingLinear] = {}
-    watch = Watch(model, layers, specs)
+    watch = Watch(model, layers, specs, products)
     state = SpikingState(layers, ModalityTracker(model, adapter), watch, products)
     for linear, probe in prepared:
         for key in _OWN:

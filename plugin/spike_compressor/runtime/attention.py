@@ -8,6 +8,7 @@ docs/numerics.md has every operation.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -90,6 +91,8 @@ class SpikingAttention:
         self.name, self.spec, self.fixed_modality = name, spec, fixed_modality
         self.backend = get_backend(backend)
         self.observers: list[AttentionObserver] = []
+        #: Contexts in which the products run, for who counts what PyTorch computes.
+        self.surroundings: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
         self._config: Any = None
         self._hook: Any = None
 
@@ -128,6 +131,15 @@ class SpikingAttention:
         """The attention implementation that the model is set to, whose masks reach us."""
         name: str | None = self._config._attn_implementation
         return name
+
+    def why_inactive(self, module: nn.Module) -> str | None:
+        """What keeps the products of the module from spiking, or None."""
+        if module.__dict__.get(_STATE) is not self:
+            return "its attention was taken for another's"
+        if hasattr(module, IMPL_ATTR):
+            return None if type(getattr(module, IMPL_ATTR)) is _SpikingImpl else "its hooked attention was replaced"
+        name = getattr(module.config, "_attn_implementation", None)
+        return None if name == IMPLEMENTATION else f"its config names the attention implementation {name!r}"
 
     def _code_cache(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         cache = kwargs.get("past_key_values")
@@ -419,7 +431,9 @@ def spiking_attention_forward(
         key, value = key[:, :, : query.shape[2]], value[:, :, : query.shape[2]]
     allowed, bias = _masks(attention_mask, query.shape[2], key.shape[2], causal, attention.name, query.device)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        for surrounding in attention.surroundings:
+            stack.enter_context(surrounding())
         out, weights = attention(query, key, value, allowed, bias, scale, softcap, original == "eager")
     out = out.to(query.dtype).transpose(1, 2).contiguous()
     return out, None if weights is None else weights.to(query.dtype)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from spike_compressor.errors import InputError
+from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.linear import SpikingLinear
 
 #: Modules of other libraries whose wrappers around `forward` only move tensors between devices, and where on the layer
@@ -34,11 +35,19 @@ class Watch:
         model: whose forward passes, and whose base model's, are watched.
         layers: its spiking layers by name; the mapping may be filled later.
         names: of the modules that spike, or will.
+        attention: its spiking attention products by the name of their module.
     """
 
-    def __init__(self, model: nn.Module, layers: Mapping[str, SpikingLinear], names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, SpikingLinear],
+        names: Iterable[str],
+        attention: Mapping[str, SpikingAttention],
+    ) -> None:
         self._layers = layers
-        self._links = _links(model, names)
+        self._attention = [(model.get_submodule(name), products) for name, products in attention.items()]
+        self._links = _links(model, [*names, *attention])
         self._paused = 0
         entry_points = [model]
         base = getattr(model, "base_model", None)
@@ -81,10 +90,14 @@ class Watch:
                 reason = _why_inactive(layer)
                 if reason is not None:
                     self._complain(name, reason)
+        for module, attention in self._attention:
+            reason = attention.why_inactive(module)
+            if reason is not None:
+                self._complain(attention.name, reason)
 
     def _complain(self, name: str, reason: str) -> None:
         affected = [layer for layer in self._layers if layer == name or layer.startswith(name + ".")]
-        what = affected[0] if affected == [name] else f"{name}, which holds {len(affected)} spiking layers,"
+        what = f"{name}, which holds {len(affected)} spiking layers," if affected not in ([], [name]) else name
         raise SpikingInactiveError(
             f"{what} is to spike and no longer does: {reason}. Open the checkpoint anew with spike_compressor.load(), "
             "or call spike_compressor.runtime.detach(model) before other libraries change its layers."
