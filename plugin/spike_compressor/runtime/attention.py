@@ -95,6 +95,7 @@ class SpikingAttention:
         self.surroundings: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
         self._config: Any = None
         self._hook: Any = None
+        self._became: dict[nn.Module, tuple[type[nn.Module], Any]] = {}
 
     # On and off
 
@@ -103,13 +104,13 @@ class SpikingAttention:
         module.__dict__[_STATE] = self
         self._config = module.config
         if hasattr(module, IMPL_ATTR):  # online rotations of queries and keys: they come first
-            getattr(module, IMPL_ATTR).__class__ = _SpikingImpl
+            self._become(getattr(module, IMPL_ATTR), _SpikingImpl)
         else:
             config = copy.copy(self._config)
             config._attn_implementation_internal = IMPLEMENTATION
             module.config = config
         if hasattr(module, KV_CACHE_ATTR):
-            getattr(module, KV_CACHE_ATTR).__class__ = _SpikingKVCache
+            self._become(getattr(module, KV_CACHE_ATTR), _SpikingKVCache)
         elif "past_key_values" in _parameters(module):
             self._hook = module.register_forward_pre_hook(self._code_cache, with_kwargs=True)
 
@@ -118,13 +119,19 @@ class SpikingAttention:
         del module.__dict__[_STATE]
         module.config = self._config
         self._config = None
-        if hasattr(module, IMPL_ATTR):
-            getattr(module, IMPL_ATTR).__class__ = QuantizedAttentionImpl
-        if hasattr(module, KV_CACHE_ATTR):
-            getattr(module, KV_CACHE_ATTR).__class__ = QuantizedKVCache
+        for child, (kind, forward) in self._became.items():
+            child.__class__ = kind
+            if forward is not None:
+                child.__dict__["forward"] = forward
+        self._became.clear()
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    def _become(self, child: nn.Module, kind: type[nn.Module]) -> None:
+        """Change the class of a hooked child; it has no parameters, so an offloading wrapper has nothing to do."""
+        self._became[child] = type(child), child.__dict__.pop("forward", None)
+        child.__class__ = kind
 
     @property
     def replaces(self) -> str | None:
@@ -468,11 +475,15 @@ def _parameters(module: nn.Module) -> Mapping[str, Any]:
     return inspect.signature(type(module).forward).parameters
 
 
-def why_no_spiking_attention(module: nn.Module) -> str | None:
-    """Why the attention products of `module` cannot spike, or None if they can."""
+def _calls_the_interface(module: nn.Module) -> bool:
     forward = inspect.unwrap(type(module).forward)
     code = getattr(forward, "__code__", None)
-    if code is None or "ALL_ATTENTION_FUNCTIONS" not in code.co_names or not hasattr(module, "config"):
+    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names and hasattr(module, "config")
+
+
+def why_no_spiking_attention(module: nn.Module) -> str | None:
+    """Why the attention products of `module` cannot spike, or None if they can."""
+    if not _calls_the_interface(module):
         return f"a {type(module).__name__} does not call transformers' attention interface"
     if _OF_ANOTHER_SEQUENCE & set(_parameters(module)):
         return f"a {type(module).__name__} may attend to another sequence, whose tokens have no known modality"
@@ -483,7 +494,7 @@ def why_no_spiking_attention(module: nn.Module) -> str | None:
 
 
 def decoder_attention(model: nn.Module, adapter: ModalityAdapter) -> dict[str, nn.Module]:
-    """The self-attention modules of the decoder layers that can spike, by name.
+    """The self-attention modules of the decoder layers that call transformers' attention interface, by name.
 
     Raises:
         InputError: the decoder layers are not known, or none of them has such a module.
@@ -491,7 +502,7 @@ def decoder_attention(model: nn.Module, adapter: ModalityAdapter) -> dict[str, n
     found: dict[str, nn.Module] = {}
     for layer_name, layer in adapter.decoder_layers(model).items():
         for name, module in layer.named_modules(prefix=layer_name):
-            if why_no_spiking_attention(module) is None:
+            if _calls_the_interface(module) and not _OF_ANOTHER_SEQUENCE & set(_parameters(module)):
                 found[name] = module
     if not found:
         raise InputError(
