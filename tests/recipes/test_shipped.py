@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.name for path in FOLDER.iterdir())
 #: Recipes whose rotations run at inference, which plain transformers drops.
-ONLINE = {"quip_gptq_w4_tclif_34.yaml"}
+ONLINE = {"quip_gptq_w4_tclif_34.yaml", "quip_gptq_w4_tclif_34_attention.yaml"}
 
 
 @pytest.fixture(params=RECIPES)
