@@ -60,7 +60,8 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
     for name, module in model.named_modules():
         if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(module)
-    state = attach(model, specs, adapter_for(model), backend, _attention_specs(directory, config))
+    adapter = adapter_for(model, config.adapter_record())
+    state = attach(model, specs, adapter, backend, _attention_specs(directory, config))
     state.facts.update(
         calibration=config.calibration,
         uncalibrated=config.uncalibrated,

@@ -27,6 +27,7 @@ from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
     THRESHOLDS_NAME,
+    Adapter,
     AttentionEntry,
     Budget,
     LayerEntry,
@@ -287,12 +288,20 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
     rotations = _online_rotations(model)
     facts = state.facts
     adapter = state.tracker.adapter
+    record = adapter.record()
     hashed = [path for pattern in _HASHED for path in sorted(directory.glob(pattern))]
     config = SpikeConfig(
         producer={name: importlib.metadata.version(name) for name in _PACKAGES},
         architecture=str(getattr(adapter.config, "model_type", "")),
         modalities=list(MODALITIES),
-        placeholder_ids=list(adapter.ids),
+        placeholder_ids=list(record.placeholder_ids),
+        adapter=Adapter(
+            vision_modules=list(record.vision_modules),
+            decoder_path=record.decoder_path,
+            methods=list(record.methods),
+            token_rows=record.token_rows,
+            configured=record.configured,
+        ),
         coding=", ".join(sorted({layer.spec.coding for layer in state.layers.values()})),
         plan={name: LayerEntry.of(layer.spec, layer.modalities) for name, layer in state.layers.items()},
         attention={name: AttentionEntry.of(module.spec) for name, module in state.attention.items()} or None,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spike_compressor.errors import InputError
 
 if TYPE_CHECKING:  # reading a config must not wait for torch
+    from spike_compressor.modality import AdapterRecord
     from spike_compressor.runtime import AttentionSpec, LayerSpec
 
 CONFIG_NAME = "spike_config.json"
@@ -200,6 +201,16 @@ class Activity(_Strict):
         return self
 
 
+class Adapter(_Strict):
+    """Which modules see vision only, and how rows are told apart (with `placeholder_ids`): what made the masks."""
+
+    vision_modules: list[str]
+    decoder_path: str = ""
+    methods: list[str] = Field(default_factory=list)
+    token_rows: str | None = None
+    configured: bool = False
+
+
 class SpikeConfig(_Strict):
     """The whole file."""
 
@@ -209,6 +220,7 @@ class SpikeConfig(_Strict):
     architecture: str
     modalities: list[str]
     placeholder_ids: list[int]
+    adapter: Adapter | None = None
     coding: str
     plan: dict[str, LayerEntry]
     attention: dict[str, AttentionEntry] | None = None
@@ -221,6 +233,21 @@ class SpikeConfig(_Strict):
     online_rotations: OnlineRotations = Field(default_factory=OnlineRotations)
     opens_in_plain_transformers: bool
     sha256: dict[str, str]
+
+    def adapter_record(self) -> AdapterRecord | None:
+        """What made the masks; None in files that do not say."""
+        from spike_compressor.modality import AdapterRecord
+
+        if self.adapter is None:
+            return None
+        return AdapterRecord(
+            vision_modules=tuple(self.adapter.vision_modules),
+            placeholder_ids=tuple(self.placeholder_ids),
+            decoder_path=self.adapter.decoder_path,
+            methods=tuple(self.adapter.methods),
+            token_rows=self.adapter.token_rows,
+            configured=self.adapter.configured,
+        )
 
 
 def sha256_of(path: Path) -> str:

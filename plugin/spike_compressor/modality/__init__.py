@@ -1,29 +1,47 @@
 """Which modality every token row belongs to: adapters an architecture, and the mask during a forward pass."""
 
-from spike_compressor.modality.adapters import LlavaAdapter, Qwen2VLAdapter
+from spike_compressor.modality.adapters import (
+    Gemma3Adapter,
+    Idefics3Adapter,
+    InternVLAdapter,
+    LlavaAdapter,
+    LlavaOnevisionAdapter,
+    Qwen2VLAdapter,
+    Qwen3VLAdapter,
+)
 from spike_compressor.modality.base import (
     MODALITIES,
     TEXT,
     VISION,
+    AdapterRecord,
     ModalityAdapter,
     TokenRows,
-    adapter_for,
     available_adapters,
     register_adapter,
 )
+from spike_compressor.modality.choose import adapter_for
+from spike_compressor.modality.configured import ConfiguredAdapter, configure_adapter
 from spike_compressor.modality.tracker import ModalityTracker, current_rows, modality_mask, rows_scope
 
 __all__ = [
     "MODALITIES",
     "TEXT",
     "VISION",
+    "AdapterRecord",
+    "ConfiguredAdapter",
+    "Gemma3Adapter",
+    "Idefics3Adapter",
+    "InternVLAdapter",
     "LlavaAdapter",
+    "LlavaOnevisionAdapter",
     "ModalityAdapter",
     "ModalityTracker",
     "Qwen2VLAdapter",
+    "Qwen3VLAdapter",
     "TokenRows",
     "adapter_for",
     "available_adapters",
+    "configure_adapter",
     "current_rows",
     "modality_mask",
     "register_adapter",

@@ -19,10 +19,11 @@ class LlavaAdapter(ModalityAdapter):
 
 
 @register_adapter
-class LlavaOnevisionAdapter(LlavaAdapter):
+class LlavaOnevisionAdapter(ModalityAdapter):
     """LLaVA-OneVision: LLaVA-NeXT's tiles, and videos with placeholders of their own."""
 
     model_types = ("llava_onevision",)
+    vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
@@ -62,7 +63,7 @@ class Qwen2VLAdapter(ModalityAdapter):
 
 
 @register_adapter
-class Qwen3VLAdapter(Qwen2VLAdapter):
+class Qwen3VLAdapter(ModalityAdapter):
     """Qwen3-VL: DeepStack's mergers are part of the tower too.
 
     Their features are added to the outputs of the first decoder layers at the placeholders' rows alone, so rows keep
@@ -70,3 +71,4 @@ class Qwen3VLAdapter(Qwen2VLAdapter):
     """
 
     model_types = ("qwen3_vl",)
+    vision_modules = ("model.visual",)

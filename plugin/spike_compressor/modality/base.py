@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -29,6 +30,22 @@ class TokenRows:
     valid: Tensor | None = None
     _derived: dict[Any, Tensor] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def of(cls, modality: Tensor, attention_mask: Tensor | None) -> TokenRows:
+        """Rows of uint8 `modality` [batch, sequence]; padding is told by the last columns of the attention mask.
+
+        Args:
+            modality: see the class.
+            attention_mask: [batch, past + sequence] of 0/1, or None. Masks of other ranks carry no padding that could
+                be told apart from causality, so with them every row counts.
+        """
+        valid = None
+        if attention_mask is not None and attention_mask.dim() == 2:
+            valid = attention_mask[:, -modality.shape[1] :].to(torch.bool)
+            if bool(valid.all()):
+                valid = None
+        return cls(modality, valid)
+
     def lookup(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Per-row value of a per-modality `table` (one entry a modality), flat [batch * sequence], cached."""
         key = (table, dtype, device)
@@ -43,21 +60,52 @@ class TokenRows:
         return {name: int((modality == code).sum()) for code, name in enumerate(MODALITIES)}
 
 
+@dataclass(frozen=True)
+class AdapterRecord:
+    """What an adapter knows, as a checkpoint keeps it, so that rows keep their modality when it is opened again.
+
+    Attributes:
+        vision_modules, placeholder_ids, decoder_path, methods: as in `ModalityAdapter`.
+        token_rows: name of the function that tells rows apart, if one was configured.
+        configured: True if `configure_adapter` made it, so that this record is all there is to it (but the function).
+    """
+
+    vision_modules: tuple[str, ...] = ()
+    placeholder_ids: tuple[int, ...] = ()
+    decoder_path: str = ""
+    methods: tuple[str, ...] = ()
+    token_rows: str | None = None
+    configured: bool = False
+
+    def is_vision_module(self, name: str) -> bool:
+        """As `ModalityAdapter.is_vision_module`."""
+        return _lies_in(name, self.vision_modules)
+
+
+def _lies_in(name: str, modules: tuple[str, ...]) -> bool:
+    return any(name == module or name.startswith(module + ".") for module in modules)
+
+
 class ModalityAdapter:
     """Tells vision rows from text rows for one family of architectures.
 
     A new architecture is a subclass with `model_types` (the `model_type` of its config) and `vision_modules`, decorated
     with `register_adapter`. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows`
-    where that is not enough.
+    where that is not enough. `configure_adapter` does the same without a class.
     """
 
     model_types: ClassVar[tuple[str, ...]] = ()
     #: Dotted names of submodules, relative to the model, all of whose token rows are vision.
-    vision_modules: ClassVar[tuple[str, ...]] = ()
+    vision_modules: tuple[str, ...] = ()
     #: Config attributes that hold the ids of placeholder tokens.
     placeholder_fields: ClassVar[tuple[str, ...]] = ("image_token_id", "video_token_id")
+    #: Arguments of `forward` that bring pictures. A call that goes on with a cache and brings none has text only: what
+    #: was generated is text, should it be a placeholder's id by accident.
+    picture_fields: ClassVar[tuple[str, ...]] = ("pixel_values", "pixel_values_videos", "image_hidden_states")
     #: Dotted name of the `ModuleList` of decoder layers, where transformers' `get_decoder().layers` is not it.
-    decoder_path: ClassVar[str] = ""
+    decoder_path: str = ""
+    #: Methods beside `forward` that are called with token ids and call the language model with embeddings.
+    methods: tuple[str, ...] = ()
 
     def __init__(self, config: Any) -> None:
         self.config = config
@@ -75,7 +123,7 @@ class ModalityAdapter:
 
     def is_vision_module(self, name: str) -> bool:
         """True if every row that the module `name` sees is vision (vision tower, projector)."""
-        return any(name == prefix or name.startswith(prefix + ".") for prefix in self.vision_modules)
+        return _lies_in(name, self.vision_modules)
 
     def decoder_layers(self, model: Any) -> dict[str, nn.Module]:
         """The decoder layers of the language model by module name, first layer first.
@@ -83,8 +131,10 @@ class ModalityAdapter:
         Raises:
             InputError: they cannot be found; says how an adapter names them.
         """
+        layers: Any = None
         if self.decoder_path:
-            layers: Any = model.get_submodule(self.decoder_path)
+            with contextlib.suppress(AttributeError):
+                layers = model.get_submodule(self.decoder_path)
         else:
             decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
             layers = getattr(decoder, "layers", None)
@@ -92,38 +142,75 @@ class ModalityAdapter:
         if path is None or not len(layers):
             raise InputError(
                 f"the decoder layers of {type(model).__name__} are not known; set `decoder_path` of its modality "
-                "adapter to the dotted name of their ModuleList"
+                f"adapter to the dotted name of their ModuleList (now {self.decoder_path!r})"
             )
         return {f"{path}.{index}": layer for index, layer in enumerate(layers)}
 
+    def rows(self, inputs: Mapping[str, Any]) -> TokenRows | None:
+        """Modality of every token of a call, from its arguments; None where they do not tell.
+
+        Args:
+            inputs: arguments of `forward`, or of one of `methods`, by name; or a batch of calibration data.
+        """
+        ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
+        attention_mask = inputs.get("attention_mask")
+        if not isinstance(attention_mask, Tensor):  # a mask per attention type: nothing in it tells padding
+            attention_mask = None
+        if ids is not None and not self._generates(inputs):
+            return self.token_rows(ids, attention_mask)
+        if ids is not None:
+            return TokenRows.of(torch.zeros_like(ids, dtype=torch.uint8), attention_mask)
+        if embeds is not None and not self.multimodal:
+            text = torch.zeros(embeds.shape[:2], dtype=torch.uint8, device=embeds.device)
+            return TokenRows.of(text, attention_mask)
+        return None
+
     def token_rows(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> TokenRows:
-        """Modality of every token of a batch.
+        """Modality of every token of a batch, by its id.
 
         Args:
             input_ids: integer [batch, sequence], the tokens of this forward pass (one column while decoding).
-            attention_mask: [batch, past + sequence] of 0/1, or None. Masks of other ranks carry no padding that could
-                be told apart from causality, so with them every row counts.
+            attention_mask: [batch, past + sequence] of 0/1, or None; see `TokenRows.of`.
         """
         modality = torch.zeros(input_ids.shape, dtype=torch.uint8, device=input_ids.device)
         for token in self.ids:
             modality[input_ids == token] = VISION
-        valid = None
-        if attention_mask is not None and attention_mask.dim() == 2:
-            valid = attention_mask[:, -input_ids.shape[1] :].to(torch.bool)
-            if bool(valid.all()):
-                valid = None
-        return TokenRows(modality, valid)
+        return TokenRows.of(modality, attention_mask)
+
+    def record(self) -> AdapterRecord:
+        """What a checkpoint keeps of this adapter."""
+        return AdapterRecord(tuple(self.vision_modules), self.ids, self.decoder_path, tuple(self.methods))
+
+    def _generates(self, inputs: Mapping[str, Any]) -> bool:
+        if any(inputs.get(name) is not None for name in self.picture_fields):
+            return False
+        past: Any = inputs.get("past_key_values")
+        if hasattr(past, "get_seq_length"):
+            return int(past.get_seq_length()) > 0
+        return bool(past)  # older remote code: a tuple a layer
 
 
-_REGISTRY: dict[str, type[ModalityAdapter]] = {}
+#: Makes the adapter of a config.
+AdapterFactory = Callable[[Any], ModalityAdapter]
+_REGISTRY: dict[str, AdapterFactory] = {}
 AdapterT = TypeVar("AdapterT", bound=type[ModalityAdapter])
 
 
 def register_adapter(adapter: AdapterT) -> AdapterT:
     """Class decorator: make an adapter known under each of its `model_types`."""
     for model_type in adapter.model_types:
-        _REGISTRY[model_type] = adapter
+        register_factory(model_type, adapter)
     return adapter
+
+
+def register_factory(model_type: str, factory: AdapterFactory) -> None:
+    """Make an adapter known under a `model_type`; it takes the place of one that was."""
+    _REGISTRY[model_type] = factory
+
+
+def registered(model_type: str) -> AdapterFactory | None:
+    """What makes the adapter of a `model_type`."""
+    return _REGISTRY.get(model_type)
 
 
 def available_adapters() -> tuple[str, ...]:
@@ -131,34 +218,9 @@ def available_adapters() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def _other_senses(config: Any) -> list[str]:
+def other_senses(config: Any) -> list[str]:
     """Names of the sub-configs that are for something else than text."""
     known = set(getattr(config, "sub_configs", None) or ())
     known |= {key for key in vars(config) if key.endswith("_config") and getattr(config, key) is not None}
     senses = ("vision", "visual", "image", "video", "audio", "speech", "thinker")
     return sorted(key for key in known if any(sense in key for sense in senses))
-
-
-def adapter_for(model: Any, fallback: Callable[[Any], ModalityAdapter] | None = None) -> ModalityAdapter:
-    """The adapter of a model (anything with a transformers `config`).
-
-    A text-only architecture (no vision or audio sub-config) needs none: every row is text.
-
-    Raises:
-        InputError: a multimodal architecture without an adapter.
-    """
-    config = model.config
-    model_type = getattr(config, "model_type", "")
-    if model_type in _REGISTRY:
-        return _REGISTRY[model_type](config)
-    if fallback is not None:
-        return fallback(config)
-    other_senses = _other_senses(config)
-    if not other_senses:
-        return ModalityAdapter(config)
-    raise InputError(
-        f"architecture {model_type!r} has {other_senses[0]} but no modality adapter (there are: "
-        f"{', '.join(available_adapters())}). Subclass spike_compressor.modality.ModalityAdapter with "
-        f"model_types = ({model_type!r},) and vision_modules = (names of the modules that only see vision), and "
-        "decorate it with register_adapter."
-    )

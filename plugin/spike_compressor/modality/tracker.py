@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -25,9 +26,33 @@ class _Frame:
     owner: Any = None
 
 
+@dataclass(frozen=True)
+class _Stated:
+    """Rows that were stated beforehand, for calls with embeddings.
+
+    Attributes:
+        repeats: True where such calls may come with every row several times over, as beam search and several answers a
+            prompt want it.
+    """
+
+    rows: TokenRows
+    repeats: bool = False
+
+    def of(self, shape: torch.Size) -> TokenRows | None:
+        """The rows of a call with tokens [batch, sequence]; None if they are not for it."""
+        rows, (batch, length) = self.rows, shape
+        if rows.modality.shape == shape:
+            return rows
+        if not self.repeats or rows.modality.shape[1] != length or batch % rows.modality.shape[0]:
+            return None
+        times = batch // rows.modality.shape[0]
+        valid = None if rows.valid is None else rows.valid.repeat_interleave(times, 0)
+        return TokenRows(rows.modality.repeat_interleave(times, 0), valid)
+
+
 # Context variables, so that two threads that run the same model do not see each other's tokens.
 _FRAME: ContextVar[_Frame | None] = ContextVar("spike_compressor_frame", default=None)
-_EXPLICIT: ContextVar[TokenRows | None] = ContextVar("spike_compressor_explicit_rows", default=None)
+_EXPLICIT: ContextVar[_Stated | None] = ContextVar("spike_compressor_explicit_rows", default=None)
 
 
 def current_rows() -> TokenRows | None:
@@ -61,22 +86,29 @@ def modality_mask(mask: Tensor, valid: Tensor | None = None) -> Iterator[None]:
         raise InputError(f"modality mask must be [batch, sequence], got shape {tuple(mask.shape)}")
     if mask.numel() and (int(mask.min()) < 0 or int(mask.max()) >= len(MODALITIES)):
         raise InputError(f"modality mask has values outside 0..{len(MODALITIES) - 1} ({', '.join(MODALITIES)})")
-    token = _EXPLICIT.set(TokenRows(mask.to(torch.uint8), None if valid is None else valid.to(torch.bool)))
+    token = _EXPLICIT.set(_Stated(TokenRows(mask.to(torch.uint8), None if valid is None else valid.to(torch.bool))))
     try:
         yield
     finally:
         _EXPLICIT.reset(token)
 
 
-def _parameters(module_class: Any) -> tuple[str, ...]:
-    """Names of the positional parameters of a module's `forward`."""
-    return tuple(inspect.signature(module_class.forward).parameters)[1:]
+@lru_cache(maxsize=256)
+def _parameters(function: Any) -> tuple[str, ...]:
+    """Names of the parameters of a class's method, without the instance."""
+    return tuple(inspect.signature(function).parameters)[1:]
+
+
+def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call of a class's method by name."""
+    return {**dict(zip(_parameters(function), args, strict=False)), **kwargs}
 
 
 class ModalityTracker:
     """Hooks on a model that keep `current_rows` right during each of its forward passes.
 
-    They sit on the model and on its base model, so that both entry points work. `on_rows`, if given, is called once a
+    They sit on the model, on its base model and on the language models within, so that each entry point works: an inner
+    model that is called with embeddings goes on with the outer one's rows. `on_rows`, if given, is called once a
     forward pass with its rows (statistics count tokens with it).
     """
 
@@ -84,24 +116,30 @@ class ModalityTracker:
         self.adapter = adapter
         self.on_rows: Callable[[TokenRows], None] | None = None
         self._handles: list[Any] = []
-        entry_points = [model]
-        base = getattr(model, "base_model", None)
-        if isinstance(base, nn.Module) and base is not model:
-            entry_points.append(base)
-        for entry in entry_points:
+        self._methods: list[tuple[nn.Module, str]] = []
+        for entry in _entry_points(model, adapter):
             # bound methods, not closures: a copied or unpickled model then has a tracker of its own
             self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
             self._handles.append(entry.register_forward_hook(self._after, always_call=True))
+        for name in adapter.methods:
+            if not callable(getattr(type(model), name, None)):
+                raise InputError(
+                    f"{type(model).__name__} has no method {name!r}, which its modality adapter lists in `methods`"
+                )
+            model.__dict__[name] = _Method(self, model, name)
+            self._methods.append((model, name))
 
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        for model, name in self._methods:
+            model.__dict__.pop(name, None)
+        self._methods.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        inputs = dict(zip(_parameters(type(module)), args, strict=False))
-        inputs.update(kwargs)
+        inputs = _arguments(type(module).forward, args, kwargs)
         # torch calls no hook after KeyboardInterrupt: a frame of this very module is left from a pass that was stopped
         outer = frame = _FRAME.get()
         while frame is not None:
@@ -122,22 +160,55 @@ class ModalityTracker:
 
     def _rows(self, inputs: dict[str, Any]) -> TokenRows | None:
         ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
-        attention_mask = inputs.get("attention_mask")
-        if isinstance(attention_mask, dict):  # a mask per attention type: nothing in it tells padding
-            attention_mask = None
-        explicit = _EXPLICIT.get()
         source = ids if ids is not None else embeds
-        if explicit is not None and source is not None and explicit.modality.shape == source.shape[:2]:
-            return explicit
-        if explicit is not None and ids is None and embeds is not None and _FRAME.get() is None:
-            raise InputError(
-                f"the modality mask is for {list(explicit.modality.shape)} tokens, inputs_embeds has "
-                f"{list(embeds.shape[:2])}"
-            )
-        if ids is not None:
-            return self.adapter.token_rows(ids, attention_mask)
-        if embeds is not None and not self.adapter.multimodal:
-            text = torch.zeros(embeds.shape[:2], dtype=torch.long, device=embeds.device)
-            return self.adapter.token_rows(text, attention_mask)
+        stated = _EXPLICIT.get()
+        if stated is not None and isinstance(source, Tensor):
+            rows = stated.of(source.shape[:2])
+            if rows is not None:
+                return rows
+            if ids is None and _FRAME.get() is None:
+                raise InputError(
+                    f"the modality mask is for {list(stated.rows.modality.shape)} tokens, inputs_embeds has "
+                    f"{list(source.shape[:2])}"
+                )
+        rows = self.adapter.rows(inputs)
         # An inner model that got embeddings from an outer one goes on with the outer one's rows.
-        return current_rows()
+        return current_rows() if rows is None else rows
+
+
+class _Method:
+    """Stands before a method of a model: what its arguments tell holds for the calls with embeddings within.
+
+    An object of a module's class, not a closure, for the sake of copies and pickles.
+    """
+
+    def __init__(self, tracker: ModalityTracker, model: nn.Module, name: str) -> None:
+        self.tracker, self.model, self.name = tracker, model, name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function = getattr(type(self.model), self.name)
+        rows = self.tracker.adapter.rows(_arguments(function, args, kwargs))
+        if rows is None:
+            return function(self.model, *args, **kwargs)
+        token = _EXPLICIT.set(_Stated(rows, repeats=True))
+        try:
+            return function(self.model, *args, **kwargs)
+        finally:
+            _EXPLICIT.reset(token)
+
+
+def _entry_points(model: nn.Module, adapter: ModalityAdapter) -> list[nn.Module]:
+    """The model, its base model, and whatever on the way to the decoder layers takes tokens or embeddings."""
+    entries = [model]
+    base = getattr(model, "base_model", None)
+    if isinstance(base, nn.Module):
+        entries.append(base)
+    try:
+        path = next(iter(adapter.decoder_layers(model))).split(".")
+    except InputError:
+        path = []  # a model without a list of layers works through the entries above
+    for depth in range(1, len(path)):
+        module = model.get_submodule(".".join(path[:depth]))
+        if {"input_ids", "inputs_embeds"} <= set(_parameters(type(module).forward)):
+            entries.append(module)
+    return list(dict.fromkeys(entries))

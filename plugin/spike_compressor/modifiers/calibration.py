@@ -26,7 +26,7 @@ class CalibrationRows:
 
     Raises (from within the iteration):
         InputError: a multimodal model and not one vision token in the whole data, unless `allow_text_only`; batches
-            without `input_ids`.
+            that do not tell their modalities; in the sequential pipeline, batches with other inputs than the first.
     """
 
     def __init__(self, dataloader: Any, adapter: ModalityAdapter, allow_text_only: bool) -> None:
@@ -35,6 +35,8 @@ class CalibrationRows:
         self.samples = 0
         self.tokens: dict[str, int] = dict.fromkeys(MODALITIES, 0)
         self.on_restart: list[Callable[[], None]] = []
+        self._first: frozenset[str] | None = None  # inputs of the first batch of an iteration that is not over
+        self._traced: frozenset[str] | None = None
         self._masks: dict[int, dict[str, Tensor]] = {}
         # a run that failed before it could release the loader has left its class on it
         self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
@@ -62,18 +64,40 @@ class CalibrationRows:
         self._loader.__class__ = self._class
 
     def _restart(self) -> None:
+        # who reads one batch and begins anew has traced the model with it: the sequential pipeline
+        self._traced = self._first if len(self.batches) == 1 else None
+        self._first = None
         self.batches.clear()
         self._masks.clear()
         for callback in self.on_restart:
             callback()
 
     def _add(self, batch: Any) -> None:
-        ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        if ids is None:
-            raise InputError("calibration batches must be mappings with `input_ids`: modalities are told by token ids")
-        self.batches.append(self.adapter.token_rows(ids, batch.get("attention_mask")))
+        if not isinstance(batch, Mapping):
+            raise InputError(f"calibration batches must be mappings of the model's inputs, not {type(batch).__name__}")
+        self._check_inputs(frozenset(key for key, value in batch.items() if value is not None))
+        rows = self.adapter.rows(batch)
+        if rows is None:
+            raise InputError(
+                f"a calibration batch with {', '.join(batch)} does not tell which of its tokens are vision; give it "
+                "`input_ids`"
+            )
+        self.batches.append(rows)
+
+    def _check_inputs(self, names: frozenset[str]) -> None:
+        """The sequential pipeline's graph takes the first batch's inputs: it drops others without a word."""
+        if self._first is None:
+            self._first = names
+        if self._traced is not None and names != self._traced:
+            raise InputError(
+                f"calibration batch {len(self.batches)} has the inputs {', '.join(sorted(names))}; the sequential "
+                f"pipeline was traced with a batch that has {', '.join(sorted(self._traced))}, and would drop or miss "
+                "the difference. Give every batch the same inputs (pictures or video in each, or in none), or use "
+                "pipeline='basic'."
+            )
 
     def _finish(self) -> None:
+        self._first = None
         counts = [rows.counts() for rows in self.batches]
         totals = [sum(count[name] for count in counts) for name in MODALITIES]
         sums = torch.tensor([sum(rows.modality.shape[0] for rows in self.batches), *totals])
