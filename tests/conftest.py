@@ -13,6 +13,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import pytest
 import tiny_models
 import torch
+from tiny_architectures import ARCHITECTURES, Architecture
 
 # tiny matrices: threads cost more than they bring, and results must not depend on their number
 torch.set_num_threads(1)
@@ -57,6 +58,7 @@ class Workshop:
         "siglip": lambda: tiny_models.llava("siglip"),
         "llama": tiny_models.llama,
         "qwen2_vl": tiny_models.qwen2_vl,
+        **{f"every {name}": architecture.model for name, architecture in ARCHITECTURES.items()},
     }
 
     def __init__(self, root: Path) -> None:
@@ -73,16 +75,29 @@ class Workshop:
     def model(self, kind: str, dtype: torch.dtype = torch.float32) -> Any:
         """A fresh float model, loaded from its directory."""
         path = self.source(kind)
-        return tiny_models.CLASSES[kind].from_pretrained(path, dtype=dtype).eval()
+        architecture = self.architecture(kind)
+        model_class = tiny_models.CLASSES[kind] if architecture is None else architecture.model_class
+        return model_class.from_pretrained(path, dtype=dtype).eval()
+
+    @staticmethod
+    def architecture(kind: str) -> Architecture | None:
+        """The architecture of the kind "every NAME", of which there is one for each adapter."""
+        return ARCHITECTURES.get(kind.removeprefix("every ")) if kind.startswith("every ") else None
 
     def data(self, kind: str, **options: Any) -> Any:
         """Calibration data for a kind of model."""
+        architecture = self.architecture(kind)
+        if architecture is not None:
+            return architecture.loader(**options)
         if kind == "qwen2_vl":
             return tiny_models.qwen_loader()
         return tiny_models.loader(images=0 if kind == "llama" else 1, **options)
 
     def batch(self, kind: str, side: str = "left") -> dict[str, torch.Tensor]:
         """A padded batch that calibration has not seen."""
+        architecture = self.architecture(kind)
+        if architecture is not None:
+            return architecture.cases["video" if "video" in architecture.cases else side].batch()
         if kind == "qwen2_vl":
             return tiny_models.qwen_batch(((4, 6), (4, 4)), side)
         rows = [tiny_models.sample(20 + n, 4 + 2 * n, 0 if kind == "llama" else 1) for n in range(3)]
@@ -101,7 +116,8 @@ class Workshop:
         """The spiking model in memory and its checkpoint, of a recipe; run once a session. Not to be changed."""
         if (kind, text) not in self._made:
             path = self.root / f"made-{len(self._made)}"
-            self._made[kind, text] = self.oneshot(kind, text, output_dir=str(path)), path
+            options = {} if self.architecture(kind) is None else {"pipeline": "sequential"}
+            self._made[kind, text] = self.oneshot(kind, text, output_dir=str(path), **options), path
         return self._made[kind, text]
 
 

@@ -16,6 +16,7 @@ import torch
 import transformers
 from tiny_models import BOS, IMAGE, PAD, VIDEO, VOCABULARY, _loud, _text, _vision
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 START, END = 7, 8  # begin and end of a picture: boi/eoi, vision_start/vision_end, fake_token_around_image
 #: What the letters of a prompt stand for; every other letter is some word.
@@ -74,6 +75,11 @@ class Architecture:
     def model(self) -> Any:
         """A fresh random model."""
         return _loud(self.model_class(self.config()), 0)
+
+    def loader(self, *cases: str) -> DataLoader[Any]:
+        """Calibration data: the batches of some cases."""
+        batches = [self.cases[case].batch() for case in cases or ("right", "left")]
+        return DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
 
 
 def _noise(seed: int, *shape: int) -> Tensor:

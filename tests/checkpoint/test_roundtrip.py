@@ -20,6 +20,7 @@ import yaml
 from conftest import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.runtime import detach, spiking_layers
+from tiny_architectures import ARCHITECTURES
 
 W8_ASYMMETRIC = RTN.replace("num_bits: 4", "num_bits: 6").replace("symmetric: true", "symmetric: false")
 
@@ -70,6 +71,7 @@ CASES: dict[str, tuple[str, str]] = {
         "llama",
         recipe("SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: hadamard}\n" + GPTQ_GROUP),
     ),
+    **{f"every {name}": (f"every {name}", recipe(GPTQ)) for name in ARCHITECTURES},
 }
 ONLINE = {"quip", "spinquant online"}
 

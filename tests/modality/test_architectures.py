@@ -126,7 +126,11 @@ def test_generated_tokens_are_text(tracked: tuple[str, Any]) -> None:
         model.generate(
             **prompt.batch(), max_new_tokens=3, do_sample=False, eos_token_id=None, logits_processor=[only_pictures]
         )
-    assert [rows.modality.tolist() for rows in seen.rows if rows is not None] == [prompt.modality, [[0], [0]], [[0], [0]]]
+    assert [rows.modality.tolist() for rows in seen.rows if rows is not None] == [
+        prompt.modality,
+        [[0], [0]],
+        [[0], [0]],
+    ]
     assert seen.rows[0].valid is not None or name == "gemma3"  # whose masks by kind of attention tell no padding
     assert all(rows.valid is None for rows in seen.rows[1:])
     # the model itself agrees: it embeds them as tokens
