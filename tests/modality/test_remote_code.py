@@ -1,0 +1,337 @@
+"""Remote-code architectures by configuration: placeholder ids, or a function of a call's arguments."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import spike_compressor
+import torch
+from conftest import GPTQ, Processor, recipe
+from spike_compressor.checkpoint import read_config
+from spike_compressor.errors import InputError
+from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, base, configure_adapter, current_rows
+from spike_compressor.runtime import spiking_layers
+from tiny_architectures import ARCHITECTURES, tokens
+from tiny_models import IMAGE, PAD, _loud, _text
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM, dynamic_module_utils
+
+SOURCES = Path(__file__).parent / "remote"
+INTERNVL = {
+    "vision_modules": ["vision_model", "mlp1"],
+    "placeholder_ids": [IMAGE],
+    "decoder_path": "language_model.model.layers",
+    "methods": ["generate"],
+}
+MINICPM = {
+    "vision_modules": ["vpm", "resampler"],
+    "decoder_path": "llm.model.layers",
+    "methods": ["generate"],
+}
+#: Two rows, padded on the left, with two pictures and one; MiniCPM-V puts any token where a picture will stand.
+PROMPTS = ("B(IIII)ab(IIII)c", "....Ba(IIII)bcde")
+MASKS = ("0011110000111100", "0000000111100000")
+BOUNDS = (((2, 6), (10, 14)), ((7, 11),))
+
+
+def image_bounds(inputs: Mapping[str, Any]) -> torch.Tensor | None:
+    """The rule of MiniCPM-V: rows of pictures are given by their bounds."""
+    data = inputs.get("data", inputs)
+    if "image_bound" not in data:
+        return None
+    mask = torch.zeros_like(data["input_ids"])
+    for row, bounds in enumerate(data["image_bound"]):
+        for begin, end in bounds.tolist():
+            mask[row, begin:end] = 1
+    return mask
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    return base._REGISTRY
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Directories of float models with their code beside them, as a hub has them."""
+    cache = tmp_path_factory.mktemp("modules")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(cache))
+    patch.syspath_prepend(str(cache))
+    folders = {}
+    for kind, class_name in (("internvl_chat", "InternVLChat"), ("minicpmv", "MiniCPMV")):
+        folder = tmp_path_factory.mktemp(kind)
+        shutil.copy(SOURCES / f"modeling_{kind}.py", folder)
+        model_name = class_name + ("Model" if kind == "internvl_chat" else "")
+        auto = {
+            "AutoConfig": f"modeling_{kind}.{class_name}Config",
+            "AutoModelForCausalLM": f"modeling_{kind}.{model_name}",
+        }
+        text = {"model_type": "qwen2", **_text(num_hidden_layers=2)}
+        content = {"model_type": kind, "architectures": [model_name], "auto_map": auto, "llm_config": text}
+        (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+        config = transformers_config(folder)
+        model = _loud(AutoModelForCausalLM.from_config(config, trust_remote_code=True), 0)
+        model.save_pretrained(folder)
+        folders[kind] = folder
+    yield folders
+    patch.undo()
+    for name in [name for name in sys.modules if name.startswith("transformers_modules")]:
+        del sys.modules[name]
+
+
+def transformers_config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(folder, trust_remote_code=True)
+
+
+def opened(folder: Path) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=torch.float32).eval()
+    if hasattr(model, "img_context_token_id"):
+        model.img_context_token_id = IMAGE  # as its `chat` does
+    return model
+
+
+def prompt(kind: str) -> dict[str, Any]:
+    """Arguments of `generate`."""
+    letters = [row.replace("I", "x") for row in PROMPTS] if kind == "minicpmv" else PROMPTS
+    ids = torch.tensor([tokens(row) for row in letters])
+    pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = {"input_ids": ids, "attention_mask": (ids != PAD).long(), "pixel_values": pixels}
+    if kind == "minicpmv":
+        batch["pixel_values"] = [list(pixels[:2]), list(pixels[2:])]
+        batch["image_bound"] = [torch.tensor(bounds) for bounds in BOUNDS]
+    return batch
+
+
+def forward(model: Any, kind: str) -> Any:
+    """Logits of the prompt by `forward`."""
+    with torch.no_grad():
+        return model({**prompt(kind)}).logits if kind == "minicpmv" else model(**prompt(kind)).logits
+
+
+CONFIGURE: dict[str, Callable[[], None]] = {
+    "internvl_chat": lambda: configure_adapter("internvl_chat", **INTERNVL),
+    "minicpmv": lambda: configure_adapter("minicpmv", token_rows=image_bounds, **MINICPM),
+}
+FIRST_LAYER = {"internvl_chat": "language_model.model.layers.0", "minicpmv": "llm.model.layers.0"}
+
+
+def masks_seen(model: Any, kind: str) -> tuple[list[Any], list[Any]]:
+    """A list that fills with the masks in force at the first decoder layer, and one with its inputs."""
+    seen: list[Any] = []
+    inputs: list[Any] = []
+
+    def note(_: Any, args: Any, kwargs: Any) -> None:
+        rows = current_rows()
+        seen.append(None if rows is None else rows.modality.tolist())
+        inputs.append(args[0] if args else kwargs["hidden_states"])
+
+    model.get_submodule(FIRST_LAYER[kind]).register_forward_pre_hook(note, with_kwargs=True)
+    return seen, inputs
+
+
+EXPECTED = [[int(digit) for digit in mask] for mask in MASKS]
+
+
+@pytest.mark.parametrize("kind", CONFIGURE)
+def test_forward_and_generate_know_their_rows(kind: str, sources: dict[str, Path]) -> None:
+    CONFIGURE[kind]()
+    model = opened(sources[kind])
+    tracker = ModalityTracker(model, adapter_for(model))
+    seen, inputs = masks_seen(model, kind)
+    forward(model, kind)
+    assert seen == [EXPECTED]
+    # where the model really put pictures: rows that are no multiple of the embedding table's
+    own = model.get_input_embeddings()(prompt(kind)["input_ids"]) * (0.5 if kind == "minicpmv" else 1)
+    assert (inputs[0] != own).any(-1).int().tolist() == EXPECTED
+    seen.clear()
+    model.generate(**prompt(kind), max_new_tokens=3, do_sample=False, eos_token_id=None)
+    assert seen == [EXPECTED, [[0], [0]], [[0], [0]]]
+    seen.clear()
+    model.generate(**prompt(kind), max_new_tokens=2, do_sample=False, eos_token_id=None, num_beams=2)
+    assert seen[0] == [EXPECTED[0], EXPECTED[0], EXPECTED[1], EXPECTED[1]]
+    assert current_rows() is None
+    tracker.remove()
+    assert "generate" not in model.__dict__
+    seen.clear()
+    model.generate(**prompt(kind), max_new_tokens=1)
+    assert seen == [None]
+
+
+def test_copies_have_methods_of_their_own(sources: dict[str, Path]) -> None:
+    CONFIGURE["internvl_chat"]()
+    model = opened(sources["internvl_chat"])
+    tracker = ModalityTracker(model, adapter_for(model))
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        seen, _ = masks_seen(twin, "internvl_chat")
+        twin.generate(**prompt("internvl_chat"), max_new_tokens=1, eos_token_id=None)
+        assert seen == [EXPECTED]
+        assert twin.generate.model is twin
+        assert twin.generate.tracker is not tracker
+
+
+@pytest.fixture(scope="module")
+def made(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
+    """Spiking models and their checkpoints."""
+    from llmcompressor import oneshot
+    from loguru import logger
+
+    logger.remove()
+    patch = pytest.MonkeyPatch()
+    patch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    results = {}
+    for kind, configure in CONFIGURE.items():
+        configure()
+        model = opened(sources[kind])
+        batch: Any = prompt(kind)
+        # MiniCPM-V's forward takes one dictionary, which the sequential pipeline's tracer cannot follow
+        batch, pipeline = ({"data": batch}, "basic") if kind == "minicpmv" else (batch, "sequential")
+        data = DataLoader([batch], batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
+        text = recipe(GPTQ).replace("[lm_head,", "['re:.*lm_head',")
+        path = tmp_path_factory.mktemp("made") / kind
+        oneshot(
+            model=model,
+            processor=Processor(),
+            recipe=text,
+            dataset=data,
+            pipeline=pipeline,
+            output_dir=str(path),
+            trust_remote_code_model=True,
+        )
+        results[kind] = model, path
+    patch.undo()
+    return results
+
+
+def test_a_checkpoint_with_ids_needs_no_configuration_again(made: dict[str, tuple[Any, Path]]) -> None:
+    model, path = made["internvl_chat"]
+    config = read_config(path)
+    assert config.placeholder_ids == [IMAGE]
+    assert config.adapter.model_dump() == {
+        "vision_modules": ["vision_model", "mlp1"],
+        "decoder_path": "language_model.model.layers",
+        "methods": ["generate"],
+        "token_rows": None,
+        "configured": True,
+    }
+    assert config.calibration == {"samples": 2, "tokens": {"text": 28 - 12, "vision": 12}}
+    loaded = spike_compressor.load(path, trust_remote_code=True)
+    loaded.img_context_token_id = IMAGE
+    assert torch.equal(forward(loaded, "internvl_chat"), forward(model, "internvl_chat"))
+    settings = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
+    batch = prompt("internvl_chat")
+    assert torch.equal(loaded.generate(**batch, **settings), model.generate(**batch, **settings))
+    assert {name.partition(".")[0] for name in spiking_layers(loaded)} == {"vision_model", "mlp1", "language_model"}
+    plain = opened(path)
+    assert (forward(plain, "internvl_chat") - forward(model, "internvl_chat")).abs().mean() < 0.5
+
+
+def test_a_checkpoint_with_a_function_needs_it_again(made: dict[str, tuple[Any, Path]]) -> None:
+    model, path = made["minicpmv"]
+    assert read_config(path).adapter.token_rows == "image_bounds"
+    with pytest.raises(InputError, match=r"'minicpmv' was made with a function .*image_bounds.*configure_adapter"):
+        spike_compressor.load(path, trust_remote_code=True)
+    CONFIGURE["minicpmv"]()
+    loaded = spike_compressor.load(path, trust_remote_code=True)
+    assert torch.equal(forward(loaded, "minicpmv"), forward(model, "minicpmv"))
+    settings = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
+    batch = prompt("minicpmv")
+    assert torch.equal(loaded.generate(**batch, **settings), model.generate(**batch, **settings))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"placeholder_ids": [IMAGE, 9]}, r"placeholder_ids \[5, 9\], the checkpoint was made with \[5\].*or none"),
+        ({"vision_modules": ["vision_model"]}, r"vision_modules \['vision_model'\]"),
+        ({"token_rows": image_bounds}, "token_rows True, the checkpoint was made with False"),
+    ],
+)
+def test_another_adapter_than_the_checkpoints_is_refused(
+    change: dict[str, Any], says: str, made: dict[str, tuple[Any, Path]]
+) -> None:
+    configure_adapter("internvl_chat", **{**INTERNVL, **change})
+    with pytest.raises(InputError, match=says):
+        spike_compressor.load(made["internvl_chat"][1], trust_remote_code=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"vision_modules": "vision_model", "placeholder_ids": [5]}, "vision_modules is a list of names"),
+        ({"vision_modules": [], "placeholder_ids": [5]}, "name the vision_modules of 'seer'"),
+        ({"vision_modules": ["eyes"]}, "needs placeholder_ids, or a function"),
+        ({"vision_modules": ["eyes"], "placeholder_ids": ["<image>"]}, "placeholder_ids are token ids"),
+        ({"vision_modules": ["eyes"], "placeholder_ids": [5], "methods": "generate"}, "methods is a list of names"),
+    ],
+)
+def test_what_cannot_be_configured(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        configure_adapter("seer", **given)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (torch.zeros(3), r"must give a mask \[batch, sequence\], TokenRows or None; it gave \[3\]"),
+        ("vision", "it gave str"),
+        (torch.full((1, 2), 2), "outside 0..1"),
+        (torch.zeros(1, 3), r"a mask of \[1, 3\] for \[1, 2\] tokens"),
+    ],
+)
+def test_a_functions_wrong_answers_are_named(answer: Any, says: str) -> None:
+    configure_adapter("seer", vision_modules=["eyes"], token_rows=lambda inputs: answer)
+    adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="seer")))
+    with pytest.raises(InputError, match=says):
+        adapter.rows({"input_ids": torch.tensor([[1, 2]])})
+
+
+def test_a_function_may_leave_it_to_the_ids_or_say_all_itself() -> None:
+    config = SimpleNamespace(config=SimpleNamespace(model_type="seer"))
+    ids = torch.tensor([[9, IMAGE, 0]])
+    mask = torch.tensor([[1, 1, 0]])
+    configure_adapter("seer", vision_modules=["eyes"], placeholder_ids=[IMAGE], token_rows=lambda inputs: None)
+    rows = adapter_for(config).rows({"input_ids": ids, "attention_mask": mask})
+    assert rows.modality.tolist() == [[0, 1, 0]]
+    assert rows.valid.tolist() == [[True, True, False]]
+    assert adapter_for(config).rows({"inputs_embeds": torch.zeros(1, 3, 4)}) is None
+    whole = TokenRows(torch.ones(1, 3, dtype=torch.uint8))
+    configure_adapter("seer", vision_modules=["eyes"], token_rows=lambda inputs: whole)
+    assert adapter_for(config).rows({"inputs_embeds": torch.zeros(1, 3, 4)}) is whole
+
+
+def test_modules_and_methods_must_exist(sources: dict[str, Path]) -> None:
+    model = opened(sources["internvl_chat"])
+    with pytest.raises(
+        InputError, match=r"'internvl_chat' has vision_config but no modality adapter .*configure_adapt"
+    ):
+        adapter_for(model)
+    configure_adapter("internvl_chat", vision_modules=["vision_tower"], placeholder_ids=[IMAGE])
+    with pytest.raises(InputError, match=r"no module 'vision_tower'.*language_model, .*vision_model"):
+        adapter_for(model)
+    configure_adapter("internvl_chat", vision_modules=["mlp1"], placeholder_ids=[IMAGE], methods=["answer"])
+    with pytest.raises(InputError, match="no method 'answer'"):
+        ModalityTracker(model, adapter_for(model))
+    configure_adapter("internvl_chat", vision_modules=["mlp1"], placeholder_ids=[IMAGE], decoder_path="layers")
+    with pytest.raises(InputError, match="decoder_path.*'layers'"):
+        adapter_for(model).decoder_layers(model)
+
+
+def test_the_inner_model_of_a_known_architecture_is_refused_not_misread() -> None:
+    """Without its head the names of modules are others: its tower would count as text."""
+    inner = ARCHITECTURES["llava"].model().model
+    with pytest.raises(InputError, match=r"LlavaModel has no module 'model.vision_tower'"):
+        adapter_for(inner)
