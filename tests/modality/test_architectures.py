@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, available_adapters, current_rows
+from spike_compressor.modality import (
+    ModalityTracker,
+    TokenRows,
+    adapter_for,
+    available_adapters,
+    current_rows,
+    modality_mask,
+)
 from tiny_architectures import ARCHITECTURES, Architecture, Case, tokens
 
 CASES = [(name, case) for name, architecture in ARCHITECTURES.items() for case in architecture.cases]
@@ -162,6 +169,27 @@ def test_inner_models_have_the_right_rows_too(tracked: tuple[str, Any]) -> None:
     assert seen.rows[1].modality.tolist() == [[0, 0, 0, 0]]
     assert seen.rows[2] is None  # embeddings alone tell nothing
     assert current_rows() is None
+
+
+@pytest.mark.parametrize("tracked", ARCHITECTURES, indirect=True)
+def test_embeddings_go_by_the_mask_that_is_stated(tracked: tuple[str, Any]) -> None:
+    """Pictures and words as embeddings, then a token of its own with the cache."""
+    name, model = tracked
+    prompt = ARCHITECTURES[name].cases["left"]
+    batch = prompt.batch()
+    mask = batch["attention_mask"]
+    with Seen(model, ARCHITECTURES[name]) as seen, torch.no_grad():
+        model(**batch)
+        embeds = seen.inputs[0][0]
+        with modality_mask(torch.tensor(prompt.modality), mask):
+            past = model(inputs_embeds=embeds, attention_mask=mask, use_cache=True).past_key_values
+            longer = torch.cat([mask, torch.ones(2, 1, dtype=mask.dtype)], dim=1)
+            ids = torch.tensor([tokens("a"), tokens("I")])
+            model(input_ids=ids, attention_mask=longer, past_key_values=past, use_cache=True)
+    assert torch.equal(seen.inputs[0][1], embeds)
+    assert [rows.modality.tolist() for rows in seen.rows] == [prompt.modality, prompt.modality, [[0], [0]]]
+    assert seen.rows[1].valid.tolist() == mask.bool().tolist()
+    assert seen.rows[2].valid is None
 
 
 @pytest.mark.parametrize("tracked", ARCHITECTURES, indirect=True)

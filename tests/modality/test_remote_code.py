@@ -326,7 +326,7 @@ def test_modules_and_methods_must_exist(sources: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="no method 'answer'"):
         ModalityTracker(model, adapter_for(model))
     configure_adapter("internvl_chat", vision_modules=["mlp1"], placeholder_ids=[IMAGE], decoder_path="layers")
-    with pytest.raises(InputError, match="decoder_path.*'layers'"):
+    with pytest.raises(InputError, match=r"decoder_path.*'layers'"):
         adapter_for(model).decoder_layers(model)
 
 

@@ -9,6 +9,7 @@ import tiny_models
 import torch
 from conftest import GPTQ, RTN, Workshop, recipe
 from spike_compressor.modifiers import tclif
+from tiny_architectures import ARCHITECTURES
 
 
 @pytest.fixture
@@ -49,6 +50,30 @@ def test_cured_weights_do_not_depend_on_the_pipeline(workshop: Workshop, pipelin
     batch = workshop.batch("llava")
     expected = tiny_models.logits(workshop.made("llava", recipe(RTN))[0], batch)
     assert torch.equal(tiny_models.logits(model, batch), expected)
+
+
+def test_upstream_still_drops_inputs_that_the_first_batch_had_not(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When this fails, LLM Compressor is healed: `CalibrationRows` need not refuse such data any more."""
+    from transformers import LlavaOnevisionModel
+
+    videos: list[Any] = []
+    whole = LlavaOnevisionModel.get_video_features
+    monkeypatch.setattr(
+        LlavaOnevisionModel, "get_video_features", lambda *args, **kw: videos.append(kw) or whole(*args, **kw)
+    )
+    quant_only = f"quant_stage:\n  quant_modifiers:\n    {RTN}\n"
+    kind = "every llava_onevision"
+    for cases, pipeline, seen in (
+        (("left", "video"), "sequential", False),
+        (("left", "video"), "basic", True),
+        (("video",), "sequential", True),
+    ):
+        data = ARCHITECTURES["llava_onevision"].loader(*cases)
+        workshop.oneshot(kind, quant_only, dataset=data, pipeline=pipeline)
+        assert bool(videos) is seen, (cases, pipeline)
+        videos.clear()
 
 
 def test_the_cure_is_undone(workshop: Workshop) -> None:
