@@ -63,6 +63,10 @@ def test_calibration_counts_are_the_prompts(name: str, workshop: Workshop) -> No
     config = read_config(workshop.made(f"every {name}", recipe(GPTQ))[1])
     assert config.calibration == {"samples": 4, "tokens": {"text": words - vision, "vision": vision}}
     assert config.architecture == name
+    assert config.activity is not None
+    assert config.activity.run is not None, config.activity.not_measured
+    assert config.activity.never_called == []
+    assert set(config.activity.totals.firing_rate) == {"text", "vision"}
     assert [module + "." for module in config.adapter.vision_modules] == list(ARCHITECTURES[name].vision)
 
 

@@ -244,6 +244,20 @@ def test_a_stream_gives_its_first_batch(model: Any) -> None:
     assert shapes(batches) == [(2, 7)]
 
 
+def test_embeddings_are_samples_too(workshop: Workshop) -> None:
+    model, _ = workshop.made("llama", recipe(GPTQ_GROUP))
+    state = spiking_state(model)
+    rows = torch.randn(3, 20, 64, generator=torch.Generator().manual_seed(0))
+    data = DataLoader([{"inputs_embeds": row.unsqueeze(0)} for row in rows], batch_size=None)  # type: ignore[arg-type]
+    batches = few_samples(data, state, longest=16)
+    assert [tuple(batch["inputs_embeds"].shape) for batch in batches] == [(1, 16, 64)] * 3
+    assert measure_activity(model, batches)["run"] == {
+        "samples": 3,
+        "tokens": {"text": 48, "vision": 0},
+        "longest": 16,
+    }
+
+
 # Operations
 
 

@@ -19,7 +19,7 @@ from conftest import GPTQ, Processor, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, base, configure_adapter, current_rows
-from spike_compressor.runtime import spiking_layers
+from spike_compressor.runtime import spiking_layers, spiking_state
 from tiny_architectures import ARCHITECTURES, tokens
 from tiny_models import IMAGE, PAD, _loud, _text
 from torch.utils.data import DataLoader
@@ -228,6 +228,9 @@ def test_a_checkpoint_with_ids_needs_no_configuration_again(made: dict[str, tupl
         "configured": True,
     }
     assert config.calibration == {"samples": 2, "tokens": {"text": 28 - 12, "vision": 12}}
+    for made_of in made.values():  # one batch of two prompts, in MiniCPM-V's case a dictionary within one
+        run = spiking_state(made_of[0]).facts["activity"]["run"]
+        assert (run["samples"], run["tokens"]["vision"]) == (2, 12)
     loaded = spike_compressor.load(path, trust_remote_code=True)
     loaded.img_context_token_id = IMAGE
     assert torch.equal(forward(loaded, "internvl_chat"), forward(model, "internvl_chat"))

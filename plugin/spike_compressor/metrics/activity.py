@@ -57,7 +57,7 @@ def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, An
     coverage, samples, longest = 0.0, 0, 0
     with _evaluating(model), _neurons_that_run(state) as macs:
         for batch in batches:
-            inputs = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+            inputs = _on(device, batch)
             with record_spikes(model, operations=not samples) as one:
                 model(**inputs)
             if not samples:
@@ -65,8 +65,8 @@ def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, An
                 spiking = sum(macs.values())
                 coverage = spiking / (spiking + one.other_macs) if spiking else 0.0
             record.add(one)
-            ids = inputs["input_ids"]
-            samples, longest = samples + ids.shape[0], max(longest, ids.shape[1])
+            B, S = _shape(batch, state)
+            samples, longest = samples + B, max(longest, S)
     if not samples:
         raise InputError("what spikes cannot be measured without a single batch")
     if not any(entry.spikes for entry in record.layers.values()):
@@ -117,6 +117,27 @@ def _rows(entry: LayerRecord) -> dict[str, Any]:
 def _digits(value: float) -> float:
     """Six significant digits: all that a handful of samples can carry."""
     return float(f"{value:.6g}")
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """All tensors of a batch on a device, however deep they lie."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _on(device, item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_on(device, item) for item in value)
+    return value
+
+
+def _shape(batch: Batch, state: SpikingState) -> tuple[int, int]:
+    """Samples and tokens of each, padding included."""
+    rows = state.tracker.adapter.rows(batch)
+    if rows is not None:
+        tokens = rows.modality
+    else:  # a modality mask was stated around the call
+        tokens = next(batch[key] for key in ("input_ids", "inputs_embeds") if batch.get(key) is not None)
+    return int(tokens.shape[0]), int(tokens.shape[1])
 
 
 @contextlib.contextmanager
@@ -221,11 +242,11 @@ def few_samples(dataloader: Any, state: SpikingState, count: int = SAMPLES, long
     else one by one. Text longer than `longest` tokens is cut there; a sample whose pictures reach beyond is left out. A
     loader without an indexable data set gives its first batch; of more than `longest` tokens of text, its first rows.
     """
-    batches = [_shortened(batch, state, longest) for batch in _picked(dataloader, count, longest)]
+    batches = [_shortened(batch, state, longest) for batch in _picked(dataloader, state, count, longest)]
     return [batch for batch in batches if batch is not None]
 
 
-def _picked(dataloader: Any, count: int, longest: int) -> list[Batch]:
+def _picked(dataloader: Any, state: SpikingState, count: int, longest: int) -> list[Batch]:
     dataset: Any = getattr(dataloader, "dataset", None)
     if not isinstance(dataloader, DataLoader) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         return [next(iter(dataloader))]
@@ -234,24 +255,30 @@ def _picked(dataloader: Any, count: int, longest: int) -> list[Batch]:
     collate: Any = dataloader.collate_fn
     if dataloader.batch_size is None:  # the data set's items are batches already
         first = collate(dataset[0])
-        count = min(count, -(-count // max(1, first["input_ids"].shape[0])))
+        count = min(count, -(-count // max(1, _shape(first, state)[0])))
     chosen = [dataset[round(index)] for index in torch.linspace(0, size - 1, count).tolist()]
     if dataloader.batch_size is None:
         return [collate(item) for item in chosen]
     if dataloader.batch_size >= len(chosen):
         together: Batch = collate(chosen)
-        if together["input_ids"].numel() <= longest:
+        B, S = _shape(together, state)
+        if longest >= B * S:
             return [together]
     return [collate([item]) for item in chosen]
 
 
 def _shortened(batch: Batch, state: SpikingState, longest: int) -> Batch | None:
     """At most `longest` tokens; None if pictures forbid that, since their features have no seams between rows."""
-    ids = batch["input_ids"]
-    B, S = ids.shape
+    B, S = _shape(batch, state)
     length = min(S, longest)
     rows = min(B, longest // length) if length else B
-    vision = state.tracker.adapter.token_rows(ids).modality == VISION
+    if (rows, length) == (B, S):
+        return batch
+    told = state.tracker.adapter.rows(batch)
+    text = batch.get("input_ids") if batch.get("input_ids") is not None else batch.get("inputs_embeds")
+    if told is None or not isinstance(text, Tensor):  # tokens that lie deeper than we know
+        return None
+    vision = told.modality == VISION
     if bool(vision[:, length:].any()) or (rows < B and bool(vision.any())):
         return None
     return {
