@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},
     "plot": {"checkpoint"},
+    "compare": {"checkpoint", "coding", "runtime"},
     "demo": {"checkpoint", "metrics", "runtime", "trace"},
     "cli": {"checkpoint", "demo", "modifiers", "plot", "trace"},
 }

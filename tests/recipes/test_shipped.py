@@ -19,7 +19,7 @@ from spike_compressor.runtime import detach, spiking_layers
 from transformers import AutoModelForImageTextToText
 
 FOLDER = Path(__file__).parents[2] / "recipes"
-RECIPES = sorted(path.name for path in FOLDER.iterdir())
+RECIPES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 #: Recipes whose rotations run at inference, which plain transformers drops.
 ONLINE = {"quip_gptq_w4_tclif_34.yaml", "quip_gptq_w4_tclif_34_attention.yaml"}
 

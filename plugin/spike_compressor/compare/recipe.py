@@ -1,0 +1,95 @@
+"""A recipe in two parts: what makes weights integer, and what makes the model spike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.errors import InputError
+
+#: One modifier: its name and its fields.
+Step = tuple[str, Mapping[str, Any]]
+_PLANNER, _NEURONS = "MSTSModifier", "TCLIFModifier"
+
+
+@dataclass(frozen=True)
+class SplitRecipe:
+    """A recipe of LLM Compressor, cut before its spiking modifiers.
+
+    Weights take minutes or hours to quantize and do not depend on what follows, so one run of `weights` serves every
+    `spikes`.
+
+    Attributes:
+        weights: modifiers up to the first spiking one, in order.
+        spikes: `MSTSModifier`, if there is one, and `TCLIFModifier`.
+    """
+
+    weights: tuple[Step, ...]
+    spikes: tuple[Step, ...]
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str]) -> SplitRecipe:
+        """From a file, or from YAML text of more than one line.
+
+        Raises:
+            InputError: no such file, no YAML, no recipe; spiking modifiers missing or followed by others.
+        """
+        text = str(source)
+        name = "the recipe"
+        if "\n" not in text:
+            name = text
+            try:
+                text = Path(text).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"cannot read the recipe {name}: {error}") from error
+        try:
+            content = yaml.safe_load(text)
+            steps = [
+                (modifier, dict(fields or {}))
+                for stage in content.values()
+                for group, modifiers in stage.items()
+                if group.endswith("modifiers")
+                for modifier, fields in modifiers.items()
+            ]
+        except yaml.YAMLError as error:
+            raise InputError(f"{name} is no YAML: {error}") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(f"{name} is no recipe: stage -> modifiers -> modifier -> fields") from error
+        spiking = [step for step in steps if step[0] in (_PLANNER, _NEURONS)]
+        if not any(modifier == _NEURONS for modifier, _ in spiking) or steps[-len(spiking) :] != spiking:
+            raise InputError(f"{name} must end in MSTSModifier, if it has one, and TCLIFModifier")
+        return cls(tuple(steps[: -len(spiking)]), tuple(spiking))
+
+    def spiking(self, msts: Mapping[str, Any] | None = None, **tclif: Any) -> SplitRecipe:
+        """The same weights with other spikes: fields of `MSTSModifier` replaced, those of `TCLIFModifier` updated."""
+        old = dict(self.spikes)
+        planner = old.get(_PLANNER) if msts is None else msts
+        steps: list[Step] = [] if planner is None else [(_PLANNER, dict(planner))]
+        return SplitRecipe(self.weights, (*steps, (_NEURONS, {**old[_NEURONS], **tclif})))
+
+    def exact(self) -> SplitRecipe:
+        """The same weights, and as many timesteps everywhere as there can be, whatever the recipe's spikes are."""
+        where = {key: value for key, value in dict(self.spikes)[_NEURONS].items() if key in ("targets", "ignore")}
+        return SplitRecipe(self.weights, ((_NEURONS, {**where, "timesteps": MAX_TIMESTEPS}),))
+
+    @property
+    def reinterprets(self) -> bool:
+        """Whether timesteps are left to the activation scheme that the weights' part gives the layers."""
+        old = dict(self.spikes)
+        return _PLANNER not in old and old[_NEURONS].get("timesteps") is None
+
+    def text(self) -> str:
+        """The whole recipe as YAML."""
+        return recipe_text((*self.weights, *self.spikes))
+
+
+def recipe_text(steps: tuple[Step, ...]) -> str:
+    """Modifiers as a recipe's YAML, in their order."""
+    groups = {f"step{index}_modifiers": {name: dict(fields)} for index, (name, fields) in enumerate(steps)}
+    return str(yaml.safe_dump({"spike_stage": groups}, sort_keys=False))

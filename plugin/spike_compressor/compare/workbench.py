@@ -1,0 +1,99 @@
+"""One model, many spike settings: weights are quantized once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spike_compressor.checkpoint import SCHEMA_VERSION, load, save
+from spike_compressor.compare.cells import digest, digest_of_batches, digest_of_model, digest_of_source, versions
+from spike_compressor.compare.recipe import SplitRecipe, recipe_text
+from spike_compressor.runtime import detach
+
+#: Rooms whose code decides what a spiking model computes.
+COMPUTING = ("coding", "modality", "modifiers", "runtime")
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A model, its calibration data, and a folder for what has been quantized.
+
+    Attributes:
+        directory: of the float model.
+        open: makes a fresh float model from it.
+        processor: that goes with it; stored with checkpoints.
+        calibration: makes `oneshot`'s `dataset=`, the same at every call.
+        folder: for checkpoints with quantized weights, named by content hash.
+        seed: of random rotations.
+    """
+
+    directory: Path
+    open: Callable[[], Any]
+    processor: Any
+    calibration: Callable[[], Any]
+    folder: Path
+    seed: int = 0
+
+    @cached_property
+    def _source(self) -> dict[str, str]:
+        return {"model": digest_of_model(self.directory), "calibration": digest_of_batches(self.calibration())}
+
+    def parts(self, recipe: SplitRecipe | None = None) -> dict[str, Any]:
+        """Everything that the spiking model of a recipe depends on, or the float model without one; plain values."""
+        if recipe is None:
+            return {"model": self._source["model"], "versions": versions()}
+        return {
+            **self._weights_parts(recipe),
+            "spikes": [[name, dict(fields)] for name, fields in recipe.spikes],
+            "code": digest_of_source(*COMPUTING),
+        }
+
+    def _weights_parts(self, recipe: SplitRecipe) -> dict[str, Any]:
+        kept = recipe if recipe.reinterprets else recipe.exact()
+        steps = [[name, dict(fields)] for name, fields in (*kept.weights, *kept.spikes)]
+        return {
+            **self._source,
+            "versions": versions(),
+            "checkpoint": SCHEMA_VERSION,
+            "seed": self.seed,
+            "weights": steps,
+        }
+
+    def quantized(self, recipe: SplitRecipe) -> Path:
+        """The checkpoint with the recipe's quantized weights, made on the first call; it spikes with T = 7.
+
+        A killed run leaves none. Where the recipe reinterprets an activation scheme, it spikes as the recipe says.
+        """
+        path = self.folder / f"weights-{digest(self._weights_parts(recipe))[:32]}"
+        if not (path / "spike_config.json").is_file():
+            model = self.open()
+            torch.manual_seed(self.seed)
+            self._oneshot(model, (recipe if recipe.reinterprets else recipe.exact()).text())
+            save(model, path, self.processor)
+        return path
+
+    def exact(self, recipe: SplitRecipe) -> Any:
+        """The model with the recipe's quantized weights, as `quantized` keeps it."""
+        return load(self.quantized(recipe))
+
+    def spiking(self, recipe: SplitRecipe) -> Any:
+        """A model that spikes as the recipe says, on weights that were quantized before or are now.
+
+        What the spiking modifiers measure they measure on the model with quantized weights, in a pass of their own.
+        """
+        model = self.exact(recipe)
+        if not recipe.reinterprets:
+            detach(model)
+            torch.manual_seed(self.seed)
+            self._oneshot(model, recipe_text(recipe.spikes))
+        return model.eval()
+
+    def _oneshot(self, model: Any, text: str) -> None:
+        from llmcompressor import oneshot
+
+        oneshot(model=model, processor=self.processor, dataset=self.calibration(), recipe=text)
