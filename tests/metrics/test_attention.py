@@ -38,18 +38,21 @@ def test_counts_are_those_of_the_spike_trains_without_padding(case: str, side: s
     coding = next(iter(spiking_attention(model).values())).spec.rows.coding
     expected: dict[tuple[str, str, str], dict[str, int]] = {}
     for event in events:
-        for m in range(len(event.x)):
-            if event.valid is not None and not event.valid[m]:
+        for code, modality in enumerate(("text", "vision")):
+            rows = event.modality == code
+            if event.valid is not None:
+                rows &= event.valid
+            if not rows.any():
                 continue
-            train = encode(event.x[m : m + 1], event.scale[m], int(event.timesteps[m]), coding)
-            attended = int(event.attended[m])
-            key = event.name, event.operand, ("text", "vision")[int(event.modality[m])]
-            counts = expected.setdefault(key, dict.fromkeys(("rows", "spikes", "sops", "neurons", "saturated"), 0))
+            train = encode(event.x[rows], event.scale[rows], event.timesteps[rows], coding)
+            attended = event.attended[rows]
             reach = {"q": attended, "p": event.out_features, "k": 0, "v": 0}[event.operand]
-            counts["rows"] += 1
+            key = event.name, event.operand, modality
+            counts = expected.setdefault(key, dict.fromkeys(("rows", "spikes", "sops", "neurons", "saturated"), 0))
+            counts["rows"] += int(rows.sum())
             counts["spikes"] += train.count()
-            counts["sops"] += train.count() * reach
-            counts["neurons"] += attended if event.operand == "p" else event.x.shape[1]
+            counts["sops"] += int((train.count_per_row() * reach).sum())
+            counts["neurons"] += int(attended.sum()) if event.operand == "p" else event.x[rows].numel()
             counts["saturated"] += train.saturated
     assert record.attention.keys() == expected.keys()
     for key, counts in expected.items():
