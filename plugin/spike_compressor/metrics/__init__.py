@@ -1,6 +1,21 @@
-"""What really spikes: spikes, synaptic operations, budget and coverage, measured while the model runs."""
+"""What really spikes: spikes, synaptic operations, budget, coverage, fidelity and energy, from a model that runs."""
 
 from spike_compressor.metrics.activity import measure_activity
-from spike_compressor.metrics.recorder import LayerRecord, ProductRecord, SpikeRecord, record_spikes
+from spike_compressor.metrics.energy import ENERGY_TABLES, EnergyTable, Estimate, estimate
+from spike_compressor.metrics.fidelity import FidelityRecord, record_fidelity
+from spike_compressor.metrics.recorder import LayerRecord, ProductRecord, SpikeRecord, recoded, record_spikes
 
-__all__ = ["LayerRecord", "ProductRecord", "SpikeRecord", "measure_activity", "record_spikes"]
+__all__ = [
+    "ENERGY_TABLES",
+    "EnergyTable",
+    "Estimate",
+    "FidelityRecord",
+    "LayerRecord",
+    "ProductRecord",
+    "SpikeRecord",
+    "estimate",
+    "measure_activity",
+    "recoded",
+    "record_fidelity",
+    "record_spikes",
+]

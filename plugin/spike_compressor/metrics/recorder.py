@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.coding import Coding, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.errors import InputError
 from spike_compressor.metrics.attention import AttentionCounter
 from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.modality import MODALITIES, TokenRows
@@ -158,6 +159,7 @@ class SpikeRecord:
         attention: record by (module name, operand, modality), where attention products spike. Totals count them.
         tokens: tokens of the language model by modality, padding left out.
         other_macs: multiply-accumulates of what does not spike (attention where it is real, convolutions, `ignore`).
+        passes: by module name, calls of the layer: its weights are read once for each.
         silent: by module name, bool [K], True where an input never fired.
         dead: by module name, how many of its K inputs never fired.
     """
@@ -166,6 +168,7 @@ class SpikeRecord:
     attention: dict[tuple[str, str, str], ProductRecord] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
     other_macs: int = 0
+    passes: dict[str, int] = field(default_factory=dict)
     silent: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def _of(self, modality: str | None) -> list[LayerRecord]:
@@ -215,6 +218,12 @@ class SpikeRecord:
         pairs = zip(weights, records, strict=True)
         return sum(weight * record.timesteps for weight, record in pairs) / total if total else 0.0
 
+    def mean_steps(self, modality: str | None = None) -> float:
+        """Timesteps that the coding really takes, mean over layers weighted by rows x MACs."""
+        records = self._of(modality)
+        total = sum(record.macs for record in records)
+        return sum(record.macs * record.steps for record in records) / total if total else 0.0
+
     def saturation(self, modality: str | None = None) -> float:
         """Share of codes that were cut off at the end of their range."""
         records = self._of(modality)
@@ -235,6 +244,8 @@ class SpikeRecord:
                 setattr(ours, counted, getattr(ours, counted) + getattr(theirs, counted))
         for name, count in other.tokens.items():
             self.tokens[name] += count
+        for name, calls in other.passes.items():
+            self.passes[name] = self.passes.get(name, 0) + calls
         for name, never in other.silent.items():
             self.silent[name] = never & self.silent.get(name, never)
 
@@ -249,6 +260,7 @@ class SpikeRecord:
         return {
             "tokens": dict(self.tokens),
             "timesteps": {name: self.mean_timesteps(name) for name in seen},
+            "steps": {name: self.mean_steps(name) for name in seen},
             "firing_rate": {name: self.firing_rate(name) for name in seen},
             "spikes_per_neuron": {name: self.spikes_per_neuron(name) for name in seen},
             "sops_per_token": {name: self.sops_per_token(name) for name in seen},
@@ -259,6 +271,29 @@ class SpikeRecord:
             "coverage": self.coverage(),
             "saturated": self.saturated,
         }
+
+
+def recoded(record: SpikeRecord, coding: str) -> SpikeRecord:
+    """What another coding would have fired: the same integer codes, spelled anew, exactly.
+
+    Layers only; attention products are left out. Unsigned codings spell code + 2^T, the middle zero point.
+
+    Args:
+        record: of a model with signed spikes.
+        coding: name of the other coding.
+
+    Raises:
+        InputError: the record is of an unsigned coding, whose zero points are not kept.
+    """
+    codec = get_coding(coding)
+    made = SpikeRecord(tokens=dict(record.tokens), other_macs=record.other_macs, passes=dict(record.passes))
+    for key, layer in record.layers.items():
+        if not get_coding(layer.coding).signed:
+            raise InputError(f"{key[0]}: spikes of {layer.coding!r} cannot be recoded, their zero points are not known")
+        histogram = layer.histogram if codec.signed else layer.histogram.roll(1 << layer.timesteps)
+        steps = codec.steps(layer.timesteps)
+        made.layers[key] = replace(layer, coding=coding, steps=steps, histogram=histogram.clone())
+    return made
 
 
 class _Counter:
@@ -276,6 +311,7 @@ class _Counter:
             codes, modality, timesteps = codes[valid], modality[valid], timesteps[valid]
             zero_point = None if zero_point is None else zero_point[valid]
         spelled, ends = self._spelled(layer, codes, timesteps, zero_point)
+        self.record.passes[event.name] = self.record.passes.get(event.name, 0) + 1
         never = ~spelled.ne(0).any(dim=0).cpu()
         before = self.record.silent.get(event.name)
         self.record.silent[event.name] = never if before is None else never & before
