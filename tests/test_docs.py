@@ -29,11 +29,13 @@ def own_registries() -> Iterator[None]:
     """What the examples register is forgotten afterwards."""
     from spike_compressor.cli import command
     from spike_compressor.coding import base as coding
+    from spike_compressor.compare import evaluation
     from spike_compressor.modality import base as modality
     from spike_compressor.modifiers.allocation import base as allocation
     from spike_compressor.runtime import backends
 
     tables = [command.COMMANDS, coding._CODINGS, modality._REGISTRY, allocation._STRATEGIES, backends._BACKENDS]
+    tables.append(evaluation._EVALUATIONS)
     before = [dict(table) for table in tables]
     yield
     for table, entries in zip(tables, before, strict=True):
@@ -41,7 +43,9 @@ def own_registries() -> Iterator[None]:
         table.update(entries)
 
 
-@pytest.mark.parametrize(("name", "least"), [("recipes.md", 4), ("architecture.md", 4), ("benchmarks.md", 1)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("recipes.md", 4), ("architecture.md", 4), ("benchmarks.md", 1), ("compare.md", 2)]
+)
 def test_python_blocks_run_and_print_what_is_shown(
     name: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_registries: None
 ) -> None:

@@ -24,9 +24,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},
     "plot": {"checkpoint"},
-    "compare": {"checkpoint", "coding", "runtime"},
+    "compare": {"checkpoint", "coding", "demo", "metrics", "plot", "runtime"},
     "demo": {"checkpoint", "metrics", "runtime", "trace"},
-    "cli": {"checkpoint", "demo", "modifiers", "plot", "trace"},
+    "cli": {"checkpoint", "compare", "demo", "modifiers", "plot", "trace"},
 }
 #: Files at the top of the package that every room may use; the version stands in `__init__`.
 SHARED = {"errors", "__init__"}

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "MSTSModifier": "spike_compressor.modifiers",
     "TCLIFModifier": "spike_compressor.modifiers",
+    "compare": "spike_compressor.compare",
     "configure_adapter": "spike_compressor.modality",
     "export_trace": "spike_compressor.trace.export",
     "load": "spike_compressor.checkpoint",
@@ -29,6 +30,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from spike_compressor.checkpoint import load as load
     from spike_compressor.checkpoint import save as save
+    from spike_compressor.compare import compare as compare
     from spike_compressor.metrics import record_spikes as record_spikes
     from spike_compressor.modality import configure_adapter as configure_adapter
     from spike_compressor.modality import modality_mask as modality_mask
@@ -40,6 +42,7 @@ __all__ = [
     "MSTSModifier",
     "TCLIFModifier",
     "__version__",
+    "compare",
     "configure_adapter",
     "export_trace",
     "load",

@@ -12,10 +12,10 @@ from inspect import cleandoc
 from typing import NoReturn
 
 from spike_compressor import __version__
-from spike_compressor.cli import demo, inspect, oneshot, trace
+from spike_compressor.cli import compare, demo, inspect, oneshot, trace
 from spike_compressor.cli.command import COMMANDS, Command, json_argument
 
-__all__ = ["demo", "inspect", "main", "oneshot", "run", "trace"]
+__all__ = ["compare", "demo", "inspect", "main", "oneshot", "run", "trace"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

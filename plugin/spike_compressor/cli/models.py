@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,13 @@ def open_processor(directory: Path, trust_remote_code: bool) -> Any:
             raise InputError(f"{directory} has neither a processor nor a tokenizer that opens: {error}") from error
 
 
-def calibration_data(source: str, processor: Any, samples: int, batch_size: int) -> DataLoader[Any]:
-    """Ready batches from `demo` or a JSON Lines file.
+def calibration_of_seed(source: str, samples: int, batch_size: int, processor: Any, seed: int) -> DataLoader[Any]:
+    """`calibration_data` in an order of arguments that leaves processor and seed to the caller."""
+    return calibration_data(source, processor, samples, batch_size, seed)
+
+
+def calibration_data(source: str, processor: Any, samples: int, batch_size: int, seed: int = 0) -> DataLoader[Any]:
+    """Ready batches from `demo` or a JSON Lines file: its first samples, or for another seed than 0 some of all.
 
     Raises:
         InputError: no such file; a line that is no object with `text`, or names a picture that cannot be opened.
@@ -76,14 +82,15 @@ def calibration_data(source: str, processor: Any, samples: int, batch_size: int)
     if source == "demo":
         from spike_compressor.demo.data import calibration_batches
 
-        return calibration_batches(processor, samples=samples, batch_size=batch_size)
+        return calibration_batches(processor, samples=samples, batch_size=batch_size, seed=seed)
     path = Path(source)
     if not path.is_file():
         raise InputError(f"--data {source}: no such file (a .jsonl file, or `demo`)")
     sees = getattr(processor, "image_processor", None) is not None
     placeholder = getattr(processor, "image_token", None) if sees else None
     rows = [
-        _row(f"{path}, line {number}", path.parent, line, sees, placeholder) for number, line in _lines(path, samples)
+        _row(f"{path}, line {number}", path.parent, line, sees, placeholder)
+        for number, line in _lines(path, samples, seed)
     ]
     if not rows:
         raise InputError(f"--data {source}: the file has no samples")
@@ -100,13 +107,16 @@ def calibration_data(source: str, processor: Any, samples: int, batch_size: int)
     return DataLoader(rows, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
 
 
-def _lines(path: Path, count: int) -> list[tuple[int, str]]:
-    """The first `count` lines that are not empty, with their numbers."""
+def _lines(path: Path, count: int, seed: int) -> list[tuple[int, str]]:
+    """`count` lines that are not empty, with their numbers: the first ones, or for a seed any."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text: {error}") from error
-    return [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()][:count]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if seed:
+        random.Random(seed).shuffle(lines)
+    return lines[:count]
 
 
 def _row(where: str, folder: Path, line: str, sees: bool, placeholder: str | None) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class OneShot(Command):
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
-        directory = _model_directory(args.model)
+        directory = model_directory(args.model)
         _check_target(args.out, directory)
         quiet_libraries()
         from llmcompressor import oneshot
@@ -67,7 +67,12 @@ class OneShot(Command):
         show_checkpoint(result)
 
 
-def _model_directory(name: str) -> Path:
+def model_directory(name: str) -> Path:
+    """The directory that `--model` names, `demo` for the embedded model's.
+
+    Raises:
+        InputError: there is no model in it.
+    """
     if name == "demo":
         from spike_compressor.demo.model import MODEL_DIR
 

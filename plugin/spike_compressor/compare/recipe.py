@@ -67,11 +67,17 @@ class SplitRecipe:
         return cls(tuple(steps[: -len(spiking)]), tuple(spiking))
 
     def spiking(self, msts: Mapping[str, Any] | None = None, **tclif: Any) -> SplitRecipe:
-        """The same weights with other spikes: fields of `MSTSModifier` replaced, those of `TCLIFModifier` updated."""
+        """The same weights with other spikes: fields of `MSTSModifier` replaced, those of `TCLIFModifier` updated.
+
+        A planner takes the place of timesteps that `TCLIFModifier` had: they can have only one author.
+        """
         old = dict(self.spikes)
         planner = old.get(_PLANNER) if msts is None else msts
+        neurons = dict(old[_NEURONS])
+        if planner is not None:
+            neurons.pop("timesteps", None)
         steps: list[Step] = [] if planner is None else [(_PLANNER, dict(planner))]
-        return SplitRecipe(self.weights, (*steps, (_NEURONS, {**old[_NEURONS], **tclif})))
+        return SplitRecipe(self.weights, (*steps, (_NEURONS, {**neurons, **tclif})))
 
     def exact(self) -> SplitRecipe:
         """The same weights, and as many timesteps everywhere as there can be, whatever the recipe's spikes are."""

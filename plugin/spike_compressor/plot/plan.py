@@ -11,9 +11,8 @@ from typing import Any
 
 from spike_compressor.checkpoint import SpikeConfig, modalities_of_layers, read_config
 from spike_compressor.errors import InputError
+from spike_compressor.plot.style import COLOURS, drawing
 
-#: Okabe and Ito's colours, which everybody can tell apart.
-_COLOURS = {"text": "#0072B2", "vision": "#D55E00"}
 _NEUTRAL = "#555555"
 _FORMATS = (".png", ".svg", ".pdf")
 _T_MAX = 7
@@ -59,23 +58,7 @@ def plot_plan(
     else:
         config = read_config(checkpoint)
         title = title or Path(checkpoint).resolve().name
-    try:
-        import matplotlib
-    except ImportError:
-        raise InputError(
-            "drawing needs matplotlib: pip install 'spike-compressor[plot]', or pip install matplotlib"
-        ) from None
-    style = {
-        "font.size": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 9,
-        "axes.titlelocation": "left",
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "spike-compressor",
-        "pdf.fonttype": 42,
-    }
-    with matplotlib.rc_context(style):
+    with drawing():
         figure = _figure(config, title or config.architecture)
         path.parent.mkdir(parents=True, exist_ok=True)
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -201,7 +184,7 @@ def _draw_curves(axes: Any, config: SpikeConfig, columns: int) -> None:
     assert config.evolution is not None
     depths = _depths(config)
     for name, curve in config.evolution.modalities.items():
-        colour = _COLOURS.get(name, _NEUTRAL)
+        colour = COLOURS.get(name, _NEUTRAL)
         label = f"{name}: {curve.tokens:,} tokens of {curve.samples:,} samples"
         axes.plot(depths, curve.mean, color=colour, marker="o", markersize=2.5, linewidth=1.2, label=label)
         low = [mean - half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
@@ -220,7 +203,7 @@ def _draw_discrepancy(axes: Any, config: SpikeConfig, columns: int) -> None:
     assert config.evolution is not None
     assert config.evolution.discrepancy is not None
     values = config.evolution.discrepancy
-    colours = [_COLOURS["text"] if value >= 0 else _COLOURS["vision"] for value in values]
+    colours = [COLOURS["text"] if value >= 0 else COLOURS["vision"] for value in values]
     axes.bar(_depths(config), values, width=0.7, color=colours)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_title("MED: above zero text turns further, below zero vision")
@@ -233,7 +216,7 @@ def _draw_stack(axes: Any, stack: _Stack, columns: int) -> None:
     for row, cells in enumerate(stack.cells.values()):
         for depth, values in cells.items():
             _draw_cell(axes, depth, row, values)
-    axes.set_title(f"T of {stack.modality} rows, {stack.prefix}", color=_COLOURS.get(stack.modality, "black"))
+    axes.set_title(f"T of {stack.modality} rows, {stack.prefix}", color=COLOURS.get(stack.modality, "black"))
     _heat_axis(axes, _row_labels(stack.cells))
     _depth_axis(axes, columns, max(stack.depths) + 1)
 

@@ -1,0 +1,88 @@
+"""`spike-compressor compare`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.errors import InputError
+
+
+@register_command
+class Compare(Command):
+    """Judge several recipes under the same spike budgets, side by side.
+
+    Weights are quantized once a recipe; every finished row is kept under --out, so a sweep that was stopped goes on
+    where it was. The report is one HTML file, a Markdown page, a CSV table and the whole result as JSON.
+    """
+
+    name = "compare"
+    examples = """\
+  spike-compressor compare --model demo --data demo --recipes recipes/compare/*.yaml \\
+      --budget 2/3 3/4 4/5 7/7 --eval questions:200 answers --out out/compare
+  spike-compressor compare --model path/to/llm --data calibration.jsonl \\
+      --recipes recipes/compare/quip_gptq_w4_g64.yaml --budget mean:4 mean:4:uniform \\
+      --eval text:held_out.txt@512x24 --jobs 2 --out out/compare"""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--model", required=True, help="model directory, or `demo` for the embedded model")
+        parser.add_argument("--recipes", required=True, nargs="+", type=Path, help="recipes, each with a spiking tail")
+        parser.add_argument(
+            "--budget", required=True, nargs="+", help="3/4 (T of vision / text), mean:3.25, sops:2e6; see --allocation"
+        )
+        parser.add_argument(
+            "--eval",
+            required=True,
+            nargs="+",
+            help="questions:200, answers:100, text:FILE@512x16, ... (docs/compare.md)",
+        )
+        parser.add_argument("--out", required=True, type=Path, help="folder for the report, finished rows and weights")
+        parser.add_argument("--data", required=True, help="calibration data: a .jsonl file, or `demo`")
+        parser.add_argument(
+            "--samples", type=at_least_one, default=256, help="calibration samples (default: %(default)s)"
+        )
+        parser.add_argument("--batch-size", type=at_least_one, default=8, help="samples a batch (default: %(default)s)")
+        parser.add_argument(
+            "--allocation", default="sensitivity", help="spends mean: and sops: budgets (default: %(default)s)"
+        )
+        parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of rotations and data (default: 0)")
+        parser.add_argument("--jobs", type=at_least_one, default=1, help="processes (default: %(default)s)")
+        parser.add_argument("--threads", type=at_least_one, default=1, help="threads a process (default: %(default)s)")
+
+    def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        from spike_compressor.cli.oneshot import model_directory
+
+        directory = model_directory(args.model)
+        if args.out.exists() and not args.out.is_dir():
+            raise InputError(f"--out {args.out} is a file; name a directory for the report")
+        quiet_libraries()
+        from spike_compressor.cli.models import calibration_of_seed, check_recipe
+        from spike_compressor.compare import compare, report
+
+        for recipe in args.recipes:
+            check_recipe(recipe)
+        result = compare(
+            directory,
+            args.recipes,
+            args.budget,
+            args.eval,
+            partial(calibration_of_seed, args.data, args.samples, args.batch_size),
+            args.out,
+            allocation=args.allocation,
+            seeds=args.seeds,
+            jobs=args.jobs,
+            threads=args.threads,
+        )
+        report.write(result, args.out, shlex.join(["spike-compressor", *sys.argv[1:]]))
+        return result
+
+    def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
+        from spike_compressor.compare import report
+
+        print("\n".join(report.console(result)))
+        print(f"\nreport: {args.out / 'report.html'}")

@@ -1,0 +1,54 @@
+"""Spike budgets as they are written on a command line, and the `MSTSModifier` that they mean."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.errors import InputError
+
+_BUDGETED = ("uniform", "med", "sensitivity")
+
+
+@dataclass(frozen=True)
+class SpikeBudget:
+    """One budget.
+
+    Attributes:
+        label: as it is written: `3/4` (T of vision / T of text), `mean:3.25`, `sops:2e6`.
+        fields: of `MSTSModifier`.
+    """
+
+    label: str
+    fields: dict[str, Any]
+
+    @classmethod
+    def parse(cls, text: str, allocation: str = "sensitivity") -> SpikeBudget:
+        """`3/4`, `4` (both modalities), `mean:3.25` or `sops:2e6`; the latter two are spent by `allocation`, which a
+        suffix overrides: `mean:2.5:uniform`.
+
+        Raises:
+            InputError: another form, T outside 1 .. 7, an allocation that spends no budget.
+        """
+        fixed = re.fullmatch(r"(\d+)(?:/(\d+))?", text)
+        if fixed:
+            vision, timesteps = int(fixed[1]), int(fixed[2] or fixed[1])
+            if not (1 <= vision <= MAX_TIMESTEPS and 1 <= timesteps <= MAX_TIMESTEPS):
+                raise InputError(f"budget {text!r}: timesteps must be from 1 to {MAX_TIMESTEPS}")
+            return cls(
+                f"{vision}/{timesteps}", {"allocation": "fixed", "timesteps": {"vision": vision, "text": timesteps}}
+            )
+        kind, _, rest = text.partition(":")
+        amount, _, named = rest.partition(":")
+        chosen = named or allocation
+        fields = {"mean": "mean_timesteps", "sops": "sops_per_token"}
+        if kind not in fields or not re.fullmatch(r"\d+(\.\d*)?([eE][+-]?\d+)?", amount):
+            raise InputError(f"budget {text!r} is none of 3/4 (T of vision / text), mean:3.25 and sops:2e6")
+        if chosen not in _BUDGETED:
+            raise InputError(f"budget {text!r}: allocation {chosen!r} spends no budget; use {', '.join(_BUDGETED)}")
+        return cls(
+            f"{kind}:{float(amount):g}:{chosen}",
+            {"allocation": chosen, "budget": {fields[kind]: float(amount)}},
+        )

@@ -1,0 +1,300 @@
+"""Recipes side by side: what is computed, what is kept, what is refused, and what the report shows."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spike_compressor
+from spike_compressor.cli.main import run
+from spike_compressor.cli.models import calibration_of_seed
+from spike_compressor.compare import Evaluation, Figure, compare, register_evaluation, report, sweep
+from spike_compressor.compare import evaluation as evaluations
+from spike_compressor.compare.budget import SpikeBudget
+from spike_compressor.errors import InputError
+
+RECIPES = Path(__file__).parents[2] / "recipes" / "compare"
+RTN = RECIPES / "rtn_w4_g64.yaml"
+CALIBRATION = partial(calibration_of_seed, "demo", 8, 4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model of the demo's architecture."""
+    from spike_compressor.demo.model import build
+
+    path = tmp_path_factory.mktemp("models") / "untrained"
+    untrained, processor = build(seed=0)
+    untrained.save_pretrained(path)
+    processor.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def compared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """One recipe at two budgets, and the folder that it was computed in."""
+    folder = tmp_path_factory.mktemp("sweep")
+    return compare(model, [RTN], ["2/3", "mean:2.5"], ["answers:1", "questions:1"], CALIBRATION, folder), folder
+
+
+def rows(result: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [row for row in result["rows"] if row["kind"] == kind]
+
+
+def test_every_recipe_and_budget_has_a_row_beside_its_references(compared: tuple[dict[str, Any], Path]) -> None:
+    result, _ = compared
+    kinds = [(row["kind"], row["budget"]) for row in result["rows"]]
+    assert kinds == [
+        ("float", ""),
+        ("weights", ""),
+        ("spiking", "2/3"),
+        ("spiking", "mean:2.5:sensitivity"),
+        ("integer", "2/3"),
+    ]
+    for row in result["rows"]:
+        figure = row["figures"]["answers:1"]
+        assert 1 < figure["low"] <= figure["value"] <= figure["high"]
+        assert figure["count"] == 15
+    values = {row["kind"]: row["figures"]["answers:1"]["value"] for row in result["rows"]}
+    assert values["float"] != values["weights"] != values["spiking"]
+    (fixed, planned) = rows(result, "spiking")
+    assert fixed["figures"] == rows(result, "integer")[0]["figures"]
+    assert {tuple(sorted(T.items())) for name, T in fixed["plan"].items() if "language_model" in name} == {
+        (("text", 3), ("vision", 2))
+    }
+    assert planned["budget_facts"]["mean_timesteps_weighted"] <= 2.5
+    assert planned["evolution"]["discrepancy"] is not None
+
+
+def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any], Path]) -> None:
+    result, _ = compared
+    row = rows(result, "spiking")[0]
+    spikes, layers = row["spikes"], row["layers"]
+    sops = sum(one["sops"] for by in layers.values() for one in by.values())
+    assert sweep.total_sops(row) == pytest.approx(sops / sum(spikes["tokens"].values()))
+    layer = layers["model.language_model.layers.0.mlp.down_proj"]
+    assert [len(layer[name]["firing"]) for name in ("vision", "text")] == [2, 3]
+    # the same codes in unary spikes fire |q| times, in tc_lif at most T times
+    assert row["codings"]["unary"]["sops_per_token"]["text"] > spikes["sops_per_token"]["text"]
+    assert row["codings"]["csd"]["steps"]["text"] == spikes["steps"]["text"] + 1
+    for by_scope in row["energy"].values():
+        assert by_scope["compute"]["label"] == "estimate"
+        assert by_scope["with memory"]["spiking"] > by_scope["compute"]["spiking"]
+    assert all(value > 0 for by in row["snr"].values() for value in by.values())
+
+
+def test_finished_cells_are_kept(
+    compared: tuple[dict[str, Any], Path], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is computed twice, and a budget more computes that budget only."""
+    result, folder = compared
+    computed: list[str] = []
+    real = sweep.Sweep.run
+
+    def watched(self: Any, cell: Any, *args: Any) -> Any:
+        computed.append(cell.budget)
+        return real(self, cell, *args)
+
+    monkeypatch.setattr(sweep.Sweep, "run", watched)
+    again = compare(model, [RTN], ["2/3", "mean:2.5"], ["answers:1", "questions:1"], CALIBRATION, folder)
+    assert not computed
+    assert again == result
+    more = compare(model, [RTN], ["2/3", "4/4"], ["answers:1", "questions:1"], CALIBRATION, folder)
+    assert computed == ["4/4"]
+    assert rows(more, "spiking")[0] == rows(result, "spiking")[0]
+
+
+def test_a_sweep_that_was_killed_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sweep.Sweep.run
+
+    def killed(self: Any, cell: Any, *args: Any) -> Any:
+        if cell.kind == "spiking":
+            raise KeyboardInterrupt
+        return real(self, cell, *args)
+
+    monkeypatch.setattr(sweep.Sweep, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compare(model, [RTN], ["3/4"], ["answers:1"], CALIBRATION, tmp_path)
+    computed: list[str] = []
+
+    def watched(self: Any, cell: Any, *args: Any) -> Any:
+        computed.append(cell.kind)
+        return real(self, cell, *args)
+
+    monkeypatch.setattr(sweep.Sweep, "run", watched)
+    compare(model, [RTN], ["3/4"], ["answers:1"], CALIBRATION, tmp_path)
+    assert computed == ["spiking", "integer"]
+
+
+def test_processes_compute_what_one_process_computes(
+    compared: tuple[dict[str, Any], Path], model: Path, tmp_path: Path
+) -> None:
+    result, _ = compared
+    other = compare(model, [RTN], ["2/3", "mean:2.5"], ["answers:1", "questions:1"], CALIBRATION, tmp_path, jobs=2)
+    for row, same in zip(result["rows"], other["rows"], strict=True):
+        assert {**row, "seconds": 0} == {**same, "seconds": 0}
+
+
+# Refusals
+
+
+def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> None:
+    @register_evaluation
+    class Calibrated(evaluations.DemoAnswers):
+        name = "calibrated"
+
+        def questions(self, per_kind: int | None = None) -> list[Any]:
+            from spike_compressor.demo.data import items
+
+            return items("calibration", 1)
+
+    try:
+        with pytest.raises(InputError, match=r"of the evaluation's pictures are in the calibration data too"):
+            compare(model, [RTN], ["3/4"], ["calibrated"], CALIBRATION, tmp_path)
+        assert not list(tmp_path.iterdir())
+    finally:
+        del evaluations._EVALUATIONS["calibrated"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"budgets": ["9/4"]}, "budget '9/4': timesteps must be from 1 to 7"),
+        ({"budgets": ["many"]}, "is none of 3/4"),
+        ({"budgets": ["mean:3:fixed"]}, "allocation 'fixed' spends no budget"),
+        ({"budgets": []}, "at least one recipe, one budget"),
+        ({"evaluations": ["iq"]}, "unknown evaluation 'iq'; there are: questions, answers, text"),
+        ({"evaluations": ["questions:0"]}, "'0' is no whole number"),
+        ({"evaluations": ["text:nowhere.txt"]}, "no file at 'nowhere.txt'"),
+        ({"recipes": ["nowhere.yaml"]}, "cannot read the recipe nowhere.yaml"),
+        ({"recipes": [RTN, RTN]}, "same file name"),
+        ({"model": "nowhere"}, "no model in nowhere"),
+        ({"jobs": 0}, "jobs is 0"),
+    ],
+)
+def test_bad_settings_are_refused(model: Path, tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
+    given: dict[str, Any] = {
+        "model": model,
+        "recipes": [RTN],
+        "budgets": ["3/4"],
+        "evaluations": ["answers:1"],
+        "calibration": CALIBRATION,
+        "folder": tmp_path,
+        **settings,
+    }
+    with pytest.raises(InputError, match=problem):
+        compare(**given)
+
+
+def test_budgets_mean_what_they_say() -> None:
+    assert SpikeBudget.parse("3/4").fields == {"allocation": "fixed", "timesteps": {"vision": 3, "text": 4}}
+    assert SpikeBudget.parse("4") == SpikeBudget.parse("4/4")
+    assert SpikeBudget.parse("mean:3.25", "med").fields == {"allocation": "med", "budget": {"mean_timesteps": 3.25}}
+    assert SpikeBudget.parse("sops:2e6:uniform").fields["budget"] == {"sops_per_token": 2e6}
+
+
+def test_spikes_that_lose_something_are_an_error() -> None:
+    row = {"recipe": "r", "budget": "b", "seed": 0}
+    spiking = {**row, "kind": "spiking", "figures": {"e": {"value": 1.0}}}
+    integer = {**row, "kind": "integer", "figures": {"e": {"value": 1.5}}}
+    with pytest.raises(RuntimeError, match="give different figures"):
+        sweep._check_integers({"rows": [spiking, integer]})
+    sweep._check_integers({"rows": [spiking, {**integer, "figures": spiking["figures"]}]})
+
+
+# Ranking
+
+
+def made(recipe: str, sops: float, value: float, seed: int = 0, budget: str = "3/4") -> dict[str, Any]:
+    spikes = {"tokens": {"text": 2}, "sops_per_token": {"text": sops}}
+    figures = {"e": {"value": value}}
+    return {"kind": "spiking", "recipe": recipe, "budget": budget, "seed": seed, "spikes": spikes, "figures": figures}
+
+
+def test_the_pareto_front_by_hand() -> None:
+    cloud = [made("a", 1, 50), made("b", 2, 40), made("c", 2, 60), made("d", 3, 60), made("e", 4, 61)]
+    assert [row["recipe"] for row in sweep.pareto(cloud, "e", True)] == ["a", "c", "e"]
+    assert [row["recipe"] for row in sweep.pareto(cloud, "e", False)] == ["a", "b"]
+
+
+def test_whether_the_order_of_recipes_is_stable() -> None:
+    result: dict[str, Any] = {
+        "seeds": [0, 1],
+        "evaluations": [{"label": "e", "higher_is_better": True}],
+        "rows": [made("a", 1, 5, 0), made("b", 1, 6, 0), made("a", 1, 4, 1), made("b", 1, 5, 1)],
+    }
+    assert sweep.order_is_stable(result, "e", "3/4") is True
+    result["rows"][3]["figures"]["e"]["value"] = 3
+    assert sweep.order_is_stable(result, "e", "3/4") is False
+    assert sweep.order_is_stable({**result, "seeds": [0]}, "e", "3/4") is None
+
+
+# Report
+
+
+def test_the_report_is_whole_and_self_contained(compared: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    result, _ = compared
+    files = report.write(result, tmp_path / "report", "spike-compressor compare --some things")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(path.name for path in files)
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert page.count("<svg") >= 6
+    for title in ("Pareto", "Energy (estimate)", "Where spikes fire", "Modality evolution and plan", "--some things"):
+        assert title in page
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| rtn_w4_g64 |" in text
+    with (tmp_path / "report" / "cells.csv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["kind"] for row in table] == [row["kind"] for row in result["rows"]]
+    assert json.loads((tmp_path / "report" / "comparison.json").read_text()) == result
+
+
+def test_the_command(compared: tuple[dict[str, Any], Path], model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the shell, on the cells that are there already."""
+    _, folder = compared
+    arguments = ["compare", "--model", str(model), "--data", "demo", "--samples", "8", "--batch-size", "4"]
+    arguments += ["--recipes", str(RTN), "--budget", "2/3", "mean:2.5", "--eval", "answers:1", "questions:1"]
+    assert run([*arguments, "--out", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "rtn_w4_g64 at 2/3" in shown
+    assert (folder / "report.html").is_file()
+    assert run([*arguments, "--budget", "0/9", "--out", str(folder)]) == 2
+    assert "timesteps must be from 1 to 7" in capsys.readouterr().err
+
+
+def test_the_public_name_is_function_and_room() -> None:
+    from spike_compressor import compare as public
+
+    assert spike_compressor.compare.Evaluation is Evaluation
+    with pytest.raises(InputError, match="at least one recipe"):
+        public("nowhere", [], [], [], CALIBRATION, "nowhere")
+
+
+def test_an_evaluation_of_one_s_own(model: Path, tmp_path: Path) -> None:
+    class Constant(Evaluation):
+        name = "constant"
+        unit = "points"
+        higher_is_better = True
+
+        def items(self, processor: Any) -> Iterator[bytes]:
+            yield b"mine"
+
+        def calibration_items(self, loader: Any) -> Iterator[bytes]:
+            yield b"other"
+
+        def run(self, model: Any, processor: Any, progress: Any = None) -> Figure:
+            return Figure(7.0, 6.0, 8.0, 1, {})
+
+        def sample(self, model: Any, processor: Any) -> None:
+            evaluations.DemoQuestions("1").sample(model, processor)
+
+    result = compare(model, {"mine": RTN}, ["4"], [Constant("")], CALIBRATION, tmp_path)
+    assert {row["figures"]["constant"]["value"] for row in result["rows"]} == {7.0}
+    assert list(result["recipes"]) == ["mine"]
