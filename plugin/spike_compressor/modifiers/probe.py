@@ -146,7 +146,11 @@ class Probe:
                     loss.backward()
 
     def _loss(self, model: Any, inputs: dict[str, Tensor], index: int) -> Tensor | None:
-        ids, rows = inputs["input_ids"], self.rows.batches[index]
+        ids, rows = inputs.get("input_ids"), self.rows.batches[index]
+        if ids is None:
+            raise InputError(
+                "MSTSModifier: weighting `gradient` needs calibration batches with `input_ids`; use weighting `output`"
+            )
         logits = getattr(model(**{key: value for key, value in inputs.items() if key != "labels"}), "logits", None)
         if logits is None or logits.shape[:2] != ids.shape:
             raise InputError(
