@@ -19,7 +19,7 @@ from pathlib import Path
 from harness import RESULTS, ROOT, SCRATCH
 from tables import markdown
 
-BENCHMARKS = ("overhead", "msts_embedded", "msts_smollm2")
+BENCHMARKS = ("evolution", "overhead", "msts_embedded", "msts_smollm2")
 
 
 def main() -> int:

@@ -100,12 +100,27 @@ def _overhead(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=3)
 
 
+def _evolution(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ("model", "decoder layer", "D text", "D vision", "MED")
+    cells = [
+        (
+            row["model"],
+            str(row["layer"]),
+            *(f"{row[m]['mean']:.4f} ± {row[m]['half_width']:.4f}" if m in row else "" for m in ("text", "vision")),
+            f"{row['discrepancy']:+.4f}" if "discrepancy" in row else "",
+        )
+        for row in rows
+    ]
+    return _table(heads, cells, text=1)
+
+
 TITLES = {
+    "evolution": "How hidden states turn from layer to layer",
     "msts_embedded": "Embedded model: accuracy under equal spike budgets",
     "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
     "overhead": "What MSTS and TC-LIF add to `oneshot`",
 }
-TABLES = {"msts_embedded": _embedded, "msts_smollm2": _smollm2, "overhead": _overhead}
+TABLES = {"evolution": _evolution, "msts_embedded": _embedded, "msts_smollm2": _smollm2, "overhead": _overhead}
 
 
 def _interval(value: dict[str, float] | None, factor: float, digits: int, sign: str = "") -> str:
