@@ -3,8 +3,8 @@
     make bench
     python benchmarks/run.py --only overhead
 
-A killed run goes on where it was: finished cells are kept under `--scratch`. Only times are measured anew. The
-exit code is 1 if a goal was missed, 2 if a benchmark failed.
+A killed run goes on where it was: finished cells are kept under `--scratch`. Only times are measured anew. The exit
+code is 1 if a goal was missed, 2 if a benchmark failed.
 """
 
 from __future__ import annotations

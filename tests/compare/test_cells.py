@@ -53,6 +53,17 @@ def test_a_run_that_fails_or_a_file_that_is_torn_leaves_nothing(tmp_path: Path) 
     assert work.done == 2
 
 
+def test_a_result_under_another_ones_name_is_not_taken(tmp_path: Path) -> None:
+    cells, work = Cells(tmp_path), Work()
+    cells.cell({"a": 1}, work)
+    (first,) = tmp_path.iterdir()
+    cells.cell({"a": 2}, work)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    second.write_bytes(first.read_bytes())
+    cells.cell({"a": 2}, work)
+    assert work.done == 3
+
+
 def test_a_models_digest_follows_weights_and_config_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")

@@ -13,7 +13,9 @@ from spike_compressor.compare import SplitRecipe, Workbench
 from spike_compressor.runtime import spiking_state
 
 #: Rotations, some of them online, in front of GPTQ: everything that must survive the way through a checkpoint.
-ROTATED = "QuIPModifier: {rotations: [v], transform_type: hadamard, precision: torch.float32, ignore: [lm_head]}\n"
+ROTATED = (
+    "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}\n"
+)
 SETTINGS: dict[str, dict[str, Any]] = {
     "fixed": {"allocation": "fixed", "timesteps": {"vision": 2, "text": 3}},
     "uniform": {"allocation": "uniform", "budget": {"mean_timesteps": 2.5}},

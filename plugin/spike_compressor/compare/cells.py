@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -68,8 +69,12 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
+@functools.cache
 def digest_of_source(*parts: str) -> str:
-    """SHA-256 of this package's own code: of rooms (`coding`) and files (`compare/perplexity.py`)."""
+    """SHA-256 of this package's own code: of rooms (`coding`) and files (`compare/perplexity.py`).
+
+    Read once a process: what is edited while it runs is not what it computes with.
+    """
     files = [file for part in parts for file in ([_PLUGIN / part] if part.endswith(".py") else _code(_PLUGIN / part))]
     return digest_of_files(files, _PLUGIN)
 

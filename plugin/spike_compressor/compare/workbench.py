@@ -29,7 +29,7 @@ class Workbench:
         processor: that goes with it; stored with checkpoints.
         calibration: makes `oneshot`'s `dataset=`, the same at every call.
         folder: for checkpoints with quantized weights, named by content hash.
-        seed: of random rotations.
+        seed: of torch, before each recipe. Random Hadamard rotations do not follow it: they are the same every time.
     """
 
     directory: Path
