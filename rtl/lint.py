@@ -18,9 +18,27 @@ from toolchain import HARNESS, SOURCES, ToolError, use_verilator  # noqa: E402
 
 SHAPES = (
     {},
-    {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 4, "Tmax": 4, "MaxInputs": 64},
-    {"Rows": 1, "Columns": 1, "Lanes": 4, "WeightInputs": 1, "WeightBits": 2, "Tmax": 1, "MaxInputs": 4},
-    {"Rows": 16, "Columns": 64, "Lanes": 32, "WeightInputs": 8, "WeightBits": 5, "Tmax": 7, "MaxInputs": 16384},
+    {
+        "Rows": 3,
+        "Columns": 5,
+        "Lanes": 4,
+        "Slots": 2,
+        "WeightInputs": 2,
+        "WeightBits": 4,
+        "Tmax": 4,
+        "MaxInputs": 64,
+    },
+    {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "WeightInputs": 1, "WeightBits": 2, "Tmax": 1, "MaxInputs": 4},
+    {
+        "Rows": 16,
+        "Columns": 64,
+        "Lanes": 16,
+        "WeightInputs": 2,
+        "WeightBits": 4,
+        "Tmax": 4,
+        "MaxInputs": 2048,
+        "Csd": 0,
+    },
 )
 
 # slang runs with every warning it has, but for these.

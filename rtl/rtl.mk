@@ -1,18 +1,23 @@
 # RTL targets, included by the top Makefile, which sets PY and VENV (and STAMP, the file that tells of a finished set-up).
 #
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core
+#   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-test rtl-lint rtl-clean
+.PHONY: rtl rtl-bench rtl-test rtl-lint rtl-clean
 
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
 	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls)
+
+rtl-bench: $(STAMP)
+	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }
+	@$(PY) tb/run_bench.py "$(TRACE)" $(if $(filter command%,$(origin OUT)),--out "$(OUT)") $(BENCH)
 
 rtl-test: $(STAMP)
 	$(PY) -m pytest -q tb

@@ -1,111 +1,215 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// `Rows` x `Columns` accumulators. All rows see the same weights, all columns the same spikes, and all
-// accumulators the same exponent, because planes are addressed by exponent and not by step.
+// `Lanes` weight banks and `Columns` adder columns. Each lane reads the word of its own bank that its spike has picked: the
+// weights of one input for all columns.
 //
-//   cycle 0   an operation (spikes and weights) is at the input
-//   cycle 1   its sums are in the adders' registers
-//   cycle 2   it is in the accumulators; capture_o, if it was the last of its group
+//   cycle 0   a word is at the input
+//   cycle 1   the banks are read
+//   cycle 2   weights meet signs, are added
+//   cycle 3   sums are added to the row's sum of this block; a complete one asks for the row's sum so far (done_soon_o)
+//   cycle 4   the complete sum is there (done_o)
+
+`include "spike_assert.svh"
 
 module spike_array
   import spike_pkg::*;
 #(
   parameter int unsigned Rows       = 8,
   parameter int unsigned Columns    = 16,
-  parameter int unsigned Lanes      = 8,
+  parameter int unsigned Lanes      = 16,
+  parameter int unsigned Slots      = 16,
   parameter int unsigned WeightBits = 8,
   parameter int unsigned Tmax       = TmaxLimit,
-  localparam int unsigned RowWidth = $clog2(Rows + 1),
-  localparam int unsigned ColWidth = $clog2(Columns + 1),
-  localparam int unsigned ExpWidth = $clog2(Tmax + 1)
+  parameter bit          Csd        = 1'b1,
+  localparam int unsigned RowWidth  = $clog2(Rows + 1),
+  localparam int unsigned ColWidth  = $clog2(Columns + 1),
+  localparam int unsigned AddrWidth = (Slots > 1) ? $clog2(Slots) : 1,
+  localparam int unsigned BankWidth = $clog2(Slots) + 1,
+  // a block's sum in halves: Lanes x Slots inputs of less than 2^Planes, weights of WeightBits
+  localparam int unsigned HalfWidth = WeightBits + $clog2(Lanes) + $clog2(Slots) + Tmax + int'(Csd) + 1
 ) (
   input  logic                                           clk_i,
   input  logic                                           rst_ni,
+  input  logic                                           enable_i,  // go on; else everything stays
 
-  // operation
-  input  logic                                           op_valid_i,
-  input  logic                                           op_first_i,
-  input  logic                                           op_last_i,
-  input  logic [ExpWidth-1:0]                            op_exponent_i,
-  input  spike_t [Rows-1:0][Lanes-1:0]                   op_spikes_i,
-  input  logic [RowWidth-1:0]                            op_rows_i,
-  input  logic [ColWidth-1:0]                            op_columns_i,
-  input  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]  weights_i,
+  // word
+  input  logic                                           word_valid_i,
+  input  logic [Lanes-1:0]                               word_lanes_i,
+  input  logic [Lanes-1:0]                               word_next_i,
+  input  logic [Lanes-1:0]                               word_neg_i,
+  input  logic [Lanes-1:0][AddrWidth-1:0]                word_slot_i,
+  input  logic                                           word_bank_i,
+  input  logic                                           word_first_i,
+  input  logic                                           word_shift_i,
+  input  logic                                           word_last_i,
+  input  logic                                           word_release_i,
+  input  logic [RowWidth-1:0]                            word_row_i,
+  input  logic [ColWidth-1:0]                            word_columns_i,
+  input  place_t                                         word_place_i,
 
-  // sums of a group
-  output logic                                           capture_o,
-  output logic [Rows-1:0][Columns-1:0][AccWidth-1:0]     acc_o,
-  output logic [RowWidth-1:0]                            rows_o,
-  output logic [ColWidth-1:0]                            columns_o
+  // banks
+  input  logic [Lanes-1:0]                               bank_we_i,
+  input  logic [BankWidth-1:0]                           bank_addr_i,
+  input  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]  bank_data_i,
+  output logic                                           bank_release_o,
+
+  // complete sums of a row's block
+  output logic                                           done_soon_o,
+  output logic [RowWidth-1:0]                            soon_row_o,
+  output logic                                           soon_first_o,
+  output logic                                           done_o,
+  output logic [Columns-1:0][HalfWidth-1:0]              sums_o,
+  output logic [RowWidth-1:0]                            row_o,
+  output logic [ColWidth-1:0]                            columns_o,
+  output place_t                                         place_o,
+  output logic                                           idle_o
 );
+
+  // D * 2^WeightBits is reached: a spike of -1 turns the most negative weight positive.
+  localparam int unsigned SumWidth = WeightBits + $clog2(Lanes) + 2;
 
   typedef struct packed {
     logic                first;
+    logic                shift;
     logic                last;
-    logic [ExpWidth-1:0] exponent;
-    logic [RowWidth-1:0] rows;
+    logic [RowWidth-1:0] row;
     logic [ColWidth-1:0] columns;
-  } op_t;
+    place_t              place;
+  } flags_t;
 
-  logic                sum_valid_q, capture_q;
-  op_t                 sum_q;
-  logic [RowWidth-1:0] rows_q;
-  logic [ColWidth-1:0] columns_q;
+  // ------------------------------------------------------------------------------------------- flags of a word
+  logic [4:1]                      valid_q;
+  flags_t                          flags_q [1:4];
+  logic                            release_q, bank_q;
+  logic [Lanes-1:0]                lanes_q, next_q, neg_q, whole_q, half_q, neg2_q;
+  logic [Lanes-1:0][AddrWidth-1:0] slot_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      sum_valid_q <= 1'b0;
-      capture_q   <= 1'b0;
-    end else begin
-      sum_valid_q <= op_valid_i;
-      capture_q   <= sum_valid_q && sum_q.last;
+      valid_q   <= '0;
+      release_q <= 1'b0;
+      lanes_q   <= '0;
+      whole_q   <= '0;
+      half_q    <= '0;
+    end else if (enable_i) begin
+      valid_q   <= {valid_q[3] && flags_q[3].last, valid_q[2:1], word_valid_i};
+      release_q <= word_valid_i && word_release_i;
+      lanes_q   <= word_valid_i ? word_lanes_i : '0;
+      whole_q   <= lanes_q & ~next_q;
+      half_q    <= lanes_q & next_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (op_valid_i) begin
-      sum_q <= '{
-        first:    op_first_i,
-        last:     op_last_i,
-        exponent: op_exponent_i,
-        rows:     op_rows_i,
-        columns:  op_columns_i
-      };
-    end
-    if (sum_valid_q) begin
-      rows_q    <= sum_q.rows;
-      columns_q <= sum_q.columns;
+    if (enable_i) begin
+      if (word_valid_i) begin
+        next_q <= word_next_i;
+        neg_q  <= word_neg_i;
+        slot_q <= word_slot_i;
+        bank_q <= word_bank_i;
+        flags_q[1] <= '{
+          first:   word_first_i,
+          shift:   word_shift_i,
+          last:    word_last_i,
+          row:     word_row_i,
+          columns: word_columns_i,
+          place:   word_place_i
+        };
+      end
+      if (valid_q[1]) neg2_q <= neg_q;
+      for (int unsigned i = 1; i < 4; i++) begin
+        if (valid_q[i]) flags_q[i+1] <= flags_q[i];
+      end
     end
   end
 
-  assign capture_o = capture_q;
-  assign rows_o    = rows_q;
-  assign columns_o = columns_q;
+  assign bank_release_o = release_q && enable_i;
 
+  // -------------------------------------------------------------------------------------------------- banks
+  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0] weights;
+
+  for (genvar l = 0; l < Lanes; l++) begin : gen_bank
+    logic [BankWidth-1:0] raddr;
+
+    if (Slots > 1) begin : gen_slots
+      assign raddr = {bank_q, slot_q[l]};
+    end else begin : gen_slot
+      assign raddr = bank_q;
+
+      logic unused_slot;
+      assign unused_slot = ^slot_q[l];
+    end
+
+    spike_ram #(
+      .Width (Columns * WeightBits),
+      .Depth (1 << BankWidth)
+    ) u_bank (
+      .clk_i,
+      .we_i    (bank_we_i[l]),
+      .waddr_i (bank_addr_i),
+      .wdata_i (bank_data_i[l]),
+      .re_i    (lanes_q[l] && enable_i),
+      .raddr_i (raddr),
+      .rdata_o (weights[l])
+    );
+  end
+
+  // What the offset of the weights adds too much, the same for all columns: see spike_column.
+  logic [SumWidth-1:0] bias_d, bias_q;
+
+  always_comb begin
+    bias_d = '0;
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      if (lanes_q[l]) begin
+        bias_d -= SumWidth'(1 << (WeightBits - 1)) << !next_q[l];
+        if (neg_q[l]) bias_d += SumWidth'(1) << !next_q[l];
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (valid_q[1] && enable_i) bias_q <= bias_d;
+  end
+
+  // ------------------------------------------------------------------------------------------------ columns
   for (genvar c = 0; c < Columns; c++) begin : gen_column
-    logic [Lanes-1:0][WeightBits-1:0] weights;
+    logic [Lanes-1:0][WeightBits-1:0] column_weights;
 
     for (genvar l = 0; l < Lanes; l++) begin : gen_lane
-      assign weights[l] = weights_i[l][c];
+      assign column_weights[l] = weights[l][c];
     end
 
-    for (genvar r = 0; r < Rows; r++) begin : gen_row
-      spike_pe #(
-        .Lanes      (Lanes),
-        .WeightBits (WeightBits),
-        .Tmax       (Tmax)
-      ) u_pe (
-        .clk_i,
-        .sum_en_i   (op_valid_i),
-        .spikes_i   (op_spikes_i[r]),
-        .weights_i  (weights),
-        .acc_en_i   (sum_valid_q),
-        .first_i    (sum_q.first),
-        .exponent_i (sum_q.exponent),
-        .acc_o      (acc_o[r][c])
-      );
-    end
+    spike_column #(
+      .Lanes      (Lanes),
+      .WeightBits (WeightBits),
+      .SumWidth   (SumWidth),
+      .AccWidth   (HalfWidth)
+    ) u_column (
+      .clk_i,
+      .sum_en_i  (valid_q[2] && enable_i),
+      .whole_i   (whole_q),
+      .half_i    (half_q),
+      .neg_i     (neg2_q),
+      .weights_i (column_weights),
+      .bias_i    (bias_q),
+      .acc_en_i  (valid_q[3] && enable_i),
+      .first_i   (flags_q[3].first),
+      .shift_i   (flags_q[3].shift),
+      .acc_o     (sums_o[c])
+    );
   end
+
+  assign done_soon_o  = valid_q[3] && flags_q[3].last;
+  assign soon_row_o   = flags_q[3].row;
+  assign soon_first_o = flags_q[3].place.acc_first;
+  assign done_o       = valid_q[4];
+  assign row_o        = flags_q[4].row;
+  assign columns_o    = flags_q[4].columns;
+  assign place_o      = flags_q[4].place;
+  assign idle_o       = valid_q == '0;
+
+  logic unused_flags;
+  assign unused_flags = ^{flags_q[4].first, flags_q[4].shift, flags_q[4].last};
 
 endmodule

@@ -6,12 +6,12 @@
 `ifndef SPIKE_ASSERT_SVH
 `define SPIKE_ASSERT_SVH
 
-// Holds in every cycle out of reset.
+// Holds in every cycle out of reset. (At time 0 nothing has been reset yet.)
 `ifdef SYNTHESIS
 `define SPIKE_ASSERT(name, expr)
 `else
 `define SPIKE_ASSERT(name, expr) \
-  name : assert property (@(posedge clk_i) disable iff (!rst_ni) (expr)) \
+  name : assert property (@(posedge clk_i) disable iff (!rst_ni || $time == 0) (expr)) \
   else $error("%m: %s", `"expr`");
 `endif
 

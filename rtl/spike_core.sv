@@ -3,10 +3,13 @@
 //
 // The spike core: membranes and weights in, fired spikes and exact integer accumulators out.
 //
-//   membrane stream -> neuron array -> spike store -> scheduler -> array -> drain -> accumulator stream
-//                           |                             ^
-//                           v                             |
-//                      spike stream      weight stream -> weight loader
+//   membrane stream -> neuron array -> spike store -> walker -> picker -> array -> accumulator -> accumulator stream
+//                           |                                              ^
+//                           v                                              |
+//                      spike stream                 weight stream -> weight loader
+//
+// Neuron array, weight loader and walker each go through the job on their own; the two halves of the spike store and of
+// the weight banks keep them together.
 //
 // The streams are AXI4-Stream (valid, ready, data, last), the registers AXI4-Lite; see spike_pkg and the
 // modules' headers for the layout of each beat.
@@ -18,11 +21,13 @@ module spike_core
 #(
   parameter int unsigned Rows         = 8,     // token rows of a tile
   parameter int unsigned Columns      = 16,    // outputs of a tile
-  parameter int unsigned Lanes        = 8,     // inputs added in one cycle; a power of two, at least 4
+  parameter int unsigned Lanes        = 16,    // spikes added in one cycle; a power of two, at least 4
+  parameter int unsigned Slots        = 16,    // inputs that a lane's weight bank holds; a power of two
   parameter int unsigned WeightInputs = Lanes, // inputs in a beat of the weight stream; divides Lanes
   parameter int unsigned WeightBits   = 8,     // 2 .. 8
   parameter int unsigned Tmax         = TmaxLimit,
-  parameter int unsigned MaxInputs    = 8192   // K that the spike store holds (each group rounded up to Lanes)
+  parameter int unsigned MaxInputs    = 8192,  // K that the spike store holds (each group rounded up to blocks)
+  parameter bit          Csd          = 1'b1   // able to fire csd; tc_lif alone needs less storage
 ) (
   input  logic                                        clk_i,
   input  logic                                        rst_ni,
@@ -72,23 +77,30 @@ module spike_core
   output logic                                        m_axis_acc_tlast_o
 );
 
-  localparam int unsigned Chunks     = MaxInputs / Lanes;
+  localparam int unsigned Planes     = Tmax + int'(Csd);
+  localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1;
+  localparam int unsigned Blocks     = MaxInputs / (Lanes * Slots);
   localparam int unsigned RowWidth   = $clog2(Rows + 1);
   localparam int unsigned ColWidth   = $clog2(Columns + 1);
-  localparam int unsigned ChunkWidth = $clog2(Chunks + 1);
+  localparam int unsigned BlockWidth = $clog2(Blocks + 1);
+  localparam int unsigned SlotWidth  = $clog2(Slots + 1);
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1);
   localparam int unsigned ExpWidth   = $clog2(Tmax + 1);
-  localparam int unsigned CntWidth   = $clog2(Rows * Lanes + 1);
+  localparam int unsigned CntWidth   = $clog2((Tmax + 1) * Lanes + 1);
+  localparam int unsigned AddrWidth  = (Slots > 1) ? $clog2(Slots) : 1;
+  localparam int unsigned BankWidth  = $clog2(Slots) + 1;
+  localparam int unsigned HalfWidth  = WeightBits + $clog2(Lanes) + $clog2(Slots) + Planes + 1;
 
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
-  localparam logic [31:0] Limits = {24'd0, 4'(Tmax), 4'(WeightBits)};
+  localparam logic [31:0] Limits = {15'd0, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
 
   `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255)
   `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255)
   `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128)
+  `SPIKE_REQUIRE(gen_bad_slots, Slots >= 1 && Slots <= 128)
   `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8)
   `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit)
-  `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 1 && MaxInputs == (Chunks << $clog2(Lanes)))
+  `SPIKE_REQUIRE(gen_bad_max_inputs, Blocks >= 1 && MaxInputs == (Blocks << ($clog2(Lanes) + $clog2(Slots))))
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;
@@ -100,7 +112,7 @@ module spike_core
   spike_regs #(
     .Shape  (Shape),
     .Limits (Limits),
-    .Chunks (32'(Chunks))
+    .Blocks (32'(Blocks))
   ) u_regs (
     .clk_i,
     .rst_ni,
@@ -139,19 +151,18 @@ module spike_core
     .count_o     (count)
   );
 
-  logic [ChunkWidth-1:0] group_chunks, row_chunks;
+  logic [BlockWidth-1:0] group_blocks, row_blocks;
+  logic [SlotWidth-1:0]  tail_chunks;
   logic [LaneWidth-1:0]  tail_lanes;
-  logic                  fire_start, fire_busy;
-  logic [RowWidth-1:0]   tile_rows;
-  logic                  pass_valid, pass_ready, pass_idle;
-  logic [ColWidth-1:0]   pass_columns;
-  logic                  drain_idle;
+  logic                  run, idle, fire_idle, load_idle, walk_idle, pick_idle, array_idle, acc_idle;
+
+  assign idle = fire_idle && load_idle && walk_idle && pick_idle && array_idle && acc_idle;
 
   spike_sequencer #(
-    .Rows    (Rows),
-    .Columns (Columns),
-    .Lanes   (Lanes),
-    .Chunks  (Chunks)
+    .Lanes  (Lanes),
+    .Slots  (Slots),
+    .Blocks (Blocks),
+    .Csd    (Csd)
   ) u_sequencer (
     .clk_i,
     .rst_ni,
@@ -160,231 +171,322 @@ module spike_core
     .busy_o         (busy),
     .done_o         (done),
     .error_o        (sequencer_error),
-    .group_chunks_o (group_chunks),
-    .row_chunks_o   (row_chunks),
+    .group_blocks_o (group_blocks),
+    .row_blocks_o   (row_blocks),
+    .tail_chunks_o  (tail_chunks),
     .tail_lanes_o   (tail_lanes),
-    .fire_start_o   (fire_start),
-    .tile_rows_o    (tile_rows),
-    .fire_busy_i    (fire_busy),
-    .pass_valid_o   (pass_valid),
-    .pass_ready_i   (pass_ready),
-    .pass_columns_o (pass_columns),
-    .pass_idle_i    (pass_idle),
-    .drained_i      (drain_idle && !m_axis_spike_tvalid_o)
+    .run_o          (run),
+    .idle_i         (idle)
   );
 
   // ------------------------------------------------------------------------------------------------- front end
-  logic [StepWidth-1:0]  planes;
-  logic                  store_we, store_mask_we;
-  logic [RowWidth-1:0]   store_row;
-  logic [ChunkWidth-1:0] store_chunk;
-  logic [ExpWidth-1:0]   store_exponent;
-  spike_t [Lanes-1:0]    store_spikes;
-  logic [Tmax:0]         store_mask;
-  logic [LaneWidth-1:0]  fired, saturated;
-  logic                  row_done, stall_membrane, stall_spike, error_timesteps, error_membrane_last;
+  logic                             store_ready, store_we, store_mask_we, store_done, store_release;
+  logic [RowWidth-1:0]              store_row;
+  logic [BlockWidth-1:0]            store_block;
+  logic [SlotWidth-1:0]             store_slot;
+  logic [Planes-1:0][Lanes-1:0]     store_fire;
+  logic [SignPlanes-1:0][Lanes-1:0] store_neg;
+  logic [Planes-1:0]                store_mask;
+  logic [CntWidth-1:0]              fired, skipped;
+  logic [LaneWidth-1:0]             saturated;
+  logic [TmaxLimit-1:0]             row_done;
+  logic                             stall_membrane, stall_store, stall_spike, error_timesteps, error_membrane_last;
 
   spike_neuron_array #(
     .Rows   (Rows),
     .Lanes  (Lanes),
+    .Slots  (Slots),
+    .Blocks (Blocks),
     .Tmax   (Tmax),
-    .Chunks (Chunks)
+    .Csd    (Csd)
   ) u_neuron_array (
     .clk_i,
     .rst_ni,
+    .start_i           (run),
+    .idle_o            (fire_idle),
     .coding_i          (job.coding),
     .frac_bits_i       (job.frac_bits),
     .spike_stream_i    (job.spike_stream),
-    .group_chunks_i    (group_chunks),
+    .rows_i            (job.rows),
+    .group_blocks_i    (group_blocks),
+    .row_blocks_i      (row_blocks),
+    .tail_chunks_i     (tail_chunks),
     .tail_lanes_i      (tail_lanes),
-    .row_chunks_i      (row_chunks),
-    .start_i           (fire_start),
-    .rows_i            (tile_rows),
-    .busy_o            (fire_busy),
-    .planes_o          (planes),
     .membrane_valid_i  (s_axis_membrane_tvalid_i),
     .membrane_ready_o  (s_axis_membrane_tready_o),
     .membrane_data_i   (s_axis_membrane_tdata_i),
     .membrane_last_i   (s_axis_membrane_tlast_i),
+    .store_ready_i     (store_ready),
     .store_we_o        (store_we),
-    .store_mask_we_o   (store_mask_we),
     .store_row_o       (store_row),
-    .store_chunk_o     (store_chunk),
-    .store_exponent_o  (store_exponent),
-    .store_spikes_o    (store_spikes),
+    .store_block_o     (store_block),
+    .store_slot_o      (store_slot),
+    .store_fire_o      (store_fire),
+    .store_neg_o       (store_neg),
+    .store_mask_we_o   (store_mask_we),
     .store_mask_o      (store_mask),
+    .store_done_o      (store_done),
     .spike_valid_o     (m_axis_spike_tvalid_o),
     .spike_ready_i     (m_axis_spike_tready_i),
     .spike_data_o      (m_axis_spike_tdata_o),
     .spike_last_o      (m_axis_spike_tlast_o),
     .spikes_o          (fired),
+    .skipped_o         (skipped),
     .saturated_o       (saturated),
     .row_done_o        (row_done),
     .stall_membrane_o  (stall_membrane),
+    .stall_store_o     (stall_store),
     .stall_spike_o     (stall_spike),
     .error_timesteps_o (error_timesteps),
     .error_last_o      (error_membrane_last)
   );
 
-  // ---------------------------------------------------------------------------------------- store and schedule
-  logic                         mask_re, plane_re;
-  logic [ChunkWidth-1:0]        mask_chunk, plane_chunk;
-  logic [ExpWidth-1:0]          plane_exponent;
-  logic [Rows-1:0][Tmax:0]      masks;
-  spike_t [Rows-1:0][Lanes-1:0] plane_spikes;
+  // ------------------------------------------------------------------------------------------ store and planes
+  logic                        mask_re, mask_half, plane_re, plane_half;
+  logic [RowWidth-1:0]         mask_row, plane_row;
+  logic [BlockWidth-1:0]       mask_block, plane_block;
+  logic [Planes-1:0]           mask;
+  logic [ExpWidth-1:0]         plane_exponent;
+  logic [Slots-1:0][Lanes-1:0] stored_fire, stored_neg;
 
   spike_store #(
     .Rows   (Rows),
     .Lanes  (Lanes),
+    .Slots  (Slots),
+    .Blocks (Blocks),
     .Tmax   (Tmax),
-    .Chunks (Chunks)
+    .Csd    (Csd)
   ) u_store (
     .clk_i,
+    .rst_ni,
+    .ready_o          (store_ready),
     .we_i             (store_we),
-    .mask_we_i        (store_mask_we),
     .row_i            (store_row),
-    .chunk_i          (store_chunk),
-    .exponent_i       (store_exponent),
-    .spikes_i         (store_spikes),
+    .block_i          (store_block),
+    .slot_i           (store_slot),
+    .fire_i           (store_fire),
+    .neg_i            (store_neg),
+    .mask_we_i        (store_mask_we),
     .mask_i           (store_mask),
+    .done_i           (store_done),
+    .release_i        (store_release),
     .mask_re_i        (mask_re),
-    .mask_chunk_i     (mask_chunk),
-    .masks_o          (masks),
+    .mask_half_i      (mask_half),
+    .mask_row_i       (mask_row),
+    .mask_block_i     (mask_block),
+    .mask_o           (mask),
     .plane_re_i       (plane_re),
-    .plane_chunk_i    (plane_chunk),
+    .plane_half_i     (plane_half),
+    .plane_row_i      (plane_row),
+    .plane_block_i    (plane_block),
     .plane_exponent_i (plane_exponent),
-    .spikes_o         (plane_spikes)
+    .fire_o           (stored_fire),
+    .neg_o            (stored_neg)
   );
 
-  logic                         chunk_valid, chunk_pop, chunk_last;
-  logic [LaneWidth-1:0]         chunk_lanes;
-  logic [ColWidth-1:0]          chunk_columns;
-  logic                         op_valid, op_first, op_last;
-  logic [ExpWidth-1:0]          op_exponent;
-  spike_t [Rows-1:0][Lanes-1:0] op_spikes;
-  logic [RowWidth-1:0]          op_rows;
-  logic [ColWidth-1:0]          op_columns;
-  logic                         drain_free;
-  logic                         visited, stall_weight, stall_acc;
-  logic [CntWidth-1:0]          visits;
-  logic [StepWidth-1:0]         skipped;
+  logic                        bank_done, bank_release;
+  logic                        c_valid, c_take, c_last, c_bank, c_release;
+  logic [Slots-1:0][Lanes-1:0] c_fire, c_neg;
+  logic [RowWidth-1:0]         c_row;
+  logic [ColWidth-1:0]         c_columns;
+  place_t                      c_place;
+  logic                        wait_fire, wait_weight;
 
-  spike_scheduler #(
+  spike_walker #(
     .Rows    (Rows),
     .Columns (Columns),
     .Lanes   (Lanes),
+    .Slots   (Slots),
+    .Blocks  (Blocks),
     .Tmax    (Tmax),
-    .Chunks  (Chunks)
-  ) u_scheduler (
+    .Csd     (Csd)
+  ) u_walker (
     .clk_i,
     .rst_ni,
-    .group_chunks_i   (group_chunks),
-    .row_chunks_i     (row_chunks),
-    .tail_lanes_i     (tail_lanes),
-    .planes_i         (planes),
-    .pass_valid_i     (pass_valid),
-    .pass_ready_o     (pass_ready),
-    .pass_rows_i      (tile_rows),
-    .pass_columns_i   (pass_columns),
-    .idle_o           (pass_idle),
+    .start_i          (run),
+    .idle_o           (walk_idle),
+    .rows_i           (job.rows),
+    .outputs_i        (job.outputs),
+    .group_blocks_i   (group_blocks),
+    .row_blocks_i     (row_blocks),
+    .tail_chunks_i    (tail_chunks),
+    .store_done_i     (store_done),
+    .store_release_o  (store_release),
+    .bank_done_i      (bank_done),
     .mask_re_o        (mask_re),
-    .mask_chunk_o     (mask_chunk),
-    .masks_i          (masks),
+    .mask_half_o      (mask_half),
+    .mask_row_o       (mask_row),
+    .mask_block_o     (mask_block),
+    .mask_i           (mask),
     .plane_re_o       (plane_re),
-    .plane_chunk_o    (plane_chunk),
+    .plane_half_o     (plane_half),
+    .plane_row_o      (plane_row),
+    .plane_block_o    (plane_block),
     .plane_exponent_o (plane_exponent),
-    .spikes_i         (plane_spikes),
-    .weight_valid_i   (chunk_valid),
-    .weight_pop_o     (chunk_pop),
-    .weight_last_o    (chunk_last),
-    .weight_lanes_o   (chunk_lanes),
-    .weight_columns_o (chunk_columns),
-    .op_valid_o       (op_valid),
-    .op_first_o       (op_first),
-    .op_last_o        (op_last),
-    .op_exponent_o    (op_exponent),
-    .op_spikes_o      (op_spikes),
-    .op_rows_o        (op_rows),
-    .op_columns_o     (op_columns),
-    .drain_free_i     (drain_free),
-    .visited_o        (visited),
-    .visits_o         (visits),
-    .skipped_o        (skipped),
-    .stall_weight_o   (stall_weight),
-    .stall_acc_o      (stall_acc)
+    .fire_i           (stored_fire),
+    .neg_i            (stored_neg),
+    .plane_valid_o    (c_valid),
+    .plane_take_i     (c_take),
+    .plane_fire_o     (c_fire),
+    .plane_neg_o      (c_neg),
+    .plane_last_o     (c_last),
+    .plane_bank_o     (c_bank),
+    .plane_release_o  (c_release),
+    .plane_tile_row_o (c_row),
+    .plane_columns_o  (c_columns),
+    .plane_place_o    (c_place),
+    .wait_fire_o      (wait_fire),
+    .wait_weight_o    (wait_weight)
   );
 
-  // ------------------------------------------------------------------------------------------ weights and array
-  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0] chunk_weights;
+  // ---------------------------------------------------------------------------------------- weights and words
+  logic [Lanes-1:0]                              bank_we;
+  logic [BankWidth-1:0]                          bank_addr;
+  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0] bank_data;
   logic                                          error_weight_last, error_weight_range;
 
   spike_weight_loader #(
+    .Rows         (Rows),
     .Columns      (Columns),
     .Lanes        (Lanes),
+    .Slots        (Slots),
+    .Blocks       (Blocks),
     .WeightInputs (WeightInputs),
     .WeightBits   (WeightBits)
   ) u_weight_loader (
     .clk_i,
     .rst_ni,
-    .weight_valid_i  (s_axis_weight_tvalid_i),
-    .weight_ready_o  (s_axis_weight_tready_o),
-    .weight_data_i   (s_axis_weight_tdata_i),
-    .weight_last_i   (s_axis_weight_tlast_i),
-    .chunk_valid_o   (chunk_valid),
-    .chunk_weights_o (chunk_weights),
-    .chunk_pop_i     (chunk_pop),
-    .chunk_last_i    (chunk_last),
-    .chunk_lanes_i   (chunk_lanes),
-    .chunk_columns_i (chunk_columns),
-    .error_last_o    (error_weight_last),
-    .error_range_o   (error_weight_range)
+    .start_i        (run),
+    .idle_o         (load_idle),
+    .rows_i         (job.rows),
+    .outputs_i      (job.outputs),
+    .group_blocks_i (group_blocks),
+    .row_blocks_i   (row_blocks),
+    .tail_chunks_i  (tail_chunks),
+    .tail_lanes_i   (tail_lanes),
+    .weight_valid_i (s_axis_weight_tvalid_i),
+    .weight_ready_o (s_axis_weight_tready_o),
+    .weight_data_i  (s_axis_weight_tdata_i),
+    .weight_last_i  (s_axis_weight_tlast_i),
+    .bank_we_o      (bank_we),
+    .bank_addr_o    (bank_addr),
+    .bank_data_o    (bank_data),
+    .bank_done_o    (bank_done),
+    .bank_release_i (bank_release),
+    .error_last_o   (error_weight_last),
+    .error_range_o  (error_weight_range)
   );
 
-  logic                                        capture;
-  logic [Rows-1:0][Columns-1:0][AccWidth-1:0]  acc;
-  logic [RowWidth-1:0]                         acc_rows;
-  logic [ColWidth-1:0]                         acc_columns;
+  logic                            enable, word_valid, word_bank, word_first, word_shift, word_last, word_release;
+  logic [Lanes-1:0]                word_lanes, word_next, word_neg;
+  logic [Lanes-1:0][AddrWidth-1:0] word_slot;
+  logic [RowWidth-1:0]             word_row;
+  logic [ColWidth-1:0]             word_columns;
+  place_t                          word_place;
+
+  spike_picker #(
+    .Rows    (Rows),
+    .Columns (Columns),
+    .Lanes   (Lanes),
+    .Slots   (Slots)
+  ) u_picker (
+    .clk_i,
+    .rst_ni,
+    .plane_valid_i   (c_valid),
+    .plane_take_o    (c_take),
+    .plane_fire_i    (c_fire),
+    .plane_neg_i     (c_neg),
+    .plane_last_i    (c_last),
+    .plane_bank_i    (c_bank),
+    .plane_release_i (c_release),
+    .plane_row_i     (c_row),
+    .plane_columns_i (c_columns),
+    .plane_place_i   (c_place),
+    .enable_i        (enable),
+    .word_valid_o    (word_valid),
+    .word_lanes_o    (word_lanes),
+    .word_next_o     (word_next),
+    .word_neg_o      (word_neg),
+    .word_slot_o     (word_slot),
+    .word_bank_o     (word_bank),
+    .word_first_o    (word_first),
+    .word_shift_o    (word_shift),
+    .word_last_o     (word_last),
+    .word_release_o  (word_release),
+    .word_row_o      (word_row),
+    .word_columns_o  (word_columns),
+    .word_place_o    (word_place),
+    .idle_o          (pick_idle)
+  );
+
+  // ----------------------------------------------------------------------------------------- array and results
+  logic                              sum_soon, sum_soon_first, sum_valid;
+  logic [RowWidth-1:0]               sum_soon_row, sum_row;
+  logic [Columns-1:0][HalfWidth-1:0] sums;
+  logic [ColWidth-1:0]               sum_columns;
+  place_t                            sum_place;
 
   spike_array #(
     .Rows       (Rows),
     .Columns    (Columns),
     .Lanes      (Lanes),
+    .Slots      (Slots),
     .WeightBits (WeightBits),
-    .Tmax       (Tmax)
+    .Tmax       (Tmax),
+    .Csd        (Csd)
   ) u_array (
     .clk_i,
     .rst_ni,
-    .op_valid_i    (op_valid),
-    .op_first_i    (op_first),
-    .op_last_i     (op_last),
-    .op_exponent_i (op_exponent),
-    .op_spikes_i   (op_spikes),
-    .op_rows_i     (op_rows),
-    .op_columns_i  (op_columns),
-    .weights_i     (chunk_weights),
-    .capture_o     (capture),
-    .acc_o         (acc),
-    .rows_o        (acc_rows),
-    .columns_o     (acc_columns)
+    .enable_i       (enable),
+    .word_valid_i   (word_valid),
+    .word_lanes_i   (word_lanes),
+    .word_next_i    (word_next),
+    .word_neg_i     (word_neg),
+    .word_slot_i    (word_slot),
+    .word_bank_i    (word_bank),
+    .word_first_i   (word_first),
+    .word_shift_i   (word_shift),
+    .word_last_i    (word_last),
+    .word_release_i (word_release),
+    .word_row_i     (word_row),
+    .word_columns_i (word_columns),
+    .word_place_i   (word_place),
+    .bank_we_i      (bank_we),
+    .bank_addr_i    (bank_addr),
+    .bank_data_i    (bank_data),
+    .bank_release_o (bank_release),
+    .done_soon_o    (sum_soon),
+    .soon_row_o     (sum_soon_row),
+    .soon_first_o   (sum_soon_first),
+    .done_o         (sum_valid),
+    .sums_o         (sums),
+    .row_o          (sum_row),
+    .columns_o      (sum_columns),
+    .place_o        (sum_place),
+    .idle_o         (array_idle)
   );
 
-  spike_drain #(
-    .Rows    (Rows),
-    .Columns (Columns)
-  ) u_drain (
+  spike_accumulator #(
+    .Rows      (Rows),
+    .Columns   (Columns),
+    .HalfWidth (HalfWidth)
+  ) u_accumulator (
     .clk_i,
     .rst_ni,
-    .reserve_i   (op_valid && op_last),
-    .free_o      (drain_free),
-    .idle_o      (drain_idle),
-    .capture_i   (capture),
-    .acc_i       (acc),
-    .rows_i      (acc_rows),
-    .columns_i   (acc_columns),
-    .acc_valid_o (m_axis_acc_tvalid_o),
-    .acc_ready_i (m_axis_acc_tready_i),
-    .acc_data_o  (m_axis_acc_tdata_o),
-    .acc_last_o  (m_axis_acc_tlast_o)
+    .enable_o     (enable),
+    .idle_o       (acc_idle),
+    .soon_i       (sum_soon),
+    .soon_row_i   (sum_soon_row),
+    .soon_first_i (sum_soon_first),
+    .valid_i      (sum_valid),
+    .sums_i       (sums),
+    .row_i        (sum_row),
+    .columns_i    (sum_columns),
+    .place_i      (sum_place),
+    .acc_valid_o  (m_axis_acc_tvalid_o),
+    .acc_ready_i  (m_axis_acc_tready_i),
+    .acc_data_o   (m_axis_acc_tdata_o),
+    .acc_last_o   (m_axis_acc_tlast_o)
   );
 
   // --------------------------------------------------------------------------------------- errors and counters
@@ -399,21 +501,28 @@ module spike_core
   always_comb begin
     increment                   = '0;
     increment[CntCycles]        = IncWidth'(busy);
-    increment[CntRows]          = IncWidth'(row_done);
+    increment[CntRows]          = IncWidth'(row_done != '0);
     increment[CntSpikes]        = IncWidth'(fired);
     increment[CntSaturated]     = IncWidth'(saturated);
-    increment[CntVisits]        = IncWidth'(visits);
-    increment[CntPlanes]        = IncWidth'(visited);
+    increment[CntWords]         = IncWidth'(word_valid);
     increment[CntSkipped]       = IncWidth'(skipped);
     increment[CntStallMembrane] = IncWidth'(stall_membrane);
-    increment[CntStallWeight]   = IncWidth'(stall_weight);
+    increment[CntStallStore]    = IncWidth'(stall_store);
     increment[CntStallSpike]    = IncWidth'(stall_spike);
-    increment[CntStallAcc]      = IncWidth'(stall_acc);
+    increment[CntStallFire]     = IncWidth'(wait_fire && pick_idle);
+    increment[CntStallWeight]   = IncWidth'(wait_weight && pick_idle);
+    increment[CntStallAcc]      = IncWidth'(!enable);
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      increment[CntAdditions] += IncWidth'(word_valid && word_lanes[l]);
+    end
+    for (int unsigned t = 0; t < TmaxLimit; t++) begin
+      increment[5'(CntRowsT1) + 5'(t)] = IncWidth'(row_done[t]);
+    end
   end
 
   // --------------------------------------------------------------------------------------------------- promises
   `SPIKE_ASSERT_STABLE(SpikeStable, m_axis_spike_tvalid_o, m_axis_spike_tready_i,
                        {m_axis_spike_tdata_o, m_axis_spike_tlast_o})
-  `SPIKE_ASSERT(WeightsMeetPlanes, op_valid |-> chunk_valid)
+  `SPIKE_ASSERT(BusyUntilIdle, !busy |-> idle)
 
 endmodule

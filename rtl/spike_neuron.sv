@@ -1,21 +1,26 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// One TC-LIF neuron: charged with a membrane, it fires or stays silent once a step, most significant first.
+// One TC-LIF neuron: charged with a membrane, it shows the spikes of all its steps in the next cycle.
 //
 //   charge   V = min(floor(|membrane| * 2^-F + 1/2), 2^T - 1), the sign is latched
 //   fire     theta = 2^exponent;   tc_lif: V >= theta      csd: 3|V| > 2 theta
 //   reset    V = V - sgn(V) * theta where it fired (soft reset)
 //
-// Thresholds are whole numbers, so the fraction of V can never decide a step: V is stored without it. The bound
-// on V is the width of the membrane register; what it cuts off would make a tc_lif neuron fire in every step
-// anyway, and is reported as saturated. In csd a reset may overshoot: V turns over, and so does the spike.
+// Thresholds are whole numbers, so the fraction of V can never decide a step: V is stored without it. The bound on V
+// is what makes a saturated neuron fire in every step.
+//
+// And thresholds are powers of two that halve from step to step, so no comparison is left to be made: a tc_lif neuron
+// arrives at theta with V < 2 theta, fires if bit `exponent` of V is set, and its soft reset clears just that bit. A csd
+// neuron arrives with 3|V| <= 4 theta; its spikes are the digits of 3V/2 - V/2 taken without borrow, that is the bits in
+// which 3V and V differ, one place up: +1 where 3V has the one, -1 where V has it.
 
 module spike_neuron
   import spike_pkg::*;
 #(
   parameter int unsigned Tmax = TmaxLimit,
-  localparam int unsigned ExpWidth = $clog2(Tmax + 1)
+  parameter bit          Csd  = 1'b1,
+  localparam int unsigned Planes = Tmax + int'(Csd)
 ) (
   input  logic                            clk_i,
 
@@ -28,13 +33,9 @@ module spike_neuron
   input  logic [TWidth-1:0]               timesteps_i,
   output logic                            saturated_o,  // with charge_i
 
-  // fire and reset
-  input  logic                            step_i,
-  input  logic [ExpWidth-1:0]             exponent_i,
-  output spike_t                          spike_o       // of the present step
+  // spikes of all exponents, from the cycle after charge_i on
+  output spike_t [Planes-1:0]             spikes_o
 );
-
-  localparam int unsigned VWidth = Tmax + 1;  // signed
 
   // ---------------------------------------------------------------------------------------------- charge
   logic [MembraneWidth-1:0] magnitude;
@@ -54,34 +55,40 @@ module spike_neuron
 
   assign saturated_o = whole > (MembraneWidth + 1)'(limit);
 
-  // ---------------------------------------------------------------------------------------- fire and reset
-  logic                     sign_q;
-  logic signed [VWidth-1:0] v_q, v_d;
-  logic [VWidth-1:0]        v_abs, theta;
-  logic                     fire;
-
-  assign theta = VWidth'(1) << exponent_i;
-  assign v_abs = v_q[VWidth-1] ? -v_q : v_q;
-
-  always_comb begin
-    if (coding_i == CodingCsd) begin
-      fire = ((VWidth + 2)'(v_abs) + {1'b0, v_abs, 1'b0}) > {1'b0, theta, 1'b0};
-    end else begin
-      fire = v_abs >= theta;
-    end
-  end
-
-  assign v_d = v_q[VWidth-1] ? v_q + theta : v_q - theta;
+  logic            sign_q;
+  logic [Tmax-1:0] v_q;
 
   always_ff @(posedge clk_i) begin
     if (charge_i) begin
       sign_q <= membrane_i[MembraneWidth-1];
-      v_q    <= {1'b0, saturated_o ? limit : whole[Tmax-1:0]};
-    end else if (step_i && fire) begin
-      v_q <= v_d;
+      v_q    <= saturated_o ? limit : whole[Tmax-1:0];
     end
   end
 
-  assign spike_o = '{fire: fire, neg: fire & (sign_q ^ v_q[VWidth-1])};
+  // ---------------------------------------------------------------------------------------- fire and reset
+  logic [Planes-1:0] fire, turn;
+
+  if (Csd) begin : gen_csd
+    logic [Tmax+1:0] once, thrice;
+
+    assign once   = (Tmax + 2)'(v_q);
+    assign thrice = once + {once[Tmax:0], 1'b0};
+
+    assign fire = (coding_i == CodingCsd) ? once[Tmax+1:1] ^ thrice[Tmax+1:1] : Planes'(v_q);
+    assign turn = (coding_i == CodingCsd) ? once[Tmax+1:1] & ~thrice[Tmax+1:1] : '0;
+
+    logic unused_thrice;
+    assign unused_thrice = thrice[0];
+  end else begin : gen_tc_lif
+    assign fire = v_q;
+    assign turn = '0;
+
+    logic unused_coding;
+    assign unused_coding = coding_i;
+  end
+
+  for (genvar e = 0; e < Planes; e++) begin : gen_plane
+    assign spikes_o[e] = '{fire: fire[e], neg: fire[e] & (sign_q ^ turn[e])};
+  end
 
 endmodule

@@ -1,14 +1,14 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// The front end: takes the membranes of one row tile from the stream, fires them on `Lanes` neurons step by
-// step, writes every spike plane to the spike store and, on request, copies it to the spike stream.
+// The front end: takes the membranes of a job from the stream, fires them on `Lanes` neurons, a chunk a cycle, writes
+// the spikes of all steps to the spike store and, on request, copies them to the spike stream.
 //
 //   stream in    row 0: header (T), chunk 0, chunk 1, ...   row 1: header, ...       TLAST ends each row
 //   a chunk      `Lanes` membranes; the last chunk of a group may hold fewer, the rest of the beat is ignored
 //   stream out   row 0: chunk 0: step 0, 1, ..  chunk 1: step 0, ..                   TLAST ends each row
 //
-// A chunk takes one cycle for each of its row's steps; the next chunk is charged during the last one.
+// The spike stream carries one step a beat, so with it a chunk takes one cycle for each of its row's steps.
 
 `include "spike_assert.svh"
 
@@ -16,30 +16,33 @@ module spike_neuron_array
   import spike_pkg::*;
 #(
   parameter int unsigned Rows   = 8,
-  parameter int unsigned Lanes  = 8,
+  parameter int unsigned Lanes  = 16,
+  parameter int unsigned Slots  = 16,
+  parameter int unsigned Blocks = 32,
   parameter int unsigned Tmax   = TmaxLimit,
-  parameter int unsigned Chunks = 1024,
+  parameter bit          Csd    = 1'b1,
+  localparam int unsigned Planes     = Tmax + int'(Csd),
+  localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1,
   localparam int unsigned RowWidth   = $clog2(Rows + 1),
-  localparam int unsigned ChunkWidth = $clog2(Chunks + 1),
+  localparam int unsigned BlockWidth = $clog2(Blocks + 1),
+  localparam int unsigned SlotWidth  = $clog2(Slots + 1),
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1),
-  localparam int unsigned ExpWidth   = $clog2(Tmax + 1)
+  localparam int unsigned CntWidth   = $clog2((Tmax + 1) * Lanes + 1)
 ) (
   input  logic                                clk_i,
   input  logic                                rst_ni,
 
   // job
+  input  logic                                start_i,
+  output logic                                idle_o,
   input  coding_e                             coding_i,
   input  logic [4:0]                          frac_bits_i,
   input  logic                                spike_stream_i,
-  input  logic [ChunkWidth-1:0]               group_chunks_i,  // chunks of a group
-  input  logic [LaneWidth-1:0]                tail_lanes_i,    // inputs in the last chunk of a group
-  input  logic [ChunkWidth-1:0]               row_chunks_i,    // chunks of a row
-
-  // row tile
-  input  logic                                start_i,
-  input  logic [RowWidth-1:0]                 rows_i,
-  output logic                                busy_o,
-  output logic [StepWidth-1:0]                planes_o,        // most steps of any row of the tile
+  input  logic [CountWidth-1:0]               rows_i,          // M
+  input  logic [BlockWidth-1:0]               group_blocks_i,
+  input  logic [BlockWidth-1:0]               row_blocks_i,
+  input  logic [SlotWidth-1:0]                tail_chunks_i,
+  input  logic [LaneWidth-1:0]                tail_lanes_i,
 
   // membranes
   input  logic                                membrane_valid_i,
@@ -48,13 +51,16 @@ module spike_neuron_array
   input  logic                                membrane_last_i,
 
   // spike store
+  input  logic                                store_ready_i,   // there is room for a row tile
   output logic                                store_we_o,
-  output logic                                store_mask_we_o,
   output logic [RowWidth-1:0]                 store_row_o,
-  output logic [ChunkWidth-1:0]               store_chunk_o,
-  output logic [ExpWidth-1:0]                 store_exponent_o,
-  output spike_t [Lanes-1:0]                  store_spikes_o,
-  output logic [Tmax:0]                       store_mask_o,
+  output logic [BlockWidth-1:0]               store_block_o,
+  output logic [SlotWidth-1:0]                store_slot_o,
+  output logic [Planes-1:0][Lanes-1:0]        store_fire_o,
+  output logic [SignPlanes-1:0][Lanes-1:0]    store_neg_o,
+  output logic                                store_mask_we_o, // with the last chunk of a block
+  output logic [Planes-1:0]                   store_mask_o,    // exponents with a spike in the block
+  output logic                                store_done_o,    // with the last chunk of a row tile
 
   // spike stream
   output logic                                spike_valid_o,
@@ -63,10 +69,12 @@ module spike_neuron_array
   output logic                                spike_last_o,
 
   // events
-  output logic [LaneWidth-1:0]                spikes_o,
+  output logic [CntWidth-1:0]                 spikes_o,
+  output logic [CntWidth-1:0]                 skipped_o,
   output logic [LaneWidth-1:0]                saturated_o,
-  output logic                                row_done_o,
+  output logic [TmaxLimit-1:0]                row_done_o,      // one hot: T - 1 of the row
   output logic                                stall_membrane_o,
+  output logic                                stall_store_o,
   output logic                                stall_spike_o,
   output logic                                error_timesteps_o,
   output logic                                error_last_o
@@ -75,32 +83,53 @@ module spike_neuron_array
   typedef enum logic [1:0] {
     StIdle,
     StHeader,
-    StChunk,
-    StFlush
+    StChunk
   } state_e;
 
   state_e                state_q, state_d;
+  logic [CountWidth-1:0] rows_left_q;
   logic [RowWidth-1:0]   row_q;
-  logic [ChunkWidth-1:0] chunk_q, group_chunk_q;
+  logic [BlockWidth-1:0] block_q, group_block_q;
+  logic [SlotWidth-1:0]  slot_q;
   logic [TWidth-1:0]     timesteps_q, header_t;
-  logic                  header, charge, last_row, last_chunk, group_last;
+  logic                  header, charge, free, open, at_header, at_chunk;
+  logic                  tail_block, block_last, group_last, row_last, tile_last, job_last;
+  logic [LaneWidth-1:0]  lanes;
 
   // The chunk that is in the neurons
-  logic                  live_q, live_last_q;
-  logic [RowWidth-1:0]   live_row_q;
-  logic [ChunkWidth-1:0] live_chunk_q;
-  logic [ExpWidth-1:0]   exponent_q;
-  logic [Tmax:0]         mask_q, mask_d;
-  logic                  step, final_step, free, spike_ready;
+  typedef struct packed {
+    logic [RowWidth-1:0]   row;
+    logic [BlockWidth-1:0] block;
+    logic [SlotWidth-1:0]  slot;
+    logic [LaneWidth-1:0]  lanes;
+    logic [TWidth-1:0]     timesteps;
+    logic                  block_last;
+    logic                  row_last;
+    logic                  tile_last;
+  } chunk_t;
+
+  logic                 live_q, done, spike_ready;
+  chunk_t               live;
+  logic [StepWidth-1:0] live_steps;
 
   // ------------------------------------------------------------------------------------ stream and counting
-  assign last_row         = row_q == rows_i - 1'b1;
-  assign last_chunk       = chunk_q == row_chunks_i - 1'b1;
-  assign group_last       = group_chunk_q == group_chunks_i - 1'b1;
-  assign membrane_ready_o = (state_q == StHeader) || (state_q == StChunk && free);
-  assign header           = membrane_valid_i && state_q == StHeader;
-  assign charge           = membrane_valid_i && state_q == StChunk && free;
-  assign busy_o           = state_q != StIdle;
+  assign job_last   = rows_left_q == CountWidth'(1);
+  assign tile_last  = job_last || row_q == RowWidth'(Rows - 1);
+  assign tail_block = group_block_q == group_blocks_i - 1'b1;
+  assign block_last = slot_q == (tail_block ? tail_chunks_i : SlotWidth'(Slots)) - 1'b1;
+  assign group_last = tail_block && block_last;
+  assign row_last   = group_last && block_q == row_blocks_i - 1'b1;
+  assign lanes      = group_last ? tail_lanes_i : LaneWidth'(Lanes);
+
+  // A row tile begins when the one before it has left the neurons and the store has room.
+  assign open      = row_q != '0 || (!live_q && store_ready_i);
+  assign at_header = state_q == StHeader && open;
+  assign at_chunk  = state_q == StChunk && free;
+
+  assign membrane_ready_o = at_header || at_chunk;
+  assign header           = membrane_valid_i && at_header;
+  assign charge           = membrane_valid_i && at_chunk;
+  assign idle_o           = state_q == StIdle && !live_q && !spike_valid_o;
 
   // T of the header, forced into range so that a bad row cannot hang the job
   logic [7:0] raw_t;
@@ -113,147 +142,195 @@ module spike_neuron_array
     if (raw_t > 8'(Tmax)) header_t = TWidth'(Tmax);
   end
 
-  assign error_last_o = (header && membrane_last_i) || (charge && membrane_last_i != last_chunk);
+  assign error_last_o = (header && membrane_last_i) || (charge && membrane_last_i != row_last);
 
   always_comb begin
     state_d = state_q;
     unique case (state_q)
       StIdle:   if (start_i) state_d = StHeader;
       StHeader: if (header) state_d = StChunk;
-      StChunk:  if (charge && last_chunk) state_d = last_row ? StFlush : StHeader;
-      StFlush:  if (free) state_d = StIdle;
+      StChunk:  if (charge && row_last) state_d = job_last ? StIdle : StHeader;
       default:  state_d = StIdle;
     endcase
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      state_q       <= StIdle;
-      row_q         <= '0;
-      chunk_q       <= '0;
-      group_chunk_q <= '0;
-      timesteps_q   <= TWidth'(1);
-      planes_o      <= '0;
+      state_q <= StIdle;
     end else begin
       state_q <= state_d;
-      if (state_q == StIdle && start_i) begin
-        row_q    <= '0;
-        planes_o <= '0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (state_q == StIdle) begin
+      rows_left_q <= rows_i;
+      row_q       <= '0;
+    end
+    if (header) begin
+      timesteps_q   <= header_t;
+      block_q       <= '0;
+      group_block_q <= '0;
+      slot_q        <= '0;
+    end
+    if (charge) begin
+      slot_q <= block_last ? '0 : slot_q + 1'b1;
+      if (block_last) begin
+        block_q       <= block_q + 1'b1;
+        group_block_q <= tail_block ? '0 : group_block_q + 1'b1;
       end
-      if (header) begin
-        timesteps_q   <= header_t;
-        chunk_q       <= '0;
-        group_chunk_q <= '0;
-        if (steps(header_t) > planes_o) planes_o <= steps(header_t);
-      end
-      if (charge) begin
-        chunk_q       <= chunk_q + 1'b1;
-        group_chunk_q <= group_last ? '0 : group_chunk_q + 1'b1;
-        if (last_chunk) row_q <= row_q + 1'b1;
+      if (row_last) begin
+        row_q       <= tile_last ? '0 : row_q + 1'b1;
+        rows_left_q <= rows_left_q - 1'b1;
       end
     end
   end
 
-  function automatic logic [StepWidth-1:0] steps(input logic [TWidth-1:0] timesteps);
-    return StepWidth'(timesteps) + StepWidth'(coding_i == CodingCsd);
-  endfunction
+  // ------------------------------------------------------------------------------------------------- neurons
+  spike_t [Lanes-1:0][Planes-1:0] spikes;
+  logic [Lanes-1:0]               saturated;
 
-  // ------------------------------------------------------------------------------------------------ stepping
-  assign step       = live_q && spike_ready;
-  assign final_step = step && exponent_q == '0;
-  assign free       = !live_q || final_step;
+  for (genvar l = 0; l < Lanes; l++) begin : gen_neuron
+    spike_neuron #(
+      .Tmax (Tmax),
+      .Csd  (Csd)
+    ) u_neuron (
+      .clk_i,
+      .coding_i,
+      .frac_bits_i,
+      .charge_i    (charge),
+      .membrane_i  ((LaneWidth'(l) < lanes) ? membrane_data_i[l] : '0),
+      .timesteps_i (timesteps_q),
+      .saturated_o (saturated[l]),
+      .spikes_o    (spikes[l])
+    );
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       live_q <= 1'b0;
     end else if (charge) begin
       live_q <= 1'b1;
-    end else if (final_step) begin
+    end else if (done) begin
       live_q <= 1'b0;
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (charge) begin
-      live_row_q   <= row_q;
-      live_chunk_q <= chunk_q;
-      live_last_q  <= last_chunk;
-      exponent_q   <= ExpWidth'(steps(timesteps_q) - 1'b1);
-      mask_q       <= '0;
-    end else if (step) begin
-      exponent_q <= exponent_q - 1'b1;
-      mask_q     <= mask_d;
+      live <= '{
+        row:        row_q,
+        block:      block_q,
+        slot:       slot_q,
+        lanes:      lanes,
+        timesteps:  timesteps_q,
+        block_last: block_last,
+        row_last:   row_last,
+        tile_last:  row_last && tile_last
+      };
     end
   end
 
-  // ------------------------------------------------------------------------------------------------- neurons
-  spike_t [Lanes-1:0] spikes;
-  logic [Lanes-1:0]   fired, saturated;
+  assign live_steps = StepWidth'(live.timesteps) + StepWidth'(coding_i == CodingCsd);
+  assign free       = !live_q || done;
 
-  for (genvar l = 0; l < Lanes; l++) begin : gen_neuron
-    logic valid;
-    assign valid = !group_last || LaneWidth'(l) < tail_lanes_i;
+  // -------------------------------------------------------------------------------------------- spike store
+  logic [Planes-1:0] mask_q, fired;
 
-    spike_neuron #(
-      .Tmax(Tmax)
-    ) u_neuron (
-      .clk_i,
-      .coding_i,
-      .frac_bits_i,
-      .charge_i    (charge),
-      .membrane_i  (valid ? membrane_data_i[l] : '0),
-      .timesteps_i (timesteps_q),
-      .saturated_o (saturated[l]),
-      .step_i      (step),
-      .exponent_i  (exponent_q),
-      .spike_o     (spikes[l])
-    );
+  assign store_we_o      = done;
+  assign store_row_o     = live.row;
+  assign store_block_o   = live.block;
+  assign store_slot_o    = live.slot;
+  assign store_mask_we_o = done && live.block_last;
+  assign store_mask_o    = mask_q | fired;
+  assign store_done_o    = done && live.tile_last;
 
-    assign fired[l] = spikes[l].fire;
+  always_comb begin
+    store_neg_o = '0;
+    for (int unsigned e = 0; e < Planes; e++) begin
+      for (int unsigned l = 0; l < Lanes; l++) begin
+        store_fire_o[e][l] = spikes[l][e].fire;
+        store_neg_o[Csd ? e / 2 : 0][l] |= spikes[l][e].neg;
+      end
+      fired[e] = |store_fire_o[e];
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) mask_q <= '0;
+    else if (done) mask_q <= live.block_last ? '0 : store_mask_o;
+  end
+
+  // ------------------------------------------------------------------------------------------- spike stream
+  logic [StepWidth-1:0] exponent_q;
+  logic                 step_last, fifo_ready;
+  spike_t [Lanes-1:0]   plane;
+
+  always_ff @(posedge clk_i) begin
+    if (charge) exponent_q <= StepWidth'(timesteps_q) + StepWidth'(coding_i == CodingCsd) - 1'b1;
+    else if (live_q && fifo_ready) exponent_q <= exponent_q - 1'b1;
   end
 
   always_comb begin
-    mask_d = mask_q;
-    mask_d[exponent_q] = |fired;
+    plane = '0;
+    for (int unsigned e = 0; e < Planes; e++) begin
+      for (int unsigned l = 0; l < Lanes; l++) begin
+        if (exponent_q == StepWidth'(e)) plane[l] = spikes[l][e];
+      end
+    end
   end
 
-  function automatic logic [LaneWidth-1:0] count(input logic [Lanes-1:0] bits);
-    count = '0;
-    for (int unsigned l = 0; l < Lanes; l++) count += LaneWidth'(bits[l]);
-  endfunction
-
-  // -------------------------------------------------------------------------------------------- spike store
-  assign store_we_o       = step;
-  assign store_mask_we_o  = final_step;
-  assign store_row_o      = live_row_q;
-  assign store_chunk_o    = live_chunk_q;
-  assign store_exponent_o = exponent_q;
-  assign store_spikes_o   = spikes;
-  assign store_mask_o     = mask_d;
-
-  // ------------------------------------------------------------------------------------------- spike stream
-  logic fifo_ready;
+  assign step_last = exponent_q == '0;
 
   spike_fifo #(
-    .Width($bits(spikes) + 1)
+    .Width($bits(plane) + 1)
   ) u_spike_fifo (
     .clk_i,
     .rst_ni,
     .valid_i (live_q && spike_stream_i),
     .ready_o (fifo_ready),
-    .data_i  ({live_last_q && exponent_q == '0, spikes}),
+    .data_i  ({live.row_last && step_last, plane}),
     .valid_o (spike_valid_o),
     .ready_i (spike_ready_i),
     .data_o  ({spike_last_o, spike_data_o})
   );
 
   assign spike_ready = fifo_ready || !spike_stream_i;
+  assign done        = live_q && spike_ready && (step_last || !spike_stream_i);
 
   // -------------------------------------------------------------------------------------------------- events
-  assign spikes_o         = step ? count(fired) : '0;
-  assign saturated_o      = charge ? count(saturated) : '0;
-  assign row_done_o       = final_step && live_last_q;
+  always_comb begin
+    spikes_o  = '0;
+    skipped_o = '0;
+    for (int unsigned e = 0; e < Planes; e++) begin
+      for (int unsigned l = 0; l < Lanes; l++) spikes_o += CntWidth'(store_fire_o[e][l]);
+      if (StepWidth'(e) < live_steps) skipped_o += CntWidth'(live.lanes);
+    end
+    skipped_o -= spikes_o;
+    if (!done) begin
+      spikes_o  = '0;
+      skipped_o = '0;
+    end
+  end
+
+  always_comb begin
+    saturated_o = '0;
+    for (int unsigned l = 0; l < Lanes; l++) saturated_o += LaneWidth'(saturated[l]);
+    if (!charge) saturated_o = '0;
+  end
+
+  always_comb begin
+    row_done_o = '0;
+    for (int unsigned t = 0; t < TmaxLimit; t++) begin
+      row_done_o[t] = done && live.row_last && live.timesteps == TWidth'(t + 1);
+    end
+  end
+
   assign stall_membrane_o = membrane_ready_o && !membrane_valid_i;
+  assign stall_store_o    = state_q == StHeader && row_q == '0 && !store_ready_i;
   assign stall_spike_o    = live_q && !spike_ready;
+
+  `SPIKE_ASSERT(DoneOnce, done |-> live_q)
+  `SPIKE_ASSERT(OneRow, $onehot0(row_done_o))
 
 endmodule

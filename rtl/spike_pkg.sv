@@ -9,6 +9,10 @@
 //
 // so a spike plane is addressed by its exponent inside the core: rows of different T then line up, and the
 // accumulators need not know any T.
+//
+// Inputs are numbered k. A *chunk* is one beat of membranes: Lanes consecutive inputs, one a lane. A *block* is Slots
+// chunks: what the weight banks hold at a time. The last chunk of a group may have fewer inputs, its last block fewer
+// chunks.
 
 package spike_pkg;
 
@@ -60,8 +64,8 @@ package spike_pkg;
     RegId          = 8'h00,
     RegVersion     = 8'h04,
     RegShape       = 8'h08,  // {weight_inputs, lanes, columns, rows}, 8 bits each
-    RegLimits      = 8'h0c,  // {0, tmax[3:0], weight_bits[3:0]}
-    RegChunks      = 8'h10,  // capacity of the spike store, in chunks of `lanes` inputs
+    RegLimits      = 8'h0c,  // {0, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
+    RegBlocks      = 8'h10,  // capacity of the spike store, in blocks of lanes x slots inputs
     RegCtrl        = 8'h14,  // W1: [0] start, [1] clear counters
     RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error
     RegError       = 8'h1c,  // sticky, W1C: error_e
@@ -76,6 +80,7 @@ package spike_pkg;
 
   // ------------------------------------------------------------------------------------------------- errors
   typedef struct packed {
+    logic coding;        // [11] csd on a core that was built without
     logic write_busy;    // [10] a job register was written, or a start given, while busy
     logic weight_range;  // [9]  a weight does not fit the core's weight bits
     logic weight_last;   // [8]  TLAST of the weight stream not where the job has it
@@ -92,21 +97,32 @@ package spike_pkg;
   parameter int unsigned ErrorBits = $bits(error_t);
 
   // ----------------------------------------------------------------------------------------------- counters
-  typedef enum logic [3:0] {
-    CntCycles        = 4'd0,  // cycles with a job running
-    CntRows          = 4'd1,  // token rows fired
-    CntSpikes        = 4'd2,  // spikes fired by the neurons
-    CntSaturated     = 4'd3,  // membranes beyond the code range
-    CntVisits        = 4'd4,  // spikes that reached the array: each is one addition per column
-    CntPlanes        = 4'd5,  // spike planes that the array visited (cycles it worked)
-    CntSkipped       = 4'd6,  // spike planes that it skipped because no row fired in them
-    CntStallMembrane = 4'd7,  // cycles waiting for membranes
-    CntStallWeight   = 4'd8,  // cycles waiting for weights
-    CntStallSpike    = 4'd9,  // cycles blocked by the spike stream
-    CntStallAcc      = 4'd10  // cycles blocked by the accumulator stream
+  typedef enum logic [4:0] {
+    CntCycles        = 5'd0,   // cycles with a job running
+    CntRows          = 5'd1,   // token rows fired
+    CntSpikes        = 5'd2,   // spikes fired by the neurons
+    CntSaturated     = 5'd3,   // membranes beyond the code range
+    CntAdditions     = 5'd4,   // spikes that reached the array: each is one addition per column
+    CntWords         = 5'd5,   // cycles the array worked: each has a slot for one addition per lane and column
+    CntSkipped       = 5'd6,   // positions (input, step) without a spike, which the array never visits
+    CntStallMembrane = 5'd7,   // cycles the front end waited for membranes
+    CntStallStore    = 5'd8,   // cycles the front end waited for room in the spike store
+    CntStallSpike    = 5'd9,   // cycles the front end was blocked by the spike stream
+    CntStallFire     = 5'd10,  // cycles the array waited for fired rows
+    CntStallWeight   = 5'd11,  // cycles the array waited for weights
+    CntStallAcc      = 5'd12,  // cycles the array was blocked by the accumulator stream
+    CntRowsT1        = 5'd13   // rows with T = 1; those with T = 2 .. TmaxLimit follow
   } counter_e;
 
-  parameter int unsigned Counters = 11;
-  parameter int unsigned IncWidth = 16;  // largest increment of a counter in one cycle: rows * lanes
+  parameter int unsigned Counters = int'(CntRowsT1) + TmaxLimit;
+  parameter int unsigned IncWidth = 16;  // increment of a counter in one cycle: at most steps x lanes
+
+  // -------------------------------------------------------------------------------------------------- passes
+  // Where a plane or a word of additions stands in its job; travels with it through the pipeline.
+  typedef struct packed {
+    logic acc_first;   // first block of a group: forget the old sum
+    logic acc_last;    // last block of a group: hand the sum over
+    logic tile_last;   // last row of its tile
+  } place_t;
 
 endpackage

@@ -14,7 +14,7 @@ module spike_regs
 #(
   parameter logic [31:0] Shape  = '0,
   parameter logic [31:0] Limits = '0,
-  parameter logic [31:0] Chunks = '0
+  parameter logic [31:0] Blocks = '0
 ) (
   input  logic                       clk_i,
   input  logic                       rst_ni,
@@ -193,7 +193,7 @@ module spike_regs
       RegVersion:     read_data = RegVersionValue;
       RegShape:       read_data = Shape;
       RegLimits:      read_data = Limits;
-      RegChunks:      read_data = Chunks;
+      RegBlocks:      read_data = Blocks;
       RegCtrl:        read_data = '0;
       RegStatus:      read_data = {29'd0, error_q != '0, done_q, busy_i};
       RegError:       read_data = 32'(error_q);

@@ -1,80 +1,173 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// The spikes of one row tile. For every row: a word of spikes for each (chunk, exponent), and a mask for each
-// chunk that says which exponents hold a spike at all. Words whose mask bit is 0 are stale and never used, so
-// nothing has to be cleared. Data comes one cycle after its read enable and stays until the next.
+// The spikes of two row tiles: one is fired while the other is used. A word holds one plane of a row's block, all
+// slots of all lanes. Beside it stands a mask that says which planes of the block hold a spike at all.
+//
+// Signs are kept once for the planes 2i and 2i+1: in csd no two neighbouring planes fire for the same input, and in
+// tc_lif all planes of an input have the same sign. A core for tc_lif alone keeps one sign for all planes.
+// Slots beyond the last chunk of a group are stale: the reader has to leave them out. Data comes one cycle after its
+// read enable and stays until the next.
+
+`include "spike_assert.svh"
 
 module spike_store
   import spike_pkg::*;
 #(
   parameter int unsigned Rows   = 8,
-  parameter int unsigned Lanes  = 8,
+  parameter int unsigned Lanes  = 16,
+  parameter int unsigned Slots  = 16,
+  parameter int unsigned Blocks = 32,
   parameter int unsigned Tmax   = TmaxLimit,
-  parameter int unsigned Chunks = 1024,
+  parameter bit          Csd    = 1'b1,
+  localparam int unsigned Planes     = Tmax + int'(Csd),
+  localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1,
   localparam int unsigned RowWidth   = $clog2(Rows + 1),
-  localparam int unsigned ChunkWidth = $clog2(Chunks + 1),
+  localparam int unsigned BlockWidth = $clog2(Blocks + 1),
+  localparam int unsigned SlotWidth  = $clog2(Slots + 1),
   localparam int unsigned ExpWidth   = $clog2(Tmax + 1)
 ) (
-  input  logic                          clk_i,
+  input  logic                             clk_i,
+  input  logic                             rst_ni,
 
-  // write: one row
-  input  logic                          we_i,
-  input  logic                          mask_we_i,
-  input  logic [RowWidth-1:0]           row_i,
-  input  logic [ChunkWidth-1:0]         chunk_i,
-  input  logic [ExpWidth-1:0]           exponent_i,
-  input  spike_t [Lanes-1:0]            spikes_i,
-  input  logic [Tmax:0]                 mask_i,
+  // write: a chunk
+  output logic                             ready_o,       // there is room for a row tile
+  input  logic                             we_i,
+  input  logic [RowWidth-1:0]              row_i,
+  input  logic [BlockWidth-1:0]            block_i,
+  input  logic [SlotWidth-1:0]             slot_i,
+  input  logic [Planes-1:0][Lanes-1:0]     fire_i,
+  input  logic [SignPlanes-1:0][Lanes-1:0] neg_i,
+  input  logic                             mask_we_i,
+  input  logic [Planes-1:0]                mask_i,
+  input  logic                             done_i,        // the row tile is complete
 
-  // read: all rows
-  input  logic                          mask_re_i,
-  input  logic [ChunkWidth-1:0]         mask_chunk_i,
-  output logic [Rows-1:0][Tmax:0]       masks_o,
+  // read: half by half
+  input  logic                             release_i,     // the older row tile is not needed any more
 
-  input  logic                          plane_re_i,
-  input  logic [ChunkWidth-1:0]         plane_chunk_i,
-  input  logic [ExpWidth-1:0]           plane_exponent_i,
-  output spike_t [Rows-1:0][Lanes-1:0]  spikes_o
+  input  logic                             mask_re_i,
+  input  logic                             mask_half_i,
+  input  logic [RowWidth-1:0]              mask_row_i,
+  input  logic [BlockWidth-1:0]            mask_block_i,
+  output logic [Planes-1:0]                mask_o,
+
+  input  logic                             plane_re_i,
+  input  logic                             plane_half_i,
+  input  logic [RowWidth-1:0]              plane_row_i,
+  input  logic [BlockWidth-1:0]            plane_block_i,
+  input  logic [ExpWidth-1:0]              plane_exponent_i,
+  output logic [Slots-1:0][Lanes-1:0]      fire_o,
+  output logic [Slots-1:0][Lanes-1:0]      neg_o
 );
 
-  localparam int unsigned MaskAddrWidth  = (Chunks > 1) ? $clog2(Chunks) : 1;
-  localparam int unsigned PlaneDepth     = Chunks << ExpWidth;
-  localparam int unsigned PlaneAddrWidth = $clog2(PlaneDepth);
+  localparam int unsigned RowBits   = $clog2(Rows);
+  localparam int unsigned BlockBits = $clog2(Blocks);
+  localparam int unsigned AddrWidth = 1 + RowBits + BlockBits;
 
-  // A chunk number may be one bit wider than the address: the scheduler never reads at the full capacity.
-  logic unused_chunk;
-  assign unused_chunk = ^{chunk_i, mask_chunk_i, plane_chunk_i};
+  function automatic logic [AddrWidth-1:0] address(input logic half, input logic [RowWidth-1:0] row,
+                                                   input logic [BlockWidth-1:0] block);
+    return (AddrWidth'(half) << (RowBits + BlockBits)) | (AddrWidth'(row) << BlockBits) | AddrWidth'(block);
+  endfunction
 
-  for (genvar r = 0; r < Rows; r++) begin : gen_row
-    logic selected;
-    assign selected = row_i == RowWidth'(r);
+  function automatic logic [StepWidth-1:0] sign_plane(input logic [ExpWidth-1:0] exponent);
+    return Csd ? StepWidth'(exponent) >> 1 : '0;
+  endfunction
 
+  // -------------------------------------------------------------------------------------------------- halves
+  logic       half_q;
+  logic [1:0] free_q;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      half_q <= 1'b0;
+      free_q <= 2'd2;
+    end else begin
+      if (done_i) half_q <= !half_q;
+      if (done_i && !release_i) free_q <= free_q - 1'b1;
+      if (release_i && !done_i) free_q <= free_q + 1'b1;
+    end
+  end
+
+  assign ready_o = free_q != '0;
+
+  // ------------------------------------------------------------------------------------------------ memories
+  logic [AddrWidth-1:0] waddr, mask_raddr, plane_raddr;
+  logic [Slots-1:0]     we;
+
+  assign waddr       = address(half_q, row_i, block_i);
+  assign mask_raddr  = address(mask_half_i, mask_row_i, mask_block_i);
+  assign plane_raddr = address(plane_half_i, plane_row_i, plane_block_i);
+
+  for (genvar s = 0; s < Slots; s++) begin : gen_slot
+    assign we[s] = we_i && slot_i == SlotWidth'(s);
+  end
+
+  spike_ram #(
+    .Width (Planes),
+    .Depth (1 << AddrWidth)
+  ) u_masks (
+    .clk_i,
+    .we_i    (mask_we_i),
+    .waddr_i (waddr),
+    .wdata_i (mask_i),
+    .re_i    (mask_re_i),
+    .raddr_i (mask_raddr),
+    .rdata_o (mask_o)
+  );
+
+  logic [Planes-1:0][Slots-1:0][Lanes-1:0]     fires;
+  logic [SignPlanes-1:0][Slots-1:0][Lanes-1:0] negs;
+  logic [ExpWidth-1:0]                         exponent_q;
+
+  for (genvar e = 0; e < Planes; e++) begin : gen_fire
     spike_ram #(
-      .Width (2 * Lanes),
-      .Depth (PlaneDepth)
-    ) u_planes (
+      .Width (Slots * Lanes),
+      .Depth (1 << AddrWidth),
+      .Parts (Slots)
+    ) u_fire (
       .clk_i,
-      .we_i    (we_i && selected),
-      .waddr_i (PlaneAddrWidth'({chunk_i, exponent_i})),
-      .wdata_i (spikes_i),
-      .re_i    (plane_re_i),
-      .raddr_i (PlaneAddrWidth'({plane_chunk_i, plane_exponent_i})),
-      .rdata_o (spikes_o[r])
-    );
-
-    spike_ram #(
-      .Width (Tmax + 1),
-      .Depth (Chunks)
-    ) u_masks (
-      .clk_i,
-      .we_i    (mask_we_i && selected),
-      .waddr_i (MaskAddrWidth'(chunk_i)),
-      .wdata_i (mask_i),
-      .re_i    (mask_re_i),
-      .raddr_i (MaskAddrWidth'(mask_chunk_i)),
-      .rdata_o (masks_o[r])
+      .we_i    (we),
+      .waddr_i (waddr),
+      .wdata_i ({Slots{fire_i[e]}}),
+      .re_i    (plane_re_i && plane_exponent_i == ExpWidth'(e)),
+      .raddr_i (plane_raddr),
+      .rdata_o (fires[e])
     );
   end
+
+  for (genvar e = 0; e < SignPlanes; e++) begin : gen_sign
+    spike_ram #(
+      .Width (Slots * Lanes),
+      .Depth (1 << AddrWidth),
+      .Parts (Slots)
+    ) u_sign (
+      .clk_i,
+      .we_i    (we),
+      .waddr_i (waddr),
+      .wdata_i ({Slots{neg_i[e]}}),
+      .re_i    (plane_re_i && sign_plane(plane_exponent_i) == StepWidth'(e)),
+      .raddr_i (plane_raddr),
+      .rdata_o (negs[e])
+    );
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (plane_re_i) exponent_q <= plane_exponent_i;
+  end
+
+  always_comb begin
+    fire_o = '0;
+    neg_o  = '0;
+    for (int unsigned e = 0; e < Planes; e++) begin
+      if (exponent_q == ExpWidth'(e)) fire_o |= fires[e];
+    end
+    for (int unsigned e = 0; e < SignPlanes; e++) begin
+      if (sign_plane(exponent_q) == StepWidth'(e)) neg_o |= negs[e];
+    end
+  end
+
+  `SPIKE_ASSERT(Free, free_q <= 2'd2)
+  `SPIKE_ASSERT(RoomToWrite, we_i |-> ready_o)
+  `SPIKE_ASSERT(ReleaseFull, release_i |-> free_q != 2'd2)
 
 endmodule

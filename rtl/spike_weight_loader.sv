@@ -1,27 +1,45 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Joins beats of the weight stream into chunks of `Lanes` inputs x `Columns` weights and checks them.
+// Writes the weight stream into the lanes' banks, block by block, and checks it. A bank has two halves: one is loaded
+// while the other is used.
 //
 //   beat    [input][column], one byte each: byte i * Columns + c is W[n0 + c, k0 + i]
 //   order   for each row tile: for each column tile: for each group: for each chunk
 //   TLAST   ends each column tile
 //
-// A queue of two beats at the input and the chunk register keep one chunk in use while the next arrives.
+// Beat b of a chunk goes to the lanes b * WeightInputs and up. Banks keep a weight with its sign bit inverted, that is
+// w + 2^(WeightBits-1): see spike_column.
 
 `include "spike_assert.svh"
 
 module spike_weight_loader
+  import spike_pkg::*;
 #(
+  parameter int unsigned Rows         = 8,
   parameter int unsigned Columns      = 16,
-  parameter int unsigned Lanes        = 8,
-  parameter int unsigned WeightInputs = 8,
+  parameter int unsigned Lanes        = 16,
+  parameter int unsigned Slots        = 16,
+  parameter int unsigned Blocks       = 32,
+  parameter int unsigned WeightInputs = 16,
   parameter int unsigned WeightBits   = 8,
-  localparam int unsigned ColWidth  = $clog2(Columns + 1),
-  localparam int unsigned LaneWidth = $clog2(Lanes + 1)
+  localparam int unsigned BlockWidth = $clog2(Blocks + 1),
+  localparam int unsigned SlotWidth  = $clog2(Slots + 1),
+  localparam int unsigned LaneWidth  = $clog2(Lanes + 1),
+  localparam int unsigned BankWidth  = $clog2(Slots) + 1
 ) (
   input  logic                                              clk_i,
   input  logic                                              rst_ni,
+
+  // job
+  input  logic                                              start_i,
+  output logic                                              idle_o,
+  input  logic [CountWidth-1:0]                             rows_i,
+  input  logic [CountWidth-1:0]                             outputs_i,
+  input  logic [BlockWidth-1:0]                             group_blocks_i,
+  input  logic [BlockWidth-1:0]                             row_blocks_i,
+  input  logic [SlotWidth-1:0]                              tail_chunks_i,
+  input  logic [LaneWidth-1:0]                              tail_lanes_i,
 
   // weight stream
   input  logic                                              weight_valid_i,
@@ -29,131 +47,141 @@ module spike_weight_loader
   input  logic [WeightInputs-1:0][Columns-1:0][7:0]         weight_data_i,
   input  logic                                              weight_last_i,
 
-  // chunk
-  output logic                                              chunk_valid_o,
-  output logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]     chunk_weights_o,
-  input  logic                                              chunk_pop_i,
-  input  logic                                              chunk_last_i,
-  input  logic [LaneWidth-1:0]                              chunk_lanes_i,
-  input  logic [ColWidth-1:0]                               chunk_columns_i,
+  // banks
+  output logic [Lanes-1:0]                                  bank_we_o,
+  output logic [BankWidth-1:0]                              bank_addr_o,     // {half, slot}
+  output logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]     bank_data_o,
+  output logic                                              bank_done_o,     // a block is complete
+  input  logic                                              bank_release_i,  // the older block is not needed any more
 
   // events
   output logic                                              error_last_o,
   output logic                                              error_range_o
 );
 
-  localparam int unsigned Beats = Lanes / WeightInputs;  // beats of a chunk
-  localparam int unsigned BeatWidth = WeightInputs * Columns * 8;
+  localparam int unsigned Beats     = Lanes / WeightInputs;  // beats of a chunk
+  localparam int unsigned BeatWidth = (Beats > 1) ? $clog2(Beats) : 1;
+  localparam int unsigned RowWidth  = $clog2(Rows + 1);
+  localparam int unsigned ColWidth  = $clog2(Columns + 1);
 
   `SPIKE_REQUIRE(gen_bad_inputs, Lanes % WeightInputs == 0)
 
-  // -------------------------------------------------------------------------------------------------- queue
-  logic                                        beat_valid, beat_ready, beat_last;
-  logic [WeightInputs-1:0][Columns-1:0][7:0]   beat_data;
+  // -------------------------------------------------------------------------------------------- where we are
+  logic                   tile_valid, tile_next, row_tile_last, take, half_q;
+  logic [RowWidth-1:0]    tile_rows;
+  logic [ColWidth-1:0]    columns;
+  logic [BlockWidth-1:0]  block_q, group_block_q;
+  logic [SlotWidth-1:0]   slot_q;
+  logic [BeatWidth-1:0]   beat_q;
+  logic [1:0]             free_q;
+  logic                   chunk_last, tail_block, block_last, group_last, pass_last;
 
-  spike_fifo #(
-    .Width(BeatWidth + 1)
-  ) u_fifo (
+  spike_tiler #(
+    .Rows    (Rows),
+    .Columns (Columns)
+  ) u_tiler (
     .clk_i,
     .rst_ni,
-    .valid_i (weight_valid_i),
-    .ready_o (weight_ready_o),
-    .data_i  ({weight_last_i, weight_data_i}),
-    .valid_o (beat_valid),
-    .ready_i (beat_ready),
-    .data_o  ({beat_last, beat_data})
+    .start_i,
+    .rows_i,
+    .outputs_i,
+    .valid_o         (tile_valid),
+    .next_i          (tile_next),
+    .rows_o          (tile_rows),
+    .columns_o       (columns),
+    .row_tile_last_o (row_tile_last)
   );
 
-  // -------------------------------------------------------------------------------------------------- chunk
-  logic                                 valid_q, last_q, early_q;  // early: TLAST inside the chunk
-  logic [Lanes-1:0][Columns-1:0][7:0]   chunk_q;
-  logic                                 take, complete, free;
+  // Weights are the same for all rows of a tile.
+  logic unused_tile;
+  assign unused_tile = ^{tile_rows, row_tile_last};
 
-  assign free = !valid_q || chunk_pop_i;
-  assign take = beat_valid && beat_ready;
+  assign weight_ready_o = tile_valid && free_q != '0;
+  assign take           = weight_valid_i && weight_ready_o;
+  assign chunk_last     = beat_q == BeatWidth'(Beats - 1);
+  assign tail_block     = group_block_q == group_blocks_i - 1'b1;
+  assign block_last     = slot_q == (tail_block ? tail_chunks_i : SlotWidth'(Slots)) - 1'b1;
+  assign group_last     = tail_block && block_last;
+  assign pass_last      = chunk_last && group_last && block_q == row_blocks_i - 1'b1;
+  assign tile_next      = take && pass_last;
+  assign bank_done_o    = take && chunk_last && block_last;
+  assign idle_o         = !tile_valid;
 
-  if (Beats == 1) begin : gen_single
-    assign beat_ready = free;
-    assign complete   = take;
-
-    always_ff @(posedge clk_i) begin
-      if (take) begin
-        chunk_q <= beat_data;
-        last_q  <= beat_last;
-      end
-    end
-
-    assign early_q = 1'b0;
-  end else begin : gen_join
-    localparam int unsigned BeatCntWidth = $clog2(Beats);
-
-    logic [BeatCntWidth-1:0]         count_q;
-    logic [Beats-2:0][BeatWidth-1:0] part_q;
-    logic                            part_last_q;
-    logic                            at_end;
-
-    assign at_end     = count_q == BeatCntWidth'(Beats - 1);
-    assign beat_ready = !at_end || free;
-    assign complete   = take && at_end;
-
-    always_ff @(posedge clk_i) begin
-      if (!rst_ni) begin
-        count_q     <= '0;
-        part_last_q <= 1'b0;
-      end else if (take) begin
-        count_q     <= at_end ? '0 : count_q + 1'b1;
-        part_last_q <= !at_end && (part_last_q || beat_last);
-      end
-    end
-
-    always_ff @(posedge clk_i) begin
-      for (int unsigned b = 0; b < Beats - 1; b++) begin
-        if (take && count_q == BeatCntWidth'(b)) part_q[b] <= beat_data;
-      end
-      if (complete) begin
-        chunk_q <= {beat_data, part_q};
-        last_q  <= beat_last;
-        early_q <= part_last_q;
-      end
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      half_q <= 1'b0;
+      free_q <= 2'd2;
+    end else begin
+      if (bank_done_o) half_q <= !half_q;
+      if (bank_done_o && !bank_release_i) free_q <= free_q - 1'b1;
+      if (bank_release_i && !bank_done_o) free_q <= free_q + 1'b1;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) valid_q <= 1'b0;
-    else if (complete) valid_q <= 1'b1;
-    else if (chunk_pop_i) valid_q <= 1'b0;
+    if (start_i) begin
+      block_q       <= '0;
+      group_block_q <= '0;
+      slot_q        <= '0;
+      beat_q        <= '0;
+    end else if (take) begin
+      beat_q <= chunk_last ? '0 : beat_q + 1'b1;
+      if (chunk_last) slot_q <= block_last ? '0 : slot_q + 1'b1;
+      if (bank_done_o) begin
+        block_q       <= pass_last ? '0 : block_q + 1'b1;
+        group_block_q <= tail_block ? '0 : group_block_q + 1'b1;
+      end
+    end
   end
 
-  assign chunk_valid_o = valid_q;
+  // -------------------------------------------------------------------------------------------------- banks
+  if (Slots > 1) begin : gen_addr
+    assign bank_addr_o = {half_q, slot_q[BankWidth-2:0]};
+  end else begin : gen_half
+    assign bank_addr_o = half_q;
+  end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+    assign bank_we_o[l] = take && beat_q == BeatWidth'(l / WeightInputs);
+
     for (genvar c = 0; c < Columns; c++) begin : gen_column
-      assign chunk_weights_o[l][c] = chunk_q[l][c][WeightBits-1:0];
+      assign bank_data_o[l][c] = {
+        !weight_data_i[l % WeightInputs][c][WeightBits-1], weight_data_i[l % WeightInputs][c][WeightBits-2:0]
+      };
     end
   end
 
   // ------------------------------------------------------------------------------------------------- checks
-  assign error_last_o = chunk_pop_i && (last_q != chunk_last_i || early_q);
+  assign error_last_o = take && weight_last_i != pass_last;
 
   if (WeightBits < 8) begin : gen_range
+    logic [LaneWidth-1:0] lanes, first;
+
+    assign lanes = group_last ? tail_lanes_i : LaneWidth'(Lanes);
+
     always_comb begin
+      first = '0;
+      for (int unsigned b = 0; b < Beats; b++) begin
+        if (beat_q == BeatWidth'(b)) first = LaneWidth'(b * WeightInputs);
+      end
       error_range_o = 1'b0;
-      for (int unsigned l = 0; l < Lanes; l++) begin
+      for (int unsigned i = 0; i < WeightInputs; i++) begin
         for (int unsigned c = 0; c < Columns; c++) begin
-          if (LaneWidth'(l) < chunk_lanes_i && ColWidth'(c) < chunk_columns_i
-              && chunk_q[l][c][7:WeightBits-1] != '0 && chunk_q[l][c][7:WeightBits-1] != '1) begin
-            error_range_o = chunk_pop_i;
+          if (first + LaneWidth'(i) < lanes && ColWidth'(c) < columns
+              && weight_data_i[i][c][7:WeightBits-1] != '0 && weight_data_i[i][c][7:WeightBits-1] != '1) begin
+            error_range_o = take;
           end
         end
       end
     end
   end else begin : gen_no_range
     assign error_range_o = 1'b0;
-    // Every byte is a legal weight: what counts in the chunk is of no interest here.
+    // Every byte is a legal weight: what counts in a beat is of no interest here.
     logic unused;
-    assign unused = ^{chunk_lanes_i, chunk_columns_i};
+    assign unused = ^{tail_lanes_i, columns};
   end
 
-  `SPIKE_ASSERT(PopValid, chunk_pop_i |-> valid_q)
+  `SPIKE_ASSERT(Free, free_q <= 2'd2)
+  `SPIKE_ASSERT(ReleaseFull, bank_release_i |-> free_q != 2'd2)
 
 endmodule

@@ -5,7 +5,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 from unit import pack, rng, start, unpack
 
-COUNT, WIDTH = 11, 16
+COUNT, WIDTH = 20, 16
 
 
 @cocotb.test()

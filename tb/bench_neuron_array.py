@@ -3,13 +3,14 @@
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
-from spike_compressor.trace import codes_from_membranes, fire, steps_of
-from unit import Monitor, Sink, Source, pack, rng, start, unpack
+from spike_compressor.trace import fire, steps_of
+from unit import Monitor, Sink, Source, pack, reset, rng, start, total, unpack
 
 F = 6
 SPIKE = {0: 0, 1: 1, 3: -1}
-WRITES = ["store_row_o", "store_chunk_o", "store_exponent_o", "store_spikes_o"]
-MASKS = ["store_row_o", "store_chunk_o", "store_mask_o"]
+WRITES = ["store_row_o", "store_block_o", "store_slot_o", "store_fire_o", "store_neg_o", "store_done_o"]
+MASKS = ["store_row_o", "store_block_o", "store_mask_o"]
+EVENTS = ("spikes_o", "skipped_o", "saturated_o", "error_timesteps_o", "error_last_o")
 
 
 class Bench:
@@ -17,8 +18,13 @@ class Bench:
 
     def __init__(self, dut, generator, coding, rows, groups, size):
         self.dut, self.coding, self.rows, self.groups, self.size = dut, coding, rows, groups, size
-        self.lanes, self.tmax = int(dut.Lanes.value), int(dut.Tmax.value)
+        self.lanes, self.slots, self.tmax, self.tile = (
+            int(getattr(dut, name).value) for name in ("Lanes", "Slots", "Tmax", "Rows")
+        )
+        self.csd = bool(int(dut.Csd.value))
+        self.planes = self.tmax + self.csd
         self.chunks = -(-size // self.lanes)
+        self.blocks = -(-self.chunks // self.slots)
         self.timesteps = generator.integers(1, self.tmax + 1, rows)
         limit = 1 << self.timesteps + F
         K = groups * size
@@ -29,16 +35,17 @@ class Bench:
 
     def inputs(self):
         """Values of the job ports."""
-        tail = self.size % self.lanes or self.lanes
         return {
             "coding_i": ("tc_lif", "csd").index(self.coding),
             "frac_bits_i": F,
             "spike_stream_i": 1,
-            "group_chunks_i": self.chunks,
-            "tail_lanes_i": tail,
-            "row_chunks_i": self.chunks * self.groups,
             "rows_i": self.rows,
+            "group_blocks_i": self.blocks,
+            "row_blocks_i": self.blocks * self.groups,
+            "tail_chunks_i": (self.chunks - 1) % self.slots + 1,
+            "tail_lanes_i": (self.size - 1) % self.lanes + 1,
             "start_i": 0,
+            "store_ready_i": 1,
             "membrane_valid_i": 0,
             "spike_ready_i": 0,
         }
@@ -54,7 +61,7 @@ class Bench:
                 yield pack(chunk, 32), int(i == len(chunks) - 1)
 
     def golden(self):
-        """Spikes in the stream's order: (row, chunk, exponent, values), last of the row."""
+        """For every chunk: row, block, slot, spikes [planes, lanes] exponent 0 first, steps, ends of row and block."""
         spikes = fire(self.membrane, self.timesteps, F, self.coding)
         for m in range(self.rows):
             steps = steps_of(int(self.timesteps[m]), self.coding)
@@ -62,78 +69,109 @@ class Bench:
                 g, i = divmod(c, self.chunks)
                 low = g * self.size + i * self.lanes
                 high = min(low + self.lanes, (g + 1) * self.size)
-                for t in range(steps):
-                    values = np.zeros(self.lanes, int)
-                    values[: high - low] = spikes[t, m, low:high]
-                    last = t == steps - 1 and c == self.chunks * self.groups - 1
-                    yield m, c, steps - 1 - t, tuple(values), last
+                values = np.zeros((self.planes, self.lanes), int)
+                values[:steps, : high - low] = spikes[:steps, m, low:high][::-1]
+                ends = (c == self.chunks * self.groups - 1, i % self.slots == self.slots - 1 or i == self.chunks - 1)
+                yield m, g * self.blocks + i // self.slots, i % self.slots, values, steps, *ends
+
+    def stored(self, values):
+        """The words that the store gets for a chunk: fire of each plane, and the signs."""
+        sign_planes = (self.planes + 1) // 2 if self.csd else 1
+        neg = np.zeros((sign_planes, self.lanes), int)
+        for e in range(self.planes):
+            neg[e // 2 if self.csd else 0] |= values[e] < 0
+        return pack((values != 0).ravel(), 1), pack(neg.ravel(), 1)
 
     async def go(self):
-        """Start the tile; returns when it is done."""
+        """Start the job; returns when it is done."""
         self.dut.start_i.value = 1
         await RisingEdge(self.dut.clk_i)
         self.dut.start_i.value = 0
         await RisingEdge(self.dut.clk_i)
-        while self.dut.busy_o.value:
+        while not self.dut.idle_o.value:
             await RisingEdge(self.dut.clk_i)
 
 
-async def total(dut, signal, sums):
-    """Add up an event port while the test runs."""
+async def hesitate(dut, generator):
+    """A store that has room only now and then."""
     while True:
+        dut.store_ready_i.value = int(generator.random() < 0.2)
         await RisingEdge(dut.clk_i)
-        sums[signal] = sums.get(signal, 0) + int(getattr(dut, signal).value)
 
 
 @cocotb.test()
 @cocotb.parametrize(
-    coding=["tc_lif", "csd"], pace=[(0.0, 0.0), (0.5, 0.5)], shape=[(1, 1, 1), (3, 2, 13), (8, 1, 24), (5, 4, 3)]
+    pace=[(0.0, 0.0), (0.5, 0.5)], stream=[0, 1], shape=[(1, 1, 1), (3, 2, 13), (9, 1, 64), (5, 4, 3), (4, 2, 41)]
 )
-async def rows(dut, coding, pace, shape):
-    """Every spike, in the store and on the stream, with masks, counts and row ends."""
-    bench = Bench(dut, rng(dut), coding, *shape)
-    await start(dut, **bench.inputs())
-    sums: dict[str, int] = {}
-    for signal in ("spikes_o", "saturated_o", "row_done_o", "error_timesteps_o", "error_last_o"):
-        cocotb.start_soon(total(dut, signal, sums))
-    writes, masks = Monitor(dut, "store_we_o", WRITES), Monitor(dut, "store_mask_we_o", MASKS)
-    sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], pace[1])
-    source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], pace[0])
-    cocotb.start_soon(source.send(bench.beats()))
-    await bench.go()
-    want = list(bench.golden())
-    await sink.expect(len(want))
-    lanes = bench.lanes
-    got = [(r, c, e, tuple(SPIKE[v] for v in unpack(s, 2, lanes))) for r, c, e, s in writes.seen]
-    assert got == [w[:4] for w in want]
-    stream = [(tuple(SPIKE[v] for v in unpack(data, 2, lanes)), bool(last)) for data, last in sink.beats]
-    assert stream == [w[3:] for w in want]
-    bits: dict[tuple[int, int], int] = {}
-    for r, c, e, values, _ in want:
-        bits[r, c] = bits.get((r, c), 0) | any(values) << e
-    assert masks.seen == [(r, c, mask) for (r, c), mask in bits.items()]
-    steps = [steps_of(int(t), coding) for t in bench.timesteps]
-    assert int(dut.planes_o.value) == max(steps)
-    codes = codes_from_membranes(bench.membrane, bench.timesteps, F)
-    beyond = np.abs(bench.membrane) + (1 << F - 1) >> F >= 1 << bench.timesteps[:, None]
-    assert sums["spikes_o"] == sum(np.count_nonzero(w[3]) for w in want)
-    assert sums["saturated_o"] == beyond.sum()
-    assert codes[beyond].size == beyond.sum()
-    assert sums["row_done_o"] == bench.rows
-    assert sums["error_timesteps_o"] == sums["error_last_o"] == 0
+async def rows(dut, pace, stream, shape):
+    """Every spike, in the store and on the stream, with masks, counts, row ends and tile ends."""
+    generator = rng(dut)
+    await start(dut, start_i=0)
+    for coding in ("tc_lif", "csd") if int(dut.Csd.value) else ("tc_lif",):
+        bench = Bench(dut, generator, coding, *shape)
+        await reset(dut, **{**bench.inputs(), "spike_stream_i": stream})
+        sums: dict[str, int] = {}
+        tasks = [cocotb.start_soon(total(dut, signal, sums)) for signal in EVENTS]
+        writes, masks = Monitor(dut, "store_we_o", WRITES), Monitor(dut, "store_mask_we_o", MASKS)
+        done = Monitor(dut, "row_done_o", ["row_done_o"])
+        sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], pace[1])
+        source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], pace[0])
+        tasks.append(cocotb.start_soon(source.send(bench.beats())))
+        if pace[0]:
+            tasks.append(cocotb.start_soon(hesitate(dut, generator)))
+        await bench.go()
+        chunks = list(bench.golden())
+        tile, last_row = bench.tile, bench.rows - 1
+        want = [
+            (m % tile, b, s, *bench.stored(v), int(row_end and (m % tile == tile - 1 or m == last_row)))
+            for m, b, s, v, _, row_end, _ in chunks
+        ]
+        assert writes.seen == want
+        bits: dict[tuple[int, int], int] = {}
+        for m, b, _, values, *_ in chunks:
+            bits[m, b] = bits.get((m, b), 0) | pack(values.any(axis=1), 1)
+        assert masks.seen == [(m % tile, b, mask) for (m, b), mask in bits.items()]
+        beats = [
+            (tuple(values[e]), row_end and e == 0)
+            for _, _, _, values, steps, row_end, _ in chunks
+            for e in reversed(range(steps))
+        ]
+        lanes = bench.lanes
+        if stream:
+            await sink.expect(len(beats))
+            got = [(tuple(SPIKE[v] for v in unpack(data, 2, lanes)), bool(last)) for data, last in sink.beats]
+            assert got == beats
+        else:
+            assert not sink.beats
+        fired = sum(np.count_nonzero(c[3]) for c in chunks)
+        steps = np.array([steps_of(int(t), coding) for t in bench.timesteps])
+        beyond = np.abs(bench.membrane) + (1 << F - 1) >> F >= 1 << bench.timesteps[:, None]
+        assert sums["spikes_o"] == fired
+        assert sums["skipped_o"] == steps.sum() * bench.groups * bench.size - fired
+        assert sums["saturated_o"] == beyond.sum()
+        assert [d for (d,) in done.seen] == [1 << int(t) - 1 for t in bench.timesteps]
+        assert sums["error_timesteps_o"] == sums["error_last_o"] == 0
+        for task in [*tasks, writes.task, masks.task, done.task, sink.task]:
+            task.cancel()
 
 
 @cocotb.test()
-async def quiet_stream(dut):
-    """Without the spike stream nothing waits for it."""
-    bench = Bench(dut, rng(dut), "tc_lif", 4, 1, 16)
-    await start(dut, **{**bench.inputs(), "spike_stream_i": 0})
-    writes = Monitor(dut, "store_we_o", WRITES)
+async def room(dut):
+    """Without room in the store no row tile begins; the first one to be taken is counted as waiting."""
+    bench = Bench(dut, rng(dut), "tc_lif", 2, 1, 16)
+    await start(dut, **{**bench.inputs(), "store_ready_i": 0})
     source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
     cocotb.start_soon(source.send(bench.beats()))
-    await bench.go()
-    assert len(writes.seen) == len(list(bench.golden()))
-    assert not dut.spike_valid_o.value
+    sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
+    cocotb.start_soon(bench.go())
+    for _ in range(4):
+        await RisingEdge(dut.clk_i)
+    for _ in range(30):
+        await RisingEdge(dut.clk_i)
+        assert not dut.membrane_ready_o.value
+        assert dut.stall_store_o.value
+    dut.store_ready_i.value = 1
+    await sink.expect(1)
 
 
 @cocotb.test()
@@ -145,19 +183,20 @@ async def bad_timesteps(dut, raw):
     await start(dut, **bench.inputs())
     sums: dict[str, int] = {}
     cocotb.start_soon(total(dut, "error_timesteps_o", sums))
+    done = Monitor(dut, "row_done_o", ["row_done_o"])
     Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
     source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
     cocotb.start_soon(source.send(bench.beats()))
     await bench.go()
     assert sums["error_timesteps_o"] == (raw != "tmax")
-    assert int(dut.planes_o.value) == (1 if raw == 0 else bench.tmax)
+    assert done.seen == [(1 if raw == 0 else 1 << bench.tmax - 1,)]
 
 
 @cocotb.test()
 @cocotb.parametrize(fault=["header", "early", "missing"])
 async def misplaced_last(dut, fault):
     """TLAST on a header, before the end of a row, or not at its end: reported."""
-    bench = Bench(dut, rng(dut), "tc_lif", 2, 1, 24)
+    bench = Bench(dut, rng(dut), "tc_lif", 2, 1, 40)
     beats = [list(beat) for beat in bench.beats()]
     row = len(beats) // 2
     beats[{"header": row, "early": row + 1, "missing": row - 1}[fault]][1] ^= 1
@@ -172,15 +211,24 @@ async def misplaced_last(dut, fault):
 
 
 @cocotb.test()
-async def throughput(dut):
-    """A chunk takes one cycle a step when nobody pauses."""
-    bench = Bench(dut, rng(dut), "tc_lif", 4, 1, 64)
-    await start(dut, **bench.inputs())
+@cocotb.parametrize(stream=[0, 1])
+async def throughput(dut, stream):
+    """When nobody pauses, a chunk takes one cycle, with the spike stream one cycle a step."""
+    bench = Bench(dut, rng(dut), "tc_lif", 8, 1, 128)
+    await start(dut, **{**bench.inputs(), "spike_stream_i": stream})
     Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
     source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
-    cycles = {}
-    cocotb.start_soon(total(dut, "busy_o", cycles))
+    idle: dict[str, int] = {}
     cocotb.start_soon(source.send(bench.beats()))
-    await bench.go()
-    ideal = int(sum(bench.timesteps)) * bench.chunks
-    assert cycles["busy_o"] <= ideal + 2 * bench.rows + 6, f"{cycles['busy_o']} cycles, {ideal} would be ideal"
+    await RisingEdge(dut.clk_i)
+    cocotb.start_soon(total(dut, "stall_membrane_o", idle))
+    writes = Monitor(dut, "store_we_o", WRITES)
+    cycles = 0
+    dut.start_i.value = 1
+    await RisingEdge(dut.clk_i)
+    dut.start_i.value = 0
+    while len(writes.seen) < bench.rows * bench.chunks:
+        await RisingEdge(dut.clk_i)
+        cycles += 1
+    ideal = (int(sum(bench.timesteps)) if stream else bench.rows) * bench.chunks
+    assert cycles <= ideal + 3 * bench.rows + 6, f"{cycles} cycles, {ideal} would be ideal"

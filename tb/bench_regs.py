@@ -8,7 +8,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from core_driver import (
-    CHUNKS,
+    BLOCKS,
     COUNTER_BASE,
     COUNTERS,
     CTRL,
@@ -75,7 +75,7 @@ async def job_registers(dut, stall):
     assert await bench.read(VERSION) == 0x00010000
     assert await bench.read(SHAPE) == 0x01020304
     assert await bench.read(LIMITS) == 0x78
-    assert await bench.read(CHUNKS) == 1024
+    assert await bench.read(BLOCKS) == 1024
     for _ in range(5):
         values = [bench.random.getrandbits(32) for _ in range(4)]
         for address, value in zip((ROWS, OUTPUTS, GROUPS, GROUP_INPUTS), values, strict=True):
@@ -96,13 +96,13 @@ async def refusals(dut, stall):
     """Unmapped addresses and read-only registers answer SLVERR and change nothing; so does a job register when busy."""
     bench = Bench(dut, stall)
     await bench.reset()
-    mapped = {ID, VERSION, SHAPE, LIMITS, CHUNKS, CTRL, STATUS, ERROR, MODE, ROWS, OUTPUTS, GROUPS, GROUP_INPUTS}
+    mapped = {ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE, ROWS, OUTPUTS, GROUPS, GROUP_INPUTS}
     mapped |= {COUNTER_BASE + 4 * i for i in range(2 * len(COUNTERS))}
     for address in range(0, 256, 4):
         if address not in mapped:
             assert await bench.read(address, AxiResp.SLVERR) == 0
             await bench.write(address, 0xFFFFFFFF, AxiResp.SLVERR)
-    for address in (ID, VERSION, SHAPE, LIMITS, CHUNKS, COUNTER_BASE):
+    for address in (ID, VERSION, SHAPE, LIMITS, BLOCKS, COUNTER_BASE):
         await bench.write(address, 0, AxiResp.SLVERR)
     assert await bench.read(ERROR) == 0
     await bench.write(ROWS, 77)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-from core_driver import CoreDriver, Stalls
-from images import MismatchError, check_counters, compare
+from core_driver import CoreDriver, Stalls, check_counters
+from images import MismatchError, compare
 from spike_compressor.trace import open_bundle
 
 
@@ -29,7 +29,7 @@ async def replay(dut):
             start = time.monotonic()
             verdict = {"layer": name, "error": None, "cycles": None}
             try:
-                result = await driver.run(layer, stalls)
+                result = await driver.run(layer, stalls, spike_stream=job["spike_stream"])
                 verdict["cycles"] = result.counters["cycles"]
                 verdict["counters"] = result.counters
                 compare(layer, result.spikes, result.acc)

@@ -11,13 +11,14 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
+from cycle_model import expected_counters
 from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
 from spike_compressor.trace import Layer
 
 PERIOD_NS = 10
 OKAY, SLVERR = 0, 2
 
-ID, VERSION, SHAPE, LIMITS, CHUNKS, CTRL, STATUS, ERROR, MODE = 0, 4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20
+ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE = 0, 4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20
 ROWS, OUTPUTS, GROUPS, GROUP_INPUTS = 0x24, 0x28, 0x2C, 0x30
 COUNTER_BASE = 0x40
 COUNTERS = (
@@ -25,13 +26,16 @@ COUNTERS = (
     "rows",
     "spikes",
     "saturated",
-    "visits",
-    "planes",
+    "additions",
+    "words",
     "skipped",
     "stall_membrane",
-    "stall_weight",
+    "stall_store",
     "stall_spike",
+    "stall_fire",
+    "stall_weight",
     "stall_acc",
+    *(f"rows_t{t}" for t in range(1, 8)),
 )
 ERRORS = (
     "rows",
@@ -45,6 +49,7 @@ ERRORS = (
     "weight_last",
     "weight_range",
     "write_busy",
+    "coding",
 )
 START, CLEAR = 1, 2
 BUSY, DONE, FAULT = 1, 2, 4
@@ -95,15 +100,17 @@ class CoreDriver:
         await ClockCycles(self.dut.clk, cycles)
         self.dut.rst_n.value = 1
         await RisingEdge(self.dut.clk)
-        shape, limits, chunks = await self.read(SHAPE), await self.read(LIMITS), await self.read(CHUNKS)
+        shape, limits, blocks = await self.read(SHAPE), await self.read(LIMITS), await self.read(BLOCKS)
         self.shape = Shape(
             rows=shape & 255,
             columns=shape >> 8 & 255,
             lanes=shape >> 16 & 255,
+            slots=limits >> 8 & 255,
             weight_inputs=shape >> 24,
             weight_bits=limits & 15,
             tmax=limits >> 4 & 15,
-            chunks=chunks,
+            blocks=blocks,
+            csd=bool(limits >> 16 & 1),
         )
 
     # --------------------------------------------------------------------------------------------- registers
@@ -253,6 +260,16 @@ def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:
     cut = plan(layer, shape)
     fire = layer.info.tokens * (1 + cut.row_chunks * (layer.info.steps + 1))
     beats = max(layer.info.steps, shape.lanes // shape.weight_inputs) + 1
-    passes = cut.row_tiles * cut.column_tiles * (cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
+    work = shape.rows * cut.row_blocks * (layer.info.steps * shape.slots + 2)
+    passes = cut.row_tiles * cut.column_tiles * (work + cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
     worst = max(vars(stalls).values()) if stalls else 0
     return int((fire + passes + cut.groups + 1000) * 4 * 256 / (256 - worst))
+
+
+def check_counters(layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str]) -> None:
+    """Demand that the core counted what happened, and reports no error. Raises MismatchError."""
+    for name, value in expected_counters(layer, shape).items():
+        if counters[name] != value:
+            raise MismatchError(f"layer {layer.name}: counter {name}: expected {value}, got {counters[name]}")
+    if errors:
+        raise MismatchError(f"layer {layer.name}: the core reports errors: {', '.join(sorted(errors))}")

@@ -17,11 +17,13 @@ class Shape:
 
     rows: int = 8
     columns: int = 16
-    lanes: int = 8
-    weight_inputs: int = 8
+    lanes: int = 16
+    slots: int = 16
+    weight_inputs: int = 16
     weight_bits: int = 8
     tmax: int = 7
-    chunks: int = 1024
+    blocks: int = 32
+    csd: bool = True
 
     def parameters(self) -> dict[str, int]:
         """Parameters of `spike_core` that give this shape."""
@@ -29,11 +31,18 @@ class Shape:
             "Rows": self.rows,
             "Columns": self.columns,
             "Lanes": self.lanes,
+            "Slots": self.slots,
             "WeightInputs": self.weight_inputs,
             "WeightBits": self.weight_bits,
             "Tmax": self.tmax,
-            "MaxInputs": self.chunks * self.lanes,
+            "MaxInputs": self.capacity,
+            "Csd": int(self.csd),
         }
+
+    @property
+    def capacity(self) -> int:
+        """Inputs of a row that the spike store holds."""
+        return self.blocks * self.lanes * self.slots
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Plan:
     group_inputs: int
     groups: int
     group_chunks: int
+    group_blocks: int
     row_tiles: int
     column_tiles: int
 
@@ -50,6 +60,11 @@ class Plan:
     def row_chunks(self) -> int:
         """Chunks of one row."""
         return self.groups * self.group_chunks
+
+    @property
+    def row_blocks(self) -> int:
+        """Blocks of one row."""
+        return self.groups * self.group_blocks
 
 
 class MismatchError(AssertionError):
@@ -63,6 +78,7 @@ def plan(layer: Layer, shape: Shape) -> Plan:
         group_inputs=size,
         groups=layer.groups,
         group_chunks=-(-size // shape.lanes),
+        group_blocks=-(-size // (shape.lanes * shape.slots)),
         row_tiles=-(-layer.info.tokens // shape.rows),
         column_tiles=-(-layer.info.out_features // shape.columns),
     )
@@ -184,34 +200,3 @@ def compare(layer: Layer, spikes: np.ndarray, acc: np.ndarray) -> None:
             f"layer {layer.name}: output at row {m}, column {n}: "
             f"expected {layer.output[m, n]!r}, the core's accumulators give {rounded[0][m, n]!r}"
         )
-
-
-def check_counters(layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str]) -> None:
-    """Demand that the core counted what happened. Raises MismatchError."""
-    cut = plan(layer, shape)
-    fired = int(np.count_nonzero(layer.spikes))
-    whole = (np.abs(layer.membrane.astype(np.int64)) + (1 << layer.info.frac_bits - 1)) >> layer.info.frac_bits
-    want = {
-        "rows": layer.info.tokens,
-        "spikes": fired,
-        "saturated": int(np.count_nonzero(whole >= 1 << layer.timesteps.astype(np.int64)[:, None])),
-        "visits": fired * cut.column_tiles,  # every spike met every column tile exactly once
-        "planes": _planes(layer, cut, shape),
-    }
-    for name, value in want.items():
-        if counters[name] != value:
-            raise MismatchError(f"layer {layer.name}: counter {name}: expected {value}, got {counters[name]}")
-    if errors:
-        raise MismatchError(f"layer {layer.name}: the core reports errors: {', '.join(sorted(errors))}")
-
-
-def _planes(layer: Layer, cut: Plan, shape: Shape) -> int:
-    """Spike planes of a chunk in which some row of a tile fires, over the whole job: what the array must visit."""
-    K = layer.info.in_features
-    exponents = 8
-    own = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
-    chunk = (np.arange(K) // cut.group_inputs) * cut.group_chunks + np.arange(K) % cut.group_inputs // shape.lanes
-    busy = np.zeros((cut.row_tiles, cut.row_chunks, exponents), bool)
-    t, m, k = np.nonzero(layer.spikes)
-    busy[m // shape.rows, chunk[k], own[m] - 1 - t] = True
-    return int(busy.sum()) * cut.column_tiles

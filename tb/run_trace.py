@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
@@ -25,9 +26,9 @@ from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
 from toolchain import BUILD, ToolError, build, simulate, wants_waves  # noqa: E402
 
 
-def check_form(bundle: Bundle, names: list[str]) -> tuple[dict[str, dict[str, int]], int]:
-    """Check the layers' arrays; returns what to print about each, and the chunks the core must hold."""
-    facts, chunks = {}, 0
+def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str, dict[str, int]], int]:
+    """Check the layers' arrays; returns what to print about each, and the blocks the core must hold."""
+    facts, blocks = {}, 0
     for name in names:
         layer = bundle.layer(name)
         layer.check_form()
@@ -40,8 +41,8 @@ def check_form(bundle: Bundle, names: list[str]) -> tuple[dict[str, dict[str, in
             "low": int(layer.timesteps.min()),
             "high": int(layer.timesteps.max()),
         }
-        chunks = max(chunks, plan(layer, Shape()).row_chunks)
-    return facts, chunks
+        blocks = max(blocks, plan(layer, shape).row_blocks)
+    return facts, blocks
 
 
 def line(verdict: dict, facts: dict[str, int], width: int) -> str:
@@ -81,12 +82,21 @@ class Follower(threading.Thread):
                         print(f"  {verdict['error']}", flush=True)
 
 
-def run(bundle: Bundle, names: list[str], *, seed: int, stalls: bool, quiet: bool) -> list[dict]:
+def run(
+    bundle: Bundle,
+    names: list[str],
+    *,
+    seed: int,
+    stalls: bool,
+    quiet: bool,
+    shape: Shape | None = None,
+    spike_stream: bool = True,
+) -> list[dict]:
     """Simulate; returns a verdict a layer. Raises TraceError, ToolError, or AssertionError if the simulator dies."""
-    facts, chunks = check_form(bundle, names)
-    shape = Shape()
-    while shape.chunks < chunks:
-        shape = Shape(chunks=2 * shape.chunks)
+    shape = shape or Shape()
+    facts, blocks = check_form(bundle, names, shape)
+    while shape.blocks < blocks:
+        shape = replace(shape, blocks=2 * shape.blocks)
     folder = build("core_harness", shape.parameters(), fast=True)
     (BUILD / "run").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))
@@ -100,6 +110,7 @@ def run(bundle: Bundle, names: list[str], *, seed: int, stalls: bool, quiet: boo
         "results": str(results),
         "seed": seed,
         "stalls": stalls,
+        "spike_stream": spike_stream,
     }
     try:
         simulate(

@@ -10,8 +10,9 @@ SEED = int(os.environ.get("SEED", "1"))
 
 SHAPES = {
     "default": Shape(),
-    "odd": Shape(rows=3, columns=5, lanes=4, weight_inputs=2, weight_bits=4, tmax=7, chunks=64),
-    "slim": Shape(rows=1, columns=1, lanes=16, weight_inputs=4, weight_bits=3, tmax=4, chunks=32),
+    "odd": Shape(rows=3, columns=5, lanes=4, slots=2, weight_inputs=2, weight_bits=4, tmax=7, blocks=32),
+    "slim": Shape(rows=1, columns=1, lanes=16, slots=1, weight_inputs=4, weight_bits=3, tmax=4, blocks=32),
+    "lean": Shape(rows=4, columns=6, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=4, blocks=16, csd=False),
 }
 
 

@@ -28,31 +28,48 @@ def test_errors_and_counters():
         if i > 3:
             assert re.search(rf"^\| {i} \| {name} \|", DOC, re.M), name
     assert "| 0 … 3 | " + ", ".join(ERRORS[:4]) in DOC
-    numbers = re.findall(r"Cnt(\w+) += 4'd(\d+)", PACKAGE)
-    assert [re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower() for name, _ in numbers] == list(COUNTERS)
+    numbers = re.findall(r"Cnt(\w+) += 5'd(\d+)", PACKAGE)
+    assert [re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower() for name, _ in numbers] == list(COUNTERS[:14])
+    assert [int(number) for _, number in numbers] == list(range(14))
     for i, name in enumerate(COUNTERS):
         if i < 7:
             assert re.search(rf"^\| {i} \| {name} \|", DOC, re.M), name
-    assert "| 7 … 10 | " + ", ".join(COUNTERS[7:]) in DOC
+    assert "| 7 … 12 | " + ", ".join(COUNTERS[7:13]) in DOC
+    assert "| 13 … 19 | " + ", ".join(COUNTERS[13:]) in DOC
 
 
 def test_parameters_and_modules():
     """Every parameter with its default, and every file, is in the documentation."""
     core = (RTL / "spike_core.sv").read_text().split(") (")[0]
-    parameters = re.findall(r"parameter int unsigned (\w+) += ([\w]+)", core)
-    assert len(parameters) == 7
+    parameters = re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", core)
+    assert len(parameters) == 9
     for name, default in parameters:
-        default = {"Lanes": "`Lanes`", "TmaxLimit": "7"}.get(default, default)
+        default = {"Lanes": "`Lanes`", "TmaxLimit": "7", "1'b1": "1"}.get(default, default)
         assert f"| `{name}` | {default} |" in DOC, name
     for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")):
         assert f"`{path.name}`" in DOC, path.name
 
 
 def test_nothing_is_multiplied():
-    """No multiplication, division or remainder of data anywhere in the core, parameters aside."""
+    """No multiplication, division or remainder of a signal anywhere in the core; parameters and indices may."""
+    operation = re.compile(r"(\w+|\])\s*[*/%]\s*(\w+)")
+    signal = re.compile(r"[a-z]\w*[a-z_]|\]")  # parameters begin with a capital, indices have one letter
     for path in RTL.glob("*.sv"):
         for number, text in enumerate(path.read_text().splitlines(), 1):
-            code = text.split("//")[0]
-            if re.search(r"localparam|import|parameter|\.Width|\.Depth|always|@\(|input|output|SPIKE_|8\*b", code):
-                continue
-            assert not re.search(r"[*/%]", code.replace("(*", "").replace("*)", "")), f"{path.name}:{number}: {text}"
+            code = re.sub(r"@\(\*\)|8\*b", "", text.split("//")[0])
+            for pair in operation.findall(code):
+                assert not any(map(signal.fullmatch, pair)), f"{path.name}:{number}: {text}"
+
+
+def test_fusesoc_core():
+    """The FuseSoC description names every source, in an order that compiles, and every parameter with its default."""
+    text = (RTL / "spike_core.core").read_text()
+    listed = re.findall(r"^      - (\w+\.svh?)", text, re.M)
+    assert sorted(listed) == sorted(path.name for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")))
+    assert listed[:2] == ["spike_assert.svh", "spike_pkg.sv"]
+    core = (RTL / "spike_core.sv").read_text().split(") (")[0]
+    values = {"Lanes": "16", "TmaxLimit": "7", "1'b1": "1"}
+    for name, default in re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", core):
+        assert f"  {name}: {{datatype: int, paramtype: vlogparam, default: {values.get(default, default)}," in text, (
+            name
+        )

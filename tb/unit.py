@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
 SEED = int(os.environ.get("COCOTB_RANDOM_SEED", "1"))
 
@@ -22,8 +22,17 @@ def rng(dut: Any) -> np.random.Generator:
 
 
 async def start(dut: Any, **inputs: int) -> None:
-    """Start the clock, set inputs, reset. Modules without a reset just get the clock."""
+    """Set inputs, start the clock, reset. Modules without a reset just get the clock."""
+    if hasattr(dut, "rst_ni"):
+        dut.rst_ni.value = 0
+    dut.clk_i.value = 0
+    await Timer(1, unit="ns")
     Clock(dut.clk_i, 10, unit="ns").start()
+    await reset(dut, **inputs)
+
+
+async def reset(dut: Any, **inputs: int) -> None:
+    """Set inputs, reset."""
     for name, value in inputs.items():
         getattr(dut, name).value = value
     if hasattr(dut, "rst_ni"):
@@ -45,6 +54,13 @@ def unpack(number: int, width: int, count: int, signed: bool = False) -> list[in
     """The inverse of `pack`."""
     fields = [number >> (width * i) & ((1 << width) - 1) for i in range(count)]
     return [f - (1 << width) if signed and f >> (width - 1) else f for f in fields]
+
+
+async def total(dut: Any, signal: str, sums: dict[str, int]) -> None:
+    """Add up an event port while the test runs."""
+    while True:
+        await RisingEdge(dut.clk_i)
+        sums[signal] = sums.get(signal, 0) + int(getattr(dut, signal).value)
 
 
 class Source:

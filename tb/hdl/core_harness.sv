@@ -9,11 +9,13 @@ module core_harness
 #(
   parameter int unsigned Rows         = 8,
   parameter int unsigned Columns      = 16,
-  parameter int unsigned Lanes        = 8,
+  parameter int unsigned Lanes        = 16,
+  parameter int unsigned Slots        = 16,
   parameter int unsigned WeightInputs = Lanes,
   parameter int unsigned WeightBits   = 8,
   parameter int unsigned Tmax         = 7,
-  parameter int unsigned MaxInputs    = 8192
+  parameter int unsigned MaxInputs    = 8192,
+  parameter bit          Csd          = 1'b1
 );
 
   // ---------------------------------------------------------------------------------------- seen by the bench
@@ -140,10 +142,12 @@ module core_harness
     .Rows         (Rows),
     .Columns      (Columns),
     .Lanes        (Lanes),
+    .Slots        (Slots),
     .WeightInputs (WeightInputs),
     .WeightBits   (WeightBits),
     .Tmax         (Tmax),
-    .MaxInputs    (MaxInputs)
+    .MaxInputs    (MaxInputs),
+    .Csd          (Csd)
   ) u_core (
     .clk_i                    (clk),
     .rst_ni                   (rst_n),

@@ -56,7 +56,7 @@ module regs_harness
   spike_regs #(
     .Shape  (32'h0102_0304),
     .Limits (32'h0000_0078),
-    .Chunks (32'd1024)
+    .Blocks (32'd1024)
   ) u_regs (
     .clk_i            (clk),
     .rst_ni           (rst_n),

@@ -1,0 +1,101 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Adds the sums of a row's blocks into the row's accumulators, and sends those that are complete: with the last block of
+// a group a row leaves, through one register, and nothing is written back.
+//
+//   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
+//   TLAST   ends a tile (one group of one column tile of one row tile)
+//
+// enable_o stops the array while a complete row cannot leave.
+
+`include "spike_assert.svh"
+
+module spike_accumulator
+  import spike_pkg::*;
+#(
+  parameter int unsigned Rows      = 8,
+  parameter int unsigned Columns   = 16,
+  parameter int unsigned HalfWidth = 26,
+  localparam int unsigned RowWidth = $clog2(Rows + 1),
+  localparam int unsigned ColWidth = $clog2(Columns + 1)
+) (
+  input  logic                               clk_i,
+  input  logic                               rst_ni,
+  output logic                               enable_o,
+  output logic                               idle_o,
+
+  // a sum will be there in the next cycle
+  input  logic                               soon_i,
+  input  logic [RowWidth-1:0]                soon_row_i,
+  input  logic                               soon_first_i,
+
+  // sum, in halves
+  input  logic                               valid_i,
+  input  logic [Columns-1:0][HalfWidth-1:0]  sums_i,
+  input  logic [RowWidth-1:0]                row_i,
+  input  logic [ColWidth-1:0]                columns_i,
+  input  place_t                             place_i,
+
+  // accumulator stream
+  output logic                               acc_valid_o,
+  input  logic                               acc_ready_i,
+  output logic [Columns-1:0][AccWidth-1:0]   acc_data_o,
+  output logic                               acc_last_o
+);
+
+  localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
+
+  logic                              leave, keep;
+  logic [Columns-1:0][AccWidth-1:0]  old, total;
+
+  assign enable_o = !(valid_i && place_i.acc_last && acc_valid_o && !acc_ready_i);
+  assign leave    = valid_i && place_i.acc_last && enable_o;
+  assign keep     = valid_i && !place_i.acc_last;
+  assign idle_o   = !acc_valid_o;
+
+  spike_ram #(
+    .Width (Columns * AccWidth),
+    .Depth (Rows)
+  ) u_sums (
+    .clk_i,
+    .we_i    (keep),
+    .waddr_i (row_i[AddrWidth-1:0]),
+    .wdata_i (total),
+    .re_i    (soon_i && !soon_first_i && enable_o),
+    .raddr_i (soon_row_i[AddrWidth-1:0]),
+    .rdata_o (old)
+  );
+
+  for (genvar c = 0; c < Columns; c++) begin : gen_column
+    logic signed [HalfWidth-1:0] sum;
+    assign sum      = sums_i[c];
+    assign total[c] = (place_i.acc_first ? '0 : old[c]) + AccWidth'(sum >>> 1);
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      acc_valid_o <= 1'b0;
+    end else if (leave) begin
+      acc_valid_o <= 1'b1;
+    end else if (acc_ready_i) begin
+      acc_valid_o <= 1'b0;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (leave) begin
+      acc_last_o <= place_i.tile_last;
+      for (int unsigned c = 0; c < Columns; c++) acc_data_o[c] <= (ColWidth'(c) < columns_i) ? total[c] : '0;
+    end
+  end
+
+  if (RowWidth > AddrWidth) begin : gen_unused
+    logic unused_row;
+    assign unused_row = ^{row_i[RowWidth-1:AddrWidth], soon_row_i[RowWidth-1:AddrWidth]};
+  end
+
+  `SPIKE_ASSERT(WholeSums, valid_i |-> !sums_i[0][0])
+  `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})
+
+endmodule

@@ -1,0 +1,74 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Carry-save tree: the sum of many numbers as the sum of two, modulo 2^Width. Rows of full adders take three numbers to
+// two until two are left; only then is a carry propagated, outside.
+
+module spike_csa #(
+  parameter int unsigned Operands = 17,
+  parameter int unsigned Width    = 10
+) (
+  input  logic [Operands-1:0][Width-1:0] operands_i,
+  output logic [Width-1:0]               sum_o,
+  output logic [Width-1:0]               carry_o
+);
+
+  // Numbers that are left after some levels
+  function automatic int unsigned left(input int unsigned levels);
+    int unsigned n;
+    n = Operands;
+    for (int unsigned i = 0; i < levels; i++) n = n - n / 3;
+    return n;
+  endfunction
+
+  function automatic int unsigned depth();
+    int unsigned n, levels;
+    n = Operands;
+    levels = 0;
+    while (n > 2) begin
+      n = n - n / 3;
+      levels++;
+    end
+    return levels;
+  endfunction
+
+  localparam int unsigned Levels = depth();
+
+  for (genvar i = 0; i <= Levels; i++) begin : gen_level
+    localparam int unsigned Here = left(i);
+    logic [Here-1:0][Width-1:0] v;
+
+    if (i == 0) begin : gen_in
+      assign v = operands_i;
+    end else begin : gen_add
+      localparam int unsigned Adders = left(i - 1) / 3;
+      localparam int unsigned Rest = left(i - 1) - 3 * Adders;
+
+      for (genvar a = 0; a < Adders; a++) begin : gen_adder
+        logic [Width-1:0] x, y, z, majority;
+        assign x        = gen_level[i-1].v[3*a];
+        assign y        = gen_level[i-1].v[3*a+1];
+        assign z        = gen_level[i-1].v[3*a+2];
+        assign majority = (x & y) | (x & z) | (y & z);
+        assign v[2*a]   = x ^ y ^ z;
+        assign v[2*a+1] = {majority[Width-2:0], 1'b0};
+
+        logic unused_carry;
+        assign unused_carry = majority[Width-1];
+      end
+
+      for (genvar r = 0; r < Rest; r++) begin : gen_rest
+        assign v[2*Adders+r] = gen_level[i-1].v[3*Adders+r];
+      end
+    end
+  end
+
+  if (Operands > 1) begin : gen_two
+    assign sum_o   = gen_level[Levels].v[0];
+    assign carry_o = gen_level[Levels].v[1];
+  end else begin : gen_one
+    assign sum_o   = operands_i[0];
+    assign carry_o = '0;
+  end
+
+endmodule

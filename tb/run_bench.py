@@ -1,0 +1,292 @@
+"""Compares the spike core with its dense rival on a trace bundle: cycles, MACs per cycle, utilisation, area, energy.
+
+    python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
+
+The spike core is simulated, bit-exact, without the spike stream. The dense rival's cycles come from `dense_cycles`,
+which says what an ideal dense array needs. Areas and energies come from the results of `make synth`, if there are any
+for these shapes; without them the ratios that need them are null.
+
+Exit codes: 0 done; 1 the core and the bundle differ; 2 malformed bundle, bad arguments or a missing tool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
+
+import numpy as np  # noqa: E402
+from cycle_model import block_words  # noqa: E402
+from images import Shape, plan  # noqa: E402
+from run_trace import run  # noqa: E402
+from spike_compressor.trace import Bundle, Layer, TraceError, open_bundle  # noqa: E402
+from toolchain import ROOT, ToolError  # noqa: E402
+
+SYNTH = ROOT / "rtl" / "synth" / "results.json"
+MODALITIES = ("text", "vision")
+
+
+@dataclass(frozen=True)
+class DenseShape:
+    """A dense array: `rows` x `columns` accumulators, `lanes` products each and cycle."""
+
+    rows: int = 8
+    columns: int = 16
+    lanes: int = 8
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return self.rows * self.columns * self.lanes
+
+
+def dense_cycles(layer: Layer, shape: DenseShape) -> np.ndarray:
+    """Cycles of a dense array that never waits for its inputs, per row: float [M].
+
+    A tile takes ceil(K/G / lanes) cycles a group; its sums leave a row a cycle, as the spike core's do, so a group
+    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows.
+    """
+    M, N, G = layer.info.tokens, layer.info.out_features, layer.groups
+    tiles = -(-N // shape.columns)
+    rows = np.minimum(shape.rows, M - np.arange(M) // shape.rows * shape.rows)  # rows of each row's tile
+    group = np.maximum(-(-(layer.info.in_features // G) // shape.lanes), rows)
+    return tiles * G * group / rows
+
+
+def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, lanes: int, slots: int | None) -> Shape:
+    """The core for a bundle: what its layers need and no more. Slots: a block of the smallest group, unless given."""
+    infos = [bundle.layer(name) for name in names]
+    group = min(layer.info.in_features // layer.groups for layer in infos)
+    if slots is None:
+        slots = 1
+        while slots < 16 and 2 * slots * lanes <= group:
+            slots *= 2
+    return Shape(
+        rows=rows,
+        columns=columns,
+        lanes=lanes,
+        slots=slots,
+        weight_inputs=max(1, lanes // 4),
+        weight_bits=max(layer.info.weight_bits for layer in infos),
+        tmax=max(layer.info.max_timesteps for layer in infos),
+        blocks=1,
+        csd=any(layer.info.coding == "csd" for layer in infos),
+    )
+
+
+def kind(name: str) -> str:
+    """Kind of a layer: the last part of its name, with the tower in front where it is a vision tower's."""
+    last = name.rsplit(".", 1)[-1]
+    return f"vision {last}" if "vision" in name else last
+
+
+def ratio(over: float | None, under: float | None) -> float | None:
+    """Quotient, None if either is unknown."""
+    return None if over is None or not under else over / under
+
+
+@dataclass
+class Tally:
+    """What both designs did on some work."""
+
+    macs: float = 0
+    additions: float = 0
+    words: float = 0
+    spike_cycles: float | None = 0
+    dense_cycles: float = 0
+
+    def add(self, macs: float, additions: float, words: float, spike: float | None, dense: float) -> None:
+        """Add work; `spike` None: the core's cycles cannot be told apart for this part."""
+        self.macs += macs
+        self.additions += additions
+        self.words += words
+        self.spike_cycles = None if spike is None or self.spike_cycles is None else self.spike_cycles + spike
+        self.dense_cycles += dense
+
+    def report(self, spike: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
+        """Figures of both and their ratios. Cycles where they are told apart, else the words of the array."""
+        cycles = self.words if self.spike_cycles is None else self.spike_cycles
+        slots = spike.lanes * spike.columns
+        per_area = ratio(
+            ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area("dense"))
+        )
+        energy = ratio(
+            synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
+            synth.energy("dense", macs=self.macs, cycles=self.dense_cycles),
+        )
+        return {
+            "macs": int(self.macs),
+            "spikes_per_input": self.additions / self.macs,
+            "spike": {
+                "cycles": None if self.spike_cycles is None else int(cycles),
+                "words": int(self.words),
+                "macs_per_cycle": self.macs / cycles,
+                "macs_per_cycle_per_slot": self.macs / cycles / slots,
+            },
+            "dense": {
+                "cycles": int(self.dense_cycles),
+                "macs_per_cycle": self.macs / self.dense_cycles,
+                "macs_per_cycle_per_slot": self.macs / self.dense_cycles / dense.macs,
+            },
+            "utilisation": self.additions / self.words / slots,
+            "utilisation_of_all_cycles": self.additions / cycles / slots,
+            "slot_throughput_ratio": (self.macs / cycles / slots) / (self.macs / self.dense_cycles / dense.macs),
+            "throughput_per_area_ratio": per_area,
+            "energy_per_mac_ratio": energy,
+        }
+
+
+class Synth:
+    """Area and energy of both designs, from the results of synthesis.
+
+    The file holds `{"spike": [...], "dense": [...]}`: designs with `shape` (parameters of the module), `area_um2`
+    (memories included) and `energy_pj`: what one `cycle`, `word`, `addition` (a lane and column) or `mac` takes; those
+    that are missing count as 0. Entries of another shape are not used.
+    """
+
+    def __init__(self, path: Path | None, shapes: dict[str, dict[str, int]]) -> None:
+        self.path, self.found, self.note = path, {}, "no results of synthesis"
+        if path is None or not path.exists():
+            return
+        data = json.loads(path.read_text())
+        for name, shape in shapes.items():
+            entries = data.get(name, [])
+            for entry in entries if isinstance(entries, list) else [entries]:
+                if all(entry["shape"].get(key, value) == value for key, value in shape.items()):
+                    self.found[name] = entry
+        missing = sorted(set(shapes) - set(self.found))
+        self.note = f"no results for the shape of: {', '.join(missing)}" if missing else ""
+
+    def area(self, name: str) -> float | None:
+        """Square micrometres, memories included."""
+        return self.found.get(name, {}).get("area_um2")
+
+    def energy(self, name: str, **events: float) -> float | None:
+        """Picojoules of some work, None if unknown."""
+        each = self.found.get(name, {}).get("energy_pj")
+        if each is None:
+            return None
+        singular = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
+        return sum(each.get(singular[event], 0.0) * count for event, count in events.items())
+
+
+def compare(bundle: Bundle, verdicts: list[dict], shape: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
+    """The report: every layer, sums by kind, modality and T, and the total."""
+    layers, total = [], Tally()
+    groups: dict[str, dict[str, Tally]] = {"by_kind": {}, "by_modality": {}, "by_timesteps": {}}
+    for verdict in verdicts:
+        layer = bundle.layer(verdict["layer"])
+        K, N = layer.info.in_features, layer.info.out_features
+        tiles = plan(layer, shape).column_tiles
+        words = block_words(layer, shape).sum(axis=1) * tiles
+        # a spike is one addition for each output; columns beyond N are idle
+        additions = np.count_nonzero(layer.spikes, axis=(0, 2)) * N
+        rival = dense_cycles(layer, dense)
+        tally = Tally()
+        tally.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        total.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        group = groups["by_kind"].setdefault(kind(layer.name), Tally())
+        group.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        for key, labels in (
+            ("by_modality", [MODALITIES[int(m)] for m in layer.modality]),
+            ("by_timesteps", [f"T={t}" for t in layer.timesteps]),
+        ):
+            for label in dict.fromkeys(labels):
+                rows = np.array([item == label for item in labels])
+                group = groups[key].setdefault(label, Tally())
+                group.add(int(rows.sum()) * K * N, additions[rows].sum(), words[rows].sum(), None, rival[rows].sum())
+        stalls = {name: count for name, count in verdict["counters"].items() if name.startswith("stall_")}
+        layers.append({"name": layer.name, "kind": kind(layer.name), **tally.report(shape, dense, synth), **stalls})
+    report: dict[str, Any] = {
+        "bundle": str(bundle.path),
+        "spike": {
+            "design": "spike_core",
+            "shape": shape.parameters(),
+            "cycles": "simulated",
+            **synth.found.get("spike", {}),
+        },
+        "dense": {"design": "dense_core", "shape": vars(dense), "cycles": "model", **synth.found.get("dense", {})},
+        "note": synth.note,
+        "total": total.report(shape, dense, synth),
+        "layers": layers,
+    }
+    for key, parts in groups.items():
+        report[key] = {label: part.report(shape, dense, synth) for label, part in sorted(parts.items())}
+    return report
+
+
+def table(report: dict[str, Any]) -> Iterable[str]:
+    """Lines for people."""
+    spike, dense = report["spike"]["shape"], report["dense"]["shape"]
+    yield f"spike core {spike['Lanes']} lanes x {spike['Columns']} columns, {spike['Slots']} slots: cycles simulated"
+    yield (
+        f"dense array {dense['rows']} rows x {dense['columns']} columns x {dense['lanes']} lanes: "
+        f"cycles from a {report['dense']['cycles']}"
+    )
+    yield (
+        f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} "
+        f"{'utilisation':>11} {'per area':>9} {'energy':>7}"
+    )
+    parts = [("total", report["total"])]
+    parts += [item for key in ("by_modality", "by_timesteps", "by_kind") for item in report[key].items()]
+    for label, part in parts:
+        shown = [part["throughput_per_area_ratio"], part["energy_per_mac_ratio"]]
+        area, energy = ("-" if value is None else f"{value:.2f}" for value in shown)
+        yield (
+            f"{label:24} {part['macs']:13,} {part['spikes_per_input']:12.2f} {part['spike']['macs_per_cycle']:11.1f} "
+            f"{part['dense']['macs_per_cycle']:8.1f} {part['utilisation']:11.2f} {area:>9} {energy:>7}"
+        )
+    if report["note"]:
+        yield f"areas and energies: {report['note']}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="run_bench.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("bundle", help="directory with a manifest.json")
+    parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
+    parser.add_argument("--out", type=Path, help="write the report here, as JSON")
+    parser.add_argument("--synth", type=Path, default=SYNTH, help="results of synthesis (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--columns", type=int, default=64)
+    parser.add_argument("--lanes", type=int, default=16)
+    parser.add_argument("--slots", type=int, help="default: what makes a block of the smallest group, at most 16")
+    parser.add_argument("--dense", type=int, nargs=3, default=(8, 16, 8), metavar=("ROWS", "COLUMNS", "LANES"))
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+    options = parser.parse_args(arguments)
+    try:
+        bundle = open_bundle(options.bundle)
+        names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
+        size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
+        shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense)
+        verdicts = run(bundle, names, seed=1, stalls=False, quiet=True, shape=shape, spike_stream=False)
+    except (TraceError, ToolError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except AssertionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = [verdict["error"] for verdict in verdicts if verdict["error"]]
+    if failed or len(verdicts) != len(names):
+        print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
+        return 1
+    area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
+    synth = Synth(
+        options.synth, {"spike": area, "dense": {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}}
+    )
+    report = compare(bundle, verdicts, shape, dense, synth)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=1))
+    print(json.dumps(report) if options.json else "\n".join(table(report)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

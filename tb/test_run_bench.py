@@ -1,0 +1,127 @@
+"""`make rtl-bench TRACE=dir`: cycles follow spikes, sums add up, and nothing is claimed that was not measured."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import run_bench
+from cycle_model import lane_counts, words_of
+from generate import arrays_from_membranes, random_arrays, random_layer
+from images import Shape
+from spike_compressor.trace import BundleWriter
+
+FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
+SMALL = ["--columns", "16", "--lanes", "16", "--slots", "16"]
+
+
+def test_words_by_hand():
+    """The example of docs/rtl.md: five words, where a barrier after each plane would take seven."""
+    planes = np.array([[1, 0, 0, 2], [1, 2, 0, 0], [0, 1, 3, 1]])
+    assert words_of(planes) == 5
+    assert planes.max(axis=1).sum() == 7
+    assert words_of(np.zeros((3, 4), int)) == 1
+    assert words_of(np.array([[0, 0], [0, 0], [0, 7]])) == 7  # planes above the first spike cost nothing
+
+
+def test_words_bounds():
+    """A word adds at most a spike a lane, and a plane of lead is never worse than a barrier."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        layer = random_layer(
+            rng, 5, int(rng.integers(1, 300)), 3, timesteps=(1, 3, 7), coding=str(rng.choice(["tc_lif", "csd"]))
+        )
+        counts = lane_counts(layer, Shape(lanes=8, slots=8))
+        assert counts.sum() == np.count_nonzero(layer.spikes)
+        words = words_of(counts)
+        assert (words >= counts.sum(axis=2).max(axis=2)).all()
+        assert (words <= np.maximum(counts.max(axis=3), 1).sum(axis=2)).all()
+
+
+def write(path, layers):
+    """A bundle of (name, arrays)."""
+    with BundleWriter(path, **FACTS) as bundle:
+        for name, arrays in layers:
+            bundle.add_layer(name, coding="tc_lif", frac_bits=16, weight_bits=4, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """One layer with all its spikes, and again with half of them; results of an invented synthesis."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path_factory.mktemp("bench")
+    full = random_arrays(rng, 16, 512, 64, distribution="laplace")
+    spikes = np.abs(full["spikes"]).sum(axis=0)
+    half = np.where(
+        np.cumsum(spikes, axis=1) % 2 == 1, full["membrane"], 0
+    )  # drops inputs until half the spikes are left
+    keep = {"coding": "tc_lif", "frac_bits": 16, "groups": 1, "rng": rng}
+    halved = arrays_from_membranes(half, full["timesteps"], full["weight"], **keep)
+    bundle = write(folder / "bundle", [("layers.0.up_proj", full), ("vision_tower.layers.0.fc1", halved)])
+    synth = folder / "synth.json"
+    design = {"area_um2": 2e6, "energy_pj": {"cycle": 10.0, "addition": 0.5}}
+    rival = {"area_um2": 3e6, "energy_pj": {"mac": 2.0}}
+    shape = {"Rows": 8, "Columns": 16, "Lanes": 16, "Slots": 16}
+    dense = {"Rows": 8, "Columns": 16, "Lanes": 8}
+    synth.write_text(json.dumps({"spike": [{"shape": shape, **design}], "dense": {"shape": dense, **rival}}))
+    out = folder / "report.json"
+    assert run_bench.main([str(bundle), "--out", str(out), "--synth", str(synth), *SMALL]) == 0
+    return json.loads(out.read_text()), bundle
+
+
+def test_cycles_follow_spikes(report):
+    """Halving the spikes of a layer saves at least 40 % of its cycles (simulated)."""
+    full, half = report[0]["layers"]
+    spikes = half["spikes_per_input"] / full["spikes_per_input"]
+    assert 0.4 < spikes < 0.55
+    saved = 1 - half["spike"]["cycles"] / full["spike"]["cycles"]
+    assert saved >= 0.4, f"{spikes:.2f} of the spikes, {saved:.2f} of the cycles saved"
+
+
+def test_report(report):
+    """Parts add up to the total; ratios are those of the figures beside them."""
+    data, _ = report
+    total = data["total"]
+    assert total["macs"] == sum(layer["macs"] for layer in data["layers"]) == 2 * 16 * 512 * 64
+    for key in ("by_kind", "by_modality", "by_timesteps"):
+        assert sum(part["macs"] for part in data[key].values()) == total["macs"]
+        assert sum(part["spike"]["words"] for part in data[key].values()) == total["spike"]["words"]
+    assert set(data["by_kind"]) == {"up_proj", "vision fc1"}
+    ratio = (total["spike"]["macs_per_cycle"] / 2e6) / (total["dense"]["macs_per_cycle"] / 3e6)
+    assert total["throughput_per_area_ratio"] == pytest.approx(ratio)
+    additions = total["spikes_per_input"] * total["macs"]
+    energy = (10.0 * total["spike"]["cycles"] + 0.5 * additions) / (2.0 * total["macs"])
+    assert total["energy_per_mac_ratio"] == pytest.approx(energy)
+    assert total["utilisation"] == pytest.approx(additions / total["spike"]["words"] / 256)
+    assert 0.4 < total["utilisation"] < 1
+    assert data["dense"]["cycles"] == "model"
+    assert total["dense"]["cycles"] == 2 * (16 // 8) * (64 // 16) * (512 // 8)
+
+
+def test_no_synthesis(report, tmp_path, capsys):
+    """Without results for these shapes the ratios that need them are null, and the table says so."""
+    _, bundle = report
+    missing = tmp_path / "none.json"
+    assert run_bench.main([str(bundle), "--synth", str(missing), "--json", *SMALL]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["total"]["throughput_per_area_ratio"] is None
+    assert data["total"]["energy_per_mac_ratio"] is None
+    missing.write_text(json.dumps({"spike": {"shape": {"Lanes": 4}, "area_um2": 1.0}}))
+    assert run_bench.main([str(bundle), "--synth", str(missing), "--layer", "layers.0.up_proj", *SMALL]) == 0
+    assert "no results for the shape of: dense, spike" in capsys.readouterr().out
+
+
+def test_group_scales():
+    """A dense array's groups never take fewer cycles than rows have to leave; the last tile may have fewer rows."""
+    layer = random_layer(np.random.default_rng(1), 11, 128, 20, groups=8)
+    dense = run_bench.DenseShape(rows=8, columns=16, lanes=4)
+    cycles = run_bench.dense_cycles(layer, dense)
+    assert cycles.sum() == pytest.approx(2 * 8 * (max(16 // 4, 8) + max(16 // 4, 3)))
+
+
+def test_bad_bundle(tmp_path, capsys):
+    """One line and exit code 2."""
+    assert run_bench.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
