@@ -13,7 +13,7 @@ from images import Shape
 from spike_compressor.trace import BundleWriter
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
-SMALL = ["--columns", "16", "--lanes", "16", "--slots", "16"]
+SMALL = ["--columns", "16", "--lanes", "8", "--slots", "64"]
 
 
 def test_words_by_hand():
@@ -52,7 +52,7 @@ def report(tmp_path_factory):
     """One layer with all its spikes, and again with half of them; results of an invented synthesis."""
     rng = np.random.default_rng(5)
     folder = tmp_path_factory.mktemp("bench")
-    full = random_arrays(rng, 16, 512, 64, distribution="laplace")
+    full = random_arrays(rng, 32, 1024, 128, distribution="gaussian")
     spikes = np.abs(full["spikes"]).sum(axis=0)
     half = np.where(
         np.cumsum(spikes, axis=1) % 2 == 1, full["membrane"], 0
@@ -63,7 +63,7 @@ def report(tmp_path_factory):
     synth = folder / "synth.json"
     design = {"area_um2": 2e6, "energy_pj": {"cycle": 10.0, "addition": 0.5}}
     rival = {"area_um2": 3e6, "energy_pj": {"mac": 2.0}}
-    shape = {"Rows": 8, "Columns": 16, "Lanes": 16, "Slots": 16}
+    shape = {"Rows": 8, "Columns": 16, "Lanes": 8, "Slots": 64}
     dense = {"Rows": 8, "Columns": 16, "Lanes": 8}
     synth.write_text(json.dumps({"spike": [{"shape": shape, **design}], "dense": {"shape": dense, **rival}}))
     out = folder / "report.json"
@@ -84,7 +84,7 @@ def test_report(report):
     """Parts add up to the total; ratios are those of the figures beside them."""
     data, _ = report
     total = data["total"]
-    assert total["macs"] == sum(layer["macs"] for layer in data["layers"]) == 2 * 16 * 512 * 64
+    assert total["macs"] == sum(layer["macs"] for layer in data["layers"]) == 2 * 32 * 1024 * 128
     for key in ("by_kind", "by_modality", "by_timesteps"):
         assert sum(part["macs"] for part in data[key].values()) == total["macs"]
         assert sum(part["spike"]["words"] for part in data[key].values()) == total["spike"]["words"]
@@ -94,10 +94,10 @@ def test_report(report):
     additions = total["spikes_per_input"] * total["macs"]
     energy = (10.0 * total["spike"]["cycles"] + 0.5 * additions) / (2.0 * total["macs"])
     assert total["energy_per_mac_ratio"] == pytest.approx(energy)
-    assert total["utilisation"] == pytest.approx(additions / total["spike"]["words"] / 256)
+    assert total["utilisation"] == pytest.approx(additions / total["spike"]["words"] / 128)
     assert 0.4 < total["utilisation"] < 1
     assert data["dense"]["cycles"] == "model"
-    assert total["dense"]["cycles"] == 2 * (16 // 8) * (64 // 16) * (512 // 8)
+    assert total["dense"]["cycles"] == 2 * (32 // 8) * (128 // 16) * (1024 // 8)
 
 
 def test_no_synthesis(report, tmp_path, capsys):
