@@ -30,6 +30,7 @@ from spike_compressor.runtime.cache import pack_rows, unpack_rows
 from spike_compressor.runtime.matmul import OperandMatmul
 from spike_compressor.runtime.reference import weights_only
 from spike_compressor.runtime.softmax import exp, softmax, tanh
+from tiny_architectures import ARCHITECTURES
 from transformers import (
     DynamicCache,
     Gemma2Config,
@@ -443,6 +444,44 @@ def test_windows_and_softcaps_of_the_model_are_kept(make: Any, kv_cache: bool) -
     decoded = step_by_step(model, batch, 3)
     assert bool(step_by_step.cache.is_sliding[0])  # type: ignore[attr-defined]
     assert torch.allclose(decoded, whole, atol=0.02 * float(whole.abs().max()))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_attention_of_every_architecture_spikes_by_modality(name: str) -> None:
+    architecture = ARCHITECTURES[name]
+    model = architecture.model()
+    adapter = adapter_for(model)
+    assert list(decoder_attention(model, adapter)) == [f"{architecture.layers}.{n}.self_attn" for n in range(2)]
+    prompts = {side: architecture.cases[side] for side in ("right", "left")}
+    real = {side: tiny_models.logits(model, prompt.batch()) for side, prompt in prompts.items()}
+    options = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    answers = []
+    for kv_cache in (True, False):
+        spiking(model, vision=6, text=7, kv_cache=kv_cache, vision_tower=True)
+        answers.append(
+            model.generate(**prompts["left"].batch(), output_logits=True, return_dict_in_generate=True, **options)
+        )
+        detach(model)
+    assert all(map(torch.equal, answers[0].logits, answers[1].logits))
+    assert answers[0].past_key_values.layers[-1].keys.dtype == torch.int8
+    for side, prompt in prompts.items():
+        spiking(model, "unrolled", vision=6, text=7, vision_tower=True)
+        unrolled = tiny_models.logits(model, prompt.batch())
+        detach(model)
+        spiking(model, vision=6, text=7, vision_tower=True)
+        events = events_of(model, prompt.batch())
+        assert torch.equal(tiny_models.logits(model, prompt.batch()), unrolled)
+        detach(model)
+        valid = prompt.batch()["attention_mask"].bool()
+        error = float((unrolled - real[side])[valid].norm() / real[side][valid].norm())
+        assert 0 < error < 0.05
+        expected = torch.tensor(prompt.modality)
+        for event in events:
+            if event.name.startswith(architecture.vision):
+                assert bool(event.modality.all()), event.name
+            else:
+                seen = event.modality.view(len(expected), -1, expected.shape[1]).long()
+                assert torch.equal(seen, expected[:, None].expand_as(seen)), event.name
 
 
 # On and off
