@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,12 @@ F32 = np.float32
 CODINGS = ("tc_lif", "csd", "unary", "unary_unsigned", "binary_unsigned")
 
 
-class Config:
-    model_type = "llava"
-    image_token_id = 5
+#: LLaVA's, of a config alone: the one layer below has no vision tower beside it.
+ADAPTER = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="llava", image_token_id=5)))
 
 
 class Holder(torch.nn.Module):
     """A model of one layer whose rows are text and vision."""
-
-    config = Config()
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
@@ -38,7 +36,7 @@ class Holder(torch.nn.Module):
 def spiking(linear: torch.nn.Linear, backend: str = "fused", **spec: Any) -> SpikingLinear:
     holder = Holder(linear)
     settings = {"timesteps": {"vision": 3, "text": 4}, **spec}
-    attach(holder, {"layer": LayerSpec(**settings)}, adapter_for(holder), backend)
+    attach(holder, {"layer": LayerSpec(**settings)}, ADAPTER, backend)
     return holder.layer
 
 
