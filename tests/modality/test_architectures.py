@@ -145,6 +145,23 @@ def test_generated_tokens_are_text(tracked: tuple[str, Any]) -> None:
     assert torch.equal(seen.inputs[0][1], own)
 
 
+@pytest.mark.parametrize("tracked", ["llava", "internvl", "idefics3"], indirect=True)
+def test_a_second_turn_brings_another_picture(tracked: tuple[str, Any]) -> None:
+    """A cache that holds the first turn makes nothing text that has a picture."""
+    name, model = tracked
+    with Seen(model, ARCHITECTURES[name]) as seen, torch.no_grad():
+        past = None
+        for turn in ("B(IIII)ab", "(IIII)c"):
+            pixels = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(len(turn)))
+            inputs = {"pixel_values": pixels.unsqueeze(0) if name == "idefics3" else pixels}
+            ids = torch.tensor([tokens(turn)])
+            past = model(input_ids=ids, **inputs, past_key_values=past, use_cache=True).past_key_values
+        own = model.get_input_embeddings()(ids)
+    expected = [[[0, 0, 1, 1, 1, 1, 0, 0, 0]], [[0, 1, 1, 1, 1, 0, 0]]]
+    assert [rows.modality.tolist() for rows in seen.rows] == expected
+    assert (seen.inputs[0][1] != own).any(-1).int().tolist() == expected[1]
+
+
 @pytest.mark.parametrize("tracked", ARCHITECTURES, indirect=True)
 def test_a_text_prompt_is_text(tracked: tuple[str, Any]) -> None:
     name, model = tracked

@@ -247,6 +247,22 @@ def test_an_unknown_multimodal_architecture_is_refused_with_the_remedy(key: str)
     assert not adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="reader", vision_config=None))).multimodal
 
 
+@pytest.mark.parametrize("key", ["visual", "mm_vision_tower"])
+def test_configs_from_before_there_were_sub_configs_are_refused_too(key: str) -> None:
+    config = SimpleNamespace(model_type="seer", **{key: {"width": 64}})
+    with pytest.raises(InputError, match=f"'seer' has {key} but no modality adapter"):
+        adapter_for(SimpleNamespace(config=config))
+
+
+def test_a_mask_for_one_token_is_not_the_next_tokens() -> None:
+    model, _ = tracked("llava")
+    watch = Watch(model, LM_LAYER["llava"])
+    with torch.no_grad(), modality_mask(torch.tensor([[1]])):
+        past = model(inputs_embeds=torch.randn(1, 1, 64), use_cache=True).past_key_values
+        model(input_ids=torch.tensor([[9]]), past_key_values=past, use_cache=True)
+    assert [rows.modality.tolist() for rows in watch.seen] == [[[1]], [[0]]]
+
+
 def test_a_real_unknown_architecture_is_refused() -> None:
     from transformers import Blip2Config
 

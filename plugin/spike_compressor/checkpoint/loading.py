@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import transformers
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.quantization import QuantizationStatus
 from safetensors.torch import load_file
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from spike_compressor.checkpoint import saving as _saving  # noqa: F401  (makes what is loaded saveable)
 from spike_compressor.checkpoint.read import read_config
@@ -50,8 +51,8 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
     config = read_config(directory)
     verify_hashes(directory, config.sha256)
     specs = _specs(directory, config)
-    model_config = AutoConfig.from_pretrained(directory, trust_remote_code=kwargs.get("trust_remote_code"))
-    model = _from_pretrained(_model_class(model_config, kwargs), directory, kwargs)
+    model_config = _model_config(directory, kwargs.get("trust_remote_code"))
+    model = _from_pretrained(model_class(model_config, kwargs.get("trust_remote_code")), directory, kwargs)
     hook = getattr(model, "ct_decompress_hook", None)
     if hook is not None:  # it would turn the integer weights into floats at the first forward pass
         hook.remove()
@@ -123,10 +124,35 @@ def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dic
     return {modality: float(scales[f"{name}.{modality}"]) for modality in MODALITIES}
 
 
-def _model_class(model_config: Any, kwargs: dict[str, Any]) -> Any:
+def _model_config(directory: Path, trust_remote_code: bool | None) -> Any:
+    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    if content.get("auto_map") and content.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
+        # transformers would ask on a terminal, and otherwise refuse in many words
+        raise InputError(
+            f"{directory} is a model with code of its own ({', '.join(sorted(content['auto_map'].values()))}); "
+            "read it, and pass trust_remote_code=True (--trust-remote-code) to run it"
+        )
+    return AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
+
+
+def model_class(model_config: Any, trust_remote_code: bool | None) -> Any:
+    """The class that opens a model: transformers' own that the config names, or what its remote code is made for.
+
+    Raises:
+        InputError: transformers has none of the classes, and there is no remote code, or no leave to run it.
+    """
     for name in model_config.architectures or ():
         if hasattr(transformers, name):
             return getattr(transformers, name)
-    if kwargs.get("trust_remote_code"):
-        return transformers.AutoModelForCausalLM
-    raise InputError(f"transformers {transformers.__version__} has none of the classes {model_config.architectures}")
+    remote = getattr(model_config, "auto_map", None) or {}
+    for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModel"):
+        if trust_remote_code and name in remote:
+            return getattr(transformers, name)
+    raise InputError(
+        f"transformers {transformers.__version__} has none of the classes {model_config.architectures}"
+        + (
+            ", and the model brings no code of its own"
+            if trust_remote_code
+            else "; trust_remote_code runs the model's own"
+        )
+    )

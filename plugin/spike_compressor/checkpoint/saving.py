@@ -48,7 +48,7 @@ from spike_compressor.runtime import (
 )
 
 #: Everything that `load` reads.
-_HASHED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+_HASHED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 _PACKAGES = ("spike-compressor", "llmcompressor", "compressed-tensors", "transformers", "torch")
 
 

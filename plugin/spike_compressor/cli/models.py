@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import yaml
 from llmcompressor.recipe import Recipe
 from PIL import Image, UnidentifiedImageError
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
+from spike_compressor.checkpoint.loading import model_class
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
 
@@ -48,8 +48,7 @@ def open_model(directory: Path, dtype: str, trust_remote_code: bool) -> Any:
     if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise InputError(f"--dtype {dtype}: no such torch dtype")
     config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    names = [name for name in config.architectures or () if hasattr(transformers, name)]
-    kind = getattr(transformers, names[0]) if names else transformers.AutoModelForCausalLM
+    kind = model_class(config, trust_remote_code)
     value = dtype if dtype == "auto" else getattr(torch, dtype)
     try:
         return kind.from_pretrained(directory, dtype=value, trust_remote_code=trust_remote_code)

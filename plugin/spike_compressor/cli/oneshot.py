@@ -59,7 +59,14 @@ class OneShot(Command):
         processor = open_processor(directory, args.trust_remote_code)
         data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
         model = open_model(directory, args.dtype, args.trust_remote_code)
-        oneshot(model=model, processor=processor, dataset=data, recipe=str(args.recipe), pipeline=args.pipeline)
+        oneshot(
+            model=model,
+            processor=processor,
+            dataset=data,
+            recipe=str(args.recipe),
+            pipeline=args.pipeline,
+            trust_remote_code_model=args.trust_remote_code,
+        )
         save(model, args.out, processor)
         return checkpoint_result(args.out, read_config(args.out))
 

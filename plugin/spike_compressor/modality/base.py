@@ -156,7 +156,7 @@ class ModalityAdapter:
         attention_mask = inputs.get("attention_mask")
         if not isinstance(attention_mask, Tensor):  # a mask per attention type: nothing in it tells padding
             attention_mask = None
-        if ids is not None and not self._generates(inputs):
+        if ids is not None and not self.continues(inputs):
             return self.token_rows(ids, attention_mask)
         if ids is not None:
             return TokenRows.of(torch.zeros_like(ids, dtype=torch.uint8), attention_mask)
@@ -181,7 +181,8 @@ class ModalityAdapter:
         """What a checkpoint keeps of this adapter."""
         return AdapterRecord(tuple(self.vision_modules), self.ids, self.decoder_path, tuple(self.methods))
 
-    def _generates(self, inputs: Mapping[str, Any]) -> bool:
+    def continues(self, inputs: Mapping[str, Any]) -> bool:
+        """True if a call goes on with what a cache holds and brings no pictures: its tokens were generated, or said."""
         if any(inputs.get(name) is not None for name in self.picture_fields):
             return False
         past: Any = inputs.get("past_key_values")
@@ -218,9 +219,14 @@ def available_adapters() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
+_OLD_SENSES = ("visual", "vision_tower", "mm_vision_tower", "audio", "audio_tower")
+
+
 def other_senses(config: Any) -> list[str]:
-    """Names of the sub-configs that are for something else than text."""
+    """Names of what a config has for something else than text."""
     known = set(getattr(config, "sub_configs", None) or ())
     known |= {key for key in vars(config) if key.endswith("_config") and getattr(config, key) is not None}
+    # before there were sub-configs: Qwen-VL's dictionary, LLaVA's names of its own
+    known |= {key for key in vars(config) if key in _OLD_SENSES and getattr(config, key)}
     senses = ("vision", "visual", "image", "video", "audio", "speech", "thinker")
     return sorted(key for key in known if any(sense in key for sense in senses))

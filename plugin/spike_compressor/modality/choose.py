@@ -70,7 +70,7 @@ def _require_same(here: AdapterRecord, saved: AdapterRecord, model_type: str) ->
     for field, was, now in (
         ("placeholder_ids", list(saved.placeholder_ids), list(here.placeholder_ids)),
         ("vision_modules", list(saved.vision_modules), list(here.vision_modules)),
-        ("token_rows", saved.token_rows is not None, here.token_rows is not None),
+        ("token_rows", saved.token_rows, here.token_rows),
     ):
         if was != now:
             raise InputError(

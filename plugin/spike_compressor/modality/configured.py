@@ -87,7 +87,7 @@ class ConfiguredAdapter(ModalityAdapter):
         return replace(self._record, placeholder_ids=self.ids)
 
     def rows(self, inputs: Mapping[str, Any]) -> TokenRows | None:
-        if self._function is None or self._generates(inputs):
+        if self._function is None or self.continues(inputs):
             return super().rows(inputs)
         found = self._function(inputs)
         if found is None:

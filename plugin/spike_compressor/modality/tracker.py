@@ -161,8 +161,21 @@ class ModalityTracker:
     def _rows(self, inputs: dict[str, Any]) -> TokenRows | None:
         ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
         source = ids if ids is not None else embeds
-        stated = _EXPLICIT.get()
-        if stated is not None and isinstance(source, Tensor):
+        stated, outer = _EXPLICIT.get(), current_rows()
+        # an inner model that got embeddings from an outer one goes on with the outer one's rows
+        if (
+            ids is None
+            and outer is not None
+            and isinstance(embeds, Tensor)
+            and outer.modality.shape == embeds.shape[:2]
+        ):
+            return outer
+        # one more token has the shape of a prompt of one token, and is none of it
+        if (
+            stated is not None
+            and isinstance(source, Tensor)
+            and not (ids is not None and self.adapter.continues(inputs))
+        ):
             rows = stated.of(source.shape[:2])
             if rows is not None:
                 return rows
@@ -172,8 +185,7 @@ class ModalityTracker:
                     f"{list(source.shape[:2])}"
                 )
         rows = self.adapter.rows(inputs)
-        # An inner model that got embeddings from an outer one goes on with the outer one's rows.
-        return current_rows() if rows is None else rows
+        return outer if rows is None else rows
 
 
 class _Method:
