@@ -77,6 +77,23 @@ def test_counts_are_those_of_the_spike_trains_without_padding(case: str, worksho
     )
 
 
+def test_padding_of_text_only_models_is_not_counted_either(workshop: Workshop) -> None:
+    model, _ = workshop.made("llama", recipe(RTN))
+    alone = {"input_ids": torch.tensor([tiny_models.words(5, 1)])}
+    padded = {
+        "input_ids": torch.cat([torch.zeros(1, 3, dtype=torch.long), alone["input_ids"]], 1),
+        "attention_mask": torch.tensor([[0] * 3 + [1] * 5]),
+    }
+    with spike_compressor.record_spikes(model) as expected:
+        tiny_models.logits(model, alone)
+    with spike_compressor.record_spikes(model) as record:
+        tiny_models.logits(model, padded)
+    assert record.tokens == expected.tokens == {"vision": 0, "text": 5}
+    assert {entry.rows for entry in record.layers.values()} == {5}
+    first = min(record.layers)
+    assert record.layers[first].spikes == expected.layers[first].spikes
+
+
 def test_silent_neurons_are_not_counted(workshop: Workshop) -> None:
     for text in (recipe(RTN), recipe(RTN, "coding: binary_unsigned")):
         model = spike_compressor.load(workshop.made("llava", text)[1])

@@ -170,19 +170,20 @@ class SpikingLinear(nn.Linear):
         saturated: int,
     ) -> None:
         M = x.shape[0]
-        rows = current_rows()
-        valid: Tensor | None = None
-        if self.fixed_modality is not None:
-            modality = torch.full((M,), self.fixed_modality, dtype=torch.uint8, device=x.device)
-        elif rows is None:
-            raise self._unknown_modality()
-        else:
+        # rows of a vision tower are no rows of the language model; those of a text-only model are, padding among them
+        rows = None if self.fixed_modality == VISION else current_rows()
+        mask = None
+        if rows is not None:
             modality, mask = rows.modality, rows.valid
             if modality.numel() != M:
                 modality = _last_positions(modality, M, self.spiking_name)
                 mask = None if mask is None else _last_positions(mask, M, self.spiking_name)
             modality = modality.reshape(-1).to(x.device)
-            valid = None if mask is None else mask.reshape(-1).to(x.device)
+        elif self.fixed_modality is not None:
+            modality = torch.full((M,), self.fixed_modality, dtype=torch.uint8, device=x.device)
+        else:
+            raise self._unknown_modality()
+        valid = None if mask is None else mask.reshape(-1).to(x.device)
         steps = timesteps if isinstance(timesteps, Tensor) else torch.full((M,), timesteps, device=x.device)
         event = LayerSpikes(
             self.spiking_name, x, codes, modality, steps, scale, zero_point, acc, output, valid, saturated
