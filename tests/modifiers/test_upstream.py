@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def test_upstream_still_forgets_the_weights_of_a_vision_tower(workshop: Workshop
     assert "vision_tower" in forgotten
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator to pin memory for")
+def test_upstream_still_pins_memory_for_no_accelerator(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When this fails, LLM Compressor is healed: remove the cure. With it, tests/recipes runs AWQ."""
+    monkeypatch.setattr(tclif, "pin_for_accelerators_only", lambda: lambda: None)
+    text = (Path(__file__).parents[2] / "recipes" / "compare" / "awq_w4_g64.yaml").read_text(encoding="utf-8")
+    with pytest.raises(RuntimeError, match="accelerator"):
+        workshop.oneshot("llama", text)
+
+
 @pytest.mark.parametrize("pipeline", ["sequential", "independent", "basic"])
 def test_cured_weights_do_not_depend_on_the_pipeline(workshop: Workshop, pipeline: str) -> None:
     model = workshop.oneshot("llava", recipe(RTN), pipeline=pipeline)
@@ -74,6 +84,14 @@ def test_upstream_still_drops_inputs_that_the_first_batch_had_not(
         workshop.oneshot(kind, quant_only, dataset=data, pipeline=pipeline)
         assert bool(videos) is seen, (cases, pipeline)
         videos.clear()
+
+
+def test_pinning_is_as_before_after_a_recipe(workshop: Workshop) -> None:
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    before = IntermediatesCache.pin_memory
+    workshop.oneshot("llama", recipe(GPTQ))
+    assert IntermediatesCache.pin_memory is before
 
 
 def test_the_cure_is_undone(workshop: Workshop) -> None:

@@ -92,6 +92,10 @@ class EvolutionStatistics:
         self._done: set[tuple[int, int]] = set()
 
     @torch.no_grad()
+    def has(self, layer: int, batch: int) -> bool:
+        """Whether this batch counts in this layer already."""
+        return (layer, batch) in self._done
+
     def update(self, layer: int, batch: int, before: Tensor, after: Tensor, rows: TokenRows) -> None:
         """Add one batch of hidden states.
 
@@ -101,7 +105,7 @@ class EvolutionStatistics:
             before, after: its input and output [B, S, H].
             rows: the batch's tokens [B, S].
         """
-        if (layer, batch) in self._done:
+        if self.has(layer, batch):
             return
         self._done.add((layer, batch))
         # cos of a zero vector is 0: such a token counts as turned by a right angle

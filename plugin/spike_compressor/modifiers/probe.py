@@ -102,8 +102,10 @@ class Probe:
     def _on_layer(
         self, index: int, state: State, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
-        before, after = hidden_states(args, kwargs, output)
         batch = state.current_batch_idx
+        if self._evolution.has(index, batch):  # a quantizer that tries a layer again may do so with batches of its own
+            return
+        before, after = hidden_states(args, kwargs, output)
         rows = self.rows.batches[batch]
         self._evolution.update(
             index, batch, before.view(*rows.modality.shape, -1), after.view(*rows.modality.shape, -1), rows

@@ -30,7 +30,7 @@ from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type,
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
-from spike_compressor.modifiers.upstream import complete_sequential_epochs
+from spike_compressor.modifiers.upstream import complete_sequential_epochs, pin_for_accelerators_only
 from spike_compressor.runtime import (
     AFTER_RECIPE,
     AttentionSpec,
@@ -94,7 +94,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
     _uncalibrated: list[str] = PrivateAttr(default_factory=list)
     _complete: bool = PrivateAttr(default=False)
-    _undo_cure: Callable[[], None] | None = PrivateAttr(default=None)
+    _undo_cures: list[Callable[[], None]] = PrivateAttr(default_factory=list)
 
     @field_validator("targets", "ignore")
     @classmethod
@@ -186,7 +186,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
             shared = None if self._planner is None else self._planner.rows
             self._rows = shared or CalibrationRows(dataloader, self._adapter, self.allow_text_only)
         self._check_early()
-        self._undo_cure = complete_sequential_epochs(state.model)
+        self._undo_cures = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
         return True
 
     def _check_early(self) -> None:
@@ -214,8 +214,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         assert self._adapter is not None
-        if self._undo_cure is not None:
-            self._undo_cure()
+        while self._undo_cures:
+            self._undo_cures.pop()()
         if self._rows is not None:
             self._rows.release()
         if not self._complete:  # LLM Compressor finalizes a recipe that failed before it begins the next one

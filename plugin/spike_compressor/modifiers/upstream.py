@@ -3,8 +3,11 @@
 Quantization of a vision tower: the sequential pipeline hands `on_sequential_epoch_end` only the modules that its tracer
 saw as calls. A vision tower is called inside a wrapped function, so its modules are missing from the list. GPTQ, which
 collected their Hessians, then asks weight observers for statistics that nobody gathered ("No statistics available");
-plain quantization leaves their scales as uninitialized memory, without a word. `tests/modifiers/test_upstream.py` fails
-when LLM Compressor no longer needs this.
+plain quantization leaves their scales as uninitialized memory, without a word.
+
+Pinned memory: AWQ pins what it has cached before it searches, which torch refuses where there is no accelerator.
+
+`tests/modifiers/test_upstream.py` fails when LLM Compressor no longer needs one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
+from llmcompressor.pipelines.cache import IntermediatesCache
 from torch import nn
 
 from spike_compressor.modifiers.recipe import modifiers_of_type
@@ -41,6 +46,23 @@ def complete_sequential_epochs(model: nn.Module) -> Callable[[], None]:
             handle.remove()
         for cure in cures:
             cure.undo()
+
+    return undo
+
+
+def pin_for_accelerators_only() -> Callable[[], None]:
+    """Let caches of intermediate values pin nothing where there is no accelerator to copy it to.
+
+    Returns:
+        What undoes it, to be called when the recipe is done.
+    """
+    if torch.accelerator.is_available() or "pin_memory" not in vars(IntermediatesCache):
+        return lambda: None
+    pin = IntermediatesCache.pin_memory
+    setattr(IntermediatesCache, "pin_memory", lambda self, batch_index, input_names=None: None)  # noqa: B010
+
+    def undo() -> None:
+        setattr(IntermediatesCache, "pin_memory", pin)  # noqa: B010
 
     return undo
 
