@@ -19,7 +19,14 @@ from pathlib import Path
 from harness import RESULTS, ROOT, SCRATCH
 from tables import markdown
 
-BENCHMARKS = ("evolution", "overhead", "msts_embedded", "msts_smollm2")
+BENCHMARKS = (
+    "evolution",
+    "overhead",
+    "msts_embedded",
+    "msts_smollm2",
+    "quantizers_embedded",
+    "quantizers_smollm2",
+)
 
 
 def main() -> int:

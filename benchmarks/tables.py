@@ -119,13 +119,50 @@ def _evolution(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=1)
 
 
+def _quantizers(rows: list[dict[str, Any]]) -> list[str]:
+    """A table an evaluation, a line a recipe and seed, a column a budget; bold: the Pareto front over operations."""
+    budgets = list(dict.fromkeys(row["budget"] for row in rows if row["kind"] == "spiking"))
+    lines: list[str] = []
+    for label in rows[0]["figures"]:
+        heads = ("recipe", "seed", "weights only", *(f"{budget}" for budget in budgets))
+        (real,) = (_interval(row["figures"][label], 1, 2) for row in rows if row["kind"] == "float")
+        cells = [("float", "", real, *("" for _ in budgets))]
+        for recipe, seed in dict.fromkeys((row["recipe"], row["seed"]) for row in rows if row["kind"] == "weights"):
+            own = [row for row in rows if (row["recipe"], row["seed"]) == (recipe, seed)]
+            (weights,) = (_interval(row["figures"][label], 1, 2) for row in own if row["kind"] == "weights")
+            spiking = {row["budget"]: row for row in own if row["kind"] == "spiking"}
+            cells.append((recipe, str(seed), weights, *(_spiking(spiking[budget], label) for budget in budgets)))
+        lines += [f"`{label}`", "", *_table(heads, cells, text=1), ""]
+    heads = ("recipe", "seed", *budgets)
+    cells = [
+        (recipe, str(seed), *(f"{row['sops_per_token']:,.0f}" for row in own))
+        for recipe, seed in dict.fromkeys((row["recipe"], row["seed"]) for row in rows if row["kind"] == "weights")
+        for own in [[row for row in rows if (row["kind"], row["recipe"], row["seed"]) == ("spiking", recipe, seed)]]
+    ]
+    return [*lines, "Synaptic operations for one token:", "", *_table(heads, cells, text=1)]
+
+
+def _spiking(row: dict[str, Any], label: str) -> str:
+    shown = _interval(row["figures"][label], 1, 2)
+    return f"**{shown}**" if row["pareto"] and label == next(iter(row["figures"])) else shown
+
+
 TITLES = {
     "evolution": "How hidden states turn from layer to layer",
     "msts_embedded": "Embedded model: accuracy under equal spike budgets",
     "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
     "overhead": "What MSTS and TC-LIF add to `oneshot`",
+    "quantizers_embedded": "Embedded model: quantizers under the same spike budget",
+    "quantizers_smollm2": "SmolLM2-135M: quantizers under the same spike budget",
 }
-TABLES = {"evolution": _evolution, "msts_embedded": _embedded, "msts_smollm2": _smollm2, "overhead": _overhead}
+TABLES = {
+    "evolution": _evolution,
+    "msts_embedded": _embedded,
+    "msts_smollm2": _smollm2,
+    "overhead": _overhead,
+    "quantizers_embedded": _quantizers,
+    "quantizers_smollm2": _quantizers,
+}
 
 
 def _interval(value: dict[str, float] | None, factor: float, digits: int, sign: str = "") -> str:

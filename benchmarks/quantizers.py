@@ -1,0 +1,103 @@
+"""What the two comparisons of quantizers share: one sweep each, its report, and the goals."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness import ROOT, Goal, finish, machine, parser, prepare
+
+RECIPES = ROOT / "recipes" / "compare"
+BUDGETS = ("2/3", "3/4", "4/5", "7/7")
+#: Of a report, what is kept with the results; `comparison.json` stays under `--scratch`.
+KEPT = ("report.html", "report.md", "cells.csv")
+
+
+def arguments(description: str, name: str, recipes: list[str], budgets: tuple[str, ...]) -> argparse.ArgumentParser:
+    made = parser(description, f"{name}.json")
+    made.add_argument("--recipes", nargs="+", default=recipes, help=f"names of files in {RECIPES.relative_to(ROOT)}")
+    made.add_argument("--budgets", nargs="+", default=list(budgets), help="as `spike-compressor compare` takes them")
+    made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of rotations and calibration data")
+    made.add_argument("--jobs", type=int, default=1, help="processes that run rows")
+    return made
+
+
+def all_recipes(*without: str) -> list[str]:
+    """Names of the compared recipes, but for those that begin with one of `without`."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(without or ("-",)))
+
+
+def measure(
+    name: str,
+    args: argparse.Namespace,
+    model: Path,
+    evaluations: list[str],
+    calibration: Callable[[Any, int], Any],
+) -> dict[str, Any]:
+    """Run or complete the sweep and write its report; the sweep's result."""
+    from spike_compressor.compare import compare, report
+
+    folder = args.scratch / name
+    recipes = [RECIPES / f"{recipe}.yaml" for recipe in args.recipes]
+    result = compare(
+        model,
+        recipes,
+        args.budgets,
+        evaluations,
+        calibration,
+        folder,
+        seeds=args.seeds,
+        jobs=args.jobs,
+        threads=args.threads,
+    )
+    report.write(result, folder, f"python benchmarks/{name}.py")
+    target = args.out.with_suffix("")
+    target.mkdir(parents=True, exist_ok=True)
+    for file in KEPT:
+        shutil.copyfile(folder / file, target / file)
+    return result
+
+
+def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows without their details: figures with intervals, operations, spikes."""
+    from spike_compressor.compare.sweep import pareto, total_sops
+
+    first = result["evaluations"][0]
+    spiking = [row for row in result["rows"] if row["kind"] == "spiking"]
+    front = {id(row) for row in pareto(spiking, first["label"], first["higher_is_better"])}
+    rows = []
+    for row in result["rows"]:
+        figures = {
+            label: {"estimate": figure["value"], "low": figure["low"], "high": figure["high"]}
+            for label, figure in row["figures"].items()
+        }
+        kept = {"kind": row["kind"], "recipe": row["recipe"], "budget": row["budget"], "seed": row["seed"]}
+        kept["figures"] = figures
+        if row["kind"] == "spiking":
+            kept |= {"sops_per_token": total_sops(row), "pareto": id(row) in front}
+        rows.append(kept)
+    return rows
+
+
+def conclude(
+    name: str, args: argparse.Namespace, result: dict[str, Any], goals: list[Goal], settings: dict[str, Any]
+) -> int:
+    """Write the result; the exit code."""
+    head = {"benchmark": name, "label": "measured", "machine": machine(args.threads)}
+    shown = {"evaluations": ", ".join(one["label"] for one in result["evaluations"]), **settings}
+    return finish({**head, "settings": shown, "rows": rows_of(result)}, goals, args)
+
+
+def order_goals(result: dict[str, Any], budgets: list[str]) -> list[str]:
+    """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
+    from spike_compressor.compare.sweep import order_is_stable
+
+    label = result["evaluations"][0]["label"]
+    found = {budget: order_is_stable(result, label, budget) for budget in budgets}
+    return [f"{budget}: {'stable' if same else 'not stable'}" for budget, same in found.items() if same is not None]
+
+
+__all__ = ["BUDGETS", "all_recipes", "arguments", "conclude", "measure", "order_goals", "prepare", "rows_of"]
