@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip --constraint constraints.txt
 	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[plot,rtl,dev]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[plot,eval,rtl,dev]'
 	touch $@
 
 demo: $(STAMP)

@@ -24,7 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},
     "plot": {"checkpoint"},
-    "compare": {"checkpoint", "coding", "demo", "metrics", "plot", "runtime"},
+    "harness": {"checkpoint"},
+    "compare": {"checkpoint", "coding", "demo", "harness", "metrics", "plot", "runtime"},
     "demo": {"checkpoint", "metrics", "runtime", "trace"},
     "cli": {"checkpoint", "compare", "demo", "modifiers", "plot", "trace"},
 }

@@ -312,6 +312,18 @@ def test_both_kernels_give_the_same_integers(K: int, N: int, groups: int) -> Non
     assert torch.equal(IntegerMatmul(weight, 127, "layer", kernel="int8")(x.to(torch.int16)).long(), wide)
 
 
+def test_prompts_leave_no_float_weights_behind() -> None:
+    """Kept floats would take four times the memory of the codes; token after token they are worth it."""
+    weight = IntegerWeight(torch.randint(-8, 8, (24, 96)).to(torch.int8), torch.ones(24, 3), 4)
+    matmul = IntegerMatmul(weight, 15, "layer", kernel="float")
+    codes = torch.randint(-15, 16, (80, 96)).to(torch.int8)
+    whole = matmul(codes)
+    assert matmul._floats is None
+    assert torch.equal(matmul(codes[:1]), whole[:1])
+    assert matmul._floats is not None
+    assert torch.equal(matmul(codes), whole)
+
+
 def test_products_beyond_float32_are_exact() -> None:
     K = 4096
     weight = IntegerWeight(torch.full((3, K), 127, dtype=torch.int8), torch.ones(3, 1), 8)

@@ -21,6 +21,7 @@ from spike_compressor.compare.evaluation import (
     parse_evaluation,
     register_evaluation,
 )
+from spike_compressor.compare.harness_task import HarnessTask
 from spike_compressor.compare.perplexity import Perplexity, perplexity
 from spike_compressor.compare.recipe import SplitRecipe
 from spike_compressor.compare.sweep import compare
@@ -30,6 +31,7 @@ __all__ = [
     "Cells",
     "Evaluation",
     "Figure",
+    "HarnessTask",
     "Interval",
     "Perplexity",
     "SpikeBudget",

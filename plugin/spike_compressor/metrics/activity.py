@@ -33,6 +33,8 @@ Batch = Mapping[str, Any]
 
 #: Samples that the report runs on, and the most tokens of one forward pass.
 SAMPLES, MAX_TOKENS = 4, 2048
+#: Where samples without pictures are cut: what fires changes little along a text, and logits cost memory by the token.
+MAX_TEXT = 64
 
 
 def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
@@ -235,14 +237,21 @@ def report_activity(model: nn.Module, dataloader: Any) -> None:
     _say(state, activity, time.monotonic() - begin)
 
 
-def few_samples(dataloader: Any, state: SpikingState, count: int = SAMPLES, longest: int = MAX_TOKENS) -> list[Batch]:
+def few_samples(
+    dataloader: Any,
+    state: SpikingState,
+    count: int = SAMPLES,
+    longest: int = MAX_TOKENS,
+    text: int = MAX_TEXT,
+) -> list[Batch]:
     """Some samples of a data loader, spread evenly over its data set.
 
     They come in one batch if the loader makes batches of as many, and that has at most `longest` tokens with padding;
-    else one by one. Text longer than `longest` tokens is cut there; a sample whose pictures reach beyond is left out. A
-    loader without an indexable data set gives its first batch; of more than `longest` tokens of text, its first rows.
+    else one by one. Samples longer than `longest` tokens are cut there, or left out if their pictures reach beyond, and
+    batches without pictures are cut at `text` tokens. A loader without an indexable data set gives its first batch; of
+    more than `longest` tokens of text, its first rows.
     """
-    batches = [_shortened(batch, state, longest) for batch in _picked(dataloader, state, count, longest)]
+    batches = [_shortened(batch, state, longest, text) for batch in _picked(dataloader, state, count, longest)]
     return [batch for batch in batches if batch is not None]
 
 
@@ -267,18 +276,19 @@ def _picked(dataloader: Any, state: SpikingState, count: int, longest: int) -> l
     return [collate([item]) for item in chosen]
 
 
-def _shortened(batch: Batch, state: SpikingState, longest: int) -> Batch | None:
+def _shortened(batch: Batch, state: SpikingState, longest: int, text: int) -> Batch | None:
     """At most `longest` tokens; None if pictures forbid that, since their features have no seams between rows."""
     B, S = _shape(batch, state)
-    length = min(S, longest)
+    told = state.tracker.adapter.rows(batch)
+    tokens = batch.get("input_ids") if batch.get("input_ids") is not None else batch.get("inputs_embeds")
+    known = told is not None and isinstance(tokens, Tensor)  # else tokens lie deeper than we know
+    vision = told.modality == VISION if told is not None else torch.ones(1, dtype=torch.bool)
+    length = min(S, longest if not known or bool(vision.any()) else min(longest, text))
     rows = min(B, longest // length) if length else B
     if (rows, length) == (B, S):
         return batch
-    told = state.tracker.adapter.rows(batch)
-    text = batch.get("input_ids") if batch.get("input_ids") is not None else batch.get("inputs_embeds")
-    if told is None or not isinstance(text, Tensor):  # tokens that lie deeper than we know
+    if not known:
         return None
-    vision = told.modality == VISION
     if bool(vision[:, length:].any()) or (rows < B and bool(vision.any())):
         return None
     return {

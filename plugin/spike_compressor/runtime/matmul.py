@@ -15,6 +15,9 @@ from spike_compressor.runtime.weights import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 _INT32_LIMIT = 2**31 - 1
+#: From so many rows on, weights become floats anew at each call: next to the product that is nothing, while kept floats
+#: take four or eight times the memory of 8-bit codes.
+_MANY_ROWS = 64
 
 
 def has_int8_kernel(device: torch.device) -> bool:
@@ -53,13 +56,12 @@ class IntegerMatmul:
         self.kernel = kernel or ("int8" if has_int8_kernel(device) and max_code <= 127 else "float")
         if self.kernel not in ("int8", "float"):
             raise InputError(f"unknown kernel {self.kernel!r}; there are: int8, float")
-        if self.kernel == "int8":
-            if max_code > 127:
-                raise InputError(f"{name}: codes up to {max_code} do not fit the int8 kernel; use kernel='float'")
-            self._operand = weight.codes.t() if self.groups == 1 else grouped.permute(1, 2, 0)
-        else:
-            dtype = next(dtype for dtype, limit in _EXACT.items() if self.bound <= limit)
-            self._operand = grouped.permute(1, 2, 0).to(dtype).contiguous()  # [G, K/G, N]
+        if self.kernel == "int8" and max_code > 127:
+            raise InputError(f"{name}: codes up to {max_code} do not fit the int8 kernel; use kernel='float'")
+        self._dtype = next(dtype for dtype, limit in _EXACT.items() if self.bound <= limit)
+        # a view of the layer's codes [G, K/G, N]
+        self._operand = weight.codes.t() if self.kernel == "int8" and self.groups == 1 else grouped.permute(1, 2, 0)
+        self._floats: Tensor | None = None
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K].
@@ -68,13 +70,18 @@ class IntegerMatmul:
         """
         M = codes.shape[0]
         if self._operand.device != codes.device:
-            self._operand = self._operand.to(codes.device)
+            self._operand, self._floats = self._operand.to(codes.device), None
         if self.kernel == "int8":
             return self._int8(codes)
+        operand = self._floats
+        if operand is None:
+            operand = self._operand.to(self._dtype).contiguous()
+            if M < _MANY_ROWS:
+                self._floats = operand  # token after token: the product reads the weights and does little else
         if self.groups == 1:
-            return (codes.to(self._operand.dtype) @ self._operand[0]).to(torch.int32)
-        grouped = codes.to(self._operand.dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
-        return torch.bmm(grouped, self._operand).to(torch.int32).permute(1, 2, 0)
+            return (codes.to(self._dtype) @ operand[0]).to(torch.int32)
+        grouped = codes.to(self._dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
+        return torch.bmm(grouped, operand).to(torch.int32).permute(1, 2, 0)
 
     def _int8(self, codes: Tensor) -> Tensor:
         codes = codes.to(torch.int8)  # asymmetric codes come as int16, and fit

@@ -1,0 +1,135 @@
+"""Tasks of lm-evaluation-harness as evaluations of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from spike_compressor.compare.bootstrap import Interval, accuracy_interval
+from spike_compressor.compare.disjoint import shingles
+from spike_compressor.compare.evaluation import Evaluation, Figure, Progress, TextPerplexity, register_evaluation
+from spike_compressor.errors import InputError
+from spike_compressor.harness import require_harness
+
+#: Right or wrong a document, best known first.
+_METRICS = ("acc_norm", "acc", "exact_match")
+
+
+@register_evaluation
+class HarnessTask(Evaluation):
+    """Share of right answers in a task of lm-evaluation-harness.
+
+    `lm_eval:TASK@100` takes the first 100 documents of a task by its name, `lm_eval:FILE.yaml` a task of one's own.
+    The first of `acc_norm`, `acc` and `exact_match` that the task has is the figure.
+    """
+
+    name = "lm_eval"
+    unit = "%"
+    higher_is_better = True
+    items_are = "passages of 32 tokens"
+    code = (*Evaluation.code, "compare/harness_task.py", "harness/models.py")
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(argument)
+        require_harness()
+        task, _, limit = argument.partition("@")
+        if not task:
+            raise InputError("--eval lm_eval needs a task: lm_eval:NAME or lm_eval:FILE.yaml")
+        if limit and (not limit.isdigit() or not int(limit)):
+            raise InputError(f"--eval {self.name}: {limit!r} is no whole number from 1")
+        self.limit = int(limit) if limit else None
+        self.file = Path(task) if task.endswith((".yaml", ".yml")) else None
+        self.task = task if self.file is None else _name_in(self.file)
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}:{self.task}" + (f"@{self.limit}" if self.limit else "")
+
+    def parts(self) -> dict[str, Any]:
+        import lm_eval
+
+        found = {**super().parts(), "lm_eval": lm_eval.__version__}
+        return found if self.file is None else {**found, "task": self.file.read_text(encoding="utf-8")}
+
+    def _task(self) -> Any:
+        from lm_eval.tasks import TaskManager
+
+        manager = TaskManager(include_path=None if self.file is None else str(self.file.resolve().parent))
+        try:
+            found = manager.load([self.task])["tasks"]
+        except (KeyError, ValueError, OSError) as error:
+            raise InputError(f"--eval {self.label}: the task cannot be loaded: {error}") from error
+        if len(found) != 1:
+            raise InputError(
+                f"--eval {self.label} is a group of {len(found)} tasks; name one of them: {', '.join(found)}"
+            )
+        (task,) = found.values()
+        return task
+
+    def _documents(self) -> list[str]:
+        task = self._task()
+        rows = task.test_docs() if task.has_test_docs() else task.validation_docs()
+        texts = []
+        for index, row in enumerate(rows):
+            if self.limit is not None and index >= self.limit:
+                break
+            texts.append(f"{task.doc_to_text(row)} {task.doc_to_target(row)}")
+        return texts
+
+    def items(self, processor: Any) -> Iterator[bytes]:
+        tokenizer = getattr(processor, "tokenizer", processor)
+        for text in self._documents():
+            yield from shingles(torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]))
+
+    calibration_items = TextPerplexity.calibration_items
+
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+        from lm_eval import simple_evaluate
+
+        found = simple_evaluate(
+            model=self._wrapped(model, processor),
+            tasks=[self._task()],
+            limit=self.limit,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+        (samples,) = found["samples"].values()
+        metric = next((name for name in _METRICS if name in samples[0]), None)
+        if metric is None:
+            raise InputError(f"--eval {self.label}: the task has none of the metrics {', '.join(_METRICS)}")
+        right = [bool(sample[metric]) for sample in samples]
+        interval = accuracy_interval({self.task: right})
+        percent = Interval(100 * interval.estimate, 100 * interval.low, 100 * interval.high)
+        detail = {"metric": metric, "correct": {self.task: "".join("01"[one] for one in right)}}
+        return Figure.of(percent, len(right), detail)
+
+    def sample(self, model: Any, processor: Any) -> None:
+        tokenizer = getattr(processor, "tokenizer", processor)
+        for text in self._documents()[:4]:
+            model(**tokenizer(text, return_tensors="pt"))
+
+    @staticmethod
+    def _wrapped(model: Any, processor: Any) -> Any:
+        from spike_compressor.harness.models import SpikeLM
+
+        return SpikeLM(pretrained=model, tokenizer=getattr(processor, "tokenizer", processor), batch_size=8)
+
+
+def _name_in(file: Path) -> str:
+    """The task's name, read without running what the file may include."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"--eval lm_eval: cannot read the task {file}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("task"), str):
+        raise InputError(f"--eval lm_eval: {file} names no task (`task: NAME`)")
+    return str(content["task"])

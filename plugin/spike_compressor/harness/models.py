@@ -1,0 +1,57 @@
+"""The model types that lm-evaluation-harness knows after importing this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.registry import register_model
+from lm_eval.models.hf_vlms import HFMultimodalLM
+from lm_eval.models.huggingface import HFLM
+
+from spike_compressor.checkpoint import load
+from spike_compressor.errors import InputError
+
+#: Arguments of `_create_model` that would open something else than a directory with spikes.
+_FOREIGN = ("peft", "delta", "autogptq", "gptqmodel", "gguf_file", "parallelize", "tp_plan", "subfolder")
+
+
+class _Spiking:
+    """Opens checkpoints with `spike_compressor.load`; a mixin of the harness's model classes.
+
+    `spike_backend` (`fused` or `unrolled`) among the model arguments chooses how spikes are computed.
+    """
+
+    def _create_model(self, pretrained: str, **kwargs: Any) -> None:
+        refused = [name for name in _FOREIGN if kwargs.get(name)]
+        if refused:
+            raise InputError(
+                f"model `spike` does not take {', '.join(refused)}: a spiking checkpoint is whole as it is"
+            )
+        if not (Path(pretrained) / "spike_config.json").is_file():
+            raise InputError(
+                f"{pretrained} is no spiking checkpoint: it has no spike_config.json. Make one with "
+                "`spike-compressor oneshot`, or use the harness's own model `hf`."
+            )
+        settings: dict[str, Any] = {"backend": kwargs.get("spike_backend", "fused")}
+        if kwargs.get("trust_remote_code"):
+            settings["trust_remote_code"] = True
+        if kwargs.get("dtype") not in (None, "auto"):
+            settings["dtype"] = kwargs["dtype"]
+        model = load(pretrained, **settings)
+        device = self._device  # type: ignore[attr-defined]
+        self._model = model.to(device)
+
+
+@register_model("spike")
+class SpikeLM(_Spiking, HFLM):
+    """Language models, and vision-language models asked about text."""
+
+    def _get_backend(self, config: Any, backend: str = "default", trust_remote_code: bool | None = False) -> None:
+        # the harness asks the class name of a text model; those that see are causal, too
+        super()._get_backend(config, "causal" if backend == "default" else backend, trust_remote_code)
+
+
+@register_model("spike-multimodal")
+class SpikeMultimodalLM(_Spiking, HFMultimodalLM):
+    """Vision-language models asked about pictures."""
