@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from spike_compressor.compare.benchmarks import FileBenchmark
 from spike_compressor.compare.bootstrap import (
     Interval,
     accuracy_difference,
@@ -31,6 +32,7 @@ __all__ = [
     "Cells",
     "Evaluation",
     "Figure",
+    "FileBenchmark",
     "HarnessTask",
     "Interval",
     "Perplexity",

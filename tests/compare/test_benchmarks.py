@@ -1,0 +1,205 @@
+"""Benchmarks from files: read as published, scored as defined (figures worked out by hand), refused with a remedy."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from spike_compressor.compare import parse_evaluation
+from spike_compressor.compare.benchmarks import FileBenchmark, Item, edit_distance, vqa_words
+from spike_compressor.errors import InputError
+
+FILES = {
+    "ocrbench": "OCRBench.tsv",
+    "mme": "MME.tsv",
+    "textvqa": "TextVQA_VAL.tsv",
+    "docvqa": "DocVQA_VAL.tsv",
+    "scienceqa": "ScienceQA_TEST.tsv",
+}
+
+
+def picture(shade: int) -> str:
+    stream = io.BytesIO()
+    Image.new("RGB", (32, 32), (shade, 255 - shade, 60)).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
+    """A file as published: tab-separated, a header, quotes where needed."""
+    path = folder / FILES[name]
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def worth(name: str, answers: Any, said: str, tmp_path: Path, category: str = "", **row: str) -> float:
+    first = {"index": "0", "image": picture(1), "question": "?", "answer": "x", "category": "", "A": "", "B": ""}
+    written(tmp_path, name, [first])
+    benchmark = parse_evaluation(f"{name}:{tmp_path}")
+    assert isinstance(benchmark, FileBenchmark)
+    return benchmark.worth(Item(b"", "?", tuple(answers), category, row), said)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "category", "expected"),
+    [
+        (["Open Daily"], "It says OPEN  daily.", "Regular Text Recognition", 1),
+        (["Open Daily"], "It says open", "Regular Text Recognition", 0),
+        (["12", "twelve"], "twelve", "Doc-oriented VQA", 1),
+        ([r"x ^ { 2 }"], r"x^{2} + 1", "Handwritten Mathematical Expression Recognition", 1),
+        (["X"], "x", "Handwritten Mathematical Expression Recognition", 0),
+    ],
+)
+def test_ocrbench(answers: list[str], said: str, category: str, expected: float, tmp_path: Path) -> None:
+    assert worth("ocrbench", answers, said, tmp_path, category) == expected
+
+
+def test_mme_adds_accuracy_and_pictures_with_both_right(tmp_path: Path) -> None:
+    rows = [
+        {"index": 0, "image": picture(1), "question": "a?", "answer": "Yes", "category": "color"},
+        {"index": 1, "image": "0", "question": "b?", "answer": "No", "category": "color"},
+        {"index": 2, "image": picture(2), "question": "a?", "answer": "Yes", "category": "color"},
+        {"index": 3, "image": "2", "question": "b?", "answer": "No", "category": "color"},
+        {"index": 4, "image": picture(1), "question": "a?", "answer": "Yes", "category": "OCR"},
+        {"index": 5, "image": "4", "question": "b?", "answer": "No", "category": "OCR"},
+    ]
+    written(tmp_path, "mme", rows)
+    benchmark = parse_evaluation(f"mme:{tmp_path}")
+    assert isinstance(benchmark, FileBenchmark)
+    said = ["yes", "No.", "Yes, it is", "yes", "perhaps", "no"]
+    items = benchmark.questions()
+    values = np.array([benchmark.worth(item, answer) for item, answer in zip(items, said, strict=True)])
+    assert values.tolist() == [1, 1, 1, 0, 0, 1]
+    # color: 3 of 4 questions, 1 of 2 pictures; OCR: 1 of 2 questions, no picture
+    assert benchmark.total(items, values) == pytest.approx(75 + 50 + 50 + 0)
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "expected"),
+    # k of ten people: mean over the people of min(1, others who agree / 3)
+    [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)],
+)
+def test_textvqa_asks_how_many_people_agree(agreeing: int, expected: float, tmp_path: Path) -> None:
+    answers = ["stop"] * agreeing + ["go"] * (10 - agreeing)
+    assert worth("textvqa", answers, "The STOP!", tmp_path) == pytest.approx(expected)
+
+
+def test_words_of_the_vqa_metric() -> None:
+    assert vqa_words("The  Cat, and an apple.") == "cat and apple"
+    assert vqa_words("1,000 and 3.5") == "1000 and 3.5"
+    assert vqa_words("two dogs") == "2 dogs"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("invoice", 1.0), ("INVOICE", 1.0), ("invoce", 1 - 1 / 7), ("inv", 0.0), ("", 0.0), ("bill", 1.0), ("bell", 0.75)],
+)
+def test_docvqa_is_anls(said: str, expected: float, tmp_path: Path) -> None:
+    assert worth("docvqa", ["Invoice", "bill"], said, tmp_path) == pytest.approx(expected)
+
+
+def test_edit_distance() -> None:
+    assert edit_distance("kitten", "sitting") == 3
+    assert edit_distance("", "abc") == edit_distance("abc", "") == 3
+    assert edit_distance("same", "same") == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("B", 1),
+        ("b.", 1),
+        ("(B) granite", 1),
+        ("Answer: B", 1),
+        ("granite", 1),
+        ("A", 0),
+        ("a rock like granite", 1),
+        ("C", 0),
+    ],
+)
+def test_scienceqa_takes_the_letter_or_the_words(said: str, right: int, tmp_path: Path) -> None:
+    assert worth("scienceqa", ["B"], said, tmp_path, A="marble", B="granite") == right
+
+
+def test_scienceqa_shows_hint_and_choices(tmp_path: Path) -> None:
+    row = {
+        "index": 0,
+        "image": picture(1),
+        "question": "Which?",
+        "answer": "B",
+        "hint": "Look.",
+        "A": "marble",
+        "B": "granite",
+    }
+    written(tmp_path, "scienceqa", [row])
+    benchmark = parse_evaluation(f"scienceqa:{tmp_path}")
+    assert isinstance(benchmark, FileBenchmark)
+    assert benchmark.prompt(benchmark.questions()[0]).splitlines()[:4] == [
+        "Hint: Look.",
+        "Which?",
+        "A. marble",
+        "B. granite",
+    ]
+
+
+def test_a_model_answers_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model on its own test questions, put into a published form: as right as without the file."""
+    from spike_compressor.demo.data import items
+    from spike_compressor.demo.evaluate import judge
+    from spike_compressor.demo.model import load_model, load_processor
+
+    asked, rows = items("test", 1), []
+    for index, item in enumerate(asked):
+        stream = io.BytesIO()
+        item.image.save(stream, "PNG")
+        image = base64.b64encode(stream.getvalue()).decode()
+        row = {
+            "index": index,
+            "image": image,
+            "question": item.question,
+            "answer": [item.answer],
+            "category": item.kind,
+        }
+        rows.append(row)
+    written(tmp_path, "ocrbench", rows)
+    monkeypatch.setenv("LMUData", str(tmp_path))
+    benchmark = parse_evaluation("ocrbench")
+    model, processor = load_model(), load_processor()
+    figure = benchmark.run(model, processor)
+    right = judge(model, processor, asked)
+    # an answer that contains the right one is right here, and wrong there
+    assert all(value >= one for value, one in zip(figure.detail["worth"], right, strict=True))
+    assert figure.value == pytest.approx(100 * sum(figure.detail["worth"]) / len(asked))
+    assert sum(figure.detail["worth"]) <= sum(right) + 1
+    assert figure.low <= figure.value <= figure.high
+    assert len(set(benchmark.items(processor))) == len({item.image.tobytes() for item in asked})
+    first = parse_evaluation("ocrbench:@2")
+    assert first.label == "ocrbench@2"
+    assert first.run(model, processor).detail["answers"] == figure.detail["answers"][:2]
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_missing_data_is_named_with_the_remedy(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"there is no .*{FILES[name]}.*VLMEvalKit publishes.*{name}:FOLDER"):
+        parse_evaluation(f"{name}:{tmp_path}")
+
+
+def test_damaged_files_are_refused_by_row(tmp_path: Path) -> None:
+    good = {"index": "7", "image": picture(1), "question": "?", "answer": "x"}
+    written(tmp_path, "docvqa", [{**good, "image": "!" * 100}])
+    with pytest.raises(InputError, match="row 7 holds no picture"):
+        parse_evaluation(f"docvqa:{tmp_path}").questions()  # type: ignore[attr-defined]
+    written(tmp_path, "docvqa", [{**good, "image": "3"}])
+    with pytest.raises(InputError, match="row 7 shows the picture of row 3, which has none"):
+        parse_evaluation(f"docvqa:{tmp_path}").questions()  # type: ignore[attr-defined]
+    written(tmp_path, "mme", [good])
+    with pytest.raises(InputError, match="has no column category"):
+        parse_evaluation(f"mme:{tmp_path}").questions()  # type: ignore[attr-defined]
