@@ -38,7 +38,12 @@ def arguments() -> argparse.ArgumentParser:
     made = parser(__doc__.splitlines()[0], "msts_embedded.json")
     made.add_argument("--recipes", nargs="+", default=list(USUAL), choices=list(RECIPES), help="weights")
     made.add_argument("--fixed", nargs="+", default=list(FIXED), help="pairs Tv/Tt of the strategy `fixed`")
-    made.add_argument("--means", nargs="*", type=float, default=[2.5], help="further mean timesteps")
+    made.add_argument(
+        "--budgets",
+        nargs="+",
+        default=["2/2", "2.5"],
+        help="where all strategies run: mean timesteps, or pairs of --fixed",
+    )
     made.add_argument("--questions", type=int, default=400, help="test questions of each kind")
     made.add_argument("--samples", type=int, default=256, help="calibration questions")
     return made
@@ -138,11 +143,12 @@ def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
             answers.append(bench.answers(f"{name}, {label}, {budget}", parts, opened))
             return float(spikes["mean_timesteps"])
 
-        budgets = {f"{mean:g}": mean for mean in args.means}
+        means: dict[str, float] = {}
         for pair in args.fixed:
             vision, text = (int(T) for T in pair.split("/"))
-            budgets[pair] = row("fixed", {"allocation": "fixed", "timesteps": {"vision": vision, "text": text}}, pair)
-        for budget, mean in sorted(budgets.items(), key=lambda entry: entry[1]):
+            means[pair] = row("fixed", {"allocation": "fixed", "timesteps": {"vision": vision, "text": text}}, pair)
+        for budget in args.budgets:
+            mean = means[budget] if budget in means else float(budget)
             for label, strategy in STRATEGIES.items():
                 row(label, {**strategy, "budget": {"mean_timesteps": mean}}, budget)
     return rows, answers
