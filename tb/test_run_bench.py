@@ -100,6 +100,20 @@ def test_report(report):
     assert total["dense"]["cycles"] == 2 * (32 // 8) * (128 // 16) * (1024 // 8)
 
 
+def test_the_report_is_one_that_comparisons_show(report, tmp_path):
+    """`spike-compressor compare --rtl` reads what this writes."""
+    from spike_compressor.compare import read_hardware
+    from spike_compressor.compare.hardware import hardware_rows
+
+    data, _ = report
+    path = tmp_path / "rtl.json"
+    path.write_text(json.dumps(data))
+    rows = hardware_rows(read_hardware([path]))
+    assert rows[0][0].endswith(": whole bundle")
+    assert rows[0][3] == f"{data['total']['spike']['cycles']:,}"
+    assert len(rows) == 1 + sum(len(data[key]) for key in ("by_kind", "by_modality", "by_timesteps"))
+
+
 def test_no_synthesis(report, tmp_path, capsys):
     """Without results for these shapes the ratios that need them are null, and the table says so."""
     _, bundle = report

@@ -33,7 +33,19 @@ def ratio(estimate: float, low: float, high: float) -> dict[str, float]:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], list[str]]:
     """A tiny run's result and arguments."""
     folder = tmp_path_factory.mktemp("embedded")
-    arguments = ["--recipes", "RTN", "--fixed", "2/3", "--budgets", "2/3", "--questions", "4", "--samples", "8", "--json"]
+    arguments = [
+        "--recipes",
+        "RTN",
+        "--fixed",
+        "2/3",
+        "--budgets",
+        "2/3",
+        "--questions",
+        "4",
+        "--samples",
+        "8",
+        "--json",
+    ]
     arguments += ["--out", str(folder / "result.json"), "--scratch", str(folder)]
     done = run("msts_embedded.py", *arguments)
     assert done.returncode in (0, 1), done.stderr[-2000:]

@@ -13,7 +13,7 @@ import pytest
 import spike_compressor
 from spike_compressor.cli.main import run
 from spike_compressor.cli.models import calibration_of_seed
-from spike_compressor.compare import Evaluation, Figure, compare, register_evaluation, report, sweep
+from spike_compressor.compare import Evaluation, Figure, compare, read_hardware, register_evaluation, report, sweep
 from spike_compressor.compare import evaluation as evaluations
 from spike_compressor.compare.budget import SpikeBudget
 from spike_compressor.errors import InputError
@@ -298,3 +298,47 @@ def test_an_evaluation_of_one_s_own(model: Path, tmp_path: Path) -> None:
     result = compare(model, {"mine": RTN}, ["4"], [Constant("")], CALIBRATION, tmp_path)
     assert {row["figures"]["constant"]["value"] for row in result["rows"]} == {7.0}
     assert list(result["recipes"]) == ["mine"]
+
+
+def test_the_blind_baseline_stands_beside_accuracies(compared: tuple[dict[str, Any], Path]) -> None:
+    from spike_compressor.compare import parse_evaluation
+    from spike_compressor.compare.sweep import open_float, open_processor
+
+    result, folder = compared
+    assert set(result["blind"]) == {"questions:1"}  # perplexities have none
+    assert 0 <= result["blind"]["questions:1"] <= 100
+    report.write(result, folder / "blind")
+    assert f"pictures exchanged: {result['blind']['questions:1']:.2f}" in (folder / "blind" / "report.md").read_text()
+    from spike_compressor.demo.model import MODEL_DIR
+
+    evaluation = parse_evaluation("questions:2")
+    seeing, processor = open_float(MODEL_DIR), open_processor(MODEL_DIR)
+    blind = evaluation.blind(seeing, processor)
+    assert blind is not None
+    assert blind < evaluation.run(seeing, processor).value - 30
+
+
+def part(cycles: float | None = 100) -> dict[str, Any]:
+    side = {"cycles": cycles, "macs_per_cycle": 12.5}
+    figures = {"macs": 1250, "spikes_per_input": 1.1, "utilisation": 0.8, "spike": side, "dense": side}
+    return {**figures, "throughput_per_area_ratio": 1.25, "energy_per_mac_ratio": None}
+
+
+def test_hardware_is_shown_beside_the_rows(compared: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    result, _ = compared
+    design = {"design": "spike_core", "cycles": "simulated"}
+    bench = {"bundle": "somewhere/trace", "spike": design, "dense": {**design, "cycles": "model"}, "total": part()}
+    groups = {"by_kind": {"q_proj": part()}, "by_modality": {"vision": part(None)}, "by_timesteps": {}}
+    path = tmp_path / "rtl.json"
+    path.write_text(json.dumps({**bench, **groups}), encoding="utf-8")
+    report.write({**result, "hardware": read_hardware([path])}, tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "## Hardware (simulated)" in text
+    assert "| trace: whole bundle | 1,250 | 1.10 | 100 | 100 | 12.5 | 12.5 | 80 | 1.25 | - |" in text
+    assert "| trace: vision | 1,250 | 1.10 | - |" in text
+    assert "Hardware" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    path.write_text(json.dumps(bench), encoding="utf-8")
+    with pytest.raises(InputError, match="no report of `make rtl-bench`, it lacks by_kind"):
+        read_hardware([path])
+    with pytest.raises(InputError, match="cannot be read as JSON"):
+        read_hardware([tmp_path / "nowhere.json"])

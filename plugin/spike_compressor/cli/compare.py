@@ -51,6 +51,9 @@ class Compare(Command):
             "--allocation", default="sensitivity", help="spends mean: and sops: budgets (default: %(default)s)"
         )
         parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of rotations and data (default: 0)")
+        parser.add_argument(
+            "--rtl", type=Path, nargs="+", default=[], help="reports of `make rtl-bench`, to be shown beside the rows"
+        )
         parser.add_argument("--jobs", type=at_least_one, default=1, help="processes (default: %(default)s)")
         parser.add_argument("--threads", type=at_least_one, default=1, help="threads a process (default: %(default)s)")
 
@@ -62,8 +65,9 @@ class Compare(Command):
             raise InputError(f"--out {args.out} is a file; name a directory for the report")
         quiet_libraries()
         from spike_compressor.cli.models import calibration_of_seed, check_recipe
-        from spike_compressor.compare import compare, report
+        from spike_compressor.compare import compare, read_hardware, report
 
+        hardware = read_hardware(args.rtl)
         for recipe in args.recipes:
             check_recipe(recipe)
         result = compare(
@@ -78,6 +82,8 @@ class Compare(Command):
             jobs=args.jobs,
             threads=args.threads,
         )
+        if hardware:
+            result["hardware"] = hardware
         report.write(result, args.out, shlex.join(["spike-compressor", *sys.argv[1:]]))
         return result
 

@@ -22,6 +22,7 @@ from spike_compressor.compare.evaluation import (
     parse_evaluation,
     register_evaluation,
 )
+from spike_compressor.compare.hardware import read_hardware
 from spike_compressor.compare.harness_task import HarnessTask
 from spike_compressor.compare.perplexity import Perplexity, perplexity
 from spike_compressor.compare.recipe import SplitRecipe
@@ -50,6 +51,7 @@ __all__ = [
     "perplexity",
     "perplexity_interval",
     "perplexity_ratio",
+    "read_hardware",
     "register_evaluation",
     "require_disjoint",
     "shingles",

@@ -89,6 +89,10 @@ class Evaluation:
         """Run the model on a few items, while spikes are counted."""
         raise NotImplementedError
 
+    def blind(self, model: Any, processor: Any) -> float | None:
+        """The figure of a model that does not see: pictures are exchanged; None where there are none to exchange."""
+        return None
+
 
 _EVALUATIONS: dict[str, type[Evaluation]] = {}
 EvaluationT = TypeVar("EvaluationT", bound=type[Evaluation])
@@ -189,11 +193,11 @@ class DemoQuestions(_DemoItems):
         percent = Interval(100 * interval.estimate, 100 * interval.low, 100 * interval.high)
         return Figure.of(percent, len(asked), detail)
 
-    def blind(self, model: Any, processor: Any, progress: Progress | None = None) -> float:
+    def blind(self, model: Any, processor: Any) -> float | None:
         """Accuracy of the model with the pictures exchanged, in %."""
         from spike_compressor.demo.evaluate import evaluate
 
-        return 100 * evaluate(model, processor, self.questions(), shuffle_images=True, progress=progress).average
+        return 100 * evaluate(model, processor, self.questions(), shuffle_images=True).average
 
 
 @register_evaluation

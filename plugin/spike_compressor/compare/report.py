@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spike_compressor.compare.draw import figures
+from spike_compressor.compare.hardware import HARDWARE_HEADING, hardware_rows
 from spike_compressor.compare.sweep import order_is_stable, pareto, total_sops
 from spike_compressor.errors import InputError
 
@@ -69,6 +70,7 @@ def tables(result: dict[str, Any]) -> list[tuple[str, str, Table]]:
         made.append(_main(result, evaluation))
         made.append(_curve(result, evaluation))
     made += [_references(result), _operations(result), _energy(result), _codings(result), _fidelity(result)]
+    made.append(_hardware(result))
     return [entry for entry in made if entry[2][1]]
 
 
@@ -230,6 +232,20 @@ def _fidelity(result: dict[str, Any]) -> tuple[str, str, Table]:
             rows.append((f"{row['recipe']} at {row['budget']}", f"{middle:.1f}", worst))
     note = "Signal-to-noise ratio of each layer's output on the inputs that it gets; all layers are in comparison.json."
     return "Fidelity of layers [dB]", note, (("model", "median", "worst two"), rows)
+
+
+def _hardware(result: dict[str, Any]) -> tuple[str, str, Table]:
+    hardware = result.get("hardware", [])
+    how = sorted(
+        {f"the core's are {one['spike']['cycles']}, the rival's a {one['dense']['cycles']}" for one in hardware}
+    )
+    notes = sorted({one["note"] for one in hardware if one["note"]})
+    note = (
+        f"Traces replayed on the SystemVerilog core beside a dense array; cycles: {'; '.join(how)}. Areas and energies "
+        "are synthesised and estimated, where there are any. "
+    )
+    note += "".join(f"{one}. " for one in notes)
+    return "Hardware (simulated)", note.strip(), (HARDWARE_HEADING, hardware_rows(hardware))
 
 
 # Formats

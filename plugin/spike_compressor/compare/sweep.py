@@ -295,9 +295,22 @@ def compare(
         "seeds": list(sweep.seeds),
         "versions": versions(),
         "rows": rows,
+        "blind": _blind(sweep),
     }
     _check_integers(result)
     return result
+
+
+def _blind(sweep: Sweep) -> dict[str, float]:
+    """What the float model reaches with the pictures exchanged, by evaluation that knows of pictures."""
+    store, bench = Cells(sweep.folder / "cells"), sweep.bench(sweep.seeds[0])
+    found = {}
+    for evaluation in sweep.evaluations:
+        if type(evaluation).blind is not Evaluation.blind:
+            key = {"kind": "blind", "model": bench.parts(), "evaluation": evaluation.parts()}
+            compute = partial(evaluation.blind, bench.open(), bench.processor)
+            found[evaluation.label] = float(store.cell(key, compute))
+    return found
 
 
 def _distinct(budgets: Iterable[SpikeBudget]) -> tuple[SpikeBudget, ...]:
