@@ -13,6 +13,9 @@ import msts_embedded
 import msts_smollm2
 import overhead
 import pytest
+import quantizers
+import quantizers_embedded
+import quantizers_smollm2
 import smollm2
 import tables
 from harness import RESULTS, ROOT
@@ -166,3 +169,49 @@ def test_smollm2_is_an_ordinary_model_directory(tmp_path: Path) -> None:
     assert tokenizer.decode(ids) == text
     assert perplexity(model, torch.tensor(ids), context=256).perplexity < 60
     assert [path.name for path in tmp_path.iterdir()] == ["smollm2-135m"]
+
+
+def quantizer_row(
+    kind: str, recipe: str = "", budget: str = "", value: float = 0.0, sops: float = 1.0
+) -> dict[str, Any]:
+    row = {"kind": kind, "recipe": recipe, "budget": budget, "seed": 0}
+    row["figures"] = {"score": {"value": value, "low": value, "high": value}}
+    if kind == "spiking":
+        row["spikes"] = {"tokens": {"text": 2}, "sops_per_token": {"text": sops}}
+    return row
+
+
+def test_quantizers_are_judged_by_the_best_recipe() -> None:
+    def result(*rows: dict[str, Any]) -> dict[str, Any]:
+        return {"evaluations": [{"label": "score", "higher_is_better": True}], "rows": list(rows)}
+
+    real = quantizer_row("float", value=98.0)
+    close = quantizer_row("spiking", "good", "3/4", 97.3)
+    far = quantizer_row("spiking", "bad", "3/4", 60.0)
+    (goal,) = quantizers_embedded.goals(result(real, close, far))
+    assert goal.passed
+    assert goal.found.startswith("good: 97.30 against 98.00, -0.70")
+    (goal,) = quantizers_embedded.goals(result(real, far))
+    assert not goal.passed
+    assert quantizers_embedded.goals(result(real)) == []
+    real = quantizer_row("float", value=40.0)
+    four = [quantizer_row("spiking", name, "mean:4", value) for name, value in (("a", 50.0), ("b", 44.0))]
+    (goal,) = quantizers_smollm2.goals(result(real, *four))
+    assert (goal.passed, goal.found) == (True, "b: 1.100")
+    (goal,) = quantizers_smollm2.goals(result(real, quantizer_row("spiking", "a", "mean:3", 51.0)))
+    assert (goal.passed, goal.found) == (False, "a: 1.275")
+
+
+def test_the_table_of_quantizers_marks_the_front() -> None:
+    rows = [
+        quantizer_row("float", value=98.0),
+        *(quantizer_row("weights", name, value=97.0) for name in ("a", "b")),
+        quantizer_row("spiking", "a", "3/4", 96.0, sops=10),
+        quantizer_row("spiking", "b", "3/4", 95.0, sops=20),
+    ]
+    kept = quantizers.rows_of({"evaluations": [{"label": "score", "higher_is_better": True}], "rows": rows})
+    assert [row.get("pareto") for row in kept] == [None, None, None, True, False]
+    text = "\n".join(tables._quantizers(kept))
+    assert "| a | 0 | 97.00 (97.00 .. 97.00) | **96.00 (96.00 .. 96.00)** |" in text
+    assert "| b | 0 | 97.00 (97.00 .. 97.00) | 95.00 (95.00 .. 95.00) |" in text
+    assert "| b | 0 | 20 |" in text
