@@ -4,6 +4,7 @@
 #   make test                  all tests
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make test-full             the tests that take minutes, too
+#   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl TRACE=dir         RTL regression on a trace bundle
 #   make bench                 benchmarks: hours; a killed run goes on where it was
 
@@ -24,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip --constraint constraints.txt
 	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[plot,eval,rtl,dev]'
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[plot,eval,rtl,verify,dev]'
 	touch $@
 
 demo: $(STAMP)

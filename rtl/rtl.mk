@@ -3,12 +3,13 @@
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
 #   make rtl-test                                                   every bench in tb/
+#   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench rtl-test rtl-lint rtl-clean
+.PHONY: rtl rtl-bench rtl-test rtl-prove rtl-lint rtl-clean
 
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
@@ -21,6 +22,9 @@ rtl-bench: $(STAMP)
 
 rtl-test: $(STAMP)
 	$(PY) -m pytest -q tb
+
+rtl-prove: $(STAMP)
+	@$(PY) tb/formal/prove.py
 
 rtl-lint: $(STAMP)
 	@$(PY) rtl/lint.py

@@ -1,23 +1,39 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Assertions that stand beside the logic they guard. They vanish in synthesis.
+// Assertions that stand beside the logic they guard: checked in every simulation (but at time 0, when nothing has been
+// reset yet), proven by tb/formal, gone in synthesis.
+// They are boolean, with $past and $stable, and no sequences: that is what provers and simulators both read.
 
 `ifndef SPIKE_ASSERT_SVH
 `define SPIKE_ASSERT_SVH
 
-// Holds in every cycle out of reset. (At time 0 nothing has been reset yet.)
-`ifdef SYNTHESIS
-`define SPIKE_ASSERT(name, expr)
+`ifdef FORMAL
+`define SPIKE_PROPERTY(name, expr) name : assert property (@(posedge clk_i) disable iff (!rst_ni) (expr));
+`elsif SYNTHESIS
+`define SPIKE_PROPERTY(name, expr)
 `else
-`define SPIKE_ASSERT(name, expr) \
+`define SPIKE_PROPERTY(name, expr) \
   name : assert property (@(posedge clk_i) disable iff (!rst_ni || $time == 0) (expr)) \
   else $error("%m: %s", `"expr`");
 `endif
 
+// Holds in every cycle out of reset.
+`define SPIKE_ASSERT(name, expr) `SPIKE_PROPERTY(name, expr)
+
+// What a module asks of its surroundings. A proof of the module alone takes it for granted (FORMAL_LEAF); simulations, and
+// proofs of modules together, check it.
+`ifdef FORMAL_LEAF
+`define SPIKE_EXPECT(name, expr) name : assume property (@(posedge clk_i) disable iff (!rst_ni) (expr));
+`else
+`define SPIKE_EXPECT(name, expr) `SPIKE_PROPERTY(name, expr)
+`endif
+
 // A stream keeps its offer until it is taken.
+`define SPIKE_STABLE(valid, ready, payload) \
+  (!$past(rst_ni && (valid) && !(ready)) || ((valid) && $stable(payload)))
 `define SPIKE_ASSERT_STABLE(name, valid, ready, payload) \
-  `SPIKE_ASSERT(name, ((valid) && !(ready)) |=> ((valid) && $stable(payload)))
+  `SPIKE_ASSERT(name, `SPIKE_STABLE(valid, ready, payload))
 
 // A condition on parameters, checked when the design is elaborated.
 `define SPIKE_REQUIRE(name, expr) \

@@ -330,7 +330,7 @@ module spike_neuron_array
   assign stall_store_o    = state_q == StHeader && row_q == '0 && !store_ready_i;
   assign stall_spike_o    = live_q && !spike_ready;
 
-  `SPIKE_ASSERT(DoneOnce, done |-> live_q)
+  `SPIKE_ASSERT(DoneOnce, !done || live_q)
   `SPIKE_ASSERT(OneRow, $onehot0(row_done_o))
 
 endmodule

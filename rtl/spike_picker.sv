@@ -172,6 +172,6 @@ module spike_picker
 
   assign idle_o = !valid_q && !next_valid_q;
 
-  `SPIKE_ASSERT(SameRow, ahead |-> plane_q.row == next_q.row && plane_q.bank == next_q.bank)
+  `SPIKE_ASSERT(SameRow, !ahead || (plane_q.row == next_q.row && plane_q.bank == next_q.bank))
 
 endmodule

@@ -1,0 +1,144 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Proof, for every setting of the job registers: a job runs exactly if its settings are legal and its row fits the store;
+// each reason against it is reported, and only those; the shape of a row is what division gives; busy ends, done comes
+// once and only when everything is idle; checking takes no more cycles than the store has blocks, and a few.
+
+module sequencer_proof
+  import spike_pkg::*;
+#(
+  parameter int unsigned Lanes  = 4,
+  parameter int unsigned Slots  = 2,
+  parameter int unsigned Blocks = 5,
+  parameter bit          Csd    = 1'b0
+) (
+  input logic clk_i,
+  input logic reset_i,
+  input job_t job_i,
+  input logic start_i,
+  input logic idle_i
+);
+
+  localparam int unsigned LaneWidth  = $clog2(Lanes + 1);
+  localparam int unsigned SlotWidth  = $clog2(Slots + 1);
+  localparam int unsigned BlockWidth = $clog2(Blocks + 1);
+  localparam int unsigned Block      = Lanes * Slots;
+  localparam int unsigned Wide       = CountWidth + 2;
+
+  logic                  started_q = 1'b0;
+  logic                  rst_ni, busy, done, run;
+  error_t                error;
+  logic [BlockWidth-1:0] group_blocks, row_blocks;
+  logic [SlotWidth-1:0]  tail_chunks;
+  logic [LaneWidth-1:0]  tail_lanes;
+
+  always_ff @(posedge clk_i) started_q <= 1'b1;
+  assign rst_ni = started_q && !reset_i;
+
+  spike_sequencer #(
+    .Lanes  (Lanes),
+    .Slots  (Slots),
+    .Blocks (Blocks),
+    .Csd    (Csd)
+  ) u_sequencer (
+    .clk_i,
+    .rst_ni,
+    .job_i,
+    .start_i,
+    .busy_o         (busy),
+    .done_o         (done),
+    .error_o        (error),
+    .group_blocks_o (group_blocks),
+    .row_blocks_o   (row_blocks),
+    .tail_chunks_o  (tail_chunks),
+    .tail_lanes_o   (tail_lanes),
+    .run_o          (run),
+    .idle_i
+  );
+
+  // -------------------------------------------------------------------------------------------- what is legal
+  logic [Wide-1:0] inputs, blocks;
+  logic            zero, legal, fits;
+
+  assign inputs = Wide'(job_i.group_inputs);
+  assign blocks = Wide'(group_blocks);
+  assign zero   = job_i.rows == '0 || job_i.outputs == '0 || job_i.groups == '0 || job_i.group_inputs == '0;
+  // one group in the store
+  assign fits   = inputs <= Wide'(Blocks * Block);
+  assign legal  = !zero && fits && job_i.frac_bits <= 5'd30 && (Csd || job_i.coding == CodingTcLif);
+
+  // ------------------------------------------------------------------------------------------- course of a job
+  typedef enum logic [1:0] {Idle, Check, Running, Waiting} phase_e;
+
+  phase_e          phase_q;
+  job_t            job_q;
+  logic [3:0]      checked_q;  // groups that were counted
+  logic            waits_q;
+
+  always_ff @(posedge clk_i) begin
+    waits_q <= rst_ni && busy && !idle_i && phase_q == Waiting;
+    if (!rst_ni) begin
+      phase_q <= Idle;
+    end else begin
+      job_q <= job_i;
+      unique case (phase_q)
+        Idle:    if (start_i && legal) phase_q <= Check;
+        Check:   if (error.capacity) phase_q <= Idle;
+                 else if (Wide'(checked_q) + 1'b1 == Wide'(job_i.groups)) phase_q <= Running;
+        Running: phase_q <= Waiting;
+        default: if (idle_i) phase_q <= Idle;
+      endcase
+      checked_q <= (phase_q == Check) ? checked_q + 1'b1 : '0;
+    end
+  end
+
+  always_comb begin
+    if (phase_q != Idle && started_q) assume (job_i == job_q);  // registers are locked while busy
+    if (rst_ni) begin
+      State:  assert (2'(u_sequencer.state_q) == phase_q);
+      Legal:  assert (phase_q == Idle || legal);
+      Busy:   assert (busy == (phase_q != Idle));
+      Run:    assert (run == (phase_q == Running));
+      Done:   assert (done == (phase_q == Waiting && idle_i));
+      // errors: of the settings with the start, of the row's size while checking
+      if (phase_q == Idle) begin
+        Quiet:  assert (start_i || error == '0);
+        if (start_i) begin
+          Rows:     assert (error.rows == (job_i.rows == '0));
+          Outputs:  assert (error.outputs == (job_i.outputs == '0));
+          Groups:   assert (error.groups == (job_i.groups == '0));
+          Inputs:   assert (error.group_inputs == (job_i.group_inputs == '0));
+          FracBits: assert (error.frac_bits == (job_i.frac_bits > 5'd30));
+          Capacity: assert (error.capacity == !fits);
+          Coding:   assert (error.coding == (!Csd && job_i.coding == CodingCsd));
+        end
+      end
+      Nothing: assert (!error.timesteps && !error.membrane_last && !error.weight_last && !error.weight_range
+                       && !error.write_busy);
+      // shape: ceilings, and what is left in the last block and the last chunk
+      if (phase_q != Idle) begin
+        GroupBlocks: assert (blocks * Block >= inputs && (blocks - 1'b1) * Block < inputs && blocks != '0);
+        TailChunks:  assert (tail_chunks >= 1 && 32'(tail_chunks) <= Slots
+                             && (blocks - 1'b1) * Block + Wide'(tail_chunks) * Lanes >= inputs
+                             && (blocks - 1'b1) * Block + (Wide'(tail_chunks) - 1'b1) * Lanes < inputs);
+        TailLanes:   assert (tail_lanes >= 1 && 32'(tail_lanes) <= Lanes
+                             && (blocks - 1'b1) * Block + (Wide'(tail_chunks) - 1'b1) * Lanes
+                             + Wide'(tail_lanes) == inputs);
+      end
+      if (phase_q == Check) begin
+        Counted: assert (Wide'(row_blocks) == Wide'(checked_q) * blocks && Wide'(row_blocks) <= Blocks);
+        Left:    assert (Wide'(u_sequencer.groups_left_q) == Wide'(job_i.groups) - Wide'(checked_q));
+        Enough:  assert (Wide'(checked_q) < Wide'(job_i.groups));
+        TooMany: assert (error.capacity == ((Wide'(checked_q) + 1'b1) * blocks > Blocks));
+        Ends:    assert (32'(checked_q) <= Blocks);
+      end
+      if (phase_q == Running || phase_q == Waiting) begin
+        RowBlocks: assert (32'(job_i.groups) <= Blocks && Wide'(row_blocks) == Wide'(job_i.groups) * blocks);
+        Fits:      assert (32'(row_blocks) <= Blocks);
+      end
+    end
+    cover (rst_ni && done && job_i.groups == 32'd2);
+  end
+
+endmodule
