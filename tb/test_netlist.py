@@ -1,0 +1,58 @@
+"""What Yosys makes of the core: no multiplier, divider, latch or combinational loop, in the netlist itself."""
+
+import re
+
+import netlist
+import pytest
+from toolchain import RTL, SOURCES, ToolError
+
+SMALL = {"Rows": 2, "Columns": 4, "Lanes": 4, "Slots": 4, "MaxInputs": 64, "WeightBits": 4, "Tmax": 4}
+#: Cells that a core of additions has no use for.
+MULTIPLIERS = "t:$mul t:$macc t:$macc_v2 t:$div t:$mod t:$divfloor t:$modfloor t:$pow"
+LATCHES = "t:$dlatch t:$adlatch t:$dlatchsr t:$sr"
+
+
+def check(folder, sources=SOURCES, parameters=SMALL, top="spike_core"):
+    """Elaborate, flatten and check. Raises ToolError naming the check that failed; returns the cells by kind."""
+    settings = " ".join(f"-G {name}={value}" for name, value in parameters.items())
+    script = [
+        f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top {top} {' '.join(map(str, sources))}",
+        f"hierarchy -check -top {top}",
+        "proc",
+        "flatten",
+        "opt_clean",
+        f"select -assert-none {MULTIPLIERS}",
+        f"select -assert-none {LATCHES}",
+        "check -assert",
+        "scc -expect 0",
+        "stat",
+    ]
+    report = netlist.yosys(script, folder / "yosys.log")
+    return {kind: int(count) for count, kind in re.findall(r"^\s+(\d+) +(?:[\d.]+ +)?(\$\w+)$", report, re.MULTILINE)}
+
+
+def test_the_core_adds_and_holds_and_does_nothing_worse(tmp_path):
+    """The whole core, flattened."""
+    cells = check(tmp_path)
+    assert cells["$add"] > 10  # it was the core that was looked at
+    assert cells["$dff"] > 100
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("assign y = a * b;", "mul"),
+        ("always_latch if (a[0]) y = {8'b0, b};", "dlatch"),
+        ("logic [15:0] z;\n  assign z = y + {8'b0, a};\n  assign y = z ^ {8'b0, b};", "loop|scc|Found 1 SCC"),
+    ],
+    ids=["multiplier", "latch", "loop"],
+)
+def test_each_check_can_fail(body, complaint, tmp_path):
+    """A module that has what is forbidden is refused."""
+    source = tmp_path / "faulty.sv"
+    source.write_text(
+        f"module faulty (input logic [7:0] a, input logic [7:0] b, output logic [15:0] y);\n  {body}\nendmodule\n"
+    )
+    with pytest.raises(ToolError, match="yosys failed") as caught:
+        check(tmp_path, sources=[source], parameters={}, top="faulty")
+    assert re.search(complaint, (tmp_path / "yosys.log").read_text() + str(caught.value), re.IGNORECASE)
