@@ -197,8 +197,9 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
             difference = row[f"minus_{rival}"]
             low, middle, high = (100 * difference[key] for key in ("low", "estimate", "high"))
             where = f"{row['weights']}, budget {row['budget']}: {BEST} loses no more than {rival}"
-            if row[f"{rival}_rival"] != row["budget"]:
-                where += f" {row[f'{rival}_rival']}"
+            against = row.get(f"{rival}_rival", row["budget"])
+            if against != row["budget"]:
+                where += f" {against}"
             shown = f"{middle:+.2f} points ({low:+.2f} .. {high:+.2f})"
             found.append(Goal(f"{where} (interval of the difference reaches 0 or more)", shown, high >= 0))
     return found

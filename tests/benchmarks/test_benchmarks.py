@@ -215,3 +215,36 @@ def test_the_table_of_quantizers_marks_the_front() -> None:
     assert "| a | 0 | 97.00 (97.00 .. 97.00) | **96.00 (96.00 .. 96.00)** |" in text
     assert "| b | 0 | 97.00 (97.00 .. 97.00) | 95.00 (95.00 .. 95.00) |" in text
     assert "| b | 0 | 20 |" in text
+
+
+def test_fixed_is_the_pair_of_the_mean_or_the_next_larger_one() -> None:
+    def row(spikes: str, budget: str, mean: float, weights: str = "RTN") -> dict[str, Any]:
+        return {"weights": weights, "spikes": spikes, "budget": budget, "mean_timesteps": mean}
+
+    pairs = [row("fixed", "3/4", 3.2), row("fixed", "2/2", 2.0), row("fixed", "3/2", 2.8)]
+    rows = [
+        {"weights": "float", "spikes": "none"},
+        *pairs,
+        row("fixed", "3/2", 2.8, "GPTQ"),
+        row("uniform", "2.5", 2.48),
+    ]
+    best = row("sensitivity (gradient)", "2.5", 2.5)
+    assert msts_embedded.rival_of(best, rows, "fixed") == 3
+    assert msts_embedded.rival_of(best, rows, "uniform") == 5
+    assert msts_embedded.rival_of({**best, "budget": "2/2", "mean_timesteps": 2.0}, rows, "fixed") == 2
+    assert msts_embedded.rival_of({**best, "mean_timesteps": 3.5}, rows, "fixed") is None
+    assert msts_embedded.rival_of(rows[0], rows, "fixed") is None
+    assert msts_embedded.rival_of(rows[1], rows, "fixed") is None
+    compared = {**best, "minus_fixed": ratio(0.01, 0.0, 0.02), "fixed_rival": "3/2"}
+    (goal,) = msts_embedded.goals([compared])
+    assert goal.goal.startswith("RTN, budget 2.5: sensitivity (gradient) loses no more than fixed 3/2 (")
+
+
+def test_kept_rows_are_of_other_weights_and_the_same_float_model(tmp_path: Path) -> None:
+    path = tmp_path / "before.json"
+    real = {"weights": "float", "perplexity": {"perplexity": 38.0}}
+    path.write_text(json.dumps({"rows": [real, {"weights": "RTN"}, {"weights": "QuIP + GPTQ"}]}), encoding="utf-8")
+    args = argparse.Namespace(out=path, recipes=["RTN"])
+    assert msts_smollm2.kept_rows(args, [real]) == [{"weights": "QuIP + GPTQ"}]
+    with pytest.raises(SystemExit, match="another model"):
+        msts_smollm2.kept_rows(args, [{**real, "perplexity": {"perplexity": 39.0}}])
