@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 RTL = Path(__file__).resolve().parent
 sys.path.insert(0, str(RTL.parent / "tb"))
 
-from toolchain import HARNESS, SOURCES, ToolError, use_verilator  # noqa: E402
+from toolchain import BASELINE, HARNESS, SOURCES, ToolError, use_verilator  # noqa: E402
 
 SHAPES = (
     {},
@@ -41,6 +42,18 @@ SHAPES = (
     },
 )
 
+DENSE_SHAPES = (
+    {"Rows": 4, "Columns": 6, "MaxInputs": 512},
+    {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 64},
+    {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
+)
+
+# Top, its shapes, and its sources
+DESIGNS = (
+    ("spike_core", SHAPES, SOURCES),
+    ("dense_core", DENSE_SHAPES, [*SOURCES, *BASELINE]),
+)
+
 # slang runs with every warning it has, but for these.
 SLANG_WAIVED = {
     "sign-conversion": "a sized cast of a genvar or literal is signed in SystemVerilog; widths are still checked",
@@ -55,13 +68,20 @@ SLANG_WAIVED = {
 }
 
 
+def elaborations() -> Iterator[tuple[str, dict[str, int], Sequence[Path]]]:
+    """Each design in each of its shapes: top, parameters, sources."""
+    for top, shapes, sources in DESIGNS:
+        for shape in shapes:
+            yield top, shape, sources
+
+
 def verilator() -> list[str]:
     """Warnings of `verilator --lint-only -Wall` for each shape."""
     use_verilator()
     found = []
-    for shape in SHAPES:
-        command = ["verilator", "--lint-only", "-Wall", "--timing", f"-I{RTL}", "--top-module", "spike_core"]
-        command += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in SOURCES]
+    for top, shape, sources in elaborations():
+        command = ["verilator", "--lint-only", "-Wall", "--timing", f"-I{RTL}", "--top-module", top]
+        command += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in sources]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         found += [line for line in result.stderr.splitlines() if line.startswith("%")]
         if result.returncode and not found:
@@ -77,6 +97,7 @@ def verible() -> list[str]:
         str(path)
         for path in (
             *SOURCES,
+            *BASELINE,
             *sorted(RTL.glob("*.svh")),
             *HARNESS,
             *sorted((RTL.parent / "tb" / "formal").glob("*.sv")),
@@ -93,9 +114,11 @@ def verible() -> list[str]:
 def slang() -> list[str]:
     """Diagnostics of slang for each shape, in processes of their own: its driver keeps global state."""
     found = []
-    for shape in SHAPES:
-        arguments = ["-Weverything", *(f"-Wno-{name}" for name in SLANG_WAIVED), f"-I{RTL}", "--top", "spike_core"]
-        arguments += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in SOURCES]
+    for top, shape, sources in elaborations():
+        arguments = ["-Weverything", *(f"-Wno-{name}" for name in SLANG_WAIVED), f"-I{RTL}", "--top", top]
+        if top != "spike_core":
+            arguments.append("-Wno-unused-def")  # it shares some of the core's modules, not all
+        arguments += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in sources]
         program = (
             "import sys\nfrom pyslang import driver\nd = driver.Driver()\nd.addStandardArgs()\n"
             "ok = d.parseCommandLine(sys.argv[1]) and d.processOptions() and d.parseAllSources()\n"

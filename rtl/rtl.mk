@@ -1,6 +1,7 @@
 # RTL targets, included by the top Makefile, which sets PY and VENV (and STAMP, the file that tells of a finished set-up).
 #
-#   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core
+#   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
+#                                                                   DENSE=1: on its dense rival
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
@@ -14,7 +15,7 @@ VENV ?= .venv
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
 	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
-		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls)
+		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense)
 
 rtl-bench: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }

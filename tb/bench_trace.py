@@ -33,7 +33,7 @@ async def replay(dut):
                 verdict["cycles"] = result.counters["cycles"]
                 verdict["counters"] = result.counters
                 compare(layer, result.spikes, result.acc)
-                check_counters(layer, driver.shape, result.counters, result.errors)
+                check_counters(layer, driver.shape, result.counters, result.errors, dense=job["dense"])
             except MismatchError as mismatch:
                 verdict["error"] = str(mismatch)
                 await driver.reset()

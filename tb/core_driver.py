@@ -266,9 +266,21 @@ def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:
     return int((fire + passes + cut.groups + 1000) * 4 * 256 / (256 - worst))
 
 
-def check_counters(layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str]) -> None:
-    """Demand that the core counted what happened, and reports no error. Raises MismatchError."""
-    for name, value in expected_counters(layer, shape).items():
+def check_counters(
+    layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str], *, dense: bool = False
+) -> None:
+    """Demand that the core counted what happened, and reports no error. Raises MismatchError.
+
+    Args:
+        dense: the counters are those of the dense rival.
+    """
+    expected = expected_counters(layer, shape)
+    if dense:
+        cut = plan(layer, shape)
+        words = cut.row_tiles * cut.column_tiles * cut.row_chunks  # every chunk, spikes or not
+        del expected["additions"]  # it multiplies
+        expected["words"] = words
+    for name, value in expected.items():
         if counters[name] != value:
             raise MismatchError(f"layer {layer.name}: counter {name}: expected {value}, got {counters[name]}")
     if errors:

@@ -1,6 +1,6 @@
 """RTL regression on a trace bundle: fires, accumulates and compares every layer of it on the Verilated core.
 
-    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--seed N] [--json]
+    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--seed N] [--json]
 
 Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
 arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
@@ -43,6 +43,25 @@ def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str
         }
         blocks = max(blocks, plan(layer, shape).row_blocks)
     return facts, blocks
+
+
+def dense_shape(bundle: Bundle, names: list[str]) -> Shape:
+    """A dense rival that can compute these layers. Raises TraceError for a coding that it does not know."""
+    infos = [bundle.layer(name).info for name in names]
+    for name, info in zip(names, infos, strict=True):
+        if info.coding != "tc_lif":
+            raise TraceError(f"layer {name} is coded in {info.coding}; the dense rival computes tc_lif alone")
+    return Shape(
+        rows=8,
+        columns=16,
+        lanes=8,
+        slots=1,
+        weight_inputs=8,
+        weight_bits=max(info.weight_bits for info in infos),
+        tmax=max(info.max_timesteps for info in infos),
+        blocks=64,
+        csd=False,
+    )
 
 
 def line(verdict: dict, facts: dict[str, int], width: int) -> str:
@@ -91,13 +110,16 @@ def run(
     quiet: bool,
     shape: Shape | None = None,
     spike_stream: bool = True,
+    dense: bool = False,
 ) -> list[dict]:
-    """Simulate; returns a verdict a layer. Raises TraceError, ToolError, or AssertionError if the simulator dies."""
+    """Simulate; returns a verdict a layer. `dense`: on the dense rival, which has no spike stream.
+
+    Raises TraceError, ToolError, or AssertionError if the simulator dies."""
     shape = shape or Shape()
     facts, blocks = check_form(bundle, names, shape)
     while shape.blocks < blocks:
         shape = replace(shape, blocks=2 * shape.blocks)
-    folder = build("core_harness", shape.parameters(), fast=True)
+    folder = build("core_harness", shape.parameters() | {"Dense": int(dense)}, fast=True)
     (BUILD / "run").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))
     results = work / "verdicts.jsonl"
@@ -110,7 +132,8 @@ def run(
         "results": str(results),
         "seed": seed,
         "stalls": stalls,
-        "spike_stream": spike_stream,
+        "spike_stream": spike_stream and not dense,
+        "dense": dense,
     }
     try:
         simulate(
@@ -155,6 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle", help="directory with a manifest.json")
     parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
     parser.add_argument("--stalls", action="store_true", help="pause all streams at random")
+    parser.add_argument("--dense", action="store_true", help="on the dense rival (bundles of tc_lif alone)")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of padding and stalls")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args(arguments)
@@ -163,7 +187,16 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         if wants_waves() and not options.json:
             print("recording a waveform; this is slow", file=sys.stderr)
-        verdicts = run(bundle, names, seed=options.seed, stalls=options.stalls, quiet=options.json)
+        shape = dense_shape(bundle, names) if options.dense else None
+        verdicts = run(
+            bundle,
+            names,
+            seed=options.seed,
+            stalls=options.stalls,
+            quiet=options.json,
+            shape=shape,
+            dense=options.dense,
+        )
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -177,7 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(failed)} of {len(verdicts)} layers differ from the RTL")
     else:
         rows = sum(verdict["rows"] for verdict in verdicts)
-        print(f"{len(verdicts)} layers, {rows} rows: every spike and every accumulator equals the RTL's")
+        what = "every accumulator" if options.dense else "every spike and every accumulator"
+        print(f"{len(verdicts)} layers, {rows} rows: {what} equals the RTL's")
     return 1 if failed or len(verdicts) != len(names) else 0
 
 

@@ -25,6 +25,7 @@ OLDEST = (5, 36)  # what cocotb 2 needs
 
 PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
+BASELINE = sorted((RTL / "baseline").glob("*.sv"))
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
 CONTROL = TB / "hdl" / "fast.vlt"
 
@@ -105,7 +106,7 @@ def build(
     waves = waves or wants_waves()
     parameters = dict(sorted((parameters or {}).items()))
     sources = hashlib.sha256()
-    for path in (CONTROL, *SOURCES, *HARNESS, *sorted(RTL.glob("*.svh"))):
+    for path in (CONTROL, *SOURCES, *BASELINE, *HARNESS, *sorted(RTL.glob("*.svh"))):
         sources.update(path.name.encode() + path.read_bytes())
     args = ["--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique"]  # without a reset: starts with noise
     design = json.dumps([toplevel, parameters, args, waves, fast, find_verilator(), sys.version])
@@ -123,7 +124,7 @@ def build(
         try:
             with _env({"WAVES": str(int(waves))}):  # cocotb obeys it above its argument
                 _runner(fast).build(
-                    sources=[CONTROL, *SOURCES, *HARNESS],
+                    sources=[CONTROL, *SOURCES, *BASELINE, *HARNESS],
                     includes=[RTL],
                     hdl_toplevel=toplevel,
                     parameters=parameters,

@@ -15,7 +15,9 @@ module core_harness
   parameter int unsigned WeightBits   = 8,
   parameter int unsigned Tmax         = 7,
   parameter int unsigned MaxInputs    = 8192,
-  parameter bit          Csd          = 1'b1
+  parameter bit          Csd          = 1'b1,
+  parameter bit          Dense        = 1'b0,  // the dense rival instead of the spike core
+  parameter bit          Multiply     = 1'b0   // its products with `*`
 );
 
   // ---------------------------------------------------------------------------------------- seen by the bench
@@ -138,53 +140,103 @@ module core_harness
   );
 
   // ------------------------------------------------------------------------------------------------------ core
-  spike_core #(
-    .Rows         (Rows),
-    .Columns      (Columns),
-    .Lanes        (Lanes),
-    .Slots        (Slots),
-    .WeightInputs (WeightInputs),
-    .WeightBits   (WeightBits),
-    .Tmax         (Tmax),
-    .MaxInputs    (MaxInputs),
-    .Csd          (Csd)
-  ) u_core (
-    .clk_i                    (clk),
-    .rst_ni                   (rst_n),
-    .s_axil_awvalid_i         (s_axil_awvalid),
-    .s_axil_awready_o         (s_axil_awready),
-    .s_axil_awaddr_i          (s_axil_awaddr),
-    .s_axil_wvalid_i          (s_axil_wvalid),
-    .s_axil_wready_o          (s_axil_wready),
-    .s_axil_wdata_i           (s_axil_wdata),
-    .s_axil_wstrb_i           (s_axil_wstrb),
-    .s_axil_bvalid_o          (s_axil_bvalid),
-    .s_axil_bready_i          (s_axil_bready),
-    .s_axil_bresp_o           (s_axil_bresp),
-    .s_axil_arvalid_i         (s_axil_arvalid),
-    .s_axil_arready_o         (s_axil_arready),
-    .s_axil_araddr_i          (s_axil_araddr),
-    .s_axil_rvalid_o          (s_axil_rvalid),
-    .s_axil_rready_i          (s_axil_rready),
-    .s_axil_rdata_o           (s_axil_rdata),
-    .s_axil_rresp_o           (s_axil_rresp),
-    .irq_o                    (irq),
-    .s_axis_membrane_tvalid_i (membrane_valid),
-    .s_axis_membrane_tready_o (membrane_ready),
-    .s_axis_membrane_tdata_i  (membrane_data),
-    .s_axis_membrane_tlast_i  (membrane_last),
-    .s_axis_weight_tvalid_i   (weight_valid),
-    .s_axis_weight_tready_o   (weight_ready),
-    .s_axis_weight_tdata_i    (weight_data),
-    .s_axis_weight_tlast_i    (weight_last),
-    .m_axis_spike_tvalid_o    (spike_valid),
-    .m_axis_spike_tready_i    (spike_ready),
-    .m_axis_spike_tdata_o     (spike_data),
-    .m_axis_spike_tlast_o     (spike_last),
-    .m_axis_acc_tvalid_o      (acc_valid),
-    .m_axis_acc_tready_i      (acc_ready),
-    .m_axis_acc_tdata_o       (acc_data),
-    .m_axis_acc_tlast_o       (acc_last)
-  );
+  if (Dense) begin : gen_dense
+    dense_core #(
+      .Rows         (Rows),
+      .Columns      (Columns),
+      .Lanes        (Lanes),
+      .WeightInputs (WeightInputs),
+      .WeightBits   (WeightBits),
+      .Tmax         (Tmax),
+      .MaxInputs    (MaxInputs),
+      .Multiply     (Multiply)
+    ) u_core (
+      .clk_i                    (clk),
+      .rst_ni                   (rst_n),
+      .s_axil_awvalid_i         (s_axil_awvalid),
+      .s_axil_awready_o         (s_axil_awready),
+      .s_axil_awaddr_i          (s_axil_awaddr),
+      .s_axil_wvalid_i          (s_axil_wvalid),
+      .s_axil_wready_o          (s_axil_wready),
+      .s_axil_wdata_i           (s_axil_wdata),
+      .s_axil_wstrb_i           (s_axil_wstrb),
+      .s_axil_bvalid_o          (s_axil_bvalid),
+      .s_axil_bready_i          (s_axil_bready),
+      .s_axil_bresp_o           (s_axil_bresp),
+      .s_axil_arvalid_i         (s_axil_arvalid),
+      .s_axil_arready_o         (s_axil_arready),
+      .s_axil_araddr_i          (s_axil_araddr),
+      .s_axil_rvalid_o          (s_axil_rvalid),
+      .s_axil_rready_i          (s_axil_rready),
+      .s_axil_rdata_o           (s_axil_rdata),
+      .s_axil_rresp_o           (s_axil_rresp),
+      .irq_o                    (irq),
+      .s_axis_membrane_tvalid_i (membrane_valid),
+      .s_axis_membrane_tready_o (membrane_ready),
+      .s_axis_membrane_tdata_i  (membrane_data),
+      .s_axis_membrane_tlast_i  (membrane_last),
+      .s_axis_weight_tvalid_i   (weight_valid),
+      .s_axis_weight_tready_o   (weight_ready),
+      .s_axis_weight_tdata_i    (weight_data),
+      .s_axis_weight_tlast_i    (weight_last),
+      .m_axis_acc_tvalid_o      (acc_valid),
+      .m_axis_acc_tready_i      (acc_ready),
+      .m_axis_acc_tdata_o       (acc_data),
+      .m_axis_acc_tlast_o       (acc_last)
+    );
+
+    assign spike_valid = 1'b0;
+    assign spike_data  = '0;
+    assign spike_last  = 1'b0;
+  end else begin : gen_spike
+    spike_core #(
+      .Rows         (Rows),
+      .Columns      (Columns),
+      .Lanes        (Lanes),
+      .Slots        (Slots),
+      .WeightInputs (WeightInputs),
+      .WeightBits   (WeightBits),
+      .Tmax         (Tmax),
+      .MaxInputs    (MaxInputs),
+      .Csd          (Csd)
+    ) u_core (
+      .clk_i                    (clk),
+      .rst_ni                   (rst_n),
+      .s_axil_awvalid_i         (s_axil_awvalid),
+      .s_axil_awready_o         (s_axil_awready),
+      .s_axil_awaddr_i          (s_axil_awaddr),
+      .s_axil_wvalid_i          (s_axil_wvalid),
+      .s_axil_wready_o          (s_axil_wready),
+      .s_axil_wdata_i           (s_axil_wdata),
+      .s_axil_wstrb_i           (s_axil_wstrb),
+      .s_axil_bvalid_o          (s_axil_bvalid),
+      .s_axil_bready_i          (s_axil_bready),
+      .s_axil_bresp_o           (s_axil_bresp),
+      .s_axil_arvalid_i         (s_axil_arvalid),
+      .s_axil_arready_o         (s_axil_arready),
+      .s_axil_araddr_i          (s_axil_araddr),
+      .s_axil_rvalid_o          (s_axil_rvalid),
+      .s_axil_rready_i          (s_axil_rready),
+      .s_axil_rdata_o           (s_axil_rdata),
+      .s_axil_rresp_o           (s_axil_rresp),
+      .irq_o                    (irq),
+      .s_axis_membrane_tvalid_i (membrane_valid),
+      .s_axis_membrane_tready_o (membrane_ready),
+      .s_axis_membrane_tdata_i  (membrane_data),
+      .s_axis_membrane_tlast_i  (membrane_last),
+      .s_axis_weight_tvalid_i   (weight_valid),
+      .s_axis_weight_tready_o   (weight_ready),
+      .s_axis_weight_tdata_i    (weight_data),
+      .s_axis_weight_tlast_i    (weight_last),
+      .m_axis_spike_tvalid_o    (spike_valid),
+      .m_axis_spike_tready_i    (spike_ready),
+      .m_axis_spike_tdata_o     (spike_data),
+      .m_axis_spike_tlast_o     (spike_last),
+      .m_axis_acc_tvalid_o      (acc_valid),
+      .m_axis_acc_tready_i      (acc_ready),
+      .m_axis_acc_tdata_o       (acc_data),
+      .m_axis_acc_tlast_o       (acc_last)
+    );
+  end
 
 endmodule

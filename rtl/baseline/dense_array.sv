@@ -1,0 +1,151 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// `Rows` x `Columns` dense accumulators: all rows share a chunk's weights, all columns its activations.
+//
+//   cycle 0   a chunk of activations is taken from the store
+//   cycle 1   it meets its weights (op_valid_i): carry-save trees
+//   cycle 2   sums;  cycle 3   low halves;  cycle 4   high halves of the accumulators
+//
+// Beside the accumulators runs one number a row, from which they are to be taken away: see dense_column.
+
+module dense_array #(
+  parameter int unsigned Rows       = 8,
+  parameter int unsigned Columns    = 16,
+  parameter int unsigned Lanes      = 16,
+  parameter int unsigned WeightBits = 4,
+  parameter int unsigned Planes     = 4,
+  parameter int unsigned AccWidth   = 20,
+  parameter bit          Multiply   = 1'b0,
+  localparam int unsigned RowWidth = $clog2(Rows + 1),
+  localparam int unsigned ColWidth = $clog2(Columns + 1)
+) (
+  input  logic                                           clk_i,
+  input  logic                                           rst_ni,
+  input  logic                                           enable_i,
+
+  // chunk
+  input  logic                                           load_i,
+  input  logic [Rows-1:0][Planes-1:0][Lanes-1:0]         magnitudes_i,
+  input  logic [Rows-1:0][Lanes-1:0]                     neg_i,
+
+  // operation
+  input  logic                                           op_valid_i,
+  input  logic                                           op_first_i,
+  input  logic                                           op_last_i,
+  input  logic [RowWidth-1:0]                            op_rows_i,
+  input  logic [ColWidth-1:0]                            op_columns_i,
+  input  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]  weights_i,
+
+  // complete sums: the row's number first, then the low and the high halves of its accumulators
+  output logic                                           offset_valid_o,
+  output logic [Rows-1:0][AccWidth:0]                    offset_o,
+  output logic                                           low_valid_o,
+  output logic                                           high_valid_o,
+  output logic [Rows-1:0][Columns-1:0][AccWidth-1:0]     acc_o,
+  output logic [RowWidth-1:0]                            rows_o,
+  output logic [ColWidth-1:0]                            columns_o,
+  output logic                                           idle_o
+);
+
+  localparam int unsigned Steps  = (1 << Planes) - 1;
+  localparam int unsigned Offset = Lanes * ((1 << WeightBits) - 1) * Steps;
+
+  typedef struct packed {
+    logic                first;
+    logic                last;
+    logic [RowWidth-1:0] rows;
+    logic [ColWidth-1:0] columns;
+  } flags_t;
+
+  logic [Rows-1:0][Planes-1:0][Lanes-1:0] magnitudes_q;
+  logic [Rows-1:0][Lanes-1:0]             neg_q;
+  logic [5:2]                             valid_q;
+  flags_t                                 flags_q [2:5];
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) valid_q <= '0;
+    else if (enable_i) valid_q <= {valid_q[4:2], op_valid_i};
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (load_i) begin
+      magnitudes_q <= magnitudes_i;
+      neg_q        <= neg_i;
+    end
+    if (enable_i) begin
+      if (op_valid_i) flags_q[2] <= '{first: op_first_i, last: op_last_i, rows: op_rows_i, columns: op_columns_i};
+      for (int unsigned i = 2; i < 5; i++) begin
+        if (valid_q[i]) flags_q[i+1] <= flags_q[i];
+      end
+    end
+  end
+
+  for (genvar r = 0; r < Rows; r++) begin : gen_row
+    // ------------------------------------------------------------------------- what is too much, in this row
+    localparam int unsigned ExtraWidth = WeightBits + Planes + $clog2(Lanes) + 1;
+
+    logic [ExtraWidth-1:0] extra_d, extra_q;
+    logic [AccWidth:0]     offset_q;
+
+    always_comb begin
+      extra_d = '0;
+      for (int unsigned l = 0; l < Lanes; l++) begin
+        for (int unsigned b = 0; b < Planes; b++) begin
+          extra_d += (magnitudes_q[r][b][l] && !Multiply)
+                   ? ExtraWidth'((1 << (WeightBits - 1)) - int'(neg_q[r][l])) << b : '0;
+        end
+      end
+    end
+
+    always_ff @(posedge clk_i) begin
+      if (op_valid_i && enable_i) extra_q <= extra_d;
+      if (valid_q[2] && enable_i) begin
+        offset_q <= (flags_q[2].first ? '0 : offset_q) + (AccWidth + 1)'(Offset) - (AccWidth + 1)'(extra_q);
+      end
+    end
+
+    assign offset_o[r] = offset_q;
+
+    // ------------------------------------------------------------------------------------------- columns
+    for (genvar c = 0; c < Columns; c++) begin : gen_column
+      logic [Lanes-1:0][WeightBits-1:0] weights;
+
+      for (genvar l = 0; l < Lanes; l++) begin : gen_lane
+        assign weights[l] = weights_i[l][c];
+      end
+
+      dense_column #(
+        .Lanes      (Lanes),
+        .WeightBits (WeightBits),
+        .Planes     (Planes),
+        .AccWidth   (AccWidth),
+        .Multiply   (Multiply)
+      ) u_column (
+        .clk_i,
+        .enable_i,
+        .product_en_i (op_valid_i),
+        .magnitudes_i (magnitudes_q[r]),
+        .neg_i        (neg_q[r]),
+        .weights_i    (weights),
+        .sum_en_i     (valid_q[2]),
+        .low_en_i     (valid_q[3]),
+        .low_first_i  (flags_q[3].first),
+        .high_en_i    (valid_q[4]),
+        .high_first_i (flags_q[4].first),
+        .acc_o        (acc_o[r][c])
+      );
+    end
+  end
+
+  assign offset_valid_o = valid_q[3] && flags_q[3].last;
+  assign low_valid_o    = valid_q[4] && flags_q[4].last;
+  assign high_valid_o   = valid_q[5] && flags_q[5].last;
+  assign rows_o         = flags_q[5].rows;
+  assign columns_o      = flags_q[5].columns;
+  assign idle_o         = valid_q == '0;
+
+  logic unused_flags;
+  assign unused_flags = flags_q[5].first;
+
+endmodule

@@ -1,0 +1,406 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// The dense rival: the same streams, registers, front end and results as spike_core, computed by an array that
+// multiplies every weight with every activation, `Rows` x `Columns` x `Lanes` a cycle. It fires no spikes: what the front
+// end calls the spikes of an input is, for it, the input's magnitude in binary.
+//
+//   membrane stream -> front end -> store -> array -> drain -> accumulator stream
+//                                  weight stream --^
+//
+// tc_lif only (a job in csd ends with an error).
+
+`include "spike_assert.svh"
+
+module dense_core
+  import spike_pkg::*;
+#(
+  parameter int unsigned Rows         = 8,     // token rows of a tile
+  parameter int unsigned Columns      = 16,    // outputs of a tile
+  parameter int unsigned Lanes        = 16,    // inputs a cycle; a power of two
+  parameter int unsigned WeightInputs = Lanes, // inputs in a beat of the weight stream; divides Lanes
+  parameter int unsigned WeightBits   = 4,     // 2 .. 8
+  parameter int unsigned Tmax         = 4,     // magnitudes have this many bits
+  parameter int unsigned MaxInputs    = 2048,  // K that the store holds
+  parameter bit          Multiply     = 1'b0   // products with `*` instead of the carry-save tree
+) (
+  input  logic                                        clk_i,
+  input  logic                                        rst_ni,
+
+  // registers, AXI4-Lite
+  input  logic                                        s_axil_awvalid_i,
+  output logic                                        s_axil_awready_o,
+  input  logic [RegAddrWidth-1:0]                     s_axil_awaddr_i,
+  input  logic                                        s_axil_wvalid_i,
+  output logic                                        s_axil_wready_o,
+  input  logic [31:0]                                 s_axil_wdata_i,
+  input  logic [3:0]                                  s_axil_wstrb_i,
+  output logic                                        s_axil_bvalid_o,
+  input  logic                                        s_axil_bready_i,
+  output logic [1:0]                                  s_axil_bresp_o,
+  input  logic                                        s_axil_arvalid_i,
+  output logic                                        s_axil_arready_o,
+  input  logic [RegAddrWidth-1:0]                     s_axil_araddr_i,
+  output logic                                        s_axil_rvalid_o,
+  input  logic                                        s_axil_rready_i,
+  output logic [31:0]                                 s_axil_rdata_o,
+  output logic [1:0]                                  s_axil_rresp_o,
+  output logic                                        irq_o,
+
+  // membranes, AXI4-Stream
+  input  logic                                        s_axis_membrane_tvalid_i,
+  output logic                                        s_axis_membrane_tready_o,
+  input  logic [Lanes*MembraneWidth-1:0]              s_axis_membrane_tdata_i,
+  input  logic                                        s_axis_membrane_tlast_i,
+
+  // weights, AXI4-Stream
+  input  logic                                        s_axis_weight_tvalid_i,
+  output logic                                        s_axis_weight_tready_o,
+  input  logic [WeightInputs*Columns*8-1:0]           s_axis_weight_tdata_i,
+  input  logic                                        s_axis_weight_tlast_i,
+
+  // accumulators, AXI4-Stream
+  output logic                                        m_axis_acc_tvalid_o,
+  input  logic                                        m_axis_acc_tready_i,
+  output logic [Columns*AccWidth-1:0]                 m_axis_acc_tdata_o,
+  output logic                                        m_axis_acc_tlast_o
+);
+
+  localparam int unsigned Chunks     = MaxInputs / Lanes;
+  localparam int unsigned RowWidth   = $clog2(Rows + 1);
+  localparam int unsigned ColWidth   = $clog2(Columns + 1);
+  localparam int unsigned ChunkWidth = $clog2(Chunks + 1);
+  localparam int unsigned LaneWidth  = $clog2(Lanes + 1);
+  localparam int unsigned CntWidth   = $clog2((Tmax + 1) * Lanes + 1);
+  localparam int unsigned LowBits    = WeightBits + Tmax + $clog2(Lanes) + 1;  // see dense_column
+  localparam int unsigned AccBits    = WeightBits + Tmax + $clog2(MaxInputs) + 2;
+
+  localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
+  localparam logic [31:0] Limits = {16'd0, 8'd1, 4'(Tmax), 4'(WeightBits)};
+
+  `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255)
+  `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255)
+  `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128)
+  `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8)
+  `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit)
+  `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == (Chunks << $clog2(Lanes)))
+
+  // -------------------------------------------------------------------------------------------------- control
+  job_t                              job;
+  logic                              start, clear, busy, done;
+  error_t                            error, sequencer_error;
+  logic [Counters-1:0][IncWidth-1:0] increment;
+  logic [Counters-1:0][63:0]         count;
+
+  spike_regs #(
+    .Shape  (Shape),
+    .Limits (Limits),
+    .Blocks (32'(Chunks))
+  ) u_regs (
+    .clk_i,
+    .rst_ni,
+    .s_axil_awvalid_i,
+    .s_axil_awready_o,
+    .s_axil_awaddr_i,
+    .s_axil_wvalid_i,
+    .s_axil_wready_o,
+    .s_axil_wdata_i,
+    .s_axil_wstrb_i,
+    .s_axil_bvalid_o,
+    .s_axil_bready_i,
+    .s_axil_bresp_o,
+    .s_axil_arvalid_i,
+    .s_axil_arready_o,
+    .s_axil_araddr_i,
+    .s_axil_rvalid_o,
+    .s_axil_rready_i,
+    .s_axil_rdata_o,
+    .s_axil_rresp_o,
+    .job_o   (job),
+    .start_o (start),
+    .clear_o (clear),
+    .busy_i  (busy),
+    .done_i  (done),
+    .error_i (error),
+    .count_i (count),
+    .irq_o
+  );
+
+  spike_counters u_counters (
+    .clk_i,
+    .rst_ni,
+    .clear_i     (clear),
+    .increment_i (increment),
+    .count_o     (count)
+  );
+
+  logic [ChunkWidth-1:0] group_chunks, row_chunks;
+  logic [0:0]            tail_chunks;
+  logic [LaneWidth-1:0]  tail_lanes;
+  logic                  run, fire_idle, load_idle, walk_idle, array_idle, drain_idle;
+
+  spike_sequencer #(
+    .Lanes  (Lanes),
+    .Slots  (1),
+    .Blocks (Chunks),
+    .Csd    (1'b0)
+  ) u_sequencer (
+    .clk_i,
+    .rst_ni,
+    .job_i          (job),
+    .start_i        (start),
+    .busy_o         (busy),
+    .done_o         (done),
+    .error_o        (sequencer_error),
+    .group_blocks_o (group_chunks),
+    .row_blocks_o   (row_chunks),
+    .tail_chunks_o  (tail_chunks),
+    .tail_lanes_o   (tail_lanes),
+    .run_o          (run),
+    .idle_i         (fire_idle && load_idle && walk_idle && array_idle && drain_idle)
+  );
+
+  // ------------------------------------------------------------------------------------------------- front end
+  logic                       store_ready, store_we, store_done, store_release;
+  logic [RowWidth-1:0]        store_row;
+  logic [ChunkWidth-1:0]      store_chunk;
+  logic [Tmax-1:0][Lanes-1:0] store_fire;
+  logic [0:0][Lanes-1:0]      store_neg;
+  logic [CntWidth-1:0]        fired, skipped;
+  logic [LaneWidth-1:0]       saturated;
+  logic [TmaxLimit-1:0]       row_done;
+  logic                       stall_membrane, stall_store, error_timesteps, error_membrane_last;
+  logic                       unused_slot, unused_mask_we, unused_valid, unused_last, unused_stall;
+  logic [Tmax-1:0]            unused_mask;
+  spike_t [Lanes-1:0]         unused_spikes;
+
+  spike_neuron_array #(
+    .Rows   (Rows),
+    .Lanes  (Lanes),
+    .Slots  (1),
+    .Blocks (Chunks),
+    .Tmax   (Tmax),
+    .Csd    (1'b0)
+  ) u_neuron_array (
+    .clk_i,
+    .rst_ni,
+    .start_i           (run),
+    .idle_o            (fire_idle),
+    .coding_i          (CodingTcLif),
+    .frac_bits_i       (job.frac_bits),
+    .spike_stream_i    (1'b0),
+    .rows_i            (job.rows),
+    .group_blocks_i    (group_chunks),
+    .row_blocks_i      (row_chunks),
+    .tail_chunks_i     (tail_chunks),
+    .tail_lanes_i      (tail_lanes),
+    .membrane_valid_i  (s_axis_membrane_tvalid_i),
+    .membrane_ready_o  (s_axis_membrane_tready_o),
+    .membrane_data_i   (s_axis_membrane_tdata_i),
+    .membrane_last_i   (s_axis_membrane_tlast_i),
+    .store_ready_i     (store_ready),
+    .store_we_o        (store_we),
+    .store_row_o       (store_row),
+    .store_block_o     (store_chunk),
+    .store_slot_o      (unused_slot),
+    .store_fire_o      (store_fire),
+    .store_neg_o       (store_neg),
+    .store_mask_we_o   (unused_mask_we),
+    .store_mask_o      (unused_mask),
+    .store_done_o      (store_done),
+    .spike_valid_o     (unused_valid),
+    .spike_ready_i     (1'b1),
+    .spike_data_o      (unused_spikes),
+    .spike_last_o      (unused_last),
+    .spikes_o          (fired),
+    .skipped_o         (skipped),
+    .saturated_o       (saturated),
+    .row_done_o        (row_done),
+    .stall_membrane_o  (stall_membrane),
+    .stall_store_o     (stall_store),
+    .stall_spike_o     (unused_stall),
+    .error_timesteps_o (error_timesteps),
+    .error_last_o      (error_membrane_last)
+  );
+
+  // ---------------------------------------------------------------------------------------------------- store
+  logic                                  read, read_half, load, enable;
+  logic [ChunkWidth-1:0]                 read_chunk;
+  logic [Rows-1:0][Tmax-1:0][Lanes-1:0]  magnitudes;
+  logic [Rows-1:0][Lanes-1:0]            negs;
+
+  dense_store #(
+    .Rows   (Rows),
+    .Lanes  (Lanes),
+    .Chunks (Chunks),
+    .Planes (Tmax)
+  ) u_store (
+    .clk_i,
+    .rst_ni,
+    .ready_o      (store_ready),
+    .we_i         (store_we),
+    .row_i        (store_row),
+    .chunk_i      (store_chunk),
+    .fire_i       (store_fire),
+    .neg_i        (store_neg[0]),
+    .done_i       (store_done),
+    .release_i    (store_release),
+    .re_i         (read),
+    .half_i       (read_half),
+    .rchunk_i     (read_chunk),
+    .magnitudes_o (magnitudes),
+    .neg_o        (negs)
+  );
+
+  logic                op_valid, op_first, op_last, weight_valid, wait_fire, wait_weight;
+  logic [RowWidth-1:0] op_rows, sum_rows;
+  logic [ColWidth-1:0] op_columns, sum_columns;
+
+  dense_walker #(
+    .Rows    (Rows),
+    .Columns (Columns),
+    .Chunks  (Chunks)
+  ) u_walker (
+    .clk_i,
+    .rst_ni,
+    .enable_i        (enable),
+    .start_i         (run),
+    .idle_o          (walk_idle),
+    .rows_i          (job.rows),
+    .outputs_i       (job.outputs),
+    .group_chunks_i  (group_chunks),
+    .row_chunks_i    (row_chunks),
+    .store_done_i    (store_done),
+    .store_release_o (store_release),
+    .store_re_o      (read),
+    .store_half_o    (read_half),
+    .store_chunk_o   (read_chunk),
+    .load_o          (load),
+    .weight_valid_i  (weight_valid),
+    .op_valid_o      (op_valid),
+    .op_first_o      (op_first),
+    .op_last_o       (op_last),
+    .op_rows_o       (op_rows),
+    .op_columns_o    (op_columns),
+    .wait_fire_o     (wait_fire),
+    .wait_weight_o   (wait_weight)
+  );
+
+  // ---------------------------------------------------------------------------------------- weights and array
+  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0] weights;
+  logic                                          error_weight_last, error_weight_range;
+
+  dense_weights #(
+    .Rows         (Rows),
+    .Columns      (Columns),
+    .Lanes        (Lanes),
+    .Chunks       (Chunks),
+    .WeightInputs (WeightInputs),
+    .WeightBits   (WeightBits)
+  ) u_weights (
+    .clk_i,
+    .rst_ni,
+    .start_i        (run),
+    .idle_o         (load_idle),
+    .rows_i         (job.rows),
+    .outputs_i      (job.outputs),
+    .group_chunks_i (group_chunks),
+    .row_chunks_i   (row_chunks),
+    .tail_lanes_i   (tail_lanes),
+    .weight_valid_i (s_axis_weight_tvalid_i),
+    .weight_ready_o (s_axis_weight_tready_o),
+    .weight_data_i  (s_axis_weight_tdata_i),
+    .weight_last_i  (s_axis_weight_tlast_i),
+    .chunk_valid_o  (weight_valid),
+    .chunk_o        (weights),
+    .chunk_pop_i    (op_valid && enable),
+    .error_last_o   (error_weight_last),
+    .error_range_o  (error_weight_range)
+  );
+
+  logic                                       offset_valid, low_valid, high_valid;
+  logic [Rows-1:0][AccBits:0]                 offset;
+  logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc;
+
+  dense_array #(
+    .Rows       (Rows),
+    .Columns    (Columns),
+    .Lanes      (Lanes),
+    .WeightBits (WeightBits),
+    .Planes     (Tmax),
+    .AccWidth   (AccBits),
+    .Multiply   (Multiply)
+  ) u_array (
+    .clk_i,
+    .rst_ni,
+    .enable_i       (enable),
+    .load_i         (load),
+    .magnitudes_i   (magnitudes),
+    .neg_i          (negs),
+    .op_valid_i     (op_valid),
+    .op_first_i     (op_first),
+    .op_last_i      (op_last),
+    .op_rows_i      (op_rows),
+    .op_columns_i   (op_columns),
+    .weights_i      (weights),
+    .offset_valid_o (offset_valid),
+    .offset_o       (offset),
+    .low_valid_o    (low_valid),
+    .high_valid_o   (high_valid),
+    .acc_o          (acc),
+    .rows_o         (sum_rows),
+    .columns_o      (sum_columns),
+    .idle_o         (array_idle)
+  );
+
+  dense_drain #(
+    .Rows    (Rows),
+    .Columns (Columns),
+    .AccBits (AccBits),
+    .LowBits (LowBits)
+  ) u_drain (
+    .clk_i,
+    .rst_ni,
+    .enable_o       (enable),
+    .idle_o         (drain_idle),
+    .offset_valid_i (offset_valid),
+    .offset_i       (offset),
+    .low_valid_i    (low_valid),
+    .high_valid_i   (high_valid),
+    .acc_i          (acc),
+    .rows_i         (sum_rows),
+    .columns_i      (sum_columns),
+    .acc_valid_o    (m_axis_acc_tvalid_o),
+    .acc_ready_i    (m_axis_acc_tready_i),
+    .acc_data_o     (m_axis_acc_tdata_o),
+    .acc_last_o     (m_axis_acc_tlast_o)
+  );
+
+  // --------------------------------------------------------------------------------------- errors and counters
+  always_comb begin
+    error               = sequencer_error;
+    error.timesteps     = error_timesteps;
+    error.membrane_last = error_membrane_last;
+    error.weight_last   = error_weight_last;
+    error.weight_range  = error_weight_range;
+  end
+
+  always_comb begin
+    increment                   = '0;
+    increment[CntCycles]        = IncWidth'(busy);
+    increment[CntRows]          = IncWidth'(row_done != '0);
+    increment[CntSpikes]        = IncWidth'(fired);
+    increment[CntSaturated]     = IncWidth'(saturated);
+    increment[CntWords]         = IncWidth'(op_valid && enable);
+    increment[CntSkipped]       = IncWidth'(skipped);
+    increment[CntStallMembrane] = IncWidth'(stall_membrane);
+    increment[CntStallStore]    = IncWidth'(stall_store);
+    increment[CntStallFire]     = IncWidth'(wait_fire);
+    increment[CntStallWeight]   = IncWidth'(wait_weight);
+    increment[CntStallAcc]      = IncWidth'(!enable);
+    for (int unsigned t = 0; t < TmaxLimit; t++) begin
+      increment[5'(CntRowsT1) + 5'(t)] = IncWidth'(row_done[t]);
+    end
+  end
+
+endmodule

@@ -1,0 +1,80 @@
+"""The dense rival of the comparison computes the same results as the spike core: bit for bit, in several shapes."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import run_trace
+from generate import random_arrays
+from spike_compressor.trace import BundleWriter
+from toolchain import BUILD, RTL, build, simulate
+
+SEED = int(os.environ.get("SEED", "1"))
+
+COMMON = {"WeightBits": 4, "Tmax": 4, "Dense": 1}
+SHAPES = {
+    "square": {"Rows": 4, "Columns": 8, "Lanes": 8, "WeightInputs": 8, "MaxInputs": 128},
+    "odd": {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 64},
+    "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_dense(name):
+    """Random and extreme jobs give the golden accumulators."""
+    print(f"SEED={SEED}")
+    folder = build("core_harness", COMMON | SHAPES[name], fast=True)
+    work = BUILD / "units" / f"dense-{name}"
+    images = work / "images"
+    simulate(
+        folder,
+        "core_harness",
+        "bench_dense",
+        work,
+        seed=SEED,
+        plusargs=[f"+images={images}"],
+        env={"SPIKE_IMAGES": str(images)},
+    )
+
+
+def write(path, *, coding="tc_lif", spoil=None):
+    """A bundle of two layers, one with group scales."""
+    rng = np.random.default_rng(SEED)
+    with BundleWriter(path, producer={"name": "tb"}, model={"name": "random"}) as bundle:
+        for name, size, settings in (("fc1", (19, 48, 33), {}), ("down_proj", (9, 60, 20), {"groups": 4})):
+            arrays = random_arrays(rng, *size, coding=coding, timesteps=(3, 4), **settings)
+            if name == spoil:
+                arrays["acc"].flat[7] += 1
+            bundle.add_layer(name, coding=coding, frac_bits=16, weight_bits=4, check=name != spoil, **arrays)
+    return path
+
+
+def test_replay(tmp_path, capsys):
+    """Bundles run through the rival, and a wrong sum in one is found."""
+    assert run_trace.main([str(write(tmp_path / "good")), "--dense", "--stalls"]) == 0
+    assert "2 layers, 28 rows: every accumulator equals the RTL's" in capsys.readouterr().out
+    assert run_trace.main([str(write(tmp_path / "bad", spoil="down_proj")), "--dense", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert [layer["error"] is None for layer in answer["layers"]] == [True, False]
+
+
+def test_refuses_csd(tmp_path, capsys):
+    """A coding with negative and positive spikes in one input has no magnitude in binary."""
+    assert run_trace.main([str(write(tmp_path / "csd", coding="csd")), "--dense"]) == 2
+    assert "the dense rival computes tc_lif alone" in capsys.readouterr().err
+
+
+def test_fusesoc_core():
+    """The FuseSoC description names every source of the rival, and every parameter with its default."""
+    text = (RTL / "baseline" / "dense_core.core").read_text()
+    assert re.findall(r"^      - (\w+\.sv)", text, re.M) == sorted(
+        path.name for path in (RTL / "baseline").glob("*.sv")
+    )
+    top = (RTL / "baseline" / "dense_core.sv").read_text().split(") (")[0]
+    parameters = re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", top)
+    assert len(parameters) == 8
+    for name, default in parameters:
+        default = {"Lanes": "16", "1'b0": "0"}.get(default, default)
+        assert f"  {name}: {{datatype: int, paramtype: vlogparam, default: {default}," in text, name
