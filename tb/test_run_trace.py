@@ -200,7 +200,7 @@ def test_waveform(small, capsys, monkeypatch):
     with open(path) as stream:
         text = stream.read()
     assert "$enddefinitions" in text
-    assert "u_scheduler" in text
+    assert "u_picker" in text
     assert text.count("\n#") > 50
 
 
