@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Goal, finish, machine, parser, prepare
+from harness import ROOT, Goal, finish, machine, parser
 
 RECIPES = ROOT / "recipes" / "compare"
 BUDGETS = ("2/3", "3/4", "4/5", "7/7")
@@ -27,7 +27,7 @@ def arguments(description: str, name: str, recipes: list[str], budgets: tuple[st
 
 def all_recipes(*without: str) -> list[str]:
     """Names of the compared recipes, but for those that begin with one of `without`."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(without or ("-",)))
+    return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(without))
 
 
 def measure(
@@ -40,7 +40,7 @@ def measure(
     """Run or complete the sweep and write its report; the sweep's result."""
     from spike_compressor.compare import compare, report
 
-    folder = args.scratch / name
+    folder = args.scratch / "sweeps" / name
     recipes = [RECIPES / f"{recipe}.yaml" for recipe in args.recipes]
     result = compare(
         model,
@@ -91,13 +91,10 @@ def conclude(
     return finish({**head, "settings": shown, "rows": rows_of(result)}, goals, args)
 
 
-def order_goals(result: dict[str, Any], budgets: list[str]) -> list[str]:
+def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
     """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
     from spike_compressor.compare.sweep import order_is_stable
 
     label = result["evaluations"][0]["label"]
     found = {budget: order_is_stable(result, label, budget) for budget in budgets}
     return [f"{budget}: {'stable' if same else 'not stable'}" for budget, same in found.items() if same is not None]
-
-
-__all__ = ["BUDGETS", "all_recipes", "arguments", "conclude", "measure", "order_goals", "prepare", "rows_of"]

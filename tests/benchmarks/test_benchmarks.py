@@ -195,11 +195,41 @@ def test_quantizers_are_judged_by_the_best_recipe() -> None:
     assert not goal.passed
     assert quantizers_embedded.goals(result(real)) == []
     real = quantizer_row("float", value=40.0)
-    four = [quantizer_row("spiking", name, "mean:4", value) for name, value in (("a", 50.0), ("b", 44.0))]
+    four = [quantizer_row("spiking", name, "mean:4:sensitivity", value) for name, value in (("a", 50.0), ("b", 44.0))]
     (goal,) = quantizers_smollm2.goals(result(real, *four))
     assert (goal.passed, goal.found) == (True, "b: 1.100")
-    (goal,) = quantizers_smollm2.goals(result(real, quantizer_row("spiking", "a", "mean:3", 51.0)))
+    (goal,) = quantizers_smollm2.goals(result(real, quantizer_row("spiking", "a", "mean:3:sensitivity", 51.0)))
     assert (goal.passed, goal.found) == (False, "a: 1.275")
+
+
+def test_budgets_of_the_goals_are_in_the_sweeps() -> None:
+    from spike_compressor.compare import SpikeBudget
+
+    assert set(quantizers_smollm2.LIMITS) <= {SpikeBudget.parse(text).label for text in quantizers_smollm2.SWEEP}
+    assert "3/4" in {SpikeBudget.parse(text).label for text in quantizers_embedded.SWEEP}
+
+
+def test_a_sweep_of_quantizers_writes_what_it_found(tmp_path: Path) -> None:
+    """By its defaults of folders: the report is copied beside the result, not onto itself."""
+    arguments = [
+        "--recipes",
+        "rtn_w4_channel",
+        "--budgets",
+        "3/4",
+        "--questions",
+        "1",
+        "--answers",
+        "1",
+        "--samples",
+        "8",
+    ]
+    out = tmp_path / "quantizers_embedded.json"
+    done = run("quantizers_embedded.py", *arguments, "--scratch", str(tmp_path), "--out", str(out), "--json")
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["kind"] for row in result["rows"]] == ["float", "weights", "spiking", "integer"]
+    assert {path.name for path in (tmp_path / "quantizers_embedded").iterdir()} == set(quantizers.KEPT)
+    assert "rtn_w4_channel" in tables.markdown(result)
 
 
 def test_the_table_of_quantizers_marks_the_front() -> None:

@@ -161,11 +161,25 @@ def test_the_command_line_is_the_harness_with_one_model_more(checkpoint: Path, t
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = tmp_path.rglob("results_*.json")
-    assert json.loads(path.read_text(encoding="utf-8"))["results"]["colours"]["acc,none"] >= 0
+    told = json.loads(path.read_text(encoding="utf-8"))["results"]["colours"]
+    here = evaluated(checkpoint, tasks, "colours")["results"]["colours"]
+    assert (told["acc,none"], told["acc_norm,none"]) == (here["acc,none"], here["acc_norm,none"])
     command[command.index(f"pretrained={checkpoint}")] = f"pretrained={MODEL_DIR}"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "is no spiking checkpoint: it has no spike_config.json" in done.stderr.splitlines()[-1]
+
+
+def test_model_arguments_choose_the_backend_and_nothing_foreign(checkpoint: Path) -> None:
+    from lm_eval.api.registry import get_model
+    from spike_compressor.harness import register
+    from spike_compressor.runtime import spiking_layers
+
+    register()
+    model = get_model("spike")(pretrained=str(checkpoint), device="cpu", spike_backend="unrolled")
+    assert {layer.backend.name for layer in spiking_layers(model.model).values()} == {"unrolled"}
+    with pytest.raises(InputError, match="model `spike` does not take peft"):
+        get_model("spike")(pretrained=str(checkpoint), device="cpu", peft="somewhere")
 
 
 def test_a_task_is_an_evaluation_of_a_comparison(tasks: Path, tmp_path: Path) -> None:

@@ -26,7 +26,14 @@ from PIL import Image, UnidentifiedImageError
 
 from spike_compressor.compare.bootstrap import RESAMPLES, Interval
 from spike_compressor.compare.cells import digest_of_files
-from spike_compressor.compare.evaluation import Evaluation, Figure, Progress, register_evaluation
+from spike_compressor.compare.evaluation import (
+    Evaluation,
+    Figure,
+    Progress,
+    pixels_of,
+    register_evaluation,
+    whole_number,
+)
 from spike_compressor.errors import InputError
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
@@ -79,9 +86,7 @@ class FileBenchmark(Evaluation):
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
         folder, _, limit = argument.partition("@")
-        if limit and (not limit.isdigit() or not int(limit)):
-            raise InputError(f"--eval {self.name}: {limit!r} is no whole number from 1")
-        self.limit = int(limit) if limit else None
+        self.limit = whole_number(limit, 0, f"--eval {self.name}") or None
         self.path = Path(folder or os.environ.get(FOLDER) or DEFAULT_FOLDER).expanduser() / self.file
         if not self.path.is_file():
             raise InputError(
@@ -150,16 +155,14 @@ class FileBenchmark(Evaluation):
         for item in self.questions():
             if item.picture:
                 try:
-                    pixels = processor.image_processor(item.image(), return_tensors="pt")["pixel_values"]
+                    batch = processor.image_processor(item.image(), return_tensors="pt")
                 except (OSError, UnidentifiedImageError) as error:
                     raise InputError(f"--eval {self.name}: row {item.row['index']}: {error}") from error
-                for picture in pixels:
-                    yield picture.to(torch.float32).contiguous().numpy().tobytes()
+                yield from pixels_of(batch)
 
     def calibration_items(self, loader: Any) -> Iterator[bytes]:
         for batch in loader:
-            for picture in batch.get("pixel_values", ()):
-                yield picture.to(torch.float32).contiguous().numpy().tobytes()
+            yield from pixels_of(batch)
 
     def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
         asked = self.questions()

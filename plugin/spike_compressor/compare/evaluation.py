@@ -121,7 +121,12 @@ def parse_evaluation(text: str) -> Evaluation:
     return _EVALUATIONS[name](argument)
 
 
-def _whole(argument: str, default: int, where: str) -> int:
+def whole_number(argument: str, default: int, where: str) -> int:
+    """A number from 1 out of an argument, `default` where it is empty.
+
+    Raises:
+        InputError: it is none; begins with `where`.
+    """
     if not argument:
         return default
     if not argument.isdigit() or not int(argument):
@@ -129,7 +134,8 @@ def _whole(argument: str, default: int, where: str) -> int:
     return int(argument)
 
 
-def _pixels(batch: Any) -> Iterator[bytes]:
+def pixels_of(batch: Any) -> Iterator[bytes]:
+    """Each picture of a batch, as the model gets it."""
     pictures = batch.get("pixel_values")
     if pictures is not None:
         for picture in pictures:
@@ -145,7 +151,7 @@ class _DemoItems(Evaluation):
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
-        self.per_kind = _whole(argument, self.default, f"--eval {self.name}")
+        self.per_kind = whole_number(argument, self.default, f"--eval {self.name}")
 
     def questions(self, per_kind: int | None = None) -> list[Any]:
         from spike_compressor.demo.data import items
@@ -157,11 +163,11 @@ class _DemoItems(Evaluation):
 
     def items(self, processor: Any) -> Iterator[bytes]:
         for item in self.questions():
-            yield from _pixels(processor.image_processor(item.image, return_tensors="pt"))
+            yield from pixels_of(processor.image_processor(item.image, return_tensors="pt"))
 
     def calibration_items(self, loader: Any) -> Iterator[bytes]:
         for batch in loader:
-            yield from _pixels(batch)
+            yield from pixels_of(batch)
 
     def sample(self, model: Any, processor: Any) -> None:
         from spike_compressor.demo.evaluate import judge
@@ -257,7 +263,7 @@ class TextPerplexity(Evaluation):
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"--eval text: no file at {path!r}; give text:FILE")
-        self.context, self.windows = _whole(context, 512, "--eval text"), _whole(count, 16, "--eval text")
+        self.context, self.windows = whole_number(context, 512, "--eval text"), whole_number(count, 16, "--eval text")
 
     @property
     def label(self) -> str:

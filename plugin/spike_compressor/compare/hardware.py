@@ -10,7 +10,7 @@ from typing import Any
 
 from spike_compressor.errors import InputError
 
-#: Fields that are shown, each with what it must be.
+#: Fields of `total` that the report shows.
 _TOTAL = ("macs", "spikes_per_input", "utilisation", "throughput_per_area_ratio", "energy_per_mac_ratio")
 
 

@@ -11,7 +11,14 @@ import yaml
 
 from spike_compressor.compare.bootstrap import Interval, accuracy_interval
 from spike_compressor.compare.disjoint import shingles
-from spike_compressor.compare.evaluation import Evaluation, Figure, Progress, TextPerplexity, register_evaluation
+from spike_compressor.compare.evaluation import (
+    Evaluation,
+    Figure,
+    Progress,
+    TextPerplexity,
+    register_evaluation,
+    whole_number,
+)
 from spike_compressor.errors import InputError
 from spike_compressor.harness import require_harness
 
@@ -39,9 +46,7 @@ class HarnessTask(Evaluation):
         task, _, limit = argument.partition("@")
         if not task:
             raise InputError("--eval lm_eval needs a task: lm_eval:NAME or lm_eval:FILE.yaml")
-        if limit and (not limit.isdigit() or not int(limit)):
-            raise InputError(f"--eval {self.name}: {limit!r} is no whole number from 1")
-        self.limit = int(limit) if limit else None
+        self.limit = whole_number(limit, 0, f"--eval {self.name}") or None
         self.file = Path(task) if task.endswith((".yaml", ".yml")) else None
         self.task = task if self.file is None else _name_in(self.file)
 

@@ -308,9 +308,12 @@ def _blind(sweep: Sweep) -> dict[str, float]:
     for evaluation in sweep.evaluations:
         if type(evaluation).blind is not Evaluation.blind:
             key = {"kind": "blind", "model": bench.parts(), "evaluation": evaluation.parts()}
-            compute = partial(evaluation.blind, bench.open(), bench.processor)
-            found[evaluation.label] = float(store.cell(key, compute))
+            found[evaluation.label] = float(store.cell(key, partial(_blinded, evaluation, bench)))
     return found
+
+
+def _blinded(evaluation: Evaluation, bench: Workbench) -> float | None:
+    return evaluation.blind(bench.open(), bench.processor)
 
 
 def _distinct(budgets: Iterable[SpikeBudget]) -> tuple[SpikeBudget, ...]:

@@ -14,7 +14,9 @@ def require_harness() -> None:
     try:
         import lm_eval  # noqa: F401
     except ImportError:
-        raise InputError("lm-evaluation-harness is not installed; run `pip install 'spike-compressor[eval]'`") from None
+        raise InputError(
+            "lm-evaluation-harness is not installed; pip install 'spike-compressor[eval]', or pip install lm_eval"
+        ) from None
 
 
 def register() -> None:

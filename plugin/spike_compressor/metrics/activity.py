@@ -33,7 +33,8 @@ Batch = Mapping[str, Any]
 
 #: Samples that the report runs on, and the most tokens of one forward pass.
 SAMPLES, MAX_TOKENS = 4, 2048
-#: Where samples without pictures are cut: what fires changes little along a text, and logits cost memory by the token.
+#: Where samples without pictures are cut, so that the report stays a small part of a recipe: logits cost memory by the
+#: token. What fires further along a text is not in the report.
 MAX_TEXT = 64
 
 

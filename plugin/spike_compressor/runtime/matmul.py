@@ -15,8 +15,8 @@ from spike_compressor.runtime.weights import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 _INT32_LIMIT = 2**31 - 1
-#: From so many rows on, weights become floats anew at each call: next to the product that is nothing, while kept floats
-#: take four or eight times the memory of 8-bit codes.
+#: From so many rows on, weights become floats anew at each call, a small part of the product's work: kept floats take
+#: four or eight times the memory of 8-bit codes.
 _MANY_ROWS = 64
 
 
@@ -75,9 +75,9 @@ class IntegerMatmul:
             return self._int8(codes)
         operand = self._floats
         if operand is None:
-            operand = self._operand.to(self._dtype).contiguous()
-            if M < _MANY_ROWS:
-                self._floats = operand  # token after token: the product reads the weights and does little else
+            operand = self._operand.to(self._dtype)  # laid out as the codes: one pass over them, and no transposition
+            if M < _MANY_ROWS:  # token after token: the product reads the weights and does little else
+                self._floats = operand = operand.contiguous()
         if self.groups == 1:
             return (codes.to(self._dtype) @ operand[0]).to(torch.int32)
         grouped = codes.to(self._dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
