@@ -13,36 +13,34 @@ module spike_csa #(
   output logic [Width-1:0]               carry_o
 );
 
-  // Numbers that are left after some levels
-  function automatic int unsigned left(input int unsigned levels);
-    int unsigned n;
-    n = Operands;
-    for (int unsigned i = 0; i < levels; i++) n = n - n / 3;
-    return n;
+  // Numbers that are left after 0, 1, 2 ... levels. A table, because some tools run a constant function anew wherever it is named.
+  localparam int unsigned MaxLevels = 16;  // enough for a thousand operands
+
+  typedef logic [MaxLevels:0][15:0] counts_t;
+
+  function automatic counts_t counts();
+    counts[0] = 16'(Operands);
+    for (int unsigned i = 1; i <= MaxLevels; i++) counts[i] = counts[i-1] - counts[i-1] / 3;
   endfunction
 
+  localparam counts_t Left = counts();
+
   function automatic int unsigned depth();
-    int unsigned n, levels;
-    n = Operands;
-    levels = 0;
-    while (n > 2) begin
-      n = n - n / 3;
-      levels++;
-    end
-    return levels;
+    depth = 0;
+    while (Left[depth] > 2) depth++;
   endfunction
 
   localparam int unsigned Levels = depth();
 
   for (genvar i = 0; i <= Levels; i++) begin : gen_level
-    localparam int unsigned Here = left(i);
+    localparam int unsigned Here = 32'(Left[i]);
     logic [Here-1:0][Width-1:0] v;
 
     if (i == 0) begin : gen_in
       assign v = operands_i;
     end else begin : gen_add
-      localparam int unsigned Adders = left(i - 1) / 3;
-      localparam int unsigned Rest = left(i - 1) - 3 * Adders;
+      localparam int unsigned Adders = 32'(Left[i-1]) / 3;
+      localparam int unsigned Rest = 32'(Left[i-1]) - 3 * Adders;
 
       for (genvar a = 0; a < Adders; a++) begin : gen_adder
         logic [Width-1:0] x, y, z, majority;
