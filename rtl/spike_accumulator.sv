@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Adds the sums of a row's blocks into the row's accumulators, and sends those that are complete: with the last block of
-// a group a row leaves, through one register, and nothing is written back.
+// a group a row leaves, through one register, and nothing is written back. They are kept in as many bits as the largest sum
+// needs, and leave with their sign extended.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
 //   TLAST   ends a tile (one group of one column tile of one row tile)
@@ -17,6 +18,7 @@ module spike_accumulator
   parameter int unsigned Rows      = 8,
   parameter int unsigned Columns   = 16,
   parameter int unsigned HalfWidth = 26,
+  parameter int unsigned SumBits   = AccWidth,  // hold any sum of a row, at most AccWidth
   localparam int unsigned RowWidth = $clog2(Rows + 1),
   localparam int unsigned ColWidth = $clog2(Columns + 1)
 ) (
@@ -47,7 +49,7 @@ module spike_accumulator
   localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
   logic                              leave, keep;
-  logic [Columns-1:0][AccWidth-1:0]  old, total;
+  logic [Columns-1:0][SumBits-1:0]   old, total;
 
   assign enable_o = !(valid_i && place_i.acc_last && acc_valid_o && !acc_ready_i);
   assign leave    = valid_i && place_i.acc_last && enable_o;
@@ -55,7 +57,7 @@ module spike_accumulator
   assign idle_o   = !acc_valid_o;
 
   spike_ram #(
-    .Width (Columns * AccWidth),
+    .Width (Columns * SumBits),
     .Depth (Rows)
   ) u_sums (
     .clk_i,
@@ -70,7 +72,7 @@ module spike_accumulator
   for (genvar c = 0; c < Columns; c++) begin : gen_column
     logic signed [HalfWidth-1:0] sum;
     assign sum      = sums_i[c];
-    assign total[c] = (place_i.acc_first ? '0 : old[c]) + AccWidth'(sum >>> 1);
+    assign total[c] = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
   end
 
   always_ff @(posedge clk_i) begin
@@ -86,7 +88,9 @@ module spike_accumulator
   always_ff @(posedge clk_i) begin
     if (leave) begin
       acc_last_o <= place_i.tile_last;
-      for (int unsigned c = 0; c < Columns; c++) acc_data_o[c] <= (ColWidth'(c) < columns_i) ? total[c] : '0;
+      for (int unsigned c = 0; c < Columns; c++) begin
+        acc_data_o[c] <= (ColWidth'(c) < columns_i) ? AccWidth'(signed'(total[c])) : '0;
+      end
     end
   end
 

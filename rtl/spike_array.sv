@@ -156,20 +156,20 @@ module spike_array
   end
 
   // What the offset of the weights adds too much, the same for all columns: see spike_column.
-  logic [SumWidth-1:0] bias_d, bias_q;
+  logic [SumWidth-1:0] all, negative, bias_q;  // in halves: spikes of all lanes, negative ones
 
+  // Sums of single bits, which synthesis turns into a tree.
   always_comb begin
-    bias_d = '0;
+    all      = '0;
+    negative = '0;
     for (int unsigned l = 0; l < Lanes; l++) begin
-      if (lanes_q[l]) begin
-        bias_d -= SumWidth'(1 << (WeightBits - 1)) << !next_q[l];
-        if (neg_q[l]) bias_d += SumWidth'(1) << !next_q[l];
-      end
+      all      += SumWidth'({lanes_q[l] & ~next_q[l], lanes_q[l] & next_q[l]});
+      negative += SumWidth'({lanes_q[l] & ~next_q[l] & neg_q[l], lanes_q[l] & next_q[l] & neg_q[l]});
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (valid_q[1] && enable_i) bias_q <= bias_d;
+    if (valid_q[1] && enable_i) bias_q <= negative - (all << (WeightBits - 1));
   end
 
   // ------------------------------------------------------------------------------------------------ columns

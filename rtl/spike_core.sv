@@ -90,6 +90,9 @@ module spike_core
   localparam int unsigned AddrWidth  = (Slots > 1) ? $clog2(Slots) : 1;
   localparam int unsigned BankWidth  = $clog2(Slots) + 1;
   localparam int unsigned HalfWidth  = WeightBits + $clog2(Lanes) + $clog2(Slots) + Planes + 1;
+  // MaxInputs inputs of less than 2^Tmax, weights of WeightBits
+  localparam int unsigned LargestSum = WeightBits + Tmax + $clog2(MaxInputs);
+  localparam int unsigned SumBits    = (LargestSum < AccWidth) ? LargestSum : AccWidth;
 
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {15'd0, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
@@ -106,7 +109,7 @@ module spike_core
   job_t                              job;
   logic                              start, clear, busy, done;
   error_t                            error, sequencer_error;
-  logic [Counters-1:0][IncWidth-1:0] increment;
+  logic [Counters-1:0][IncWidth-1:0] increment, increment_q;
   logic [Counters-1:0][63:0]         count;
 
   spike_regs #(
@@ -147,7 +150,7 @@ module spike_core
     .clk_i,
     .rst_ni,
     .clear_i     (clear),
-    .increment_i (increment),
+    .increment_i (increment_q),
     .count_o     (count)
   );
 
@@ -469,7 +472,8 @@ module spike_core
   spike_accumulator #(
     .Rows      (Rows),
     .Columns   (Columns),
-    .HalfWidth (HalfWidth)
+    .HalfWidth (HalfWidth),
+    .SumBits   (SumBits)
   ) u_accumulator (
     .clk_i,
     .rst_ni,
@@ -518,6 +522,12 @@ module spike_core
     for (int unsigned t = 0; t < TmaxLimit; t++) begin
       increment[5'(CntRowsT1) + 5'(t)] = IncWidth'(row_done[t]);
     end
+  end
+
+  // Counted a cycle later: sums of events are long paths of their own.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) increment_q <= '0;
+    else increment_q <= increment;
   end
 
   // --------------------------------------------------------------------------------------------------- promises

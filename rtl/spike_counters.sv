@@ -18,7 +18,9 @@ module spike_counters
     if (!rst_ni || clear_i) begin
       count_o <= '0;
     end else begin
-      for (int unsigned i = 0; i < Counters; i++) count_o[i] <= count_o[i] + 64'(increment_i[i]);
+      for (int unsigned i = 0; i < Counters; i++) begin
+        if (increment_i[i] != '0) count_o[i] <= count_o[i] + 64'(increment_i[i]);  // else its clock can stop
+      end
     end
   end
 

@@ -31,6 +31,7 @@ UNITS = [
     ("column", "spike_column", {"Lanes": 8, "WeightBits": 4, "SumWidth": 9, "AccWidth": 20}),
     ("array", "spike_array", {"Rows": 3, "Columns": 4, "Lanes": 8, "Slots": 4, "WeightBits": 4, "Tmax": 4}),
     ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20}),
+    ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20, "SumBits": 21}),
     ("sequencer", "spike_sequencer", {"Lanes": 8, "Slots": 4, "Blocks": 16}),
     ("sequencer", "spike_sequencer", {"Lanes": 4, "Slots": 1, "Blocks": 64, "Csd": 0}),
     ("counters", "spike_counters", {}),

@@ -85,21 +85,23 @@ module dense_array #(
     // ------------------------------------------------------------------------- what is too much, in this row
     localparam int unsigned ExtraWidth = WeightBits + Planes + $clog2(Lanes) + 1;
 
-    logic [ExtraWidth-1:0] extra_d, extra_q;
+    logic [ExtraWidth-1:0] all, negative, extra_q;  // sums of magnitudes: of all lanes, of those below zero
     logic [AccWidth:0]     offset_q;
 
+    // Sums of single bits, which synthesis turns into a tree.
     always_comb begin
-      extra_d = '0;
+      all      = '0;
+      negative = '0;
       for (int unsigned l = 0; l < Lanes; l++) begin
         for (int unsigned b = 0; b < Planes; b++) begin
-          extra_d += (magnitudes_q[r][b][l] && !Multiply)
-                   ? ExtraWidth'((1 << (WeightBits - 1)) - int'(neg_q[r][l])) << b : '0;
+          all      += ExtraWidth'(magnitudes_q[r][b][l]) << b;
+          negative += ExtraWidth'(magnitudes_q[r][b][l] & neg_q[r][l]) << b;
         end
       end
     end
 
     always_ff @(posedge clk_i) begin
-      if (op_valid_i && enable_i) extra_q <= extra_d;
+      if (op_valid_i && enable_i) extra_q <= Multiply ? '0 : (all << (WeightBits - 1)) - negative;
       if (valid_q[2] && enable_i) begin
         offset_q <= (flags_q[2].first ? '0 : offset_q) + (AccWidth + 1)'(Offset) - (AccWidth + 1)'(extra_q);
       end

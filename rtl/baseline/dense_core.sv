@@ -89,7 +89,7 @@ module dense_core
   job_t                              job;
   logic                              start, clear, busy, done;
   error_t                            error, sequencer_error;
-  logic [Counters-1:0][IncWidth-1:0] increment;
+  logic [Counters-1:0][IncWidth-1:0] increment, increment_q;
   logic [Counters-1:0][63:0]         count;
 
   spike_regs #(
@@ -130,7 +130,7 @@ module dense_core
     .clk_i,
     .rst_ni,
     .clear_i     (clear),
-    .increment_i (increment),
+    .increment_i (increment_q),
     .count_o     (count)
   );
 
@@ -401,6 +401,12 @@ module dense_core
     for (int unsigned t = 0; t < TmaxLimit; t++) begin
       increment[5'(CntRowsT1) + 5'(t)] = IncWidth'(row_done[t]);
     end
+  end
+
+  // Counted a cycle later: sums of events are long paths of their own.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) increment_q <= '0;
+    else increment_q <= increment;
   end
 
 endmodule
