@@ -3,6 +3,7 @@
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
 #                                                                   DENSE=1: on its dense rival
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
+#   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
@@ -10,7 +11,7 @@
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench rtl-test rtl-prove rtl-lint rtl-clean
+.PHONY: rtl rtl-bench synth rtl-test rtl-prove rtl-lint rtl-clean
 
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
@@ -20,6 +21,9 @@ rtl: $(STAMP)
 rtl-bench: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }
 	@$(PY) tb/run_bench.py "$(TRACE)" $(if $(filter command%,$(origin OUT)),--out "$(OUT)") $(BENCH)
+
+synth: $(STAMP)
+	@$(PY) rtl/synth/synth.py $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
 
 rtl-test: $(STAMP)
 	$(PY) -m pytest -q tb

@@ -111,15 +111,22 @@ def run(
     shape: Shape | None = None,
     spike_stream: bool = True,
     dense: bool = False,
+    multiply: bool = False,
+    record: Path | None = None,
 ) -> list[dict]:
-    """Simulate; returns a verdict a layer. `dense`: on the dense rival, which has no spike stream.
+    """Simulate; returns a verdict a layer.
+
+    Args:
+        dense: on the dense rival, which has no spike stream.
+        multiply: on the rival that multiplies with `*`.
+        record: file for the core's ports, cycle by cycle: see tb/hdl/port_recorder.sv.
 
     Raises TraceError, ToolError, or AssertionError if the simulator dies."""
     shape = shape or Shape()
     facts, blocks = check_form(bundle, names, shape)
     while shape.blocks < blocks:
         shape = replace(shape, blocks=2 * shape.blocks)
-    folder = build("core_harness", shape.parameters() | {"Dense": int(dense)}, fast=True)
+    folder = build("core_harness", shape.parameters() | {"Dense": int(dense), "Multiply": int(multiply)}, fast=True)
     (BUILD / "run").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))
     results = work / "verdicts.jsonl"
@@ -142,7 +149,7 @@ def run(
             "bench_trace",
             work,
             seed=seed,
-            plusargs=[f"+images={work}/images"],
+            plusargs=[f"+images={work}/images", *([f"+record={record.resolve()}"] if record else [])],
             env={"SPIKE_IMAGES": f"{work}/images", "SPIKE_JOB": json.dumps(job)},
         )
     finally:

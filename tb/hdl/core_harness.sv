@@ -239,4 +239,49 @@ module core_harness
     );
   end
 
+  // ------------------------------------------------------------------------------------------------- recording
+  // All ports of the core in their order of declaration, lowest bits first: inputs but for the clock, then outputs.
+  localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBits + 2 + WeightBeatBits + 2;
+  localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBits + 2;
+
+  logic [InBits-1:0]  record_in;
+  logic [OutBits-1:0] record_out;
+  logic               job_q;
+
+  assign record_in = {
+    weight_last, weight_data, weight_valid, membrane_last, membrane_data, membrane_valid,
+    s_axil_rready, s_axil_araddr, s_axil_arvalid, s_axil_bready, s_axil_wstrb, s_axil_wdata, s_axil_wvalid,
+    s_axil_awaddr, s_axil_awvalid, rst_n
+  };
+  assign record_out = {
+    acc_last, acc_data, acc_valid, weight_ready, membrane_ready,
+    irq, s_axil_rresp, s_axil_rdata, s_axil_rvalid, s_axil_arready, s_axil_bresp, s_axil_bvalid, s_axil_wready,
+    s_axil_awready
+  };
+
+  // From the start of the streams to the interrupt
+  always_ff @(posedge clk) begin
+    if (!rst_n || irq) job_q <= 1'b0;
+    else if (go) job_q <= 1'b1;
+  end
+
+  if (Dense) begin : gen_record_dense
+    port_recorder #(
+      .Width (InBits + 1 + OutBits)
+    ) u_recorder (
+      .clk_i   (clk),
+      .count_i (job_q),
+      .ports_i ({record_out, acc_ready, record_in})
+    );
+  end else begin : gen_record_spike
+    port_recorder #(
+      .Width (InBits + 2 + OutBits + SpikeBits + 2)
+    ) u_recorder (
+      .clk_i   (clk),
+      .count_i (job_q),
+      .ports_i ({acc_last, acc_data, acc_valid, spike_last, spike_data, spike_valid,
+                 record_out[OutBits-AccBits-3:0], acc_ready, spike_ready, record_in})
+    );
+  end
+
 endmodule

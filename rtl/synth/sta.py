@@ -1,0 +1,64 @@
+"""Timing of a mapped netlist with OpenSTA.
+
+Clocks are ideal, nets are the pins that they connect, streams arrive and are taken at the clock edge.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from cells import Library
+from mapping import SynthesisError
+from netlist import Netlist, memory_liberty, write_verilog
+
+REMEDY = "Debian and Ubuntu have it: apt install opensta"
+
+
+def run(script: list[str], log: Path) -> str:
+    """What OpenSTA prints. Raises SynthesisError if it is missing or fails."""
+    program = shutil.which("sta")
+    if program is None:
+        raise SynthesisError(f"OpenSTA (sta) is missing. {REMEDY}")
+    source = log.with_suffix(".tcl")
+    source.write_text("\n".join(script) + "\n")
+    result = subprocess.run([program, "-no_splash", "-exit", str(source)], capture_output=True, text=True, check=False)
+    log.write_text(result.stdout + result.stderr)
+    errors = [line for line in log.read_text().splitlines() if re.match(r"Error|.*[Ee]rror:", line)]
+    if result.returncode or errors:
+        raise SynthesisError("\n".join([f"OpenSTA failed, see {log}", *errors[:5]]))
+    return result.stdout
+
+
+def commands(netlist: Netlist, library: Library, work: Path, period_ns: float) -> list[str]:
+    """What reads a design that was written to `work` and gives it a clock."""
+    return [
+        f"read_liberty {library.path}",
+        f"read_liberty {work / 'memories.lib'}",
+        f"read_verilog {work / 'netlist.v'}",
+        f"link_design {netlist.top}",
+        f"create_clock -name clk -period {period_ns:.4f} [get_ports clk_i]",
+    ]
+
+
+def shortest_period(netlist: Netlist, library: Library, work: Path) -> tuple[float, list[str]]:
+    """The clock's shortest period in ns, and the instances on the path that decides it, by module."""
+    memory_liberty(netlist, work / "memories.lib")
+    write_verilog(netlist, work / "netlist.v")
+    period = 10.0
+    for _ in range(6):
+        report = run(
+            [*commands(netlist, library, work, period), "report_checks -path_delay max -digits 4"], work / "timing.log"
+        )
+        paths = re.split(r"(?=^Startpoint)", report, flags=re.MULTILINE)[1:]  # the worst of each group
+        slacks = [float(slack[1]) for path in paths if (slack := re.search(r"(-?[\d.]+)\s+slack", path))]
+        if not slacks or len(slacks) < len(paths):
+            raise SynthesisError(f"OpenSTA found no path, see {work / 'timing.log'}")
+        worst = min(slacks)
+        if abs(worst) < 0.005:
+            break
+        period -= worst
+    names = re.findall(r"\bu(\d+)[\w]*/\w+ \(", paths[slacks.index(worst)])
+    return period, list(dict.fromkeys(netlist.cells[int(name)].module for name in names))

@@ -1,0 +1,333 @@
+"""Area, clock, power and energy of the spike core and its dense rival, at several array sizes.
+
+    python rtl/synth/synth.py [--trace BUNDLE …] [--design NAME …] [--out FILE] [--work DIR]
+
+Every design is mapped to the OSU 180 nm library by Yosys and timed by OpenSTA. With a trace bundle, each of its layers
+runs on the RTL (and is compared, bit for bit), the same cycles are replayed on the mapped netlist with cell delays,
+which has to show the same outputs, and the transitions of every net become energy. Memories are estimates (sram.py).
+
+Results of designs and layers that are not asked for stay in the file. Exit codes: 0 done; 1 RTL, netlist and bundle
+differ; 2 bad arguments or a missing tool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
+
+import cells  # noqa: E402
+import mapping  # noqa: E402
+import netlist  # noqa: E402
+import numpy as np  # noqa: E402
+import power  # noqa: E402
+import sta  # noqa: E402
+from images import Shape  # noqa: E402
+from run_trace import run  # noqa: E402
+from spike_compressor.trace import TraceError, open_bundle  # noqa: E402
+from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
+
+LIBRARY = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
+LIBRARY_REMEDY = "Debian and Ubuntu have it: apt install qflow-tech-osu018"
+RESULTS = HERE / "results.json"
+#: Modules that stay apart in the reports; smaller ones dissolve in the module that holds them.
+PARTS = (
+    "spike_regs",
+    "spike_counters",
+    "spike_sequencer",
+    "spike_neuron_array",
+    "spike_neuron",
+    "spike_store",
+    "spike_walker",
+    "spike_picker",
+    "spike_lane",
+    "spike_weight_loader",
+    "spike_array",
+    "spike_column",
+    "spike_accumulator",
+    "dense_array",
+    "dense_column",
+    "dense_store",
+    "dense_walker",
+    "dense_weights",
+    "dense_drain",
+)
+
+
+@dataclass(frozen=True)
+class Design:
+    """One thing to synthesise: a core and its shape."""
+
+    shape: Shape
+    dense: bool = False
+    multiply: bool = False
+
+    @property
+    def top(self) -> str:
+        """Its module."""
+        return "dense_core" if self.dense else "spike_core"
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Of that module."""
+        given = self.shape.parameters()
+        if self.dense:
+            return {key: value for key, value in given.items() if key not in ("Slots", "Csd")} | {
+                "Multiply": int(self.multiply)
+            }
+        return given
+
+    @property
+    def macs(self) -> int:
+        """Adder slots of the array, or products a cycle of the rival."""
+        return self.shape.columns * self.shape.lanes * (self.shape.rows if self.dense else 1)
+
+
+def spike(columns: int, lanes: int, slots: int) -> Design:
+    """A spike core for 4-bit weights, T up to 4, 2,048 inputs."""
+    blocks = 2048 // (lanes * slots)
+    return Design(Shape(8, columns, lanes, slots, lanes // 4, 4, 4, blocks, False))
+
+
+def dense(columns: int, lanes: int, *, multiply: bool = False) -> Design:
+    """A rival with the same limits."""
+    return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply)
+
+
+DESIGNS = {
+    "spike 64x16, 16 slots": spike(64, 16, 16),
+    "spike 64x16, 4 slots": spike(64, 16, 4),
+    "spike 64x32, 16 slots": spike(64, 32, 16),
+    "dense 8x16x8": dense(16, 8),
+    "dense 8x16x16": dense(16, 16),
+    "dense 8x16x8, *": dense(16, 8, multiply=True),
+}
+
+
+def mapped(design: Design, library: cells.Library, work: Path) -> netlist.Netlist:
+    """The design's netlist; mapped anew only if its sources or this flow changed."""
+    sources = [*SOURCES, *BASELINE]
+    digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
+    for path in (*sources, *sorted(RTL.glob("*.svh")), HERE / "mapping.py", library.path):
+        digest.update(path.read_bytes())
+    stamp = work / "digest"
+    if not (stamp.is_file() and stamp.read_text() == digest.hexdigest()):
+        mapping.synthesise(design.top, design.parameters, sources, RTL, library.path, work, keep=PARTS)
+        stamp.write_text(digest.hexdigest())
+    modules = json.loads((work / "netlist.json").read_text())["modules"]
+    flat = netlist.flatten(modules, design.top, library)
+    netlist.buffer(flat)
+    return flat
+
+
+def simulator(work: Path) -> Path:
+    """The netlist's simulator, compiled. Raises ToolError without a compiler."""
+    program, source = work / "toggle", HERE / "toggle.cpp"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        work.mkdir(parents=True, exist_ok=True)
+        command = ["c++", "-O2", "-std=c++17", "-o", str(program), str(source)]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except FileNotFoundError as error:
+            raise ToolError("c++ is missing: install g++") from error
+        except subprocess.CalledProcessError as error:
+            raise ToolError(f"toggle.cpp does not compile:\n{error.stderr}") from error
+    return program
+
+
+#: Outputs whose value means something only while another is 1
+VALID = {
+    **{
+        f"m_axis_{stream}_{part}_o": f"m_axis_{stream}_tvalid_o"
+        for stream in ("acc", "spike")
+        for part in ("tdata", "tlast")
+    },
+    "s_axil_rdata_o": "s_axil_rvalid_o",
+    "s_axil_rresp_o": "s_axil_rvalid_o",
+    "s_axil_bresp_o": "s_axil_bvalid_o",
+}
+
+
+def energy(
+    design: Design,
+    flat: netlist.Netlist,
+    bundle_path: Path,
+    name: str,
+    work: Path,
+    toggle: Path,
+) -> dict[str, Any]:
+    """Run one layer on RTL and netlist; energies in pJ by part of the design, and what happened.
+
+    Raises AssertionError if bundle, RTL and netlist are not all equal.
+    """
+    bundle = open_bundle(bundle_path)
+    record = work / "ports.txt"
+    options: dict[str, Any] = {"shape": design.shape, "dense": design.dense, "multiply": design.multiply}
+    (verdict,) = run(bundle, [name], seed=1, stalls=False, quiet=True, spike_stream=False, record=record, **options)
+    if verdict["error"]:
+        raise AssertionError(verdict["error"])
+    valid = {port: guard for port, guard in VALID.items() if any(port == out for out, _ in flat.outputs)}
+    netlist.write_toggle(flat, work / "netlist.txt", valid)
+    command = [str(toggle), str(work / "netlist.txt"), str(record), str(work / "counts.txt")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    record.unlink()
+    if result.returncode:
+        raise AssertionError(f"{design.top}, layer {name}: netlist and RTL differ: {result.stderr.strip()}")
+    counts = power.Counts(work / "counts.txt")
+    parts = power.energy(flat, counts)
+    layer = bundle.layer(name)
+    macs = layer.info.tokens * layer.info.in_features * layer.info.out_features
+    total = sum(parts.values())
+    return {
+        "bundle": bundle_path.name,
+        "layer": name,
+        "rows": layer.info.tokens,
+        "inputs": layer.info.in_features,
+        "outputs": layer.info.out_features,
+        "spikes_per_input": float(np.count_nonzero(layer.spikes) / (layer.info.tokens * layer.info.in_features)),
+        "cycles": counts.cycles,
+        "core_cycles": verdict["cycles"],
+        "words": verdict["counters"]["words"],
+        "additions": int(np.count_nonzero(layer.spikes)) * layer.info.out_features,
+        "macs": macs,
+        "energy_pj": total,
+        "energy_per_mac_pj": total / macs,
+        "power_mw_at_100_mhz": total / counts.cycles / 10,
+        "energy_by_part_pj": {key: round(value, 1) for key, value in sorted(parts.items(), key=lambda item: -item[1])},
+    }
+
+
+def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, float]:
+    """pJ of each event by least squares over the runs' energies, relative errors counting alike; none is negative."""
+    left = list(keys)
+    while left:
+        a = np.array([[run[key] / run["energy_pj"] for key in left] for run in runs])
+        found = np.linalg.lstsq(a, np.ones(len(runs)), rcond=None)[0]
+        if (found >= 0).all():
+            return dict(zip(left, map(float, found), strict=True))
+        left.pop(int(np.argmin(found)))
+    raise AssertionError("energies are not positive")
+
+
+EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "macs")}
+SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
+
+
+def fitted(entry: dict[str, Any], *, dense: bool) -> dict[str, Any]:
+    """The model of energy that `make rtl-bench` uses, and how far it is from the runs that made it."""
+    runs = entry["runs"]
+    found = coefficients(runs, EVENTS[dense])
+    wrong = [sum(found[key] * one[key] for key in found) / one["energy_pj"] - 1 for one in runs]
+    return {
+        "energy_pj": {SINGULAR[key]: value for key, value in found.items()},
+        "energy_error": max(map(abs, wrong)),
+    }
+
+
+def measure(
+    name: str,
+    design: Design,
+    layers: Sequence[tuple[Path, str]],
+    work: Path,
+    before: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything about one design; `layers` are bundles and names to run."""
+    folder = work / name.replace(" ", "_").replace(",", "").replace("*", "mul")
+    library = cells.read(LIBRARY)
+    start = time.monotonic()
+    flat = mapped(design, library, folder)
+    print(f"{name}: {len(flat.cells):,} cells after {time.monotonic() - start:.0f} s", flush=True)
+    period, path = sta.shortest_period(flat, library, folder)
+    areas = netlist.areas(flat)
+    total = sum(areas.values())
+    memory = sum(value for part, value in areas.items() if part.endswith(" memory"))
+    entry: dict[str, Any] = {
+        "name": name,
+        "top": design.top,
+        "shape": design.parameters,
+        "macs_per_cycle": design.macs,
+        "area_um2": round(total),
+        "area_of_memories_um2": round(memory),
+        "area_by_part_um2": {part: round(value) for part, value in areas.items()},
+        "area_per_slot_um2": round(total / design.macs),
+        "period_ns": round(period, 3),
+        "fmax_mhz": round(1000 / period, 1),
+        "critical_path": path,
+        "cells": len(flat.cells),
+        "runs": [],
+    }
+    print(
+        f"  {total / 1e6:.2f} mm2 ({memory / 1e6:.2f} memories), {total / design.macs:,.0f} um2 a slot, "
+        f"{1000 / period:.0f} MHz ({', '.join(path)})",
+        flush=True,
+    )
+    same = before.get("area_by_part_um2") == entry["area_by_part_um2"]
+    kept = {(one["bundle"], one["layer"]): one for one in before.get("runs", ()) if same}
+    toggle = simulator(work)
+    for trace, layer in layers:
+        if (trace.name, layer) not in kept:
+            found = energy(design, flat, trace, layer, folder, toggle)
+            kept[trace.name, layer] = found
+        one = kept[trace.name, layer]
+        print(
+            f"  {layer}: {one['spikes_per_input']:.2f} spikes an input, {one['cycles']:,} cycles, "
+            f"{one['energy_per_mac_pj']:.2f} pJ a MAC after {time.monotonic() - start:.0f} s",
+            flush=True,
+        )
+    entry["runs"] = list(kept.values())
+    return entry | (fitted(entry, dense=design.dense) if entry["runs"] else {})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="synth.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--trace", type=Path, action="append", default=[], help="bundle of a few rows; may be repeated")
+    parser.add_argument("--layer", action="append", help="only this layer of the bundles; may be repeated")
+    parser.add_argument("--design", action="append", choices=list(DESIGNS), help="only this one; may be repeated")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "synth", help="netlists and logs")
+    options = parser.parse_args(arguments)
+    if not LIBRARY.is_file():
+        print(f"error: no cell library at {LIBRARY}. {LIBRARY_REMEDY}", file=sys.stderr)
+        return 2
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    try:
+        layers = [
+            (path, info.name)
+            for path in options.trace
+            for info in open_bundle(path).infos
+            if not options.layer or info.name in options.layer
+        ]
+        for name in options.design or DESIGNS:
+            design = DESIGNS[name]
+            key = "dense" if design.dense else "spike"
+            others = {entry["name"]: entry for entry in results.get(key, ())}
+            others[name] = measure(name, design, layers, options.work, others.get(name, {}))
+            results[key] = [others[known] for known in DESIGNS if known in others]
+            results["label"] = "area, clock: synthesised; energy: simulated netlist; memories: estimated"
+            results["library"] = "OSU 180 nm (osu018), 1.8 V, typical; no wires"
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+    except (TraceError, ToolError, mapping.SynthesisError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except AssertionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
