@@ -2,9 +2,10 @@
 
     python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
 
-The spike core is simulated, bit-exact, without the spike stream. The dense rival's cycles come from `dense_cycles`,
-which says what an ideal dense array needs. Areas and energies come from the results of `make synth`, if there are any
-for these shapes; without them the ratios that need them are null.
+Both are simulated, bit-exact, the spike core without the spike stream. With `--ideal`, and for layers in csd, which the
+rival does not know, its cycles come from `dense_cycles` instead, which says what a dense array that never waits needs.
+Areas and energies come from the results of `make synth`, if there are any for these shapes; without them the ratios
+that need them are null.
 
 Exit codes: 0 done; 1 the core and the bundle differ; 2 malformed bundle, bad arguments or a missing tool.
 """
@@ -44,6 +45,11 @@ class DenseShape:
     def macs(self) -> int:
         """Multiply-accumulates a cycle."""
         return self.rows * self.columns * self.lanes
+
+    def fitting(self, spike: Shape) -> Shape:
+        """The rival's shape as a core's, with the limits of a spike core."""
+        blocks = max(2, spike.capacity // self.lanes)
+        return Shape(self.rows, self.columns, self.lanes, 1, self.lanes, spike.weight_bits, spike.tmax, blocks, False)
 
 
 def dense_cycles(layer: Layer, shape: DenseShape) -> np.ndarray:
@@ -176,8 +182,19 @@ class Synth:
         return sum(each.get(singular[event], 0.0) * count for event, count in events.items())
 
 
-def compare(bundle: Bundle, verdicts: list[dict], shape: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
-    """The report: every layer, sums by kind, modality and T, and the total."""
+def compare(
+    bundle: Bundle,
+    verdicts: list[dict],
+    shape: Shape,
+    dense: DenseShape,
+    synth: Synth,
+    rivals: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """The report: every layer, sums by kind, modality and T, and the total.
+
+    Args:
+        rivals: the dense array's simulated cycles by layer; rows share them as the ideal array's. None: the ideal's.
+    """
     layers, total = [], Tally()
     groups: dict[str, dict[str, Tally]] = {"by_kind": {}, "by_modality": {}, "by_timesteps": {}}
     for verdict in verdicts:
@@ -188,6 +205,8 @@ def compare(bundle: Bundle, verdicts: list[dict], shape: Shape, dense: DenseShap
         # a spike is one addition for each output; columns beyond N are idle
         additions = np.count_nonzero(layer.spikes, axis=(0, 2)) * N
         rival = dense_cycles(layer, dense)
+        if rivals is not None:
+            rival *= rivals[layer.name] / rival.sum()
         tally = Tally()
         tally.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
         total.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
@@ -214,7 +233,7 @@ def compare(bundle: Bundle, verdicts: list[dict], shape: Shape, dense: DenseShap
         "dense": {
             "design": "dense_core",
             "shape": vars(dense),
-            "cycles": "model",
+            "cycles": "model" if rivals is None else "simulated",
             "synthesis": synth.found.get("dense"),
         },
         "note": synth.note,
@@ -232,7 +251,7 @@ def table(report: dict[str, Any]) -> Iterable[str]:
     yield f"spike core {spike['Lanes']} lanes x {spike['Columns']} columns, {spike['Slots']} slots: cycles simulated"
     yield (
         f"dense array {dense['rows']} rows x {dense['columns']} columns x {dense['lanes']} lanes: "
-        f"cycles from a {report['dense']['cycles']}"
+        f"cycles {'from a model' if report['dense']['cycles'] == 'model' else 'simulated'}"
     )
     yield (
         f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} "
@@ -263,6 +282,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lanes", type=int, default=16)
     parser.add_argument("--slots", type=int, help="default: what makes a block of the smallest group, at most 16")
     parser.add_argument("--dense", type=int, nargs=3, default=(8, 16, 8), metavar=("ROWS", "COLUMNS", "LANES"))
+    parser.add_argument(
+        "--ideal", action="store_true", help="do not simulate the dense array; take one that never waits"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     options = parser.parse_args(arguments)
     try:
@@ -270,22 +292,26 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
         shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense)
-        verdicts = run(bundle, names, seed=1, stalls=False, quiet=True, shape=shape, spike_stream=False)
+        quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
+        verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
+        simulated = not options.ideal and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
+        rivals = run(bundle, names, shape=dense.fitting(shape), dense=True, **quiet) if simulated else []
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = [verdict["error"] for verdict in verdicts if verdict["error"]]
-    if failed or len(verdicts) != len(names):
+    failed = [verdict["error"] for verdict in (*verdicts, *rivals) if verdict["error"]]
+    if failed or len(verdicts) != len(names) or (simulated and len(rivals) != len(names)):
         print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     synth = Synth(
         options.synth, {"spike": area, "dense": {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}}
     )
-    report = compare(bundle, verdicts, shape, dense, synth)
+    cycles = {verdict["layer"]: verdict["cycles"] for verdict in rivals} if simulated else None
+    report = compare(bundle, verdicts, shape, dense, synth, cycles)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=1))

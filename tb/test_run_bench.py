@@ -13,7 +13,7 @@ from images import Shape
 from spike_compressor.trace import BundleWriter
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
-SMALL = ["--columns", "16", "--lanes", "8", "--slots", "64"]
+SMALL = ["--columns", "16", "--lanes", "8", "--slots", "64", "--ideal"]
 
 
 def test_words_by_hand():
@@ -112,6 +112,22 @@ def test_the_report_is_one_that_comparisons_show(report, tmp_path):
     assert rows[0][0].endswith(": whole bundle")
     assert rows[0][3] == f"{data['total']['spike']['cycles']:,}"
     assert len(rows) == 1 + sum(len(data[key]) for key in ("by_kind", "by_modality", "by_timesteps"))
+
+
+def test_the_rival_is_simulated(tmp_path):
+    """Its cycles are those of its own counters: never fewer than an ideal array takes, and not many more."""
+    arrays = random_arrays(np.random.default_rng(7), 4, 64, 8)
+    bundle = write(tmp_path / "bundle", [("a", arrays)])
+    out = tmp_path / "report.json"
+    small = ["--rows", "2", "--columns", "4", "--lanes", "4", "--slots", "4", "--dense", "2", "4", "4"]
+    assert run_bench.main([str(bundle), "--out", str(out), *small]) == 0
+    data = json.loads(out.read_text())
+    assert data["dense"]["cycles"] == "simulated"
+    ideal = run_bench.dense_cycles(run_bench.open_bundle(bundle).layer("a"), run_bench.DenseShape(2, 4, 4)).sum()
+    assert ideal <= data["total"]["dense"]["cycles"] < 3 * ideal + 100
+    assert sum(part["dense"]["cycles"] for part in data["by_timesteps"].values()) == pytest.approx(
+        data["total"]["dense"]["cycles"], abs=2
+    )
 
 
 def test_no_synthesis(report, tmp_path, capsys):

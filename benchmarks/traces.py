@@ -1,0 +1,90 @@
+"""Trace bundles of the compared models, for `make rtl`, `make rtl-bench` and `make synth`.
+
+    python benchmarks/traces.py embedded --out out/traces/embedded
+    python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from harness import SCRATCH, prepare
+from quantizers import RECIPES
+
+
+def embedded(folder: Path, samples: int) -> tuple[Path, Any, Any]:
+    """The embedded model's directory, its calibration data, and what makes inputs of a processor."""
+    from spike_compressor.cli.models import calibration_of_seed
+    from spike_compressor.demo.data import items
+    from spike_compressor.demo.model import MODEL_DIR, prompt
+
+    def inputs(processor: Any) -> Any:
+        asked = items("test", 1)
+        texts = [prompt(item.question) for item in asked]
+        return processor(images=[item.image for item in asked], text=texts, padding=True, return_tensors="pt")
+
+    return MODEL_DIR, partial(calibration_of_seed, "demo", samples, 8), inputs
+
+
+def smollm2(folder: Path, samples: int) -> tuple[Path, Any, Any]:
+    """The same of SmolLM2-135M; inputs are a held-out window of 128 tokens."""
+    import smollm2 as model
+    from quantizers_smollm2 import CONTEXT, calibration
+
+    if not model.available():
+        raise SystemExit(f"SmolLM2's weights and texts are not installed: {model.INSTALL}")
+
+    def inputs(tokenizer: Any) -> Any:
+        texts = model.evaluation_texts(tokenizer, 3, CONTEXT)
+        ids = next(iter(texts.values()))[:128].reshape(1, -1)
+        return {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}
+
+    return model.model_directory(folder), partial(calibration, samples), inputs
+
+
+MODELS = {"embedded": (embedded, 256), "smollm2": (smollm2, 32)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", choices=list(MODELS))
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
+    parser.add_argument("--recipe", default="quip_gptq_w4_channel", help="name of a file in recipes/compare")
+    parser.add_argument("--budget", default="3/4", help="T of vision / text, or as `spike-compressor compare` takes it")
+    parser.add_argument("--rows", type=int, help="rows to keep of each layer, shared between modalities (default: all)")
+    parser.add_argument("--layers", nargs="+", help="names or re: patterns (default: all)")
+    parser.add_argument("--samples", type=int, help="calibration items (default: as the comparison takes)")
+    parser.add_argument("--scratch", type=Path, default=SCRATCH, help="quantized weights are kept here")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    prepare(args.threads)
+    from spike_compressor import export_trace
+    from spike_compressor.compare.budget import SpikeBudget
+    from spike_compressor.compare.recipe import SplitRecipe
+    from spike_compressor.compare.sweep import open_float, open_processor
+    from spike_compressor.compare.workbench import Workbench
+
+    make, samples = MODELS[args.model]
+    directory, calibration, inputs = make(args.scratch, args.samples or samples)
+    processor = open_processor(directory)
+    bench = Workbench(
+        directory,
+        partial(open_float, directory),
+        processor,
+        partial(calibration, processor, 0),
+        args.scratch / "sweeps" / f"quantizers_{args.model}" / "weights",
+        0,
+    )
+    recipe = SplitRecipe.read(RECIPES / f"{args.recipe}.yaml")
+    model = bench.spiking(recipe.spiking(SpikeBudget.parse(args.budget, "sensitivity").fields))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    export_trace(model, inputs(processor), args.out, layers=args.layers, tokens=args.rows, overwrite=True)
+    print(f"wrote {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
