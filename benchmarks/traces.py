@@ -1,7 +1,7 @@
 """Trace bundles of the compared models, for `make rtl`, `make rtl-bench` and `make synth`.
 
-    python benchmarks/traces.py embedded --out out/traces/embedded
-    python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
+python benchmarks/traces.py embedded --out out/traces/embedded
+python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
 """
 
 from __future__ import annotations

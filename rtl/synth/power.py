@@ -1,10 +1,10 @@
 """Energy of a mapped netlist from the transitions of its nets: a simulation's, not a guess for all of them.
 
-A transition of a net charges or discharges the pins on it, 1/2 C V^2, and takes the energy that the Liberty file gives
-for the pin that drives it and for input pins that take some of their own (a register's clock and data). A rise and a
-fall of a table are taken as alike: each counts by half. Clock nets have two transitions a cycle while their gate is open.
-There is no clock tree, no wire and no leakage, in neither design (100,000 cells of this library leak some 20 uW).
-Memories take what sram.py estimates, an access at a time.
+A transition of a net charges or discharges the pins on it, 1/2 C V^2, and takes the energy that the Liberty file
+gives for the pin that drives it and for input pins that take some of their own (a register's clock and data). A
+rise and a fall of a table are taken as alike: each counts by half. Clock nets have two transitions a cycle while
+their gate is open. There is no clock tree, no wire and no leakage, in neither design (100,000 cells of this library
+leak some 20 uW). Memories take what sram.py estimates, an access at a time.
 """
 
 from __future__ import annotations
