@@ -18,7 +18,7 @@ KEPT = ("report.html", "report.md", "cells.csv")
 
 def arguments(description: str, name: str, recipes: list[str], budgets: tuple[str, ...]) -> argparse.ArgumentParser:
     made = parser(description, f"{name}.json")
-    made.add_argument("--recipes", nargs="+", default=recipes, help=f"names of files in {RECIPES.relative_to(ROOT)}")
+    made.add_argument("--recipes", nargs="+", default=recipes, help="names of files in recipes/compare/ or recipes/")
     made.add_argument("--budgets", nargs="+", default=list(budgets), help="as `spike-compressor compare` takes them")
     made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of rotations and calibration data")
     made.add_argument("--jobs", type=int, default=1, help="processes that run rows")
@@ -28,6 +28,14 @@ def arguments(description: str, name: str, recipes: list[str], budgets: tuple[st
 def all_recipes(*without: str) -> list[str]:
     """Names of the compared recipes, but for those that begin with one of `without`."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(without))
+
+
+def recipe_file(name: str) -> Path:
+    """A recipe of the comparison, or else one that users copy. Raises SystemExit if there is neither."""
+    for folder in (RECIPES, RECIPES.parent):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise SystemExit(f"no recipe {name!r} in recipes/compare/ or recipes/")
 
 
 def measure(
@@ -41,7 +49,7 @@ def measure(
     from spike_compressor.compare import compare, report
 
     folder = args.scratch / "sweeps" / name
-    recipes = [RECIPES / f"{recipe}.yaml" for recipe in args.recipes]
+    recipes = [recipe_file(recipe) for recipe in args.recipes]
     result = compare(
         model,
         recipes,

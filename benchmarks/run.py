@@ -26,6 +26,7 @@ BENCHMARKS = (
     "msts_smollm2",
     "quantizers_embedded",
     "quantizers_smollm2",
+    "fitted_smollm2",
 )
 
 

@@ -154,6 +154,7 @@ TITLES = {
     "overhead": "What MSTS and TC-LIF add to `oneshot`",
     "quantizers_embedded": "Embedded model: quantizers under the same spike budget",
     "quantizers_smollm2": "SmolLM2-135M: quantizers under the same spike budget",
+    "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
 }
 TABLES = {
     "evolution": _evolution,
@@ -162,6 +163,7 @@ TABLES = {
     "overhead": _overhead,
     "quantizers_embedded": _quantizers,
     "quantizers_smollm2": _quantizers,
+    "fitted_smollm2": _quantizers,
 }
 
 

@@ -124,7 +124,7 @@ class Tally:
         )
         energy = ratio(
             synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
-            synth.energy("dense", macs=self.macs, cycles=self.dense_cycles),
+            synth.energy("dense", macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
         )
         return {
             "macs": int(self.macs),

@@ -205,7 +205,7 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     assert 20 < entry["fmax_mhz"] < 1000
     column = "dense_column" if dense else "spike_column"
     assert entry["area_by_part_um2"][column] > 0 < one["energy_by_part_pj"][column]
-    assert entry["energy_error"] < 1e-6  # one run fixes it
+    assert synth.fitted(entry, dense=dense) == {}  # one run says nothing about three kinds of events
 
     folder = tmp_path / "work" / "small"
     modules = json.loads((folder / "netlist.json").read_text())["modules"]

@@ -6,7 +6,8 @@ Every design is mapped to the OSU 180 nm library by Yosys and timed by OpenSTA. 
 runs on the RTL (and is compared, bit for bit), the same cycles are replayed on the mapped netlist with cell delays,
 which has to show the same outputs, and the transitions of every net become energy. Memories are estimates (sram.py).
 
-Results of designs and layers that are not asked for stay in the file. Exit codes: 0 done; 1 RTL, netlist and bundle
+The results go to a JSON file and, as tables, to a Markdown file beside it. Results of designs and layers that are not
+asked for stay there. Exit codes: 0 done; 1 RTL, netlist and bundle
 differ; 2 bad arguments or a missing tool.
 """
 
@@ -18,7 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,13 +221,19 @@ def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[st
     raise AssertionError("energies are not positive")
 
 
-EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "macs")}
+# The rival does not add spikes, but a product of more of them changes more nets.
+EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "macs", "additions")}
 SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
 
 
 def fitted(entry: dict[str, Any], *, dense: bool) -> dict[str, Any]:
-    """The model of energy that `make rtl-bench` uses, and how far it is from the runs that made it."""
+    """The model of energy that `make rtl-bench` uses, and how far it is from the runs that made it.
+
+    Empty as long as there are fewer runs than kinds of events.
+    """
     runs = entry["runs"]
+    if len(runs) < len(EVENTS[dense]):
+        return {}
     found = coefficients(runs, EVENTS[dense])
     wrong = [sum(found[key] * one[key] for key in found) / one["energy_pj"] - 1 for one in runs]
     return {
@@ -286,7 +293,50 @@ def measure(
             flush=True,
         )
     entry["runs"] = list(kept.values())
-    return entry | (fitted(entry, dense=design.dense) if entry["runs"] else {})
+    return entry
+
+
+def table(results: dict[str, Any]) -> Iterator[str]:
+    """The results as Markdown."""
+    designs = [entry for key in ("spike", "dense") for entry in results.get(key, ())]
+    yield "# Synthesis of the spike core and its dense rival"
+    yield ""
+    yield f"Made by `make synth`; {results['label']}. Library: {results['library']}."
+    yield ""
+    yield "| design | slots | mm2 | of it memories | um2 a slot | MHz | pJ a cycle, word, addition or MAC |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for entry in designs:
+        events = ", ".join(f"{value:.3g} a {event}" for event, value in entry.get("energy_pj", {}).items())
+        error = f" (off by up to {entry['energy_error']:.0%})" if events else ""
+        yield (
+            f"| {entry['name']} | {entry['macs_per_cycle']:,} | {entry['area_um2'] / 1e6:.2f} "
+            f"| {entry['area_of_memories_um2'] / 1e6:.2f} | {entry['area_per_slot_um2']:,} | {entry['fmax_mhz']:.0f} "
+            f"| {events}{error} |"
+        )
+    yield ""
+    yield "## Energy of layers"
+    yield ""
+    yield "Eight rows of each, on RTL and netlist. Spikes: of an input, all its steps together."
+    yield ""
+    yield "| bundle, layer | inputs x outputs | spikes | design | cycles | MACs a cycle | pJ a MAC |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    runs = [
+        (one["bundle"], one["layer"], one["spikes_per_input"], entry, one) for entry in designs for one in entry["runs"]
+    ]
+    for bundle, layer, spikes, entry, one in sorted(runs, key=lambda item: (item[0], item[1], designs.index(item[3]))):
+        yield (
+            f"| {bundle}, {layer} | {one['inputs']} x {one['outputs']} | {spikes:.2f} | {entry['name']} "
+            f"| {one['cycles']:,} | {one['macs'] / one['cycles']:.0f} | {one['energy_per_mac_pj']:.2f} |"
+        )
+    yield ""
+    yield "## Area by part, um2"
+    yield ""
+    parts = sorted({part for entry in designs for part in entry["area_by_part_um2"]})
+    yield f"| part | {' | '.join(entry['name'] for entry in designs)} |"
+    yield f"| --- |{' --- |' * len(designs)}"
+    for part in parts:
+        found = (entry["area_by_part_um2"].get(part) for entry in designs)
+        yield f"| {part} | {' | '.join('' if value is None else f'{value:,}' for value in found)} |"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -315,10 +365,13 @@ def main(arguments: list[str] | None = None) -> int:
             others = {entry["name"]: entry for entry in results.get(key, ())}
             others[name] = measure(name, design, layers, options.work, others.get(name, {}))
             results[key] = [others[known] for known in DESIGNS if known in others]
+            for entry in results[key]:
+                entry |= fitted(entry, dense=design.dense)
             results["label"] = "area, clock: synthesised; energy: simulated netlist; memories: estimated"
             results["library"] = "OSU 180 nm (osu018), 1.8 V, typical; no wires"
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(results, indent=1) + "\n")
+            options.out.with_suffix(".md").write_text("\n".join(table(results)) + "\n")
     except (TraceError, ToolError, mapping.SynthesisError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fitted_smollm2
 import msts_embedded
 import msts_smollm2
 import overhead
 import pytest
 import quantizers
 import quantizers_embedded
-import quantizers_smollm2
 import smollm2
 import tables
 from harness import RESULTS, ROOT
@@ -203,16 +203,20 @@ def test_quantizers_are_judged_by_the_best_recipe() -> None:
     assert quantizers_embedded.goals(result(real)) == []
     real = quantizer_row("float", value=40.0)
     four = [quantizer_row("spiking", name, "mean:4:sensitivity", value) for name, value in (("a", 50.0), ("b", 44.0))]
-    (goal,) = quantizers_smollm2.goals(result(real, *four))
+    (goal,) = fitted_smollm2.goals(result(real, *four))
     assert (goal.passed, goal.found) == (True, "b: 1.100")
-    (goal,) = quantizers_smollm2.goals(result(real, quantizer_row("spiking", "a", "mean:3:sensitivity", 51.0)))
+    (goal,) = fitted_smollm2.goals(result(real, quantizer_row("spiking", "a", "mean:3:sensitivity", 51.0)))
     assert (goal.passed, goal.found) == (False, "a: 1.275")
 
 
 def test_budgets_of_the_goals_are_in_the_sweeps() -> None:
     from spike_compressor.compare import SpikeBudget
 
-    assert set(quantizers_smollm2.LIMITS) <= {SpikeBudget.parse(text).label for text in quantizers_smollm2.SWEEP}
+    made = fitted_smollm2.parser().parse_args([])
+    assert set(fitted_smollm2.LIMITS) <= {SpikeBudget.parse(text).label for text in made.budgets}
+    assert [quantizers.recipe_file(recipe).parent.name for recipe in made.recipes] == ["recipes"]
+    with pytest.raises(SystemExit, match="no recipe 'none'"):
+        quantizers.recipe_file("none")
     assert "3/4" in {SpikeBudget.parse(text).label for text in quantizers_embedded.SWEEP}
 
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText
 FOLDER = Path(__file__).parents[2] / "recipes"
 RECIPES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 #: Recipes whose rotations run at inference, which plain transformers drops.
-ONLINE = {"quip_gptq_w4_tclif_34.yaml", "quip_gptq_w4_tclif_34_attention.yaml"}
+ONLINE = {f"quip_gptq_w4_tclif_{kind}.yaml" for kind in ("34", "34_attention", "fitted")}
 
 
 @pytest.fixture(params=RECIPES)
