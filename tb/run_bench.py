@@ -104,20 +104,20 @@ class Tally:
     macs: float = 0
     additions: float = 0
     words: float = 0
-    spike_cycles: float | None = 0
+    spike_cycles: float = 0
     dense_cycles: float = 0
 
-    def add(self, macs: float, additions: float, words: float, spike: float | None, dense: float) -> None:
-        """Add work; `spike` None: the core's cycles cannot be told apart for this part."""
+    def add(self, macs: float, additions: float, words: float, spike: float, dense: float) -> None:
+        """Add work and what it took."""
         self.macs += macs
         self.additions += additions
         self.words += words
-        self.spike_cycles = None if spike is None or self.spike_cycles is None else self.spike_cycles + spike
+        self.spike_cycles += spike
         self.dense_cycles += dense
 
     def report(self, spike: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
-        """Figures of both and their ratios. Cycles where they are told apart, else the words of the array."""
-        cycles = self.words if self.spike_cycles is None else self.spike_cycles
+        """Figures of both and their ratios."""
+        cycles = self.spike_cycles
         slots = spike.lanes * spike.columns
         per_area = ratio(
             ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area("dense"))
@@ -130,7 +130,7 @@ class Tally:
             "macs": int(self.macs),
             "spikes_per_input": self.additions / self.macs,
             "spike": {
-                "cycles": None if self.spike_cycles is None else int(cycles),
+                "cycles": int(cycles),
                 "words": int(self.words),
                 "macs_per_cycle": self.macs / cycles,
                 "macs_per_cycle_per_slot": self.macs / cycles / slots,
@@ -202,16 +202,20 @@ def compare(
         K, N = layer.info.in_features, layer.info.out_features
         tiles = plan(layer, shape).column_tiles
         words = block_words(layer, shape).sum(axis=1) * tiles
+        # rows share the cycles in which no word was added as they share the words
+        cycles = verdict["cycles"] * (words / words.sum() if words.any() else np.full(len(words), 1 / len(words)))
         # a spike is one addition for each output; columns beyond N are idle
         additions = np.count_nonzero(layer.spikes, axis=(0, 2)) * N
         rival = dense_cycles(layer, dense)
         if rivals is not None:
             rival *= rivals[layer.name] / rival.sum()
+        macs = np.full(len(words), K * N)
+        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], rival.sum())
         tally = Tally()
-        tally.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
-        total.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        tally.add(*whole)
+        total.add(*whole)
         group = groups["by_kind"].setdefault(kind(layer.name), Tally())
-        group.add(layer.info.tokens * K * N, additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        group.add(*whole)
         for key, labels in (
             ("by_modality", [MODALITIES[int(m)] for m in layer.modality]),
             ("by_timesteps", [f"T={t}" for t in layer.timesteps]),
@@ -219,7 +223,8 @@ def compare(
             for label in dict.fromkeys(labels):
                 rows = np.array([item == label for item in labels])
                 group = groups[key].setdefault(label, Tally())
-                group.add(int(rows.sum()) * K * N, additions[rows].sum(), words[rows].sum(), None, rival[rows].sum())
+                done = (macs[rows].sum(), additions[rows].sum(), words[rows].sum())
+                group.add(*done, cycles[rows].sum(), rival[rows].sum())
         stalls = {name: count for name, count in verdict["counters"].items() if name.startswith("stall_")}
         layers.append({"name": layer.name, "kind": kind(layer.name), **tally.report(shape, dense, synth), **stalls})
     report: dict[str, Any] = {
@@ -308,7 +313,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     synth = Synth(
-        options.synth, {"spike": area, "dense": {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}}
+        options.synth,
+        {"spike": area, "dense": {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes, "Multiply": 0}},
     )
     cycles = {verdict["layer"]: verdict["cycles"] for verdict in rivals} if simulated else None
     report = compare(bundle, verdicts, shape, dense, synth, cycles)

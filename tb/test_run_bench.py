@@ -65,7 +65,8 @@ def report(tmp_path_factory):
     rival = {"area_um2": 3e6, "energy_pj": {"mac": 2.0}}
     shape = {"Rows": 8, "Columns": 16, "Lanes": 8, "Slots": 64}
     dense = {"Rows": 8, "Columns": 16, "Lanes": 8}
-    synth.write_text(json.dumps({"spike": [{"shape": shape, **design}], "dense": {"shape": dense, **rival}}))
+    other = {"shape": {**dense, "Multiply": 1}, "area_um2": 9e6, "energy_pj": {"mac": 9.0}}  # not the rival
+    synth.write_text(json.dumps({"spike": [{"shape": shape, **design}], "dense": [{"shape": dense, **rival}, other]}))
     out = folder / "report.json"
     assert run_bench.main([str(bundle), "--out", str(out), "--synth", str(synth), *SMALL]) == 0
     return json.loads(out.read_text()), bundle
@@ -88,6 +89,9 @@ def test_report(report):
     for key in ("by_kind", "by_modality", "by_timesteps"):
         assert sum(part["macs"] for part in data[key].values()) == total["macs"]
         assert sum(part["spike"]["words"] for part in data[key].values()) == total["spike"]["words"]
+        for design in ("spike", "dense"):
+            cycles = sum(part[design]["cycles"] for part in data[key].values())
+            assert cycles == pytest.approx(total[design]["cycles"], abs=len(data[key]))
     assert set(data["by_kind"]) == {"up_proj", "vision fc1"}
     ratio = (total["spike"]["macs_per_cycle"] / 2e6) / (total["dense"]["macs_per_cycle"] / 3e6)
     assert total["throughput_per_area_ratio"] == pytest.approx(ratio)
