@@ -16,8 +16,8 @@ from toolchain import RTL
 
 sys.path.insert(0, str(RTL / "synth"))
 
+import gates
 import mapping
-import netlist
 import power
 import sram
 import sta
@@ -112,11 +112,11 @@ def test_flattening_joins_what_goes_straight_through():
         },
         "cells": {"u": {"type": "child", "connections": {"a": [2], "same": [3], "one": [4], "y": [5], "z": [6]}}},
     }
-    flat = netlist.flatten({"top": top, "child": child}, "top", library=None)
+    flat = gates.flatten({"top": top, "child": child}, "top", library=None)
     nets = {name: bits[0] for name, bits in (*flat.inputs, *flat.outputs)}
     assert nets["p"] == nets["i"]
-    assert nets["q"] == netlist.ONE
-    assert nets["r"] == nets["s"] not in (nets["i"], netlist.ZERO, netlist.ONE)
+    assert nets["q"] == gates.ONE
+    assert nets["r"] == nets["s"] not in (nets["i"], gates.ZERO, gates.ONE)
     (gate,) = flat.cells
     assert gate.pins == {"A": [nets["i"]], "Y": [nets["r"]]}
 
@@ -151,20 +151,20 @@ def test_energies_are_those_of_opensta(tmp_path):
     import cells
 
     library = cells.read(synth.LIBRARY)
-    flat = netlist.Netlist("top", library, 10, [("clk_i", [2]), ("a", [9])], [("y", [4])])
-    flat.cells.append(netlist.Instance("first", "DFFPOSX1", "", "first", {"CLK": [2], "D": [9], "Q": [3]}))
-    flat.cells.append(netlist.Instance("inv", "INVX1", "", "inverter", {"A": [3], "Y": [4]}))
+    flat = gates.Netlist("top", library, 10, [("clk_i", [2]), ("a", [9])], [("y", [4])])
+    flat.cells.append(gates.Instance("first", "DFFPOSX1", "", "first", {"CLK": [2], "D": [9], "Q": [3]}))
+    flat.cells.append(gates.Instance("inv", "INVX1", "", "inverter", {"A": [3], "Y": [4]}))
     for i in range(4):
         pins = {"CLK": [2], "D": [4], "Q": [5 + i]}
-        flat.cells.append(netlist.Instance(f"ff{i}", "DFFPOSX1", "", "registers", pins))
+        flat.cells.append(gates.Instance(f"ff{i}", "DFFPOSX1", "", "registers", pins))
     counts = power.Counts.__new__(power.Counts)
     counts.cycles, counts.reads, counts.writes = 1000, [], []
     counts.toggles = dict.fromkeys(range(3, 10), 1000)
     counts.ones = dict.fromkeys(range(3, 10), 500)
     ours = power.energy(flat, counts)
-    netlist.memory_liberty(flat, tmp_path / "memories.lib")
-    netlist.write_verilog(flat, tmp_path / "netlist.v")
-    slews = f"set_input_transition {netlist.SLEW} [all_inputs]\nset_clock_transition {netlist.SLEW} [get_clocks clk]"
+    gates.memory_liberty(flat, tmp_path / "memories.lib")
+    gates.write_verilog(flat, tmp_path / "netlist.v")
+    slews = f"set_input_transition {gates.SLEW} [all_inputs]\nset_clock_transition {gates.SLEW} [get_clocks clk]"
     tail = ["set_power_activity -global -activity 1.0 -duty 0.5", "report_power -digits 12 -instances [get_cells *]"]
     report = sta.run([*sta.commands(flat, library, tmp_path, 10.0), slews, *tail], tmp_path / "power.log")
     theirs = {}
@@ -219,8 +219,8 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     connections = broken["connections"]
     connections["YS"], connections["YC"] = connections["YC"], connections["YS"]
     library = synth.cells.read(synth.LIBRARY)
-    flat = netlist.flatten(modules, design.top, library)
-    netlist.buffer(flat)
+    flat = gates.flatten(modules, design.top, library)
+    gates.buffer(flat)
     with pytest.raises(AssertionError, match="netlist and RTL differ"):
         synth.energy(design, flat, bundle, "a", folder, synth.simulator(tmp_path / "work"))
 

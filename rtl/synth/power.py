@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 from cells import Pin
+from gates import ONE, SLEW, Netlist, clock_enables, loads, part, shape
 from mapping import GATE, MEMORY
-from netlist import ONE, SLEW, Netlist, clock_enables, loads, part, shape
 
 
 class Counts:

@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 from cells import Library
+from gates import Netlist, memory_liberty, write_verilog
 from mapping import SynthesisError
-from netlist import Netlist, memory_liberty, write_verilog
 
 REMEDY = "Debian and Ubuntu have it: apt install opensta"
 

@@ -29,8 +29,8 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
 import cells  # noqa: E402
+import gates  # noqa: E402
 import mapping  # noqa: E402
-import netlist  # noqa: E402
 import numpy as np  # noqa: E402
 import power  # noqa: E402
 import sta  # noqa: E402
@@ -116,7 +116,7 @@ DESIGNS = {
 }
 
 
-def mapped(design: Design, library: cells.Library, work: Path) -> netlist.Netlist:
+def mapped(design: Design, library: cells.Library, work: Path) -> gates.Netlist:
     """The design's netlist; mapped anew only if its sources or this flow changed."""
     sources = [*SOURCES, *BASELINE]
     digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
@@ -127,8 +127,8 @@ def mapped(design: Design, library: cells.Library, work: Path) -> netlist.Netlis
         mapping.synthesise(design.top, design.parameters, sources, RTL, library.path, work, keep=PARTS)
         stamp.write_text(digest.hexdigest())
     modules = json.loads((work / "netlist.json").read_text())["modules"]
-    flat = netlist.flatten(modules, design.top, library)
-    netlist.buffer(flat)
+    flat = gates.flatten(modules, design.top, library)
+    gates.buffer(flat)
     return flat
 
 
@@ -162,7 +162,7 @@ VALID = {
 
 def energy(
     design: Design,
-    flat: netlist.Netlist,
+    flat: gates.Netlist,
     bundle_path: Path,
     name: str,
     work: Path,
@@ -179,7 +179,7 @@ def energy(
     if verdict["error"]:
         raise AssertionError(verdict["error"])
     valid = {port: guard for port, guard in VALID.items() if any(port == out for out, _ in flat.outputs)}
-    netlist.write_toggle(flat, work / "netlist.txt", valid)
+    gates.write_toggle(flat, work / "netlist.txt", valid)
     command = [str(toggle), str(work / "netlist.txt"), str(record), str(work / "counts.txt")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     record.unlink()
@@ -256,7 +256,7 @@ def measure(
     flat = mapped(design, library, folder)
     print(f"{name}: {len(flat.cells):,} cells after {time.monotonic() - start:.0f} s", flush=True)
     period, path = sta.shortest_period(flat, library, folder)
-    areas = netlist.areas(flat)
+    areas = gates.areas(flat)
     total = sum(areas.values())
     memory = sum(value for part, value in areas.items() if part.endswith(" memory"))
     entry: dict[str, Any] = {
