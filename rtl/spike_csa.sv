@@ -19,8 +19,12 @@ module spike_csa #(
   typedef logic [MaxLevels:0][15:0] counts_t;
 
   function automatic counts_t counts();
-    counts[0] = 16'(Operands);
-    for (int unsigned i = 1; i <= MaxLevels; i++) counts[i] = counts[i-1] - counts[i-1] / 3;
+    int unsigned n;
+    n = Operands;
+    for (int unsigned i = 0; i <= MaxLevels; i++) begin
+      counts[i] = 16'(n);
+      n         = n - n / 3;
+    end
   endfunction
 
   localparam counts_t Left = counts();
