@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,9 @@ def arguments(description: str, name: str, recipes: list[str], budgets: tuple[st
     made.add_argument("--recipes", nargs="+", default=recipes, help="names of files in recipes/compare/ or recipes/")
     made.add_argument("--budgets", nargs="+", default=list(budgets), help="as `spike-compressor compare` takes them")
     made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of rotations and calibration data")
+    made.add_argument(
+        "--seeds-at", nargs="+", default=["3/4"], help="budgets at which further seeds run, not the first alone"
+    )
     made.add_argument("--jobs", type=int, default=1, help="processes that run rows")
     return made
 
@@ -38,6 +42,18 @@ def recipe_file(name: str) -> Path:
     raise SystemExit(f"no recipe {name!r} in recipes/compare/ or recipes/")
 
 
+def command(name: str, args: argparse.Namespace) -> str:
+    """The command line that makes these rows again."""
+    parts = ["python", f"benchmarks/{name}.py", "--recipes", *args.recipes, "--budgets", *args.budgets]
+    parts += ["--seeds", *map(str, args.seeds)]
+    if len(args.seeds) > 1:
+        parts += ["--seeds-at", *args.seeds_at]
+    for option in ("questions", "answers", "windows", "samples"):
+        if hasattr(args, option):
+            parts += [f"--{option}", str(getattr(args, option))]
+    return shlex.join(parts)
+
+
 def measure(
     name: str,
     args: argparse.Namespace,
@@ -45,36 +61,48 @@ def measure(
     evaluations: list[str],
     calibration: Callable[[Any, int], Any],
 ) -> dict[str, Any]:
-    """Run or complete the sweep and write its report; the sweep's result."""
+    """Run or complete the sweep and write its report, which is of the first seed; the result of all seeds.
+
+    The first seed runs at every budget, further ones at those of `--seeds-at`.
+    """
     from spike_compressor.compare import compare, report
 
     folder = args.scratch / "sweeps" / name
     recipes = [recipe_file(recipe) for recipe in args.recipes]
-    result = compare(
-        model,
-        recipes,
-        args.budgets,
-        evaluations,
-        calibration,
-        folder,
-        seeds=args.seeds,
-        jobs=args.jobs,
-        threads=args.threads,
-    )
-    report.write(result, folder, f"python benchmarks/{name}.py")
+
+    def sweep(budgets: list[str], seeds: list[int]) -> dict[str, Any]:
+        return compare(
+            model,
+            recipes,
+            budgets,
+            evaluations,
+            calibration,
+            folder,
+            seeds=seeds,
+            jobs=args.jobs,
+            threads=args.threads,
+        )
+
+    first, *more = args.seeds
+    result = sweep(args.budgets, [first])
+    report.write(result, folder, command(name, args))
     target = args.out.with_suffix("")
     target.mkdir(parents=True, exist_ok=True)
     for file in KEPT:
         shutil.copyfile(folder / file, target / file)
+    if more:
+        added = sweep(args.seeds_at, more)
+        rows = [row for row in added["rows"] if row["kind"] != "float"]
+        result = {**result, "rows": result["rows"] + rows, "seeds": args.seeds}
     return result
 
 
 def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows without their details: figures with intervals, operations, spikes."""
+    """Figures with intervals, operations and spikes of each row; `pareto` compares rows of the first seed."""
     from spike_compressor.compare.sweep import pareto, total_sops
 
     first = result["evaluations"][0]
-    spiking = [row for row in result["rows"] if row["kind"] == "spiking"]
+    spiking = [row for row in result["rows"] if (row["kind"], row["seed"]) == ("spiking", result["seeds"][0])]
     front = {id(row) for row in pareto(spiking, first["label"], first["higher_is_better"])}
     rows = []
     for row in result["rows"]:
@@ -94,15 +122,38 @@ def conclude(
     name: str, args: argparse.Namespace, result: dict[str, Any], goals: list[Goal], settings: dict[str, Any]
 ) -> int:
     """Write the result; the exit code."""
-    head = {"benchmark": name, "label": "measured", "machine": machine(args.threads)}
+    head = {"benchmark": name, "label": "measured", "command": command(name, args), "machine": machine(args.threads)}
     shown = {"evaluations": ", ".join(one["label"] for one in result["evaluations"]), **settings}
     return finish({**head, "settings": shown, "rows": rows_of(result)}, goals, args)
 
 
 def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
     """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
-    from spike_compressor.compare.sweep import order_is_stable
+    label, higher = (result["evaluations"][0][name] for name in ("label", "higher_is_better"))
+    found = []
+    for budget in budgets:
+        worth: dict[str, dict[int, float]] = {}
+        for row in result["rows"]:
+            if (row["kind"], row["budget"]) == ("spiking", budget):
+                value = row["figures"][label]["value"]
+                worth.setdefault(row["recipe"], {})[row["seed"]] = value if higher else -value
+        kept = pairs_in_order(list(worth.values()))
+        if len(result["seeds"]) > 1 and kept is not None:
+            same, pairs = kept
+            found.append(
+                f"{budget}: {'stable' if same == pairs else f'not stable, {same} of {pairs} pairs keep theirs'}"
+            )
+    return found
 
-    label = result["evaluations"][0]["label"]
-    found = {budget: order_is_stable(result, label, budget) for budget in budgets}
-    return [f"{budget}: {'stable' if same else 'not stable'}" for budget, same in found.items() if same is not None]
+
+def pairs_in_order(worth: list[dict[int, float]]) -> tuple[int, int] | None:
+    """Pairs of recipes that all seeds put in one order, ties allowed, and all pairs; None if they had other seeds.
+
+    Args:
+        worth: of each recipe, seed -> figure.
+    """
+    if len({frozenset(one) for one in worth}) != 1 or len(worth[0]) < 2:
+        return None
+    pairs = [[a[seed] - b[seed] for seed in a] for i, a in enumerate(worth) for b in worth[:i]]
+    same = sum(all(d >= 0 for d in differences) or all(d <= 0 for d in differences) for differences in pairs)
+    return same, len(pairs)

@@ -69,7 +69,7 @@ def run(name: str, args: argparse.Namespace, goals: Callable[[dict[str, Any]], l
         "seeds": args.seeds,
         "caveat": smollm2.CAVEAT,
     }
-    stable = order_over_seeds(result, args.budgets)
+    stable = order_over_seeds(result, args.seeds_at)
     if stable:
         settings["order of recipes over seeds"] = "; ".join(stable)
     return conclude(name, args, result, goals(result) if goals else [], settings)

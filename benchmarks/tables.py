@@ -23,9 +23,10 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _origin(result: dict[str, Any]) -> list[str]:
     machine = result["machine"]
+    command = result.get("command", f"python benchmarks/{result['benchmark']}.py")
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
-        f"Label: {result['label']} by `python benchmarks/{result['benchmark']}.py`, {machine['cpu']}, "
+        f"Label: {result['label']} by `{command}`, {machine['cpu']}, "
         f"{machine['threads']} thread{'s' if machine['threads'] != 1 else ''}, {packages}.",
         "",
     ]
@@ -131,18 +132,26 @@ def _quantizers(rows: list[dict[str, Any]]) -> list[str]:
             own = [row for row in rows if (row["recipe"], row["seed"]) == (recipe, seed)]
             (weights,) = (_interval(row["figures"][label], 1, 2) for row in own if row["kind"] == "weights")
             spiking = {row["budget"]: row for row in own if row["kind"] == "spiking"}
-            cells.append((recipe, str(seed), weights, *(_spiking(spiking[budget], label) for budget in budgets)))
+            cells.append((recipe, str(seed), weights, *(_spiking(spiking.get(budget), label) for budget in budgets)))
         lines += [f"`{label}`", "", *_table(heads, cells, text=1), ""]
     heads = ("recipe", "seed", *budgets)
     cells = [
-        (recipe, str(seed), *(f"{row['sops_per_token']:,.0f}" for row in own))
+        (recipe, str(seed), *(f"{own[budget]:,.0f}" if budget in own else "" for budget in budgets))
         for recipe, seed in dict.fromkeys((row["recipe"], row["seed"]) for row in rows if row["kind"] == "weights")
-        for own in [[row for row in rows if (row["kind"], row["recipe"], row["seed"]) == ("spiking", recipe, seed)]]
+        for own in [
+            {
+                row["budget"]: row["sops_per_token"]
+                for row in rows
+                if (row["kind"], row["recipe"], row["seed"]) == ("spiking", recipe, seed)
+            }
+        ]
     ]
     return [*lines, "Synaptic operations for one token:", "", *_table(heads, cells, text=1)]
 
 
-def _spiking(row: dict[str, Any], label: str) -> str:
+def _spiking(row: dict[str, Any] | None, label: str) -> str:
+    if row is None:
+        return ""
     shown = _interval(row["figures"][label], 1, 2)
     return f"**{shown}**" if row["pareto"] and label == next(iter(row["figures"])) else shown
 

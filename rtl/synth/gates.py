@@ -280,17 +280,15 @@ def part(cell: Instance) -> str:
     return f"{cell.module} memory" if cell.type.startswith(MEMORY) else cell.module
 
 
-def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> dict[int, str]:
-    """Structural Verilog for timing and power; returns, by net, the pin that drives it, as `instance/pin`.
+def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> None:
+    """Structural Verilog for OpenSTA.
 
     A clock gate is taken apart. A memory becomes a cell for each bit that goes in or out: see `memory_liberty`.
     """
     clock_net = next(nets[0] for name, nets in netlist.inputs if name == clock)
-    drivers: dict[int, str] = {}
     lines = []
     ports = [(f"{name}_{i}", net) for name, nets in netlist.inputs for i, net in enumerate(nets) if net != clock_net]
     names = {clock_net: clock, ZERO: "1'b0", ONE: "1'b1", **{net: name for name, net in ports}}
-    drivers |= {net: name for name, net in ports}
     outputs = [(f"{name}_{i}", net) for name, nets in netlist.outputs for i, net in enumerate(nets)]
 
     def wire(net: int) -> str:
@@ -306,20 +304,15 @@ def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> dict[in
             place("INVX1", f"{name}_inv", A=pins["CLK"][0], Y=f"{name}_low")
             place("LATCH", f"{name}_latch", CLK=f"{name}_low", D=pins["EN"][0], Q=f"{name}_open")
             place("AND2X2", f"{name}_and", A=pins["CLK"][0], B=f"{name}_open", Y=pins["GCLK"][0])
-            drivers[cell.pins["GCLK"][0]] = f"{name}_and/Y"
         elif cell.type.startswith(MEMORY):
             for pin, nets in pins.items():
                 for i, net in enumerate(nets):
                     if pin == "rdata_o":
                         place(f"OUT_{cell.type}", f"{name}_q{i}", CLK=pins["clk_i"][0], Q=net)
-                        drivers[cell.pins[pin][i]] = f"{name}_q{i}/Q"
                     elif pin != "clk_i":
                         place("MEMORY_IN", f"{name}_{pin}{i}", CLK=pins["clk_i"][0], D=net)
         else:
             place(cell.type, name, **{pin: nets[0] for pin, nets in pins.items()})
-            for pin in netlist.library.cells[cell.type].outputs:
-                if pin in cell.pins:
-                    drivers[cell.pins[pin][0]] = f"{name}/{pin}"
     wires = sorted({name for name in names.values() if re.fullmatch(r"n\d+", name)})
     gates = [f"u{i}" for i, cell in enumerate(netlist.cells) if cell.type == GATE]
     head = [
@@ -330,7 +323,6 @@ def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> dict[in
     ]
     feeds = [f"  assign {name} = {wire(net)};" for name, net in outputs]
     path.write_text("\n".join([*head, *lines, *feeds, "endmodule"]) + "\n")
-    return drivers
 
 
 def memory_liberty(netlist: Netlist, path: Path) -> None:

@@ -8,20 +8,19 @@ longer ones, as the counters', have a carry tree. All of this is the same for ev
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from netlist import yosys
 
 MEMORY = "spike_ram"
 GATE = "spike_clock_gate"  # pins CLK, EN, GCLK; a latch and an AND gate of the library
 GATED_BITS = 8  # registers of fewer bits keep a multiplexer
 
-# Leaves the hierarchy alone where a report by module wants it; everything else dissolves in its parent.
+# Carry chains of short adders; Yosys' own map takes the long ones.
 TECHMAP = """
 (* techmap_celltype = "$lcu" *)
 module _spike_ripple (P, G, CI, CO);
@@ -53,10 +52,6 @@ module _spike_fa (A, B, C, X, Y);
   endgenerate
 endmodule
 """
-
-
-class SynthesisError(RuntimeError):
-    """Synthesis cannot go on; the message says why and what to do."""
 
 
 def read_command(top: str, parameters: Mapping[str, int], sources: Sequence[Path], include: Path) -> str:
@@ -110,7 +105,8 @@ def _canonical(text: str, name: str) -> str:
     for prefix, number in numbered.findall(text):
         base[prefix] = min(base.get(prefix, int(number)), int(number))
     text = numbered.sub(lambda m: f"{m[1]}{int(m[2]) - base[m[1]]}", text)
-    return "\n".join(sorted(text.splitlines()))
+    # statements may come in any order; the lines of one (a cell and its connections) belong together
+    return "\n".join(sorted(re.split(r"\n(?=  (?!end\b)\S)", text)))
 
 
 def _memories(text: str) -> tuple[str, str]:
@@ -132,25 +128,6 @@ def _memories(text: str) -> tuple[str, str]:
     return text, "".join(shapes.values())
 
 
-def yosys(commands: Sequence[str], log: Path) -> None:
-    """Run Yosys in a process of its own: an error ends it. Raises SynthesisError with its last words."""
-    if importlib.util.find_spec("pyosys") is None:
-        raise SynthesisError("pyosys is missing; install the extra: pip install -e '.[synth]'")
-    script = log.with_suffix(".ys")
-    script.write_text("".join(f"{command}\n" for command in commands))
-    program = (
-        "import sys\nfrom pyosys import libyosys\ndesign = libyosys.Design()\n"
-        "for line in open(sys.argv[1]):\n    libyosys.run_pass(line.strip(), design)\n"
-    )
-    with log.open("w") as handle:
-        result = subprocess.run(
-            [sys.executable, "-c", program, str(script)], stdout=handle, stderr=subprocess.STDOUT, check=False
-        )
-    if result.returncode:
-        tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-12:]
-        raise SynthesisError(f"yosys failed, see {log}:\n" + "\n".join(tail))
-
-
 def synthesise(
     top: str,
     parameters: Mapping[str, int],
@@ -161,7 +138,6 @@ def synthesise(
     *,
     keep: Sequence[str] = (),
     period_ps: int = 3000,
-    clock_gates: bool = True,
 ) -> dict[str, Any]:
     """Map a design; returns Yosys' JSON netlist (not flattened: modules of `keep` and the top).
 
@@ -169,7 +145,7 @@ def synthesise(
         keep: names of the modules that stay modules.
         period_ps: what abc aims for.
 
-    Raises SynthesisError if pyosys is missing, or if Yosys gives up (its last words are in the message).
+    Raises ToolError if pyosys is missing, or if Yosys gives up.
     """
     work.mkdir(parents=True, exist_ok=True)
     (work / "ripple.v").write_text(TECHMAP)
@@ -181,7 +157,6 @@ def synthesise(
         work / "read.log",
     )
     (work / "fold.il").write_text(fold((work / "read.il").read_text()))
-    gates = [f"clockgate -pos {GATE} EN:CLK:GCLK -min_net_size {GATED_BITS}"] if clock_gates else []
     yosys(
         [
             f"read_liberty -lib -ignore_miss_func {liberty}",
@@ -208,7 +183,7 @@ def synthesise(
             "extract_fa -fa",
             "opt_clean",
             "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01",
-            *gates,
+            f"clockgate -pos {GATE} EN:CLK:GCLK -min_net_size {GATED_BITS}",
             "dfflegalize -cell $_DFF_P_ 01",
             "opt -full",
             f"techmap -map {work / 'adders.v'}",

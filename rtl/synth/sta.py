@@ -12,23 +12,23 @@ from pathlib import Path
 
 from cells import Library
 from gates import Netlist, memory_liberty, write_verilog
-from mapping import SynthesisError
+from toolchain import ToolError
 
 REMEDY = "Debian and Ubuntu have it: apt install opensta"
 
 
 def run(script: list[str], log: Path) -> str:
-    """What OpenSTA prints. Raises SynthesisError if it is missing or fails."""
+    """What OpenSTA prints. Raises ToolError if it is missing or fails."""
     program = shutil.which("sta")
     if program is None:
-        raise SynthesisError(f"OpenSTA (sta) is missing. {REMEDY}")
+        raise ToolError(f"OpenSTA (sta) is missing. {REMEDY}")
     source = log.with_suffix(".tcl")
     source.write_text("\n".join(script) + "\n")
     result = subprocess.run([program, "-no_splash", "-exit", str(source)], capture_output=True, text=True, check=False)
     log.write_text(result.stdout + result.stderr)
     errors = [line for line in log.read_text().splitlines() if re.match(r"Error|.*[Ee]rror:", line)]
     if result.returncode or errors:
-        raise SynthesisError("\n".join([f"OpenSTA failed, see {log}", *errors[:5]]))
+        raise ToolError("\n".join([f"OpenSTA failed, see {log}", *errors[:5]]))
     return result.stdout
 
 
@@ -55,7 +55,7 @@ def shortest_period(netlist: Netlist, library: Library, work: Path) -> tuple[flo
         paths = re.split(r"(?=^Startpoint)", report, flags=re.MULTILINE)[1:]  # the worst of each group
         slacks = [float(slack[1]) for path in paths if (slack := re.search(r"(-?[\d.]+)\s+slack", path))]
         if not slacks or len(slacks) < len(paths):
-            raise SynthesisError(f"OpenSTA found no path, see {work / 'timing.log'}")
+            raise ToolError(f"OpenSTA found no path, see {work / 'timing.log'}")
         worst = min(slacks)
         if abs(worst) < 0.005:
             break

@@ -372,7 +372,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(results, indent=1) + "\n")
             options.out.with_suffix(".md").write_text("\n".join(table(results)) + "\n")
-    except (TraceError, ToolError, mapping.SynthesisError) as error:
+    except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AssertionError as error:

@@ -21,7 +21,6 @@
 // A pulse shorter than the delay of the gate that would pass it is swallowed (inertial delay).
 
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>

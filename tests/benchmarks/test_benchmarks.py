@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -190,7 +191,7 @@ def quantizer_row(
 
 def test_quantizers_are_judged_by_the_best_recipe() -> None:
     def result(*rows: dict[str, Any]) -> dict[str, Any]:
-        return {"evaluations": [{"label": "score", "higher_is_better": True}], "rows": list(rows)}
+        return {"evaluations": [{"label": "score", "higher_is_better": True}], "rows": list(rows), "seeds": [0]}
 
     real = quantizer_row("float", value=98.0)
     close = quantizer_row("spiking", "good", "3/4", 97.3)
@@ -222,23 +223,17 @@ def test_budgets_of_the_goals_are_in_the_sweeps() -> None:
 
 def test_a_sweep_of_quantizers_writes_what_it_found(tmp_path: Path) -> None:
     """By its defaults of folders: the report is copied beside the result, not onto itself."""
-    arguments = [
-        "--recipes",
-        "rtn_w4_channel",
-        "--budgets",
-        "3/4",
-        "--questions",
-        "1",
-        "--answers",
-        "1",
-        "--samples",
-        "8",
-    ]
+    same = ["--recipes", "rtn_w4_channel", "--budgets", "3/4", "--seeds", "0", "1"]
+    sizes = ["--questions", "1", "--answers", "1", "--samples", "8"]
     out = tmp_path / "quantizers_embedded.json"
-    done = run("quantizers_embedded.py", *arguments, "--scratch", str(tmp_path), "--out", str(out), "--json")
+    done = run("quantizers_embedded.py", *same, *sizes, "--scratch", str(tmp_path), "--out", str(out), "--json")
     assert done.returncode in (0, 1), done.stderr[-2000:]
     result = json.loads(out.read_text(encoding="utf-8"))
-    assert [row["kind"] for row in result["rows"]] == ["float", "weights", "spiking", "integer"]
+    kinds = ["weights", "spiking", "integer"]
+    found = [(row["kind"], row["seed"]) for row in result["rows"]]
+    assert found == [("float", 0), *((kind, seed) for seed in (0, 1) for kind in kinds)]
+    said = shlex.join(["python", "benchmarks/quantizers_embedded.py", *same, "--seeds-at", "3/4", *sizes])
+    assert result["command"] == said
     assert {path.name for path in (tmp_path / "quantizers_embedded").iterdir()} == set(quantizers.KEPT)
     assert "rtn_w4_channel" in tables.markdown(result)
 
@@ -250,12 +245,28 @@ def test_the_table_of_quantizers_marks_the_front() -> None:
         quantizer_row("spiking", "a", "3/4", 96.0, sops=10),
         quantizer_row("spiking", "b", "3/4", 95.0, sops=20),
     ]
-    kept = quantizers.rows_of({"evaluations": [{"label": "score", "higher_is_better": True}], "rows": rows})
-    assert [row.get("pareto") for row in kept] == [None, None, None, True, False]
+    rows += [{**quantizer_row("weights", "a", value=97.0), "seed": 1}]
+    rows += [{**quantizer_row("spiking", "a", "3/4", 99.0, sops=1), "seed": 1}]
+    judged = [{"label": "score", "higher_is_better": True}]
+    kept = quantizers.rows_of({"evaluations": judged, "rows": rows, "seeds": [0, 1]})
+    assert [row.get("pareto") for row in kept] == [None, None, None, True, False, None, False]
     text = "\n".join(tables._quantizers(kept))
     assert "| a | 0 | 97.00 (97.00 .. 97.00) | **96.00 (96.00 .. 96.00)** |" in text
     assert "| b | 0 | 97.00 (97.00 .. 97.00) | 95.00 (95.00 .. 95.00) |" in text
     assert "| b | 0 | 20 |" in text
+
+
+def test_an_order_is_stable_when_all_pairs_keep_theirs() -> None:
+    def result(*figures: tuple[str, int, float]) -> dict[str, Any]:
+        rows = [{**quantizer_row("spiking", name, "3/4", value), "seed": seed} for name, seed, value in figures]
+        judged = [{"label": "score", "higher_is_better": True}]
+        return {"evaluations": judged, "rows": rows, "seeds": sorted({seed for _, seed, _ in figures})}
+
+    same = [("a", 0, 96.0), ("b", 0, 95.0), ("a", 1, 97.0), ("b", 1, 97.0), ("c", 0, 90.0), ("c", 1, 91.0)]
+    assert quantizers.order_over_seeds(result(*same), ["3/4", "4/5"]) == ["3/4: stable"]
+    turned = [*same[:4], ("c", 0, 95.5), ("c", 1, 91.0)]
+    assert quantizers.order_over_seeds(result(*turned), ["3/4"]) == ["3/4: not stable, 2 of 3 pairs keep theirs"]
+    assert quantizers.order_over_seeds(result(*same[:2]), ["3/4"]) == []
 
 
 def test_fixed_is_the_pair_of_the_mean_or_the_next_larger_one() -> None:
