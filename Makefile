@@ -5,6 +5,7 @@
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make test-full             the tests that take minutes, too
 #   make rtl-prove             proofs of the SystemVerilog modules
+#   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
 #   make rtl TRACE=dir         RTL regression on a trace bundle
 #   make bench                 benchmarks: hours; a killed run goes on where it was
 

@@ -6,12 +6,13 @@
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
+#   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth rtl-test rtl-prove rtl-lint rtl-clean
+.PHONY: rtl rtl-bench synth rtl-test rtl-prove rtl-full rtl-lint rtl-clean
 
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
@@ -30,6 +31,9 @@ rtl-test: $(STAMP)
 
 rtl-prove: $(STAMP)
 	@$(PY) tb/formal/prove.py
+
+rtl-full: $(STAMP)
+	@$(PY) tb/full.py $(FULL)
 
 rtl-lint: $(STAMP)
 	@$(PY) rtl/lint.py

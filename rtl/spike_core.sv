@@ -27,7 +27,8 @@ module spike_core
   parameter int unsigned WeightBits   = 8,     // 2 .. 8
   parameter int unsigned Tmax         = TmaxLimit,
   parameter int unsigned MaxInputs    = 8192,  // K that the spike store holds (each group rounded up to blocks)
-  parameter bit          Csd          = 1'b1   // able to fire csd; tc_lif alone needs less storage
+  parameter bit          Csd          = 1'b1,  // able to fire csd; tc_lif alone needs less storage
+  parameter bit          LateCounters = 1'b0   // for simulations: counters come out of reset just below a carry
 ) (
   input  logic                                        clk_i,
   input  logic                                        rst_ni,
@@ -146,7 +147,9 @@ module spike_core
     .irq_o
   );
 
-  spike_counters u_counters (
+  spike_counters #(
+    .LateStart (LateCounters)
+  ) u_counters (
     .clk_i,
     .rst_ni,
     .clear_i     (clear),

@@ -6,14 +6,40 @@ from itertools import product
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles
-from core_driver import CTRL, DONE, ERROR, FAULT, MODE, START, STATUS, CoreDriver, Stalls, check_counters, limit
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from core_driver import CoreDriver, Stalls, check_counters, limit
+from cycle_model import expected_counters
+from functional_coverage import Coverage
 from generate import random_layer
 from images import compare, plan
+from registers import (
+    BLOCKS,
+    BUSY,
+    CLEAR,
+    COUNTER_BASE,
+    COUNTERS,
+    CTRL,
+    DONE,
+    ERROR,
+    FAULT,
+    GROUP_INPUTS,
+    GROUPS,
+    ID,
+    ID_VALUE,
+    LIMITS,
+    MODE,
+    OUTPUTS,
+    ROWS,
+    SHAPE,
+    SLVERR,
+    START,
+    STATUS,
+    VERSION,
+)
 from spike_compressor.trace import golden
 from unit import SEED
 
-SLVERR = 2
+COVERAGE = Coverage()
 
 
 def codings(shape):
@@ -35,6 +61,7 @@ async def check(driver, layer, stalls=None, **options):
     result = await driver.run(layer, stalls, **options)
     compare(layer, result.spikes, result.acc)
     check_counters(layer, driver.shape, result.counters, result.errors)
+    COVERAGE.job(layer, driver.shape, stalls or Stalls(), result.counters, **options)
     return result
 
 
@@ -138,6 +165,14 @@ async def sizes(dut):
 
 
 @cocotb.test()
+async def tall_and_wide(dut):
+    """More rows, and more outputs, than twelve bits count."""
+    driver, rng = await begin(dut)
+    await check(driver, random_layer(rng, 4097 + driver.shape.rows, 1, 1, weight_bits=2, timesteps=(1, 2)))
+    await check(driver, random_layer(rng, 1, 1, 4097 + driver.shape.columns, weight_bits=2, timesteps=1))
+
+
+@cocotb.test()
 async def group_scales(dut):
     """Groups of one input, groups off the chunk size, one group written as such: each sum leaves on its own."""
     driver, rng = await begin(dut)
@@ -166,6 +201,45 @@ async def full_store(dut):
     await driver.configure(layer, plan(layer, driver.shape), group_inputs=K + 1)
     await driver.write(CTRL, START)
     assert await driver.errors() == {"capacity"}
+    COVERAGE.errors({"capacity"})
+
+
+@cocotb.test()
+async def every_kind_of_row(dut):
+    """Every T with every coding, firing rate, side that stalls, and size next to the array's: the coverage's cross."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    block = shape.lanes * shape.slots
+    sizes = {
+        "inside": (max(1, shape.rows - 1), max(1, block - 1), max(1, shape.columns - 1)),
+        "exact": (shape.rows, block, shape.columns),
+        "several": (shape.rows + 1, block + 1, shape.columns + 1),
+    }
+    stalls = (Stalls(), Stalls(membrane=128, weight=40), Stalls(spike=128, acc=40), Stalls(220, 128, 40, 128))
+    for (M, K, N), pauses, coding in product(sizes.values(), stalls, codings(shape)):
+        for firing in ("zeros", "rare", "usual", "dense"):
+            for first in range(1, shape.tmax + 1, M):
+                layer = random_layer(
+                    rng,
+                    M,
+                    K,
+                    N,
+                    coding=coding,
+                    distribution=firing,
+                    weight_bits=int(rng.integers(2, shape.weight_bits + 1)),
+                    frac_bits=int(rng.choice([1, 8, 16, 24])),
+                    timesteps=range(first, min(first + M, shape.tmax + 1)),
+                    in_turn=True,
+                )
+                await check(driver, layer, pauses)
+
+
+@cocotb.test()
+async def longest_fraction(dut):
+    """Membranes with all the fractional bits that there can be."""
+    driver, rng = await begin(dut)
+    for coding in codings(driver.shape):
+        await check(driver, draw(rng, driver.shape, coding=coding, frac_bits=30, timesteps=1))
 
 
 @cocotb.test()
@@ -198,6 +272,7 @@ async def reset_in_mid_stream(dut):
         layer = draw(rng, driver.shape)
         await driver.launch(layer, Stalls.random(rng))
         await ClockCycles(dut.clk, int(rng.integers(1, 400)))
+        COVERAGE.reset(await driver.counters())
         dut.rst_n.value = 0
         await ClockCycles(dut.clk, 2)
         assert not dut.irq.value
@@ -230,10 +305,161 @@ async def illegal_settings(dut):
         await driver.write(CTRL, START)
         await ClockCycles(dut.clk, huge + 5)
         assert await driver.errors() == errors, settings
+        COVERAGE.errors(errors)
         assert await driver.read(STATUS) == FAULT, settings
         await driver.write(ERROR, 0xFFFFFFFF)
         assert await driver.read(STATUS) == 0
     await check(driver, layer)
+
+
+@cocotb.test()
+async def registers(dut):
+    """Every job register keeps what is written, byte by byte; reserved bits and unknown addresses do not."""
+    driver, rng = await begin(dut)
+    kept = {MODE: 0x1F07, ROWS: 0xFFFFFFFF, OUTPUTS: 0xFFFFFFFF, GROUPS: 0xFFFFFFFF, GROUP_INPUTS: 0xFFFFFFFF}
+    want = {}
+    for address, mask in kept.items():
+        for value in (0xFFFFFFFF, 0, 0x55555555, 0xAAAAAAAA, *(1 << i for i in range(32)), int(rng.integers(2**32))):
+            await driver.write(address, value)
+            want[address] = value & mask
+            assert await driver.read(address) == want[address], hex(address)
+    for address, mask in kept.items():
+        assert await driver.read(address) == want[address], "another register's write changed it"
+        for strobe in range(16):
+            value = int(rng.integers(2**32))
+            touched = sum(0xFF << 8 * i for i in range(4) if strobe >> i & 1)
+            want[address] = (want[address] & ~touched | value & touched) & mask
+            await driver.write(address, value, strobe=strobe)
+            assert await driver.read(address) == want[address], f"{address:#x}, strobe {strobe:04b}"
+    assert await driver.read(CTRL) == 0
+    for address in (ID, VERSION, SHAPE, LIMITS, BLOCKS, COUNTER_BASE):
+        before = await driver.read(address)
+        await driver.write(address, ~before & 0xFFFFFFFF, expect=SLVERR)
+        assert await driver.read(address) == before
+    assert await driver.read(ID) == ID_VALUE
+    known = {ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, *kept}
+    known |= {COUNTER_BASE + 4 * i for i in range(2 * len(COUNTERS))}
+    for address in set(range(0, 256, 4)) - known:
+        assert await driver.read(address, expect=SLVERR) == 0
+        await driver.write(address, 1, expect=SLVERR)
+    assert await driver.read(STATUS) == 0
+    assert await driver.read(ERROR) == 0
+
+
+@cocotb.test()
+async def counters_carry(dut):
+    """Counters go on from job to job, over a carry through all bits where the core was built to start below one."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    start = await driver.counters()
+    base = start["cycles"]
+    assert base in (0, 0x7FFF_FFFF_FFFF_FFF0)
+    assert set(start.values()) == {base}
+    want = dict.fromkeys(COUNTERS, 0)
+    for _ in range(60 if base else 2):
+        layer = draw(rng, shape, distribution="extreme", timesteps=range(1, shape.tmax + 1))
+        stalls = Stalls.random(rng)
+        await driver.launch(layer, stalls, clear=False)
+        await driver.finish(limit(layer, shape, stalls))
+        result = await driver.collect(layer)
+        compare(layer, result.spikes, result.acc)
+        for name, value in expected_counters(layer, shape).items():
+            want[name] += value
+            assert result.counters[name] == base + want[name], name
+        if all(value - base >= 16 for value in result.counters.values()):  # all have carried
+            break
+    else:
+        assert not base, f"some counters did not carry: {result.counters}"
+    counted = {name: value - base for name, value in result.counters.items()}
+    assert all(0 <= value < 1 << 24 for value in counted.values()), counted
+    assert counted["cycles"] > 0
+    await driver.write(CTRL, CLEAR)
+    await ClockCycles(dut.clk, 2)
+    assert set((await driver.counters()).values()) == {0}
+
+
+@cocotb.test()
+async def enormous_sizes(dut):
+    """Jobs of more rows or outputs than a simulation can run start, want more and more input, and do not end."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    layer = random_layer(rng, 1, 1, 1, timesteps=1, weight_bits=2)
+    for name in ("rows", "outputs"):
+        for bit in range(10, 32):
+            await driver.launch(layer, spike_stream=False, **{name: 1 << bit})
+            await ClockCycles(dut.clk, 100)
+            assert await driver.read(STATUS) & (BUSY | DONE) == BUSY, f"{name} = 2^{bit}"
+            # columns beyond the layer's own are noise, of any width
+            assert await driver.errors() <= {"weight_range"}, f"{name} = 2^{bit}"
+            await driver.reset()
+    for name, capacity in (("groups", shape.blocks), ("group_inputs", shape.capacity)):
+        for bit in range(capacity.bit_length(), 32):
+            settings = {"groups": 1, "group_inputs": 1, name: (1 << bit) + 2}
+            await driver.configure(layer, plan(layer, shape), **settings)
+            await driver.write(CTRL, START)
+            await ClockCycles(dut.clk, shape.blocks + 5)
+            assert await driver.errors() == {"capacity"}, settings
+            await driver.write(ERROR, 0xFFFFFFFF)
+    await check(driver, draw(rng, shape))
+
+
+@cocotb.test()
+async def slow_register_port(dut):
+    """Jobs and registers are right when each channel of the register port waits, in any order."""
+    driver, rng = await begin(dut)
+    driver.axil_stall = 0.7
+    for _ in range(3):
+        await check(driver, draw(rng, driver.shape), Stalls.random(rng))
+    for address in (ROWS, OUTPUTS, GROUPS, GROUP_INPUTS) * 10:
+        value = int(rng.integers(2**32))
+        await driver.write(address, value)
+        assert await driver.read(address) == value
+        await driver.write(ID, value, expect=SLVERR)
+        await driver.read(0xFC, expect=SLVERR)
+
+
+@cocotb.test()
+async def crowded_register_port(dut):
+    """Writes and reads one right behind the other, each channel at its own pace: each answer is that of its request."""
+    _, rng = await begin(dut)
+    clock = RisingEdge(dut.clk)
+    addresses = [int(a) for a in rng.choice([ROWS, OUTPUTS, GROUPS, GROUP_INPUTS, ID, 0xFC], 60)]
+    values = [int(v) for v in rng.integers(0, 2**32, len(addresses))]
+
+    async def offer(channel, pace, **fields):
+        valid, ready = getattr(dut, f"s_axil_{channel}valid"), getattr(dut, f"s_axil_{channel}ready")
+        for beat in zip(*fields.values(), strict=True):
+            while rng.random() > pace:
+                await clock
+            for name, value in zip(fields, beat, strict=True):
+                getattr(dut, f"s_axil_{name}").value = value
+            valid.value = 1
+            await clock
+            while not ready.value:
+                await clock
+            valid.value = 0
+
+    async def take(channel, pace, *fields):
+        valid, ready = getattr(dut, f"s_axil_{channel}valid"), getattr(dut, f"s_axil_{channel}ready")
+        seen = []
+        while len(seen) < len(addresses):
+            ready.value = willing = int(rng.random() < pace)
+            await clock
+            if valid.value and willing:
+                seen.append(tuple(int(getattr(dut, f"s_axil_{name}").value) for name in fields))
+        ready.value = 0
+        return seen
+
+    strobes = [15] * len(addresses)
+    for pace in ((1, 1, 1), (0.3, 1, 1), (1, 0.3, 1), (1, 1, 0.3), (0.5, 0.5, 0.5)):
+        cocotb.start_soon(offer("aw", pace[0], awaddr=addresses))
+        cocotb.start_soon(offer("w", pace[1], wdata=values, wstrb=strobes))
+        answers = await with_timeout(take("b", pace[2], "bresp"), 100, "us")
+        assert answers == [(SLVERR if a in (ID, 0xFC) else 0,) for a in addresses], pace
+        held = dict(zip(addresses, values, strict=True)) | {ID: ID_VALUE, 0xFC: 0}
+        cocotb.start_soon(offer("ar", pace[1], araddr=addresses))
+        answers = await with_timeout(take("r", pace[2], "rdata", "rresp"), 100, "us")
+        assert answers == [(held[a], SLVERR if a == 0xFC else 0) for a in addresses], pace
 
 
 @cocotb.test()
@@ -246,6 +472,7 @@ async def locked_while_busy(dut):
         await driver.write(address, 1, expect=SLVERR)
     await driver.write(CTRL, START, expect=SLVERR)
     assert await driver.errors() == {"write_busy"}
+    COVERAGE.errors({"write_busy"})
     await driver.write(ERROR, 0xFFFFFFFF)
     await driver.finish(limit(layer, driver.shape, Stalls(membrane=220)))
     result = await driver.collect(layer)
@@ -263,6 +490,7 @@ async def misplaced_tlast(dut):
         await driver.finish(limit(layer, driver.shape))
         result = await driver.collect(layer)
         assert result.errors == {name}
+        COVERAGE.errors(result.errors)
         compare(layer, result.spikes, result.acc)
         await driver.write(ERROR, 0xFFFFFFFF)
 
@@ -276,18 +504,29 @@ async def bad_timesteps(dut):
     await driver.launch(layer, spike_stream=False)
     layer.timesteps[0] = 1
     await driver.finish(limit(layer, driver.shape))
-    assert (await driver.errors()) == {"timesteps"}
+    assert await driver.errors() == {"timesteps"}
+    COVERAGE.errors({"timesteps"})
 
 
 @cocotb.test()
 async def wide_weights(dut):
-    """A core with narrow weights reports those that do not fit; one with 8 bits takes every byte."""
+    """A narrow core reports each weight that does not fit, wherever it stands; one with 8 bits takes every byte."""
     driver, rng = await begin(dut)
-    layer = draw(rng, driver.shape, weight_bits=2, distribution="gaussian")
-    layer.weight[-1, -1] = 127
-    await driver.launch(layer)
-    await driver.finish(limit(layer, driver.shape))
-    assert (await driver.errors()) == ({"weight_range"} if driver.shape.weight_bits < 8 else set())
+    shape = driver.shape
+    expected = {"weight_range"} if shape.weight_bits < 8 else set()
+    # one place after the other in a layer that fills neither its last chunk nor its last column tile
+    K, N = 2 * shape.lanes + shape.lanes // 2 + 1, shape.columns + max(1, shape.columns // 2)
+    places = {(n, k) for n in (0, N - 1) for k in range(K)} | {(n, k) for n in range(N) for k in (0, K - 1)}
+    half = 1 << shape.weight_bits - 1
+    outside = [-128, 127] if half == 128 else [-128, 127, half, -half - 1]
+    for at in sorted(places):
+        layer = random_layer(rng, 1, K, N, weight_bits=2, timesteps=1)
+        layer.weight[at] = outside[int(rng.integers(len(outside)))]
+        await driver.launch(layer)
+        await driver.finish(limit(layer, shape))
+        assert await driver.errors() == expected, at
+        COVERAGE.errors(expected)
+        await driver.write(ERROR, 0xFFFFFFFF)
 
 
 @cocotb.test()
@@ -297,8 +536,11 @@ async def polling(dut):
     layer = draw(rng, driver.shape)
     await driver.launch(layer, Stalls(membrane=220))
     assert await driver.read(STATUS) == 1
-    await ClockCycles(dut.clk, limit(layer, driver.shape, Stalls(membrane=220)))
-    assert await driver.read(STATUS) == DONE
+    for _ in range(limit(layer, driver.shape, Stalls(membrane=220)) // 64):
+        await ClockCycles(dut.clk, 64)
+        if not (status := await driver.read(STATUS)) & BUSY:
+            break
+    assert status == DONE
     assert dut.irq.value
     await driver.write(STATUS, DONE)
     assert await driver.read(STATUS) == 0

@@ -7,7 +7,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
-from core_driver import (
+from registers import (
     BLOCKS,
     COUNTER_BASE,
     COUNTERS,

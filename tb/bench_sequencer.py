@@ -2,7 +2,7 @@
 
 import cocotb
 from cocotb.triggers import RisingEdge
-from core_driver import ERRORS
+from registers import ERRORS
 from unit import start
 
 

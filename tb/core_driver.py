@@ -13,46 +13,32 @@ from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cycle_model import expected_counters
 from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
+from registers import (
+    BLOCKS,
+    BUSY,
+    CLEAR,
+    COUNTER_BASE,
+    COUNTERS,
+    CTRL,
+    DONE,
+    ERROR,
+    ERRORS,
+    GROUP_INPUTS,
+    GROUPS,
+    LIMITS,
+    MODE,
+    OKAY,
+    OUTPUTS,
+    ROWS,
+    SHAPE,
+    START,
+    STATUS,
+)
 from spike_compressor.trace import Layer
 
 PERIOD_NS = 10
-OKAY, SLVERR = 0, 2
-
-ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE = 0, 4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20
-ROWS, OUTPUTS, GROUPS, GROUP_INPUTS = 0x24, 0x28, 0x2C, 0x30
-COUNTER_BASE = 0x40
-COUNTERS = (
-    "cycles",
-    "rows",
-    "spikes",
-    "saturated",
-    "additions",
-    "words",
-    "skipped",
-    "stall_membrane",
-    "stall_store",
-    "stall_spike",
-    "stall_fire",
-    "stall_weight",
-    "stall_acc",
-    *(f"rows_t{t}" for t in range(1, 8)),
-)
-ERRORS = (
-    "rows",
-    "outputs",
-    "groups",
-    "group_inputs",
-    "frac_bits",
-    "capacity",
-    "timesteps",
-    "membrane_last",
-    "weight_last",
-    "weight_range",
-    "write_busy",
-    "coding",
-)
-START, CLEAR = 1, 2
-BUSY, DONE, FAULT = 1, 2, 4
+#: Cycles after which the registers count as dead.
+PATIENCE = 1000
 
 
 @dataclass
@@ -89,6 +75,7 @@ class CoreDriver:
         self.folder = Path(os.environ["SPIKE_IMAGES"])
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shape = Shape()
+        self.axil_stall = 0.0  # chance that a channel of the register port waits before an access
         self._job = 0
         Clock(dut.clk, PERIOD_NS, unit="ns").start()
 
@@ -116,42 +103,66 @@ class CoreDriver:
     # --------------------------------------------------------------------------------------------- registers
 
     async def write(self, address: int, value: int, strobe: int = 15, expect: int = OKAY) -> None:
-        """One AXI4-Lite write; asserts its response."""
+        """One AXI4-Lite write; asserts its response, and that the answer stays until it is taken."""
         dut = self.dut
         dut.s_axil_awaddr.value, dut.s_axil_wdata.value, dut.s_axil_wstrb.value = address, value, strobe
-        dut.s_axil_awvalid.value = dut.s_axil_wvalid.value = dut.s_axil_bready.value = 1
-        pending = {"aw", "w", "b"}
-        while pending:
+        starts = {channel: self._pause() for channel in ("aw", "w", "b")}
+        pending = set(starts)
+        offered = None
+        for cycle in range(PATIENCE):
+            now = {channel for channel in pending if cycle >= starts[channel]}
+            dut.s_axil_awvalid.value, dut.s_axil_wvalid.value = int("aw" in now), int("w" in now)
+            dut.s_axil_bready.value = int("b" in now)
             await RisingEdge(dut.clk)
-            if "aw" in pending and dut.s_axil_awready.value:
+            if "aw" in now and dut.s_axil_awready.value:
                 pending.discard("aw")
-                dut.s_axil_awvalid.value = 0
-            if "w" in pending and dut.s_axil_wready.value:
+            if "w" in now and dut.s_axil_wready.value:
                 pending.discard("w")
-                dut.s_axil_wvalid.value = 0
-            if "b" in pending and dut.s_axil_bvalid.value:
-                pending.discard("b")
+            if dut.s_axil_bvalid.value:
                 response = int(dut.s_axil_bresp.value)
-        dut.s_axil_bready.value = 0
+                assert offered in (None, response), f"write to {address:#x}: the answer changed"
+                offered = response
+                if "b" in now:
+                    break
+            else:
+                assert offered is None, f"write to {address:#x}: the answer was withdrawn"
+        else:
+            raise MismatchError(f"write to {address:#x}: no answer within {PATIENCE} cycles, {sorted(pending)} open")
+        dut.s_axil_awvalid.value = dut.s_axil_wvalid.value = dut.s_axil_bready.value = 0
+        assert pending == {"b"}, f"write to {address:#x}: answered before it was taken"
         assert response == expect, f"write to {address:#x}: expected response {expect}, got {response}"
 
     async def read(self, address: int, expect: int = OKAY) -> int:
-        """One AXI4-Lite read; asserts its response."""
+        """One AXI4-Lite read; asserts its response, and that the answer stays until it is taken."""
         dut = self.dut
         dut.s_axil_araddr.value = address
-        dut.s_axil_arvalid.value = dut.s_axil_rready.value = 1
+        starts = {channel: self._pause() for channel in ("ar", "r")}
         asked = False
-        while True:
+        offered = None
+        for cycle in range(PATIENCE):
+            asking = not asked and cycle >= starts["ar"]
+            ready = cycle >= starts["r"]
+            dut.s_axil_arvalid.value, dut.s_axil_rready.value = int(asking), int(ready)
             await RisingEdge(dut.clk)
             if asked and dut.s_axil_rvalid.value:
-                break
-            if not asked and dut.s_axil_arready.value:
-                asked = True
-                dut.s_axil_arvalid.value = 0
-        dut.s_axil_rready.value = 0
-        response = int(dut.s_axil_rresp.value)
+                answer = int(dut.s_axil_rdata.value), int(dut.s_axil_rresp.value)
+                assert offered in (None, answer), f"read of {address:#x}: the answer changed"
+                offered = answer
+                if ready:
+                    break
+            else:
+                assert offered is None, f"read of {address:#x}: the answer was withdrawn"
+            asked |= asking and bool(dut.s_axil_arready.value)
+        else:
+            raise MismatchError(f"read of {address:#x}: no answer within {PATIENCE} cycles")
+        dut.s_axil_arvalid.value = dut.s_axil_rready.value = 0
+        data, response = offered
         assert response == expect, f"read of {address:#x}: expected response {expect}, got {response}"
-        return int(dut.s_axil_rdata.value)
+        return data
+
+    def _pause(self) -> int:
+        """Cycles that a channel of the register port waits."""
+        return int(self.rng.integers(1, 6)) if self.rng.random() < self.axil_stall else 0
 
     async def errors(self) -> set[str]:
         """Names of the sticky error bits that are set."""
@@ -189,8 +200,10 @@ class CoreDriver:
         spike_stream: bool = True,
         membrane_packet: int | None = None,
         weight_packet: int | None = None,
+        clear: bool = True,
+        **override: int,
     ) -> None:
-        """Prepare the images of a layer, set the core up and start it."""
+        """Prepare the images of a layer, set the core up and start it; `override` as `configure`."""
         stalls = stalls or Stalls()
         cut = plan(layer, self.shape)
         self._job += 1
@@ -199,7 +212,7 @@ class CoreDriver:
         for name, image in (("membrane", membrane_image), ("weight", weight_image)):
             data, beats[name] = image(layer, self.shape, self.rng)
             self._file(name).write_bytes(data)
-        await self.configure(layer, cut, spike_stream=spike_stream)
+        await self.configure(layer, cut, spike_stream=spike_stream, **override)
         dut.job.value = self._job
         dut.seed.value = int(self.rng.integers(1, 2**32))
         dut.weight_repeats.value = cut.row_tiles
@@ -210,7 +223,7 @@ class CoreDriver:
         dut.go.value = 1
         await RisingEdge(dut.clk)
         dut.go.value = 0
-        await self.write(CTRL, START | CLEAR)
+        await self.write(CTRL, START | CLEAR * clear)
 
     async def finish(self, limit_cycles: int) -> None:
         """Sleep until the interrupt; raises MismatchError if it does not come."""

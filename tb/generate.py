@@ -61,16 +61,18 @@ def random_arrays(
     distribution: str = "gaussian",
     grouped: bool | None = None,
     max_timesteps: int | None = None,
+    in_turn: bool = False,
 ) -> dict[str, Any]:
     """Arrays of a layer as a model would have it.
 
     Args:
         timesteps: one T for all rows, or the values that rows draw theirs from.
         distribution: gaussian, laplace (real activations), zeros, extreme (codes at both ends of the range and the
-            membranes next to every rounding boundary).
+            membranes next to every rounding boundary), rare, usual, dense (so many spikes per input and step).
+        in_turn: rows take the values of `timesteps` in turn.
     """
     choices = np.atleast_1d(np.asarray(timesteps))
-    T = rng.choice(choices, M).astype(np.uint8)
+    T = (np.resize(choices, M) if in_turn else rng.choice(choices, M)).astype(np.uint8)
     top = (1 << T.astype(np.int64)) - 1
     limit = (1 << (T.astype(np.int64) + frac_bits)) - 1
     if distribution == "extreme":
@@ -82,6 +84,10 @@ def random_arrays(
         membrane = np.clip(membrane, -limit[:, None], limit[:, None]).astype(np.int32)
         half = 1 << (weight_bits - 1)
         weight = rng.choice(np.array([-half, half - 1, 0, -1, 1]), (N, K)).astype(np.int8)
+    elif distribution in SHARES:
+        membrane = _firing(rng, T, K, coding, frac_bits, SHARES[distribution])
+        half = 1 << (weight_bits - 1)
+        weight = rng.integers(-half, half, (N, K)).astype(np.int8)
     else:
         draw = {
             "gaussian": lambda: rng.normal(size=(M, K)),
@@ -105,6 +111,26 @@ def random_arrays(
         grouped=grouped,
         max_timesteps=max_timesteps,
     )
+
+
+#: Spikes per input and step that distributions of `random_arrays` aim at.
+SHARES = {"rare": 0.05, "usual": 0.25, "dense": 1.0}
+
+
+def _firing(
+    rng: np.random.Generator, timesteps: np.ndarray, K: int, coding: str, frac_bits: int, share: float
+) -> np.ndarray:
+    """Membranes of rows that fire `share` spikes per input and step, or as many as the coding can."""
+    membrane = np.zeros((len(timesteps), K), np.int64)
+    for m, t in enumerate(int(t) for t in timesteps):
+        codes = np.arange(1, 1 << t)
+        column = np.full(1, t, np.uint8)
+        digits = np.abs(golden.fire((codes << frac_bits)[None].astype(np.int32), column, frac_bits, coding)).sum((0, 1))
+        busiest = codes[digits == digits.max()]
+        count = min(K, round(K * share * steps_of(t, coding) / digits.max()))
+        places = rng.choice(K, count, replace=False)
+        membrane[m, places] = (rng.choice(busiest, count) * rng.choice([-1, 1], count)) << frac_bits
+    return membrane.astype(np.int32)
 
 
 def random_layer(rng: np.random.Generator, M: int, K: int, N: int, name: str = "random", **options: Any) -> Layer:

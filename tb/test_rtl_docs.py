@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from core_driver import COUNTER_BASE, COUNTERS, ERRORS
+from registers import COUNTER_BASE, COUNTERS, ERRORS
 from toolchain import RTL
 
 DOC = (Path(__file__).resolve().parents[1] / "docs" / "rtl.md").read_text()
@@ -42,9 +42,9 @@ def test_parameters_and_modules():
     """Every parameter with its default, and every file, is in the documentation."""
     core = (RTL / "spike_core.sv").read_text().split(") (")[0]
     parameters = re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", core)
-    assert len(parameters) == 9
+    assert len(parameters) == 10
     for name, default in parameters:
-        default = {"Lanes": "`Lanes`", "TmaxLimit": "7", "1'b1": "1"}.get(default, default)
+        default = {"Lanes": "`Lanes`", "TmaxLimit": "7", "1'b1": "1", "1'b0": "0"}.get(default, default)
         assert f"| `{name}` | {default} |" in DOC, name
     for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")):
         assert f"`{path.name}`" in DOC, path.name
@@ -68,7 +68,7 @@ def test_fusesoc_core():
     assert sorted(listed) == sorted(path.name for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")))
     assert listed[:2] == ["spike_assert.svh", "spike_pkg.sv"]
     core = (RTL / "spike_core.sv").read_text().split(") (")[0]
-    values = {"Lanes": "16", "TmaxLimit": "7", "1'b1": "1"}
+    values = {"Lanes": "16", "TmaxLimit": "7", "1'b1": "1", "1'b0": "0"}
     for name, default in re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", core):
         assert f"  {name}: {{datatype: int, paramtype: vlogparam, default: {values.get(default, default)}," in text, (
             name

@@ -93,6 +93,8 @@ def build(
     *,
     waves: bool = False,
     fast: bool = False,
+    coverage: bool = False,
+    replaced: Mapping[Path, Sequence[Path]] | None = None,
 ) -> Path:
     """Compile a design with Verilator, unless it was compiled before from the same sources; returns its folder.
 
@@ -101,15 +103,22 @@ def build(
         parameters: overrides of its parameters.
         waves: able to write a waveform.
         fast: optimise for long simulations; then only signals marked public are visible to the bench.
+        coverage: count lines, branches and toggles; `simulate` leaves them in coverage.dat.
+        replaced: sources that others take the place of.
     """
     use_verilator()
     waves = waves or wants_waves()
     parameters = dict(sorted((parameters or {}).items()))
+    replaced = replaced or {}
+    files = [other for path in (CONTROL, *SOURCES, *BASELINE, *HARNESS) for other in replaced.get(path, [path])]
     sources = hashlib.sha256()
-    for path in (CONTROL, *SOURCES, *BASELINE, *HARNESS, *sorted(RTL.glob("*.svh"))):
+    for path in (*files, *sorted(RTL.glob("*.svh"))):
         sources.update(path.name.encode() + path.read_bytes())
     args = ["--assert", "-O3", "--x-assign", "unique", "--x-initial", "unique"]  # without a reset: starts with noise
-    design = json.dumps([toplevel, parameters, args, waves, fast, find_verilator(), sys.version])
+    if coverage:
+        args += ["--coverage-line", "--coverage-toggle"]
+    names = [str(path) for path in replaced]
+    design = json.dumps([toplevel, parameters, args, waves, fast, names, find_verilator(), sys.version])
     family = f"{toplevel}-{hashlib.sha256(design.encode()).hexdigest()[:12]}-"
     folder = BUILD / f"{family}{sources.hexdigest()[:12]}"
     with _lock(folder):
@@ -124,7 +133,7 @@ def build(
         try:
             with _env({"WAVES": str(int(waves))}):  # cocotb obeys it above its argument
                 _runner(fast).build(
-                    sources=[CONTROL, *SOURCES, *BASELINE, *HARNESS],
+                    sources=files,
                     includes=[RTL],
                     hdl_toplevel=toplevel,
                     parameters=parameters,

@@ -16,6 +16,7 @@ module core_harness
   parameter int unsigned Tmax         = 7,
   parameter int unsigned MaxInputs    = 8192,
   parameter bit          Csd          = 1'b1,
+  parameter bit          LateCounters = 1'b0,  // of the spike core: counters come out of reset just below a carry
   parameter bit          Dense        = 1'b0,  // the dense rival instead of the spike core
   parameter bit          Multiply     = 1'b0   // its products with `*`
 );
@@ -198,7 +199,8 @@ module core_harness
       .WeightBits   (WeightBits),
       .Tmax         (Tmax),
       .MaxInputs    (MaxInputs),
-      .Csd          (Csd)
+      .Csd          (Csd),
+      .LateCounters (LateCounters)
     ) u_core (
       .clk_i                    (clk),
       .rst_ni                   (rst_n),

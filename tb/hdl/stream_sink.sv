@@ -4,6 +4,8 @@
 // Simulation only. Takes an AXI4-Stream and writes {TLAST, TDATA} of every beat to a file, in 32-bit words, least
 // significant first. In each cycle it refuses with a probability of stall_i / 256.
 
+`include "spike_assert.svh"
+
 module stream_sink #(
   parameter int unsigned Width = 32,
   parameter string       Name  = "stream"
@@ -42,5 +44,8 @@ module stream_sink #(
     end
     tready_o <= rst_ni && random[7:0] >= stall_i;
   end
+
+  // AXI4-Stream: an offer stays as it is until it is taken
+  `SPIKE_ASSERT_STABLE(Offer, tvalid_i, tready_o, {tlast_i, tdata_i})
 
 endmodule

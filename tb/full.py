@@ -1,0 +1,253 @@
+"""The whole verification campaign of the core, with floors; what `make rtl-full` runs.
+
+    .venv/bin/python tb/full.py [--seeds 3] [--faults 150] [--out docs/results/rtl_full.json]
+
+Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; all proofs;
+faults in the netlist. The exit code is 1 if anything failed or a floor was missed, 2 if a tool is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import code_coverage
+import functional_coverage
+import mutate
+from formal.prove import PROOFS, prove
+from regression import SHAPES, UNITS, core, unit
+from toolchain import BUILD, ROOT, RTL, ToolError
+
+OUT = ROOT / "docs" / "results" / "rtl_full.json"
+#: Per cent that must be reached.
+FLOORS = {"functional": 100.0, "line": 95.0, "branch": 95.0, "toggle": 90.0, "faults": 95.0}
+#: Lines that no simulation can run, by file: what stands in the line, and why.
+WAIVED = {
+    "spike_csa.sv": {
+        "function automatic": "a constant function: it runs when the design is elaborated",
+    },
+    "spike_neuron_array.sv": {"default:": "no state is left for it; it is there for what a particle may do"},
+    "spike_sequencer.sv": {"default:": "no state is left for it; it is there for what a particle may do"},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A bench on a build with a seed.
+
+    Attributes:
+        failure: what the simulator said; empty if all tests passed.
+    """
+
+    name: str
+    seed: int
+    seconds: float
+    folder: str = ""
+    failure: str = ""
+
+
+def _timed(name: str, seed: int, run: Callable[[], Path]) -> Run:
+    started = time.monotonic()
+    try:
+        folder = str(run())
+        return Run(name, seed, time.monotonic() - started, folder)
+    except AssertionError as error:
+        return Run(name, seed, time.monotonic() - started, failure=str(error))
+
+
+def run_core(name: str, seed: int) -> Run:
+    return _timed(f"core {name}", seed, lambda: core(name, seed, coverage=True))
+
+
+def run_unit(index: int, seed: int) -> Run:
+    bench, module, parameters = UNITS[index]
+    shown = ", ".join(f"{key} {value}" for key, value in parameters.items())
+    name = f"{bench} ({shown})" if shown else bench
+    return _timed(name, seed, lambda: unit(bench, module, parameters, seed, coverage=True))
+
+
+def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:
+    """All benches with all seeds."""
+    with ProcessPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(run_core, name, seed) for seed in seeds for name in SHAPES]
+        waiting += [pool.submit(run_unit, index, seed) for seed in seeds for index in range(len(UNITS))]
+        done = []
+        for future in waiting:
+            run = future.result()
+            done.append(run)
+            print(
+                f"{'FAILED' if run.failure else 'passed'} {run.seconds:6.1f} s  {run.name}, seed {run.seed}", flush=True
+            )
+            if run.failure:
+                print(run.failure, flush=True)
+    return done
+
+
+def _waived(file: str, line: int) -> str:
+    """Why a line need not run; empty if it must."""
+    source = (RTL / file).read_text(encoding="utf-8").splitlines()
+    # what a function has inside belongs to it
+    start = line
+    while start > 1 and source[start - 1].startswith("    "):
+        start -= 1
+    texts = source[start - 1 : line]
+    for mark, reason in WAIVED.get(file, {}).items():
+        if any(mark in text for text in (texts if "function" in mark else texts[-1:])):
+            return reason
+    return ""
+
+
+def code(runs: Sequence[Run]) -> dict[str, Any]:
+    """Line, branch and toggle coverage over all runs."""
+    files = [Path(run.folder) / "coverage.dat" for run in runs if run.folder]
+    counts = {point: n for point, n in code_coverage.merged(files, RTL).items() if "/" not in point.file}
+    missed = sorted(code_coverage.missed_lines(counts))
+    waived = {f"{file}:{line}": reason for file, line in missed if (reason := _waived(file, line))}
+    result: dict[str, Any] = {"waived lines": waived, "missed lines": []}
+    for kind in code_coverage.KINDS:
+        hit, of = code_coverage.share(counts, kind)
+        if kind == "line":
+            of -= len(waived)
+        result[kind] = {"hit": hit, "of": of, "percent": 100 * hit / of}
+    result["missed lines"] = [f"{file}:{line}" for file, line in missed if f"{file}:{line}" not in waived]
+    result["missed branches"] = [
+        f"{p.file}:{p.line} {p.what}" for p in sorted(counts) if p.kind == "branch" and not counts[p]
+    ]
+    return result
+
+
+def functional(runs: Sequence[Run]) -> dict[str, Any]:
+    """Coverage of the defined bins."""
+    files = [path for run in runs if run.folder and (path := Path(run.folder) / "functional.yaml").is_file()]
+    target = BUILD / "coverage" / "functional.yaml"
+    counts = functional_coverage.merged(files, target)
+    missing = functional_coverage.missing(counts)
+    of = sum(len(bins) for bins in counts.values())
+    items = {name: [sum(map(bool, bins.values())), len(bins)] for name, bins in counts.items()}
+    return {
+        "hit": of - len(missing),
+        "of": of,
+        "percent": 100 * (of - len(missing)) / of,
+        "items": items,
+        "missing": missing,
+    }
+
+
+def shortfalls(result: Mapping[str, Any]) -> list[str]:
+    """What failed, and which floors were missed."""
+    found = [f"bench {run['name']}, seed {run['seed']} failed" for run in result["runs"] if run["failure"]]
+    found += [f"proof {proof['name']} failed" for proof in result["proofs"] if not proof["proven"]]
+    reached = {kind: result["code"][kind]["percent"] for kind in code_coverage.KINDS}
+    reached["functional"] = result["functional"]["percent"]
+    reached["faults"] = 100 * result["mutation"]["killed"] / result["mutation"]["faults"]
+    return found + [
+        f"{name}: {reached[name]:.1f} %, at least {floor:g} % is wanted"
+        for name, floor in FLOORS.items()
+        if reached[name] < floor
+    ]
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The report as a page."""
+    mutation, found = result["mutation"], result["code"]
+    seeds = sorted({run["seed"] for run in result["runs"]})
+    rows = [
+        ["functional coverage, bins", result["functional"]["hit"], result["functional"]["of"], FLOORS["functional"]],
+        *([f"{kind} coverage", found[kind]["hit"], found[kind]["of"], FLOORS[kind]] for kind in code_coverage.KINDS),
+        ["faults killed", mutation["killed"], mutation["faults"], FLOORS["faults"]],
+    ]
+    lines = [
+        "# The verification campaign",
+        "",
+        f"Label: simulated and proven by `make rtl-full`, seeds {', '.join(map(str, seeds))}, {result['machine']}, "
+        f"{result['seconds'] / 60:.0f} minutes. What it does: [verification.md](../verification.md).",
+        "",
+        "| | reached | of | % | floor, % |",
+        "| --- | --: | --: | --: | --: |",
+        *(f"| {name} | {hit:,} | {of:,} | {100 * hit / of:.1f} | {floor:g} |" for name, hit, of, floor in rows),
+        "",
+        f"Benches: {len(result['runs'])} runs, {sum(bool(run['failure']) for run in result['runs'])} failed. "
+        f"Proofs: {len(result['proofs'])}, {sum(not proof['proven'] for proof in result['proofs'])} failed.",
+        "",
+        "Bins by item:",
+        "",
+        "| item | hit | of |",
+        "| --- | --: | --: |",
+        *(f"| {name} | {hit} | {of} |" for name, (hit, of) in result["functional"]["items"].items()),
+        "",
+        "Lines that need not run:",
+        "",
+        *(f"- {place}: {reason}" for place, reason in found["waived lines"].items()),
+        "",
+        f"Lines that did not run: {', '.join(found['missed lines']) or 'none'}. "
+        f"Branches not taken: {', '.join(found['missed branches']) or 'none'}.",
+        "",
+        f"Faults that survived, of {mutation['faults']} (`{mutation['command']}`):",
+        "",
+        "| fault | where | source | why |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {one['number']}: {one['mode']} | `{one['wire'] or one['where']}` | {one['source']} | {one['reason']} |"
+            for one in mutation["survivors"]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def campaign(seeds: int, faults: int, jobs: int) -> dict[str, Any]:
+    """All of it, as plain values. Raises ToolError."""
+    started = time.monotonic()
+    runs = simulations(range(1, seeds + 1), jobs)
+    proofs = []
+    for proof in PROOFS:
+        verdict = prove(proof)
+        proofs.append({"name": verdict.name, "proven": verdict.proven, "seconds": verdict.seconds})
+        print(f"{'proven' if verdict.proven else 'FAILED'} {verdict.seconds:6.1f} s  {verdict.name}", flush=True)
+    broken = mutate.campaign(faults, 1, jobs)
+    return {
+        "label": "simulated and proven",
+        "command": "make rtl-full",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "seconds": time.monotonic() - started,
+        "runs": [asdict(run) | {"folder": ""} for run in runs],
+        "functional": functional(runs),
+        "code": code(runs),
+        "proofs": proofs,
+        "mutation": mutate.summary(broken, faults, 1),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3, help="runs of every bench (default: 3)")
+    parser.add_argument("--faults", type=int, default=150, help="in the netlist (default: 150)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help=f"the report; its page goes beside it (default: {OUT.name})"
+    )
+    args = parser.parse_args()
+    try:
+        result = campaign(args.seeds, args.faults, args.jobs)
+    except (ToolError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    args.out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    short = shortfalls(result)
+    print(markdown(result))
+    print(*(short or ["every floor was reached"]), sep="\n")
+    return int(bool(short))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

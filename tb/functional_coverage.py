@@ -1,0 +1,186 @@
+"""What benches of the core have to have seen: T x coding x firing x stalls x sizes, edges, settings, errors, resets.
+
+A bin counts only after a job's results were compared, so bins tell of checks, not of stimuli. With SPIKE_COVERAGE=FILE
+the counts of a simulation are left in a YAML file, which `merged` adds up.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from cocotb_coverage.coverage import CoverCross, CoverPoint, coverage_db, merge_coverage
+from images import Shape, plan
+from registers import COUNTERS, ERRORS
+from spike_compressor.trace import Layer, steps_of
+
+CODINGS = ("tc_lif", "csd")
+#: Spikes per input and step of a row, up to and including the number.
+FIRING = {"none": 0.0, "rare": 0.1, "usual": 0.35, "dense": 1.0}
+STALLS = ("none", "inputs", "outputs", "both")
+SIZES = ("inside a tile", "exactly a tile", "several tiles")
+EDGES = ("one", "one less", "equal", "one more")
+STREAMS = ("membrane", "weight", "spike", "acc")
+#: Chance of a pause in 256ths, up to and including the number.
+LEVELS = {"never": 0, "some": 100, "often": 256}
+#: How far a job was when a reset came.
+PHASES = ("nothing came in", "rows came in", "words were added")
+
+
+@CoverPoint("core.timesteps", vname="timesteps", bins=list(range(1, 8)))
+@CoverPoint("core.coding", vname="coding", bins=list(CODINGS))
+@CoverPoint("core.firing", vname="firing", bins=list(FIRING))
+@CoverPoint("core.stalls", vname="stalls", bins=list(STALLS))
+@CoverPoint("core.size", vname="size", bins=list(SIZES))
+@CoverCross("core.row", items=["core.timesteps", "core.coding", "core.firing", "core.stalls", "core.size"])
+def _row(timesteps: int, coding: str, firing: str, stalls: str, size: str) -> None:
+    """A row of a job that was right."""
+
+
+@CoverPoint("edges.rows", vname="rows", bins=list(EDGES))
+@CoverPoint("edges.inputs", vname="inputs", bins=list(EDGES))
+@CoverPoint("edges.outputs", vname="outputs", bins=list(EDGES))
+@CoverCross("edges.all", items=["edges.rows", "edges.inputs", "edges.outputs"])
+def _edges(rows: str, inputs: str, outputs: str) -> None:
+    """How a job's sizes lie next to the array's."""
+
+
+@CoverPoint("settings.weight_bits", vname="weight_bits", bins=list(range(2, 9)))
+@CoverPoint("settings.frac_bits", vname="frac_bits", bins=[1, 8, 16, 24, 30])
+@CoverPoint("settings.groups", vname="groups", bins=["one", "several", "of one input"])
+@CoverPoint("settings.spike_stream", vname="spike_stream", bins=["off", "on"])
+def _settings(weight_bits: int, frac_bits: int, groups: str, spike_stream: str) -> None:
+    """The settings of a job that was right."""
+
+
+@CoverPoint("settings.sequence", vname="pair", bins=[f"{b} after {a}" for a in CODINGS for b in CODINGS])
+def _sequence(pair: str) -> None:
+    """The codings of two jobs, one after the other without a reset."""
+
+
+@CoverPoint("streams.stream", vname="stream", bins=list(STREAMS))
+@CoverPoint("streams.pauses", vname="pauses", bins=list(LEVELS))
+@CoverCross("streams.all", items=["streams.stream", "streams.pauses"])
+def _stream(stream: str, pauses: str) -> None:
+    """How often a stream paused."""
+
+
+@CoverPoint("events.counter", vname="name", bins=list(COUNTERS))
+def _counter(name: str) -> None:
+    """A counter that was other than zero."""
+
+
+@CoverPoint("events.error", vname="name", bins=list(ERRORS))
+def _error(name: str) -> None:
+    """An error that was provoked and reported."""
+
+
+@CoverPoint("events.reset", vname="phase", bins=list(PHASES))
+def _reset(phase: str) -> None:
+    """When a reset came."""
+
+
+def level(value: float, limits: Mapping[str, float]) -> str:
+    """The first name whose limit the value keeps to."""
+    return next(name for name, limit in limits.items() if value <= limit)
+
+
+def firing_of(spikes: np.ndarray, steps: int) -> str:
+    """How often a row fires.
+
+    Args:
+        spikes: int8 [steps of the layer, K].
+        steps: of the row.
+    """
+    return level(np.count_nonzero(spikes) / (steps * spikes.shape[1]), FIRING)
+
+
+def size_of(rows: int, inputs: int, outputs: int, shape: Shape) -> str:
+    """How a job lies on the array: one of SIZES if it does so in all three dimensions, else "mixed"."""
+    differences = (rows - shape.rows, inputs - shape.lanes * shape.slots, outputs - shape.columns)
+    found = {SIZES[(d > 0) - (d < 0) + 1] if d >= 0 else SIZES[0] for d in differences}
+    return found.pop() if len(found) == 1 else "mixed"
+
+
+def edge_of(size: int, limit: int) -> str:
+    """One of EDGES, or "elsewhere"."""
+    return {limit + 1: "one more", limit - 1: "one less", limit: "equal", 1: "one"}.get(size, "elsewhere")
+
+
+class Coverage:
+    """Samples the jobs of one core, in their order."""
+
+    def __init__(self) -> None:
+        self._coding: str | None = None
+
+    def job(
+        self, layer: Layer, shape: Shape, stalls: Any, counters: Mapping[str, int], *, spike_stream: bool = True
+    ) -> None:
+        """A job whose spikes, sums and counters were right.
+
+        Args:
+            stalls: the driver's `Stalls`.
+            counters: what the core counted.
+        """
+        info, cut = layer.info, plan(layer, shape)
+        sides = bool(stalls.membrane or stalls.weight) + 2 * bool(stalls.spike or stalls.acc)
+        size = size_of(info.tokens, cut.group_inputs, info.out_features, shape)
+        own = [int(t) for t in layer.timesteps]
+        rows = {(t, firing_of(layer.spikes[:, m], t + steps_of(0, info.coding))) for m, t in enumerate(own)}
+        for timesteps, firing in sorted(rows):
+            _row(timesteps, info.coding, firing, STALLS[sides], size)
+        _edges(
+            edge_of(info.tokens, shape.rows),
+            edge_of(cut.group_inputs, shape.lanes),
+            edge_of(info.out_features, shape.columns),
+        )
+        groups = "one" if cut.groups == 1 else "several" if cut.group_inputs > 1 else "of one input"
+        _settings(info.weight_bits, info.frac_bits, groups, "on" if spike_stream else "off")
+        if self._coding is not None:
+            _sequence(f"{info.coding} after {self._coding}")
+        self._coding = info.coding
+        for stream in STREAMS:
+            _stream(stream, level(getattr(stalls, stream), LEVELS))
+        for name, value in counters.items():
+            if value:
+                _counter(name)
+
+    def errors(self, names: set[str]) -> None:
+        """Errors that were provoked, and no others reported."""
+        for name in sorted(names):
+            _error(name)
+
+    def reset(self, counters: Mapping[str, int]) -> None:
+        """A reset that comes next, at these counters."""
+        self._coding = None
+        _reset(PHASES[bool(counters["rows"]) + bool(counters["words"])])
+
+
+def merged(files: Sequence[Path], target: Path) -> dict[str, dict[str, int]]:
+    """Counts of all bins over the files: coverage item -> bin -> count. Writes the sums as YAML to `target`."""
+    merge_coverage(lambda _: None, str(target), *map(str, files))
+    found = yaml.safe_load(target.read_text(encoding="utf-8"))
+    return {
+        name: {str(label): int(count) for label, count in item["bins:_hits"].items()}
+        for name, item in found.items()
+        if "bins:_hits" in item
+    }
+
+
+def missing(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Bins that no job hit."""
+    return [f"{name}: {label}" for name, bins in counts.items() for label, count in bins.items() if not count]
+
+
+def _leave() -> None:
+    file = os.environ.get("SPIKE_COVERAGE")
+    if file:
+        coverage_db.export_to_yaml(filename=file)
+
+
+atexit.register(_leave)

@@ -1,0 +1,259 @@
+"""Faults in the core's netlist, one at a time: does the regression of the whole core notice each of them?
+
+    .venv/bin/python tb/mutate.py [--count 150] [--seed 1] [--jobs 2] [--out FILE]
+
+Yosys lists faults all over the flattened core (`mutate`: a bit inverted, stuck, or crossed with another) and puts
+them behind a control input, so that one compiled simulator has them all. The netlist has no assertions: only what the
+benches compare, and the streams' own rules in their sinks, can kill a fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from images import Shape
+from netlist import yosys
+from toolchain import BUILD, RTL, SOURCES, TB, ToolError, build, simulate
+
+#: Small, and with everything that the core can be built with.
+SHAPE = Shape(rows=3, columns=5, lanes=4, slots=2, weight_inputs=2, weight_bits=4, tmax=7, blocks=32)
+CORE = RTL / "spike_core.sv"
+WRAPPER = [TB / "mutation" / "mutant.vlt", TB / "mutation" / "spike_core.sv"]
+WORK = BUILD / "mutation"
+LIMIT = 1023  # what the control input can choose
+SPARE = 2  # times as many candidates are drawn as are wanted: some cannot change anything
+#: Tests of bench_core, in the order in which they are tried: the quick ones, which kill most, first.
+STAGES = (
+    ("sizes", "registers"),
+    ("extremes", "counters_carry", "random_jobs"),
+    ("every_kind_of_row", "largest_sums", "zeros", "group_scales", "full_store", "longest_fraction"),
+    (
+        "silent_spike_stream",
+        "back_to_back",
+        "reset_in_mid_stream",
+        "tall_and_wide",
+        "illegal_settings",
+        "enormous_sizes",
+        "slow_register_port",
+        "crowded_register_port",
+        "locked_while_busy",
+        "misplaced_tlast",
+        "bad_timesteps",
+        "wide_weights",
+        "polling",
+    ),
+)
+
+
+#: Why faults survive: a pattern of wire and source, and the reason. The first that fits counts.
+REASONS = (
+    (r"const1.*spike_counters\.sv:\d+$", "equal: an enable that is always on adds 0 instead of stopping a clock"),
+    (
+        r"(rows|outputs)_left_q\[(1[3-9]|[23]\d)\]",
+        "tells only on jobs of more than 8,192 rows or outputs; `tiler_proof` has all 32 bits",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault and what became of it.
+
+    Attributes:
+        number: that chooses it.
+        mode: Yosys' name of what is done: inv, const0, const1, cnot0, cnot1.
+        where: port and bit of the cell.
+        wire: the signal next to it, with its bit, where Yosys knows one.
+        source: file and line.
+        killed_by: tests that failed, or the simulator's complaint; empty for a survivor.
+    """
+
+    number: int
+    mode: str
+    where: str
+    wire: str
+    source: str
+    killed_by: str = ""
+
+
+def parameters(shape: Shape) -> dict[str, int]:
+    """Of the core that is broken: its counters begin where every bit of theirs soon matters."""
+    return {**shape.parameters(), "LateCounters": 1}
+
+
+def prepare(count: int, seed: int, shape: Shape = SHAPE) -> tuple[Path, list[Fault]]:
+    """The netlist with `count` faults, as Verilog, and the faults. Raises ToolError."""
+    if not 1 <= count <= LIMIT:
+        raise ToolError(f"{count} faults; one simulator holds from 1 to {LIMIT}")
+    WORK.mkdir(parents=True, exist_ok=True)
+    settings = " ".join(f"-G {name}={value}" for name, value in parameters(shape).items())
+    listed, netlist = WORK / "faults.ys", WORK / "mutant_core.v"
+    healthy, core = WORK / "core.il", WORK / "core.json"
+    yosys(
+        [
+            f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top spike_core {' '.join(map(str, SOURCES))}",
+            "hierarchy -check -top spike_core",
+            "proc",
+            "flatten",
+            # a bit that nothing reads, or that never changes, is no place for a fault
+            "opt -full",
+            "wreduce",
+            "opt -full",
+            "clean -purge",
+            "rename -top mutant_core",
+            f"write_rtlil {healthy}",
+            f"write_json {core}",
+            f"mutate -list {SPARE * count} -seed {seed} -o {listed}",
+        ],
+        WORK / "choose.log",
+    )
+    cells = json.loads(core.read_text())["modules"]["mutant_core"]["cells"]
+    candidates = [line for line in listed.read_text().splitlines() if not _idle(_fields(line), cells)]
+    # an even choice of an even choice
+    chosen = [candidates[i * len(candidates) // count] for i in range(count)]
+    commands = [line.replace("mutate ", f"mutate -ctrl mutation 10 {i} ", 1) for i, line in enumerate(chosen, 1)]
+    listed.write_text("\n".join(commands) + "\n")
+    yosys(
+        [f"read_rtlil {healthy}", f"script {listed}", "opt_clean", f"write_verilog -noattr {netlist}"],
+        WORK / "break.log",
+    )
+    return netlist, [_parse(i, line) for i, line in enumerate(chosen, 1)]
+
+
+def _fields(line: str) -> dict[str, str]:
+    return dict(re.findall(r"-(mode|cell|port|portbit|ctrlbit|wire|wirebit) (\S+)", line))
+
+
+def _idle(fields: Mapping[str, str], cells: Mapping[str, Any]) -> bool:
+    """Whether a fault cannot change anything, whatever the inputs.
+
+    That is one at an input bit that is constant (where Yosys has `x`, no value is ever chosen), or one of a comparison
+    with a constant that only shows when a bit differs from the constant anyway.
+    """
+    cell = cells[fields["cell"]]
+    bits = cell["connections"][fields["port"]]
+    if cell["port_directions"][fields["port"]] == "output":
+        return False
+    if isinstance(bits[int(fields["portbit"])], str):
+        return True
+    if cell["type"] == "$eq" and fields["mode"].startswith("cnot"):
+        other = cell["connections"]["B" if fields["port"] == "A" else "A"]
+        at = int(fields["ctrlbit"])
+        want = other[at] if at < len(other) else "0"
+        # cnot0 acts where the other bit is 0, cnot1 where it is 1
+        return want in ("0", "1") and want != fields["mode"][-1]
+    return False
+
+
+def _parse(number: int, line: str) -> Fault:
+    fields = _fields(line)
+    sources = re.findall(r"-src \S*?rtl/(\S+?)\.\d", line)
+    where = f"{fields['cell']}.{fields['port']}[{fields['portbit']}]"
+    if "ctrlbit" in fields:
+        where += f" with [{fields['ctrlbit']}]"
+    wire = f"{fields['wire']}[{fields['wirebit']}]" if "wire" in fields else ""
+    return Fault(number, fields["mode"], where, wire, ", ".join(dict.fromkeys(sources)))
+
+
+def attack(folder: Path, fault: Fault, seed: int) -> Fault:
+    """Run the regression on a fault, up to the first stage that notices it."""
+    work = WORK / f"fault{fault.number}"
+    shutil.rmtree(work, ignore_errors=True)
+    killed = ""
+    for stage in STAGES:
+        killed = regression(folder, work, stage, fault.number, seed)
+        if killed:
+            break
+    shutil.rmtree(work, ignore_errors=True)
+    return Fault(**{**asdict(fault), "killed_by": killed})
+
+
+def regression(folder: Path, work: Path, tests: Sequence[str], number: int, seed: int) -> str:
+    """What failed of these tests on a fault; empty if nothing did."""
+    images = work / "images"
+    try:
+        simulate(
+            folder,
+            "core_harness",
+            "bench_core",
+            work,
+            seed=seed,
+            testcase=list(tests),
+            plusargs=[f"+images={images}", f"+mutation={number}"],
+            env={"SPIKE_IMAGES": str(images)},
+        )
+    except AssertionError as error:
+        names = re.findall(r"bench_core\.(\w+) +FAIL", (work / "sim.log").read_text(errors="replace"))
+        return ", ".join(names) or str(error).splitlines()[0].split(";")[0]
+    return ""
+
+
+def campaign(count: int, seed: int, jobs: int) -> list[Fault]:
+    """All faults with what killed them. Raises ToolError, and RuntimeError if the netlist fails without a fault."""
+    netlist, faults = prepare(count, seed)
+    folder = build("core_harness", parameters(SHAPE), fast=True, replaced={CORE: [netlist, *WRAPPER]})
+    healthy = attack(folder, Fault(0, "none", "", "", ""), seed)
+    if healthy.killed_by:
+        raise RuntimeError(f"the netlist fails without any fault: {healthy.killed_by}")
+    done = []
+    started = time.monotonic()
+    with ProcessPoolExecutor(jobs) as pool:
+        for fault in pool.map(attack, [folder] * len(faults), faults, [seed] * len(faults)):
+            done.append(fault)
+            state = f"killed by {fault.killed_by}" if fault.killed_by else f"SURVIVED: {fault.wire} {fault.source}"
+            print(f"{fault.number:4}/{count} {time.monotonic() - started:5.0f} s  {fault.mode:6} {state}", flush=True)
+    return done
+
+
+def reason(fault: Fault) -> str:
+    """Why a fault survived, as far as we know."""
+    place = f"{fault.mode} {fault.wire} {fault.where} {fault.source}"
+    return next((why for pattern, why in REASONS if re.search(pattern, place)), "not explained")
+
+
+def summary(faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]:
+    """The result as plain values."""
+    killed = sum(bool(fault.killed_by) for fault in faults)
+    return {
+        "label": "simulated",
+        "command": f"python tb/mutate.py --count {count} --seed {seed}",
+        "shape": asdict(SHAPE),
+        "faults": len(faults),
+        "killed": killed,
+        "survivors": [asdict(f) | {"reason": reason(f)} for f in faults if not f.killed_by],
+        "killed_by": {fault.number: fault.killed_by for fault in faults if fault.killed_by},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=150, help="faults (default: 150)")
+    parser.add_argument("--seed", type=int, default=1, help="of their choice, and of the benches (default: 1)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--out", type=Path, default=WORK / "result.json", help="where the result goes, as JSON")
+    args = parser.parse_args()
+    try:
+        faults = campaign(args.count, args.seed, args.jobs)
+    except (ToolError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    result = summary(faults, args.count, args.seed)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"{result['killed']} of {result['faults']} faults killed; see {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""The benches and what they run on: shapes of the whole core, modules and their parameters."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from images import Shape
+from toolchain import BUILD, build, simulate
+
+SEED = int(os.environ.get("SEED", "1"))
+
+SHAPES = {
+    "default": Shape(),
+    "odd": Shape(rows=3, columns=5, lanes=4, slots=2, weight_inputs=2, weight_bits=4, tmax=7, blocks=32),
+    "slim": Shape(rows=1, columns=1, lanes=16, slots=1, weight_inputs=4, weight_bits=3, tmax=4, blocks=32),
+    "lean": Shape(rows=4, columns=6, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=4, blocks=16, csd=False),
+}
+#: Shapes whose counters come out of reset just below a carry through all their bits.
+LATE = ("odd",)
+
+UNITS: list[tuple[str, str, dict[str, int]]] = [
+    ("fifo", "spike_fifo", {"Depth": 5}),
+    ("neuron", "spike_neuron", {}),
+    ("neuron", "spike_neuron", {"Tmax": 3, "Csd": 0}),
+    ("neuron_array", "spike_neuron_array", {"Rows": 4, "Lanes": 8, "Slots": 4}),
+    ("neuron_array", "spike_neuron_array", {"Rows": 3, "Lanes": 4, "Slots": 2, "Tmax": 4, "Csd": 0}),
+    ("store", "spike_store", {"Rows": 3, "Lanes": 4, "Slots": 2, "Blocks": 5, "Tmax": 4}),
+    ("store", "spike_store", {"Rows": 1, "Lanes": 4, "Slots": 4, "Blocks": 1, "Tmax": 3, "Csd": 0}),
+    ("tiler", "spike_tiler", {}),
+    ("walker", "spike_walker", {"Rows": 3, "Columns": 5, "Lanes": 4, "Slots": 4, "Blocks": 16, "Tmax": 4}),
+    ("lane", "spike_lane", {"Slots": 16}),
+    ("lane", "spike_lane", {"Slots": 1}),
+    ("picker", "spike_picker", {"Rows": 3, "Columns": 5, "Lanes": 8, "Slots": 8}),
+    ("weight_loader", "spike_weight_loader", {"Rows": 2, "Columns": 3, "Lanes": 8, "Slots": 4, "WeightInputs": 8}),
+    (
+        "weight_loader",
+        "spike_weight_loader",
+        {"Rows": 2, "Columns": 2, "Lanes": 8, "Slots": 2, "WeightInputs": 2, "WeightBits": 4},
+    ),
+    ("csa", "spike_csa", {"Operands": 17, "Width": 10}),
+    ("csa", "spike_csa", {"Operands": 5, "Width": 7}),
+    ("column", "spike_column", {"Lanes": 8, "WeightBits": 4, "SumWidth": 9, "AccWidth": 20}),
+    ("array", "spike_array", {"Rows": 3, "Columns": 4, "Lanes": 8, "Slots": 4, "WeightBits": 4, "Tmax": 4}),
+    ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20}),
+    ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20, "SumBits": 21}),
+    ("sequencer", "spike_sequencer", {"Lanes": 8, "Slots": 4, "Blocks": 16}),
+    ("sequencer", "spike_sequencer", {"Lanes": 4, "Slots": 1, "Blocks": 64, "Csd": 0}),
+    ("counters", "spike_counters", {}),
+    ("regs", "regs_harness", {}),
+]
+
+
+@functools.cache
+def core(name: str, seed: int = SEED, coverage: bool = False) -> Path:
+    """Run the regression of the whole core on a shape, once a process; the folder of its log and coverage.
+
+    Args:
+        coverage: count lines, branches and toggles, too.
+
+    Raises AssertionError if a test fails.
+    """
+    parameters = {**SHAPES[name].parameters(), "LateCounters": int(name in LATE)}
+    folder = build("core_harness", parameters, fast=True, coverage=coverage)
+    work = BUILD / ("coverage" if coverage else "units") / f"core-{name}-{seed}"
+    images = work / "images"
+    simulate(
+        folder,
+        "core_harness",
+        "bench_core",
+        work,
+        seed=seed,
+        plusargs=[f"+images={images}"],
+        env={"SPIKE_IMAGES": str(images), "SPIKE_COVERAGE": str(work / "functional.yaml")},
+    )
+    return work
+
+
+def unit(bench: str, module: str, parameters: dict[str, int], seed: int = SEED, coverage: bool = False) -> Path:
+    """Run a module's bench; the folder of its log and coverage. Raises AssertionError if a test fails."""
+    folder = build(module, parameters, coverage=coverage)
+    name = "-".join([bench, *(f"{key}{value}" for key, value in parameters.items()), str(seed)])
+    work = BUILD / ("coverage" if coverage else "units") / name
+    simulate(folder, module, f"bench_{bench}", work, seed=seed)
+    return work
