@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -54,6 +55,18 @@ def prepare(threads: int) -> None:
 
     torch.set_num_threads(threads)
     transformers.logging.disable_progress_bar()
+    give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Have the C library return every freed block of 256 KiB or more to the system; nothing happens where it cannot.
+
+    glibc raises that limit to 32 MiB by itself when such blocks are freed, and then keeps them in its heap, which falls
+    to pieces: a gradient pass over SmolLM2 grows by 1.6 GB a batch, to 17 GB instead of 6.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD
 
 
 class Once:

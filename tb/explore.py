@@ -1,27 +1,40 @@
 """How well words are filled, by distribution, T and shape of the array: the cycle model on generated codes.
 
     python tb/explore.py [--lanes N …] [--slots N …] [--inputs K] [--rows M] [--seed N]
+    python tb/explore.py --map docs/results/rtl_map.md
 
 `barrier` waits for the fullest lane after each plane, `lead` is the core's rule (a lane may be one plane ahead). Codes
 are as a threshold at the row's largest input gives them; `gated` is the product of a Gaussian and a gated Gaussian.
+`--map` sets the synthesised cores beside the synthesised dense array, memories included, on such codes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
 
 import numpy as np  # noqa: E402
 from cycle_model import words_of  # noqa: E402
+from run_bench import SYNTH, Synth, ratio  # noqa: E402
 
 DISTRIBUTIONS = ("gauss", "laplace", "gated")
+#: Of the map: how much larger than all others a row's largest input is.
+OUTLIERS = (1.0, 2.0, 4.0)
 
 
-def magnitudes(rng: np.random.Generator, distribution: str, rows: int, inputs: int, timesteps: int) -> np.ndarray:
-    """|codes| of random activations: int64 [rows, inputs]."""
+def magnitudes(
+    rng: np.random.Generator, distribution: str, rows: int, inputs: int, timesteps: int, outlier: float = 1.0
+) -> np.ndarray:
+    """|codes| of random activations: int64 [rows, inputs].
+
+    Args:
+        outlier: one input of each row is so many times the largest of the others, and the threshold follows it.
+    """
     size = (rows, inputs)
     if distribution == "gauss":
         x = rng.normal(size=size)
@@ -31,7 +44,7 @@ def magnitudes(rng: np.random.Generator, distribution: str, rows: int, inputs: i
         gate = rng.normal(size=size)
         x = rng.normal(size=size) * gate / (1 + np.exp(-1.702 * gate))
     top = 2**timesteps - 1
-    x = np.abs(x) / np.abs(x).max(axis=1, keepdims=True) * top
+    x = np.abs(x) / np.abs(x).max(axis=1, keepdims=True) / outlier * top
     return np.minimum(np.floor(x + 0.5), top).astype(np.int64)
 
 
@@ -45,6 +58,71 @@ def plane_counts(codes: np.ndarray, timesteps: int, lanes: int, slots: int) -> n
     return np.stack([(padded >> e & 1).sum(axis=1) for e in reversed(range(timesteps))], axis=1)
 
 
+def synthesised(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The spike cores with energies, and the dense array. Raises SystemExit if there are none."""
+    data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    cores = [entry for entry in data.get("spike", []) if entry.get("energy_pj")]
+    rivals = [entry for entry in data.get("dense", []) if entry.get("energy_pj")]
+    if not cores or not rivals:
+        raise SystemExit(f"no energies in {path}: run `make synth` with a trace bundle first")
+    return cores, rivals[0]
+
+
+def against(
+    core: dict[str, Any], rival: dict[str, Any], codes: np.ndarray, timesteps: int, path: Path
+) -> tuple[float, float, float]:
+    """Words filled, throughput per area and energy per MAC, the last two over the dense array's.
+
+    Neither design waits for inputs or outputs here: cycles are words, or chunks of the dense array.
+    """
+    shape = core["shape"]
+    lanes, slots, columns = shape["Lanes"], shape["Slots"], shape["Columns"]
+    words = float(words_of(plane_counts(codes, timesteps, lanes, slots)).sum())
+    spikes = float(sum((codes >> e & 1).sum() for e in range(timesteps)))
+    macs, additions = codes.size * columns, spikes * columns
+    synth = Synth(path, {"spike": shape, "dense": rival["shape"]})
+    dense_cycles = macs / rival["macs_per_cycle"]
+    speed = ratio(ratio(macs / words, synth.area("spike")), ratio(macs / dense_cycles, synth.area("dense")))
+    energy = ratio(
+        synth.energy("spike", macs=macs, cycles=words, words=words, additions=additions),
+        synth.energy("dense", macs=macs, cycles=dense_cycles, additions=additions),
+    )
+    assert speed is not None
+    assert energy is not None
+    return spikes / words / lanes, speed, energy
+
+
+def chart(options: argparse.Namespace) -> str:
+    """The map as a page."""
+    cores, rival = synthesised(options.synth)
+    rng = np.random.default_rng(options.seed)
+    names = [core["name"] for core in cores]
+    figures = ("words filled", "throughput / area", "energy / MAC")
+    heads = [f"{name}: {what}" for name in names for what in figures]
+    lines = [
+        "# Where spikes win",
+        "",
+        f"Label: estimated by `python tb/explore.py --map FILE`: words from the cycle model on generated codes (K = "
+        f"{options.inputs}, {options.rows} rows, seed {options.seed}), areas and energies from `make synth` (180 nm, "
+        f"all memories included), over those of {rival['name']}. Neither design waits for its inputs. Largest input: "
+        "so many times the largest of the others; the threshold follows it.",
+        "",
+        "| distribution | largest input | T | spikes per input | " + " | ".join(heads) + " |",
+        "| --- | --: | --: | --: |" + " --: |" * len(heads),
+    ]
+    for distribution in DISTRIBUTIONS:
+        for outlier in OUTLIERS:
+            for timesteps in (2, 3, 4):
+                codes = magnitudes(rng, distribution, options.rows, options.inputs, timesteps, outlier)
+                spikes = sum(int((codes >> e & 1).sum()) for e in range(timesteps)) / codes.size
+                found = [against(core, rival, codes, timesteps, options.synth) for core in cores]
+                cells = [f"{value:.2f}" for three in found for value in three]
+                lines.append(
+                    f"| {distribution} | {outlier:g} | {timesteps} | {spikes:.2f} | " + " | ".join(cells) + " |"
+                )
+    return "\n".join(lines) + "\n"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="How well the array's words are filled, from the cycle model.")
@@ -53,7 +131,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--inputs", type=int, default=2048)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--map", type=Path, help="write where spikes win to this Markdown file, instead")
+    parser.add_argument("--synth", type=Path, default=SYNTH, help="results of `make synth`")
     options = parser.parse_args(arguments)
+    if options.map:
+        text = chart(options)
+        options.map.write_text(text, encoding="utf-8")
+        print(text)
+        return
     rng = np.random.default_rng(options.seed)
     print("share of adder slots that hold a spike (simulated: cycle model)")
     for distribution in DISTRIBUTIONS:

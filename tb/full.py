@@ -148,7 +148,8 @@ def shortfalls(result: Mapping[str, Any]) -> list[str]:
     found += [f"proof {proof['name']} failed" for proof in result["proofs"] if not proof["proven"]]
     reached = {kind: result["code"][kind]["percent"] for kind in code_coverage.KINDS}
     reached["functional"] = result["functional"]["percent"]
-    reached["faults"] = 100 * result["mutation"]["killed"] / result["mutation"]["faults"]
+    mutation = result["mutation"]
+    reached["faults"] = 100 * mutation["killed"] / (mutation["faults"] - mutation["equal"])
     return found + [
         f"{name}: {reached[name]:.1f} %, at least {floor:g} % is wanted"
         for name, floor in FLOORS.items()
@@ -159,11 +160,12 @@ def shortfalls(result: Mapping[str, Any]) -> list[str]:
 def markdown(result: Mapping[str, Any]) -> str:
     """The report as a page."""
     mutation, found = result["mutation"], result["code"]
+    changing = mutation["faults"] - mutation["equal"]
     seeds = sorted({run["seed"] for run in result["runs"]})
     rows = [
         ["functional coverage, bins", result["functional"]["hit"], result["functional"]["of"], FLOORS["functional"]],
         *([f"{kind} coverage", found[kind]["hit"], found[kind]["of"], FLOORS[kind]] for kind in code_coverage.KINDS),
-        ["faults killed", mutation["killed"], mutation["faults"], FLOORS["faults"]],
+        ["faults killed, of those that change something", mutation["killed"], changing, FLOORS["faults"]],
     ]
     lines = [
         "# The verification campaign",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import explore
 import numpy as np
 import pytest
 import run_bench
@@ -159,3 +160,29 @@ def test_bad_bundle(tmp_path, capsys):
     """One line and exit code 2."""
     assert run_bench.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
+    """Fewer spikes, more throughput per area and less energy; without energies it says what to run."""
+    limits = {"WeightBits": 4, "Tmax": 4, "MaxInputs": 2048}
+    core = {"Rows": 8, "Columns": 64, "Lanes": 16, "Slots": 16, **limits}
+    rival = {"Rows": 8, "Columns": 16, "Lanes": 8, **limits}
+    made = {
+        "spike": [{"name": "core", "shape": core, "area_um2": 8e6, "energy_pj": {"word": 4000.0}}],
+        "dense": [
+            {"name": "array", "shape": rival, "area_um2": 8e6, "energy_pj": {"mac": 4.0}, "macs_per_cycle": 1024},
+        ],
+    }
+    results, page = tmp_path / "results.json", tmp_path / "map.md"
+    results.write_text(json.dumps(made))
+    explore.main(["--map", str(page), "--synth", str(results), "--rows", "2"])
+    rows = [line.strip("|").split("|") for line in page.read_text().splitlines() if line.startswith("| g")]
+    by = {tuple(cell.strip() for cell in row[:3]): [float(cell) for cell in row[3:]] for row in rows}
+    spikes, filled, speed, energy = by["gauss", "1", "3"]
+    # 1,024 slots against 1,024 products of the same area: words are all that differs
+    assert speed == pytest.approx(filled / spikes, rel=0.03)
+    assert energy == pytest.approx(4000 / 1024 / 4 / speed, rel=0.03)
+    assert by["gauss", "4", "3"][2] > speed
+    results.write_text("{}")
+    with pytest.raises(SystemExit, match="make synth"):
+        explore.main(["--map", str(page), "--synth", str(results)])
