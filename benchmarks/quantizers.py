@@ -17,11 +17,13 @@ BUDGETS = ("2/3", "3/4", "4/5", "7/7")
 KEPT = ("report.html", "report.md", "cells.csv")
 
 
-def arguments(description: str, name: str, recipes: list[str], budgets: tuple[str, ...]) -> argparse.ArgumentParser:
+def arguments(
+    description: str, name: str, recipes: list[str], budgets: tuple[str, ...], seeds: tuple[int, ...] = (0,)
+) -> argparse.ArgumentParser:
     made = parser(description, f"{name}.json")
     made.add_argument("--recipes", nargs="+", default=recipes, help="names of files in recipes/compare/ or recipes/")
     made.add_argument("--budgets", nargs="+", default=list(budgets), help="as `spike-compressor compare` takes them")
-    made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of rotations and calibration data")
+    made.add_argument("--seeds", nargs="+", type=int, default=list(seeds), help="of rotations and calibration data")
     made.add_argument(
         "--seeds-at", nargs="+", default=["3/4"], help="budgets at which further seeds run, not the first alone"
     )

@@ -23,8 +23,6 @@ NAME = "quantizers_smollm2"
 CONTEXT = 512
 #: Calibration windows that a seed chooses from.
 POOL = 64
-#: T from 2 to 7, all rows being text.
-SWEEP = (*BUDGETS, "2/2", "6/6")
 
 
 def calibration(samples: int, tokenizer: Any, seed: int) -> Any:
@@ -49,9 +47,9 @@ def held_out(folder: Path, windows: int) -> Path:
 
 def main() -> int:
     # AutoRound learns, decoder layer by decoder layer, and was never timed on this model: ask for it by name
-    made = arguments(__doc__.splitlines()[0], NAME, all_recipes("autoround"), SWEEP)
-    made.add_argument("--windows", type=int, default=9, help="held-out windows of 512 tokens")
-    made.add_argument("--samples", type=int, default=32, help="calibration windows of 512 tokens")
+    made = arguments(__doc__.splitlines()[0], NAME, all_recipes("autoround"), BUDGETS)
+    made.add_argument("--windows", type=int, default=6, help="held-out windows of 512 tokens")
+    made.add_argument("--samples", type=int, default=16, help="calibration windows of 512 tokens")
     return run(NAME, made.parse_args())
 
 

@@ -161,7 +161,6 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The report as a page."""
     mutation, found = result["mutation"], result["code"]
     changing = mutation["faults"] - mutation["equal"]
-    seeds = sorted({run["seed"] for run in result["runs"]})
     rows = [
         ["functional coverage, bins", result["functional"]["hit"], result["functional"]["of"], FLOORS["functional"]],
         *([f"{kind} coverage", found[kind]["hit"], found[kind]["of"], FLOORS[kind]] for kind in code_coverage.KINDS),
@@ -170,7 +169,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [
         "# The verification campaign",
         "",
-        f"Label: simulated and proven by `make rtl-full`, seeds {', '.join(map(str, seeds))}, {result['machine']}, "
+        f"Label: simulated and proven by `{result['command']}`, {result['machine']}, "
         f"{result['seconds'] / 60:.0f} minutes. What it does: [verification.md](../verification.md).",
         "",
         "| | reached | of | % | floor, % |",
@@ -217,7 +216,7 @@ def campaign(seeds: int, faults: int, jobs: int) -> dict[str, Any]:
     broken = mutate.campaign(faults, 1, jobs)
     return {
         "label": "simulated and proven",
-        "command": "make rtl-full",
+        "command": f"make rtl-full FULL='--seeds {seeds} --faults {faults}'",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "seconds": time.monotonic() - started,
         "runs": [asdict(run) | {"folder": ""} for run in runs],

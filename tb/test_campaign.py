@@ -101,6 +101,7 @@ def report(**changes):
     whole = {"hit": 100, "of": 100, "percent": 100.0}
     result = {
         "machine": "2 cores",
+        "command": "make rtl-full",
         "seconds": 60.0,
         "runs": [{"name": "core odd", "seed": 1, "failure": ""}],
         "proofs": [{"name": "fifo", "proven": True}],

@@ -1,10 +1,15 @@
 """docs/rtl.md says what the RTL does: addresses, error bits, counters, parameters."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from registers import COUNTER_BASE, COUNTERS, ERRORS
-from toolchain import RTL
+from toolchain import RTL, use_verilator
 
 DOC = (Path(__file__).resolve().parents[1] / "docs" / "rtl.md").read_text()
 PACKAGE = (RTL / "spike_pkg.sv").read_text()
@@ -73,3 +78,18 @@ def test_fusesoc_core():
         assert f"  {name}: {{datatype: int, paramtype: vlogparam, default: {values.get(default, default)}," in text, (
             name
         )
+
+
+@pytest.mark.parametrize(("core", "settings"), [("spike_core", ["--Tmax", "4"]), ("dense_core", ["--Columns", "4"])])
+def test_fusesoc_lints_both_cores(core, settings, tmp_path):
+    """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
+    use_verilator()
+    program = shutil.which("fusesoc") or str(Path(sys.executable).with_name("fusesoc"))
+    command = [program, "--cores-root", str(RTL), "run", "--target", "lint", f"spike-compressor:rtl:{core}", *settings]
+    # a home of its own: FuseSoC reads and writes settings there
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (arguments,) = tmp_path.rglob("*.vc")
+    assert f"-G{settings[0][2:]}={settings[1]}" in arguments.read_text()
