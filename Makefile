@@ -15,6 +15,9 @@ PY     := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 BENCH  := $(VENV)/.bench-installed
 OUT    ?= out/demo
+# tests run side by side, a file each; one thread a process keeps them out of each other's way
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: setup demo test test-full lint bench bench-setup clean
 
@@ -35,10 +38,10 @@ demo: $(STAMP)
 	@$(MAKE) --no-print-directory rtl TRACE=$(OUT)/trace
 
 test: $(STAMP)
-	$(PY) -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-full: $(STAMP)
-	$(PY) -m pytest
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
