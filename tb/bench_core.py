@@ -166,10 +166,13 @@ async def sizes(dut):
 
 @cocotb.test()
 async def tall_and_wide(dut):
-    """More rows, and more outputs, than twelve bits count."""
+    """More rows, and more outputs, than twelve bits count, in even and odd numbers."""
     driver, rng = await begin(dut)
-    await check(driver, random_layer(rng, 4097 + driver.shape.rows, 1, 1, weight_bits=2, timesteps=(1, 2)))
-    await check(driver, random_layer(rng, 1, 1, 4097 + driver.shape.columns, weight_bits=2, timesteps=1))
+    R, C = driver.shape.rows, driver.shape.columns
+    for M in (4097 + R, 4096 + R, 133, 101, 33):
+        await check(driver, random_layer(rng, M, 1, 1, weight_bits=2, timesteps=(1, 2)))
+    for N in (4097 + C, 4096 + C, 133, 101, 33):
+        await check(driver, random_layer(rng, 1, 1, N, weight_bits=2, timesteps=1))
 
 
 @cocotb.test()
