@@ -1,6 +1,6 @@
 """The whole verification campaign of the core, with floors; what `make rtl-full` runs.
 
-    .venv/bin/python tb/full.py [--seeds 3] [--faults 150] [--out docs/results/rtl_full.json]
+    .venv/bin/python tb/full.py [--seeds 3] [--faults 150] [--out tb/full.json]
 
 Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; all proofs;
 faults in the netlist. The exit code is 1 if anything failed or a floor was missed, 2 if a tool is missing.
@@ -25,9 +25,10 @@ import functional_coverage
 import mutate
 from formal.prove import PROOFS, prove
 from regression import SHAPES, UNITS, core, unit
-from toolchain import BUILD, ROOT, RTL, ToolError
+from toolchain import BUILD, ROOT, RTL, TB, ToolError
 
-OUT = ROOT / "docs" / "results" / "rtl_full.json"
+OUT = TB / "full.json"
+PAGE = ROOT / "docs" / "results" / "rtl_full.md"
 #: Per cent that must be reached.
 FLOORS = {"functional": 100.0, "line": 95.0, "branch": 95.0, "toggle": 90.0, "faults": 95.0}
 #: Lines that no simulation can run, by file: what stands in the line, and why.
@@ -232,9 +233,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="runs of every bench (default: 3)")
     parser.add_argument("--faults", type=int, default=150, help="in the netlist (default: 150)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument(
-        "--out", type=Path, default=OUT, help=f"the report; its page goes beside it (default: {OUT.name})"
-    )
+    parser.add_argument("--out", type=Path, default=OUT, help="the report, as JSON")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the report, as Markdown")
     args = parser.parse_args()
     try:
         result = campaign(args.seeds, args.faults, args.jobs)
@@ -243,7 +243,7 @@ def main() -> int:
         return 2
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    args.out.with_suffix(".md").write_text(markdown(result), encoding="utf-8")
+    args.page.write_text(markdown(result), encoding="utf-8")
     short = shortfalls(result)
     print(markdown(result))
     print(*(short or ["every floor was reached"]), sep="\n")

@@ -1,5 +1,6 @@
 """What the verification campaign is made of: coverage that adds up, faults that can be noticed, floors that fail."""
 
+import json
 import re
 
 import code_coverage
@@ -129,6 +130,13 @@ def test_floors_fail_the_campaign():
         "functional: 99.0 %, at least 100 % is wanted",
         "faults: 94.0 %, at least 95 % is wanted",
     ]
+
+
+def test_the_committed_page_is_that_of_the_committed_report():
+    """And every floor was reached."""
+    result = json.loads(full.OUT.read_text(encoding="utf-8"))
+    assert full.PAGE.read_text(encoding="utf-8") == full.markdown(result)
+    assert full.shortfalls(result) == []
 
 
 def test_lines_are_waived_for_a_reason_that_stands_in_them():
