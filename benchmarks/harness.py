@@ -62,7 +62,7 @@ def give_memory_back() -> None:
     """Have the C library return every freed block of 256 KiB or more to the system; nothing happens where it cannot.
 
     glibc raises that limit to 32 MiB by itself when such blocks are freed, and then keeps them in its heap, which falls
-    to pieces: a gradient pass over SmolLM2 grows by 1.6 GB a batch, to 17 GB instead of 6.
+    to pieces: without this, a gradient pass over SmolLM2 grows with every batch.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

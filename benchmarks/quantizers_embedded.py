@@ -14,7 +14,7 @@ from harness import Goal, prepare
 from quantizers import all_recipes, arguments, conclude, measure, order_over_seeds
 
 NAME = "quantizers_embedded"
-#: More points of the curve of accuracy over operations, T from 2 to 7.
+#: Points of the curve of accuracy over operations, T from 2 to 7.
 SWEEP = ("2/2", "2/3", "3/4", "4/5", "6/6", "7/7")
 #: Loss at 3/4 that the paper's best model shows on average, in points of accuracy.
 LOSS = 0.72

@@ -27,7 +27,7 @@ synth: $(STAMP)
 	@$(PY) rtl/synth/synth.py $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
 
 rtl-test: $(STAMP)
-	$(PY) -m pytest -q tb
+	$(or $(PYTEST),$(PY) -m pytest) -q tb
 
 rtl-prove: $(STAMP)
 	@$(PY) tb/formal/prove.py

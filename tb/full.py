@@ -129,6 +129,8 @@ def code(runs: Sequence[Run]) -> dict[str, Any]:
 def functional(runs: Sequence[Run]) -> dict[str, Any]:
     """Coverage of the defined bins."""
     files = [path for run in runs if run.folder and (path := Path(run.folder) / "functional.yaml").is_file()]
+    if not files:
+        raise RuntimeError("no run of the core left functional coverage; see their failures above")
     target = BUILD / "coverage" / "functional.yaml"
     counts = functional_coverage.merged(files, target)
     missing = functional_coverage.missing(counts)

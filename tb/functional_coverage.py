@@ -1,7 +1,7 @@
 """What benches of the core have to have seen: T x coding x firing x stalls x sizes, edges, settings, errors, resets.
 
-A bin counts only after a job's results were compared, so bins tell of checks, not of stimuli. With SPIKE_COVERAGE=FILE
-the counts of a simulation are left in a YAML file, which `merged` adds up.
+A job's bins count only after its results were compared, so they tell of checks, not of stimuli. With
+SPIKE_COVERAGE=FILE the counts of a simulation are left in a YAML file, which `merged` adds up.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def firing_of(spikes: np.ndarray, steps: int) -> str:
 def size_of(rows: int, inputs: int, outputs: int, shape: Shape) -> str:
     """How a job lies on the array: one of SIZES if it does so in all three dimensions, else "mixed"."""
     differences = (rows - shape.rows, inputs - shape.lanes * shape.slots, outputs - shape.columns)
-    found = {SIZES[(d > 0) - (d < 0) + 1] if d >= 0 else SIZES[0] for d in differences}
+    found = {SIZES[(d > 0) - (d < 0) + 1] for d in differences}
     return found.pop() if len(found) == 1 else "mixed"
 
 

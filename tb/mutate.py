@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from images import Shape
 from netlist import yosys
+from regression import SHAPES, core_parameters
 from toolchain import BUILD, RTL, SOURCES, TB, ToolError, build, simulate
 
-#: Small, and with everything that the core can be built with.
-SHAPE = Shape(rows=3, columns=5, lanes=4, slots=2, weight_inputs=2, weight_bits=4, tmax=7, blocks=32)
+#: Small, with everything that the core can be built with, and counters that begin where every bit soon matters.
+SHAPE = "odd"
 CORE = RTL / "spike_core.sv"
-WRAPPER = [TB / "mutation" / "mutant.vlt", TB / "mutation" / "spike_core.sv"]
+CONTROL = TB / "hdl" / "mutant.vlt"
 WORK = BUILD / "mutation"
 LIMIT = 1023  # what the control input can choose
 SPARE = 2  # times as many candidates are drawn as are wanted: some cannot change anything
@@ -62,7 +62,6 @@ REASONS = (
         r"\[(1[3-9]|2\d|3[01])\] .*(rows|outputs)_left_q",
         "tells only on jobs of more than 8,192 rows or outputs; `tiler_proof` has all 32 bits",
     ),
-    (r"const1 .*count_o", "equal: an enable that is always on adds 0 instead of stopping a clock"),
     (r"const0 .*error_clear\[11\]", "equal: a core that fires csd never reports `coding`"),
     (r"const0 .*A\[0\] .*sign_plane", "equal: a plane of signs is read once too often, and not used"),
     (
@@ -96,17 +95,29 @@ class Fault:
     killed_by: str = ""
 
 
-def parameters(shape: Shape) -> dict[str, int]:
-    """Of the core that is broken: its counters begin where every bit of theirs soon matters."""
-    return {**shape.parameters(), "LateCounters": 1}
+def wrapper(source: str) -> str:
+    """A module with name, parameters and ports of the core, `source`, around the netlist `mutant_core`.
+
+    `+mutation=N` chooses the fault; 0 is none.
+    """
+    head = re.search(r"^module spike_core\b.*?^\);", source, re.DOTALL | re.MULTILINE)
+    assert head is not None
+    ports = re.findall(r"^  (?:input|output) .*?(\w+),?$", head[0], re.MULTILINE)
+    connections = "".join(f", .{port}" for port in ports)
+    return f"""{head[0]}
+  logic [9:0] mutation;
+  initial if ($value$plusargs("mutation=%d", mutation) == 0) mutation = '0;
+  mutant_core u_mutant (.mutation{connections});
+endmodule
+"""
 
 
-def prepare(count: int, seed: int, shape: Shape = SHAPE) -> tuple[Path, list[Fault]]:
-    """The netlist with `count` faults, as Verilog, and the faults. Raises ToolError."""
+def prepare(count: int, seed: int) -> tuple[list[Path], list[Fault]]:
+    """What takes the core's place, with `count` faults, and the faults. Raises ToolError."""
     if not 1 <= count <= LIMIT:
         raise ToolError(f"{count} faults; one simulator holds from 1 to {LIMIT}")
     WORK.mkdir(parents=True, exist_ok=True)
-    settings = " ".join(f"-G {name}={value}" for name, value in parameters(shape).items())
+    settings = " ".join(f"-G {name}={value}" for name, value in core_parameters(SHAPE).items())
     listed, netlist = WORK / "faults.ys", WORK / "mutant_core.v"
     healthy, core = WORK / "core.il", WORK / "core.json"
     yosys(
@@ -137,7 +148,9 @@ def prepare(count: int, seed: int, shape: Shape = SHAPE) -> tuple[Path, list[Fau
         [f"read_rtlil {healthy}", f"script {listed}", "opt_clean", f"write_verilog -noattr {netlist}"],
         WORK / "break.log",
     )
-    return netlist, [_parse(i, line) for i, line in enumerate(chosen, 1)]
+    outer = WORK / "spike_core.sv"
+    outer.write_text(wrapper(CORE.read_text(encoding="utf-8")), encoding="utf-8")
+    return [CONTROL, netlist, outer], [_parse(i, line) for i, line in enumerate(chosen, 1)]
 
 
 def _fields(line: str) -> dict[str, str]:
@@ -210,8 +223,8 @@ def regression(folder: Path, work: Path, tests: Sequence[str], number: int, seed
 
 def campaign(count: int, seed: int, jobs: int) -> list[Fault]:
     """All faults with what killed them. Raises ToolError, and RuntimeError if the netlist fails without a fault."""
-    netlist, faults = prepare(count, seed)
-    folder = build("core_harness", parameters(SHAPE), fast=True, replaced={CORE: [netlist, *WRAPPER]})
+    sources, faults = prepare(count, seed)
+    folder = build("core_harness", core_parameters(SHAPE), fast=True, replaced={CORE: sources})
     healthy = attack(folder, Fault(0, "none", "", "", ""), seed)
     if healthy.killed_by:
         raise RuntimeError(f"the netlist fails without any fault: {healthy.killed_by}")
@@ -244,7 +257,7 @@ def summary(faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]
     return {
         "label": "simulated",
         "command": f"python tb/mutate.py --count {count} --seed {seed}",
-        "shape": asdict(SHAPE),
+        "shape": asdict(SHAPES[SHAPE]),
         "faults": len(faults),
         "killed": killed,
         "equal": sum(one["reason"].startswith("equal") for one in survivors),

@@ -52,6 +52,11 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
 ]
 
 
+def core_parameters(name: str) -> dict[str, int]:
+    """Parameters of `core_harness` for a shape."""
+    return {**SHAPES[name].parameters(), "LateCounters": int(name in LATE)}
+
+
 @functools.cache
 def core(name: str, seed: int = SEED, coverage: bool = False) -> Path:
     """Run the regression of the whole core on a shape, once a process; the folder of its log and coverage.
@@ -61,8 +66,7 @@ def core(name: str, seed: int = SEED, coverage: bool = False) -> Path:
 
     Raises AssertionError if a test fails.
     """
-    parameters = {**SHAPES[name].parameters(), "LateCounters": int(name in LATE)}
-    folder = build("core_harness", parameters, fast=True, coverage=coverage)
+    folder = build("core_harness", core_parameters(name), fast=True, coverage=coverage)
     work = BUILD / ("coverage" if coverage else "units") / f"core-{name}-{seed}"
     images = work / "images"
     simulate(

@@ -8,7 +8,8 @@ import full
 import mutate
 import pytest
 from code_coverage import Point
-from toolchain import RTL, ToolError, build
+from regression import core_parameters
+from toolchain import RTL, TB, ToolError, build
 
 HEAD = "# SystemC::Coverage-3\n"
 
@@ -65,28 +66,27 @@ def test_faults_that_cannot_change_anything_are_not_chosen():
 
 
 def test_the_faulty_core_has_the_ports_of_the_core():
-    """Parameters and ports of the wrapper are those of rtl/spike_core.sv."""
+    """Every port of rtl/spike_core.sv is handed on, and there is nothing else of the core in the wrapper."""
+    source = mutate.CORE.read_text(encoding="utf-8")
+    made = mutate.wrapper(source)
+    ports = set(re.findall(r"\b(\w+_n?[io])\b", source.split("\n);")[0]))
+    assert len(ports) > 25
+    assert set(re.findall(r"\.(\w+_n?[io])\b", made)) == ports
+    assert made.count("u_") == 1
 
-    def head(path):
-        text = path.read_text(encoding="utf-8")
-        return re.search(r"module spike_core.*?\n\);", text, re.DOTALL)[0]
 
-    wrapper = mutate.WRAPPER[-1]
-    assert head(wrapper) == head(mutate.CORE)
-    ports = set(re.findall(r"\b(\w+_[io])\b", head(mutate.CORE)))
-    assert ports == set(re.findall(r"\.(\w+_[io])\b", wrapper.read_text(encoding="utf-8")))
+def test_every_test_of_the_core_attacks_the_faults():
+    """A test that is added to the bench is added to a stage."""
+    bench = (TB / "bench_core.py").read_text(encoding="utf-8")
+    tests = re.findall(r"^@cocotb\.test\(\)\nasync def (\w+)", bench, re.MULTILINE)
+    assert sorted(tests) == sorted(name for stage in mutate.STAGES for name in stage)
 
 
 @pytest.mark.slow
 def test_a_fault_is_killed_and_the_healthy_netlist_lives():
     """One compiled simulator with some faults: none, and each of them."""
-    netlist, faults = mutate.prepare(3, 7)
-    folder = build(
-        "core_harness",
-        mutate.parameters(mutate.SHAPE),
-        fast=True,
-        replaced={mutate.CORE: [netlist, *mutate.WRAPPER]},
-    )
+    sources, faults = mutate.prepare(3, 7)
+    folder = build("core_harness", core_parameters(mutate.SHAPE), fast=True, replaced={mutate.CORE: sources})
     assert not mutate.attack(folder, mutate.Fault(0, "none", "", "", ""), 1).killed_by
     assert any(mutate.attack(folder, fault, 1).killed_by for fault in faults)
 

@@ -2,12 +2,11 @@
 
 import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from netlist import program
 from registers import COUNTER_BASE, COUNTERS, ERRORS
 from toolchain import RTL, use_verilator
 
@@ -84,8 +83,16 @@ def test_fusesoc_core():
 def test_fusesoc_lints_both_cores(core, settings, tmp_path):
     """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
     use_verilator()
-    program = shutil.which("fusesoc") or str(Path(sys.executable).with_name("fusesoc"))
-    command = [program, "--cores-root", str(RTL), "run", "--target", "lint", f"spike-compressor:rtl:{core}", *settings]
+    command = [
+        program("fusesoc"),
+        "--cores-root",
+        str(RTL),
+        "run",
+        "--target",
+        "lint",
+        f"spike-compressor:rtl:{core}",
+        *settings,
+    ]
     # a home of its own: FuseSoC reads and writes settings there
     done = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False

@@ -162,6 +162,13 @@ def test_bad_bundle(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_the_committed_map_is_what_the_command_prints(tmp_path):
+    """docs/results/rtl_map.md, from the committed results of synthesis."""
+    explore.main(["--map", str(tmp_path / "map.md")])
+    committed = explore.SYNTH.parents[2] / "docs" / "results" / "rtl_map.md"
+    assert (tmp_path / "map.md").read_text() == committed.read_text()
+
+
 def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
     """Fewer spikes, more throughput per area and less energy; without energies it says what to run."""
     limits = {"WeightBits": 4, "Tmax": 4, "MaxInputs": 2048}
