@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import platform
@@ -48,6 +47,7 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
 def prepare(threads: int) -> None:
     """Set torch's threads, and let libraries say only what matters. Their progress bars stay: runs are long."""
     from spike_compressor.cli.command import quiet_libraries
+    from spike_compressor.runtime.memory import give_memory_back
 
     quiet_libraries()
     import torch
@@ -56,17 +56,6 @@ def prepare(threads: int) -> None:
     torch.set_num_threads(threads)
     transformers.logging.disable_progress_bar()
     give_memory_back()
-
-
-def give_memory_back() -> None:
-    """Have the C library return every freed block of 256 KiB or more to the system; nothing happens where it cannot.
-
-    glibc raises that limit to 32 MiB by itself when such blocks are freed, and then keeps them in its heap, which falls
-    to pieces: without this, a gradient pass over SmolLM2 grows with every batch.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD
 
 
 class Once:

@@ -131,31 +131,12 @@ def conclude(
 
 def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
     """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
-    label, higher = (result["evaluations"][0][name] for name in ("label", "higher_is_better"))
-    found = []
-    for budget in budgets:
-        worth: dict[str, dict[int, float]] = {}
-        for row in result["rows"]:
-            if (row["kind"], row["budget"]) == ("spiking", budget):
-                value = row["figures"][label]["value"]
-                worth.setdefault(row["recipe"], {})[row["seed"]] = value if higher else -value
-        kept = pairs_in_order(list(worth.values()))
-        if len(result["seeds"]) > 1 and kept is not None:
-            same, pairs = kept
-            found.append(
-                f"{budget}: {'stable' if same == pairs else f'not stable, {same} of {pairs} pairs keep theirs'}"
-            )
-    return found
+    from spike_compressor.compare.sweep import pairs_in_order
 
-
-def pairs_in_order(worth: list[dict[int, float]]) -> tuple[int, int] | None:
-    """Pairs of recipes that all seeds put in one order, ties allowed, and all pairs; None if they had other seeds.
-
-    Args:
-        worth: of each recipe, seed -> figure.
-    """
-    if len({frozenset(one) for one in worth}) != 1 or len(worth[0]) < 2:
-        return None
-    pairs = [[a[seed] - b[seed] for seed in a] for i, a in enumerate(worth) for b in worth[:i]]
-    same = sum(all(d >= 0 for d in differences) or all(d <= 0 for d in differences) for differences in pairs)
-    return same, len(pairs)
+    label = result["evaluations"][0]["label"]
+    orders = {budget: pairs_in_order(result, label, budget) for budget in budgets}
+    return [
+        f"{budget}: {'stable' if order[0] == order[1] else f'not stable, {order[0]} of {order[1]} pairs keep theirs'}"
+        for budget, order in orders.items()
+        if order is not None
+    ]

@@ -222,16 +222,19 @@ def test_the_pareto_front_by_hand() -> None:
     assert [row["recipe"] for row in sweep.pareto(cloud, "e", False)] == ["a", "b"]
 
 
-def test_whether_the_order_of_recipes_is_stable() -> None:
-    result: dict[str, Any] = {
-        "seeds": [0, 1],
-        "evaluations": [{"label": "e", "higher_is_better": True}],
-        "rows": [made("a", 1, 5, 0), made("b", 1, 6, 0), made("a", 1, 4, 1), made("b", 1, 5, 1)],
-    }
-    assert sweep.order_is_stable(result, "e", "3/4") is True
-    result["rows"][3]["figures"]["e"]["value"] = 3
-    assert sweep.order_is_stable(result, "e", "3/4") is False
-    assert sweep.order_is_stable({**result, "seeds": [0]}, "e", "3/4") is None
+def test_an_order_is_stable_when_all_pairs_of_recipes_keep_theirs() -> None:
+    def order(*figures: tuple[str, int, float], budget: str = "3/4", higher: bool = True) -> tuple[int, int] | None:
+        rows = [made(recipe, 1, value, seed) for recipe, seed, value in figures]
+        judged = [{"label": "e", "higher_is_better": higher}]
+        return sweep.pairs_in_order({"rows": rows, "evaluations": judged, "seeds": [0, 1]}, "e", budget)
+
+    same = [("a", 0, 96.0), ("b", 0, 95.0), ("a", 1, 97.0), ("b", 1, 97.0), ("c", 0, 90.0), ("c", 1, 91.0)]
+    assert order(*same) == order(*same, higher=False) == (3, 3)  # a and b tie in one seed
+    assert order(*same[:4], ("c", 0, 95.5), ("c", 1, 91.0)) == (2, 3)
+    assert order(*same, budget="4/5") is None  # no rows
+    assert order(*same[:2]) is None  # one seed
+    assert order(same[0], same[2]) is None  # one recipe
+    assert order(*same, ("c", 2, 91.0)) is None  # another seed
 
 
 # Report

@@ -14,7 +14,7 @@ from typing import Any
 
 from spike_compressor.compare.draw import figures
 from spike_compressor.compare.hardware import HARDWARE_HEADING, hardware_rows
-from spike_compressor.compare.sweep import order_is_stable, pareto, total_sops
+from spike_compressor.compare.sweep import pairs_in_order, pareto, total_sops
 from spike_compressor.errors import InputError
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -98,9 +98,10 @@ def _main(result: dict[str, Any], evaluation: dict[str, Any]) -> tuple[str, str,
     if blind is not None:
         note += f" Blind, with the pictures exchanged: {blind:.2f}."
     for budget in budgets:
-        stable = order_is_stable(result, label, budget)
-        if stable is not None:
-            state = "the same" if stable else "not the same"
+        order = pairs_in_order(result, label, budget)
+        if order is not None:
+            kept, pairs = order
+            state = "the same" if kept == pairs else f"not the same ({kept} of {pairs} pairs keep theirs)"
             note += f" At {budget} the order of the recipes is {state} over {len(result['seeds'])} seeds."
     better = "higher" if evaluation["higher_is_better"] else "lower"
     return f"{label} [{unit}, {better} is better]", note, (("recipe", "weights only", *budgets), rows)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from spike_compressor.compare.workbench import Workbench
 from spike_compressor.errors import InputError
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
 from spike_compressor.runtime import spiking_state
+from spike_compressor.runtime.memory import give_memory_back
 from spike_compressor.runtime.reference import integer_activations, weights_only
 
 SCHEMA = "spike-comparison"
@@ -368,6 +370,7 @@ def _computed(sweep: Sweep, todo: list[Cell], jobs: int, bar: Any) -> Iterator[t
 
 
 def _one(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    give_memory_back()
     torch.set_num_threads(sweep.threads)
     return sweep.run(cell)
 
@@ -414,21 +417,23 @@ def _worth(row: dict[str, Any], evaluation: str, higher_is_better: bool) -> floa
     return value if higher_is_better else -value
 
 
-def order_is_stable(result: dict[str, Any], evaluation: str, budget: str) -> bool | None:
-    """Whether all seeds rank the recipes alike at a budget; None with one seed."""
-    if len(result["seeds"]) < 2:
-        return None
+def pairs_in_order(result: dict[str, Any], evaluation: str, budget: str) -> tuple[int, int] | None:
+    """Pairs of recipes that all seeds put in one order at a budget, ties allowed, and all pairs.
+
+    Seeds that have no row at this budget do not count. None if fewer than two seeds or recipes do, or if recipes had
+    different seeds.
+    """
     (higher,) = (one["higher_is_better"] for one in result["evaluations"] if one["label"] == evaluation)
-    orders = set()
-    for seed in result["seeds"]:
-        rows = [
-            row
-            for row in result["rows"]
-            if row["kind"] == "spiking" and row["budget"] == budget and row["seed"] == seed
-        ]
-        ranked = sorted(rows, key=lambda row: -_worth(row, evaluation, higher))
-        orders.add(tuple(row["recipe"] for row in ranked))
-    return len(orders) == 1
+    worth: dict[str, dict[int, float]] = {}
+    for row in result["rows"]:
+        if (row["kind"], row["budget"]) == ("spiking", budget):
+            worth.setdefault(row["recipe"], {})[row["seed"]] = _worth(row, evaluation, higher)
+    figures = list(worth.values())
+    if len(figures) < 2 or len({frozenset(one) for one in figures}) != 1 or len(figures[0]) < 2:
+        return None
+    pairs = [[a[seed] - b[seed] for seed in a] for a, b in combinations(figures, 2)]
+    kept = sum(all(d >= 0 for d in differences) or all(d <= 0 for d in differences) for differences in pairs)
+    return kept, len(pairs)
 
 
 def figure_of(row: dict[str, Any], evaluation: str) -> Figure:
