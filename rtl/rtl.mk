@@ -4,6 +4,7 @@
 #                                                                   DENSE=1: on its dense rival
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
+#   make fpga [FPGA="--seeds 3"]                                    both on an FPGA (ECP5): LUTs and clock
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
@@ -12,7 +13,7 @@
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth rtl-test rtl-prove rtl-full rtl-lint rtl-clean
+.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean
 
 rtl: $(STAMP)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
@@ -25,6 +26,9 @@ rtl-bench: $(STAMP)
 
 synth: $(STAMP)
 	@$(PY) rtl/synth/synth.py $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
+
+fpga: $(STAMP)
+	@$(PY) rtl/synth/fpga.py $(FPGA)
 
 rtl-test: $(STAMP)
 	$(or $(PYTEST),$(PY) -m pytest) -q tb
