@@ -5,7 +5,8 @@
 
 `barrier` waits for the fullest lane after each plane, `lead` is the core's rule (a lane may be one plane ahead). Codes
 are as a threshold at the row's largest input gives them; `gated` is the product of a Gaussian and a gated Gaussian.
-`--map` sets the synthesised cores beside the synthesised dense array, memories included, on such codes.
+`--map` sets the synthesised cores beside the synthesised dense arrays of as many slots, on such codes, memories
+included.
 """
 
 from __future__ import annotations
@@ -58,14 +59,17 @@ def plane_counts(codes: np.ndarray, timesteps: int, lanes: int, slots: int) -> n
     return np.stack([(padded >> e & 1).sum(axis=1) for e in reversed(range(timesteps))], axis=1)
 
 
-def synthesised(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The spike cores with energies, and the dense array. Raises SystemExit if there are none."""
+def synthesised(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The spike cores with energies, each with the dense array of its slots. Raises SystemExit if there are none."""
     data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     cores = [entry for entry in data.get("spike", []) if entry.get("energy_pj")]
-    rivals = [entry for entry in data.get("dense", []) if entry.get("energy_pj")]
-    if not cores or not rivals:
-        raise SystemExit(f"no energies in {path}: run `make synth` with a trace bundle first")
-    return cores, rivals[0]
+    rivals = {entry["macs_per_cycle"]: entry for entry in data.get("dense", []) if entry.get("energy_pj")}
+    pairs = [(core, rivals[slots]) for core in cores if (slots := core["macs_per_cycle"]) in rivals]
+    if not pairs:
+        raise SystemExit(
+            f"no energies of two designs of equal slots in {path}: run `make synth` with a trace bundle first"
+        )
+    return pairs
 
 
 def against(
@@ -94,18 +98,18 @@ def against(
 
 def chart(options: argparse.Namespace) -> str:
     """The map as a page."""
-    cores, rival = synthesised(options.synth)
+    pairs = synthesised(options.synth)
     rng = np.random.default_rng(options.seed)
-    names = [core["name"] for core in cores]
     figures = ("words filled", "throughput / area", "energy / MAC")
-    heads = [f"{name}: {what}" for name in names for what in figures]
+    heads = [f"{core['name']}: {what}" for core, _ in pairs for what in figures]
+    beside = "; ".join(f"of {core['name']} over {rival['name']}" for core, rival in pairs)
     lines = [
         "# Where spikes win",
         "",
         f"Label: estimated by `python tb/explore.py --map FILE`: words from the cycle model on generated codes (K = "
         f"{options.inputs}, {options.rows} rows, seed {options.seed}), areas and energies from `make synth` (180 nm, "
-        f"all memories included), over those of {rival['name']}. Neither design waits for its inputs. Largest input: "
-        "so many times the largest of the others; the threshold follows it.",
+        f"all memories included), {beside}. Neither design waits for its inputs. Largest input: so many times the "
+        "largest of the others; the threshold follows it.",
         "",
         "| distribution | largest input | T | spikes per input | " + " | ".join(heads) + " |",
         "| --- | --: | --: | --: |" + " --: |" * len(heads),
@@ -115,7 +119,7 @@ def chart(options: argparse.Namespace) -> str:
             for timesteps in (2, 3, 4):
                 codes = magnitudes(rng, distribution, options.rows, options.inputs, timesteps, outlier)
                 spikes = sum(int((codes >> e & 1).sum()) for e in range(timesteps)) / codes.size
-                found = [against(core, rival, codes, timesteps, options.synth) for core in cores]
+                found = [against(core, rival, codes, timesteps, options.synth) for core, rival in pairs]
                 cells = [f"{value:.2f}" for three in found for value in three]
                 lines.append(
                     f"| {distribution} | {outlier:g} | {timesteps} | {spikes:.2f} | " + " | ".join(cells) + " |"

@@ -175,7 +175,9 @@ def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
     core = {"Rows": 8, "Columns": 64, "Lanes": 16, "Slots": 16, **limits}
     rival = {"Rows": 8, "Columns": 16, "Lanes": 8, **limits}
     made = {
-        "spike": [{"name": "core", "shape": core, "area_um2": 8e6, "energy_pj": {"word": 4000.0}}],
+        "spike": [
+            {"name": "core", "shape": core, "area_um2": 8e6, "energy_pj": {"word": 4000.0}, "macs_per_cycle": 1024}
+        ],
         "dense": [
             {"name": "array", "shape": rival, "area_um2": 8e6, "energy_pj": {"mac": 4.0}, "macs_per_cycle": 1024},
         ],
@@ -190,6 +192,8 @@ def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
     assert speed == pytest.approx(filled / spikes, rel=0.03)
     assert energy == pytest.approx(4000 / 1024 / 4 / speed, rel=0.03)
     assert by["gauss", "4", "3"][2] > speed
-    results.write_text("{}")
-    with pytest.raises(SystemExit, match="make synth"):
-        explore.main(["--map", str(page), "--synth", str(results)])
+    made["dense"][0]["macs_per_cycle"] = 2048  # no rival of the core's size
+    for lacking in (made, {}):
+        results.write_text(json.dumps(lacking))
+        with pytest.raises(SystemExit, match="make synth"):
+            explore.main(["--map", str(page), "--synth", str(results)])

@@ -106,10 +106,13 @@ def dense(columns: int, lanes: int, *, multiply: bool = False) -> Design:
     return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply)
 
 
+#: Pairs of 512, 1,024 and 2,048 slots; others beside them.
 DESIGNS = {
+    "spike 32x16, 16 slots": spike(32, 16, 16),
     "spike 64x16, 16 slots": spike(64, 16, 16),
     "spike 64x16, 4 slots": spike(64, 16, 4),
     "spike 64x32, 16 slots": spike(64, 32, 16),
+    "dense 8x8x8": dense(8, 8),
     "dense 8x16x8": dense(16, 8),
     "dense 8x16x16": dense(16, 16),
     "dense 8x16x8, *": dense(16, 8, multiply=True),
