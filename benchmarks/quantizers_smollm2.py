@@ -46,8 +46,7 @@ def held_out(folder: Path, windows: int) -> Path:
 
 
 def main() -> int:
-    # AutoRound learns, decoder layer by decoder layer, for minutes each: ask for it by name
-    made = arguments(__doc__.splitlines()[0], NAME, all_recipes("autoround"), BUDGETS)
+    made = arguments(__doc__.splitlines()[0], NAME, all_recipes(), BUDGETS)
     made.add_argument("--windows", type=int, default=6, help="held-out windows of 512 tokens")
     made.add_argument("--samples", type=int, default=16, help="calibration windows of 512 tokens")
     return run(NAME, made.parse_args())
