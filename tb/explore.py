@@ -63,7 +63,8 @@ def synthesised(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """The spike cores with energies, each with the dense array of its slots. Raises SystemExit if there are none."""
     data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     cores = [entry for entry in data.get("spike", []) if entry.get("energy_pj")]
-    rivals = {entry["macs_per_cycle"]: entry for entry in data.get("dense", []) if entry.get("energy_pj")}
+    good = [entry for entry in data.get("dense", []) if not entry["shape"].get("Multiply")]
+    rivals = {entry["macs_per_cycle"]: entry for entry in good if entry.get("energy_pj")}
     pairs = [(core, rivals[slots]) for core in cores if (slots := core["macs_per_cycle"]) in rivals]
     if not pairs:
         raise SystemExit(

@@ -31,6 +31,8 @@ from toolchain import ROOT, ToolError  # noqa: E402
 
 SYNTH = ROOT / "rtl" / "synth" / "results.json"
 MODALITIES = ("text", "vision")
+#: The rival whose products are what synthesis makes of `*`: same cycles, another area and energy.
+MULTIPLY = "dense_multiply"
 
 
 @dataclass(frozen=True)
@@ -115,17 +117,22 @@ class Tally:
         self.spike_cycles += spike
         self.dense_cycles += dense
 
+    def ratios(self, synth: Synth, rival: str) -> dict[str, float | None]:
+        """Throughput per area and energy per MAC over those of a rival that synthesis calls so."""
+        cycles = self.spike_cycles
+        per_area = ratio(
+            ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area(rival))
+        )
+        energy = ratio(
+            synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
+            synth.energy(rival, macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
+        )
+        return {"throughput_per_area_ratio": per_area, "energy_per_mac_ratio": energy}
+
     def report(self, spike: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
         """Figures of both and their ratios."""
         cycles = self.spike_cycles
         slots = spike.lanes * spike.columns
-        per_area = ratio(
-            ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area("dense"))
-        )
-        energy = ratio(
-            synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
-            synth.energy("dense", macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
-        )
         return {
             "macs": int(self.macs),
             "spikes_per_input": self.additions / self.macs,
@@ -143,8 +150,7 @@ class Tally:
             "utilisation": self.additions / self.words / slots,
             "utilisation_of_all_cycles": self.additions / cycles / slots,
             "slot_throughput_ratio": (self.macs / cycles / slots) / (self.macs / self.dense_cycles / dense.macs),
-            "throughput_per_area_ratio": per_area,
-            "energy_per_mac_ratio": energy,
+            **self.ratios(synth, "dense"),
         }
 
 
@@ -162,11 +168,12 @@ class Synth:
             return
         data = json.loads(path.read_text())
         for name, shape in shapes.items():
-            entries = data.get(name, [])
+            entries = data.get("dense" if name == MULTIPLY else name, [])
             for entry in entries if isinstance(entries, list) else [entries]:
-                if all(entry["shape"].get(key, value) == value for key, value in shape.items()):
+                plain = name == MULTIPLY and "Multiply" not in entry["shape"]
+                if not plain and all(entry["shape"].get(key, value) == value for key, value in shape.items()):
                     self.found[name] = entry
-        missing = sorted(set(shapes) - set(self.found))
+        missing = sorted(set(shapes) - set(self.found) - {MULTIPLY})
         self.note = f"no results for the shape of: {', '.join(missing)}" if missing else ""
 
     def area(self, name: str) -> float | None:
@@ -241,6 +248,11 @@ def compare(
             "cycles": "model" if rivals is None else "simulated",
             "synthesis": synth.found.get("dense"),
         },
+        MULTIPLY: {
+            "design": "dense_core, Multiply = 1",
+            "synthesis": synth.found.get(MULTIPLY),
+            "total": total.ratios(synth, MULTIPLY),
+        },
         "note": synth.note,
         "total": total.report(shape, dense, synth),
         "layers": layers,
@@ -271,6 +283,9 @@ def table(report: dict[str, Any]) -> Iterable[str]:
             f"{label:24} {part['macs']:13,} {part['spikes_per_input']:12.2f} {part['spike']['macs_per_cycle']:11.1f} "
             f"{part['dense']['macs_per_cycle']:8.1f} {part['utilisation']:11.2f} {area:>9} {energy:>7}"
         )
+    if report[MULTIPLY]["synthesis"]:
+        area, energy = ("-" if value is None else f"{value:.2f}" for value in report[MULTIPLY]["total"].values())
+        yield f"{'total, rival made of `*`':73} {area:>20} {energy:>7}"
     if report["note"]:
         yield f"areas and energies: {report['note']}"
 
@@ -312,10 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
-    synth = Synth(
-        options.synth,
-        {"spike": area, "dense": {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes, "Multiply": 0}},
-    )
+    rival = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
+    shapes = {"spike": area, "dense": {**rival, "Multiply": 0}, MULTIPLY: {**rival, "Multiply": 1}}
+    synth = Synth(options.synth, shapes)
     cycles = {verdict["layer"]: verdict["cycles"] for verdict in rivals} if simulated else None
     report = compare(bundle, verdicts, shape, dense, synth, cycles)
     if options.out:

@@ -99,6 +99,10 @@ def test_report(report):
     additions = total["spikes_per_input"] * total["macs"]
     energy = (10.0 * total["spike"]["cycles"] + 0.5 * additions) / (2.0 * total["macs"])
     assert total["energy_per_mac_ratio"] == pytest.approx(energy)
+    weak = data["dense_multiply"]  # the same cycles, 9 mm2 and 9 pJ
+    assert weak["synthesis"]["area_um2"] == 9e6
+    assert weak["total"]["throughput_per_area_ratio"] == pytest.approx(3 * ratio)
+    assert weak["total"]["energy_per_mac_ratio"] == pytest.approx(energy * 2 / 9)
     assert total["utilisation"] == pytest.approx(additions / total["spike"]["words"] / 128)
     assert 0.4 < total["utilisation"] < 1
     assert data["dense"]["cycles"] == "model"
