@@ -62,10 +62,13 @@ def test_the_slowest_path_is_told_by_instances():
 
 
 def test_a_netlist_that_does_not_fit_is_an_error(tmp_path):
-    """nextpnr's own words come along."""
+    """Each product takes a multiplier, and the device has 156; nextpnr's own words come along."""
+    products = " ".join(f"always @(posedge clk_i) q_o[{i}] <= ^(a_i[{i} +: 18] * b_i);" for i in range(160))
+    ports = "input clk_i, input [177:0] a_i, input [17:0] b_i, output reg [159:0] q_o"
+    (tmp_path / "many.v").write_text(f"module many ({ports}); {products} endmodule")
     netlist = tmp_path / "netlist.json"
-    netlist.write_text("{}")
-    with pytest.raises(ToolError, match="nextpnr-ecp5 failed, see"):
+    yosys([f"read_verilog {tmp_path / 'many.v'}", f"synth_ecp5 -top many -json {netlist}"], tmp_path / "map.log")
+    with pytest.raises(ToolError, match=r"nextpnr-ecp5 failed, see .*\n.*MULT18X18D"):
         fpga.placed(netlist, 1)
 
 

@@ -13,7 +13,6 @@ codes: 0 done; 2 bad arguments, a missing tool, or a design that does not fit.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import subprocess
@@ -27,7 +26,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
 from netlist import program, yosys  # noqa: E402
-from synth import Design, dense, spike  # noqa: E402
+from synth import Design, dense, fingerprint, save, spike  # noqa: E402
 from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
 
 RESULTS = HERE / "fpga.json"
@@ -35,8 +34,7 @@ DEVICE = "Lattice ECP5-85 (LFE5U-85F), speed grade 6"
 PLACER = "nextpnr-ecp5"
 #: What nextpnr is told to aim for; it stops improving where this is met.
 TARGET_MHZ = 100
-#: 256 adder slots or products each, what the device holds with room to route; 128 for `*`, whose products take one each
-#: of the device's 156 multipliers.
+#: 256 adder slots or products each; 128 for `*`, whose products take one each of the device's 156 multipliers.
 DESIGNS = {
     "spike 16x16, 16 slots": spike(16, 16, 16),
     "dense 8x4x8": dense(4, 8),
@@ -62,15 +60,12 @@ def placer() -> str:
 
 def mapped(design: Design, work: Path) -> Path:
     """The design's netlist of ECP5 cells; mapped anew only if its sources or this file changed. Raises ToolError."""
-    sources = [*SOURCES, *BASELINE]
-    digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
-    for path in (*sources, *sorted(RTL.glob("*.svh")), Path(__file__)):
-        digest.update(path.read_bytes())
     netlist, stamp = work / "netlist.json", work / "digest"
-    if not (stamp.is_file() and stamp.read_text() == digest.hexdigest()):
+    digest = fingerprint(design, Path(__file__))
+    if not (stamp.is_file() and stamp.read_text() == digest):
         work.mkdir(parents=True, exist_ok=True)
         settings = " ".join(f"-G {name}={value}" for name, value in design.parameters.items())
-        files = " ".join(map(str, sources))
+        files = " ".join(map(str, [*SOURCES, *BASELINE]))
         yosys(
             [
                 f"read_slang -D SYNTHESIS -I {RTL} {settings} --top {design.top} {files}",
@@ -78,7 +73,7 @@ def mapped(design: Design, work: Path) -> Path:
             ],
             work / "map.log",
         )
-        stamp.write_text(digest.hexdigest())
+        stamp.write_text(digest)
     return netlist
 
 
@@ -194,9 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "flow": f"Yosys synth_ecp5, {PLACER} without pins, aiming for {TARGET_MHZ} MHz",
                 "designs": [known[name] for name in DESIGNS if name in known],
             }
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
-            options.out.with_suffix(".md").write_text("\n".join(table(results)) + "\n")
+            save(results, table(results), options.out)
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

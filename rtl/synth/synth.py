@@ -19,7 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,16 +119,21 @@ DESIGNS = {
 }
 
 
+def fingerprint(design: Design, *flow: Path) -> str:
+    """Changes with the design, its sources, or a file of the flow that maps it."""
+    digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
+    for path in (*SOURCES, *BASELINE, *sorted(RTL.glob("*.svh")), *flow):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def mapped(design: Design, library: cells.Library, work: Path) -> gates.Netlist:
     """The design's netlist; mapped anew only if its sources or this flow changed."""
-    sources = [*SOURCES, *BASELINE]
-    digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
-    for path in (*sources, *sorted(RTL.glob("*.svh")), HERE / "mapping.py", library.path):
-        digest.update(path.read_bytes())
-    stamp = work / "digest"
-    if not (stamp.is_file() and stamp.read_text() == digest.hexdigest()):
+    digest, stamp = fingerprint(design, HERE / "mapping.py", library.path), work / "digest"
+    if not (stamp.is_file() and stamp.read_text() == digest):
+        sources = [*SOURCES, *BASELINE]
         mapping.synthesise(design.top, design.parameters, sources, RTL, library.path, work, keep=PARTS)
-        stamp.write_text(digest.hexdigest())
+        stamp.write_text(digest)
     modules = json.loads((work / "netlist.json").read_text())["modules"]
     flat = gates.flatten(modules, design.top, library)
     gates.buffer(flat)
@@ -342,6 +347,13 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         yield f"| {part} | {' | '.join('' if value is None else f'{value:,}' for value in found)} |"
 
 
+def save(results: dict[str, Any], lines: Iterable[str], out: Path) -> None:
+    """Write the results, and their table beside them."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1) + "\n")
+    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="synth.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -372,9 +384,7 @@ def main(arguments: list[str] | None = None) -> int:
                 entry |= fitted(entry, dense=design.dense)
             results["label"] = "area, clock: synthesised; energy: simulated netlist; memories: estimated"
             results["library"] = "OSU 180 nm (osu018), 1.8 V, typical; no wires"
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
-            options.out.with_suffix(".md").write_text("\n".join(table(results)) + "\n")
+            save(results, table(results), options.out)
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
