@@ -96,7 +96,7 @@ def progress(label: str) -> Callable[[int, int], None]:
 
 def machine(threads: int) -> dict[str, Any]:
     """The machine that measures, and the packages."""
-    from spike_compressor.compare import versions
+    from spike_compressor.fingerprint import versions
 
     return {
         "cpu": _cpu(),

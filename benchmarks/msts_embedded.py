@@ -53,9 +53,11 @@ class Bench:
     """The embedded model, its questions, and the cells."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from spike_compressor.compare import Cells, Workbench, digest_of_source, require_disjoint
+        from spike_compressor.comparison import Cells, Workbench
         from spike_compressor.demo.data import calibration_batches, items
         from spike_compressor.demo.model import MODEL_DIR, load_model, load_processor
+        from spike_compressor.evaluations import require_disjoint
+        from spike_compressor.fingerprint import digest_of_source
 
         self.args = args
         self.cells = Cells(args.scratch / "cells")
@@ -121,7 +123,7 @@ class Bench:
 
 def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, list[bool]]]]:
     """Rows of the table, and the answers behind each."""
-    from spike_compressor.compare import SplitRecipe
+    from spike_compressor.comparison import SplitRecipe
     from spike_compressor.runtime.reference import weights_only
 
     bench = Bench(args)
@@ -156,7 +158,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[s
 
 def with_intervals(rows: list[dict[str, Any]], answers: list[dict[str, list[bool]]]) -> None:
     """Add bootstrap intervals: of each row, against float, and against its rivals `fixed` and `uniform`."""
-    from spike_compressor.compare import accuracy_difference, accuracy_interval
+    from spike_compressor.evaluations import accuracy_difference, accuracy_interval
 
     for row, own in zip(rows, answers, strict=True):
         row["accuracy"] = accuracy_interval(own).to_dict()

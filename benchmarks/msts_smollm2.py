@@ -23,7 +23,7 @@ RECIPES = {
 OFFLINE = "SpinQuant R1R2 + GPTQ"
 SENSITIVITY = {"output": "sensitivity (output)", "gradient": "sensitivity (gradient)"}
 #: Code that a perplexity depends on beside the model's.
-EVALUATION = ("compare/perplexity.py",)
+EVALUATION = ("evaluations/perplexity.py",)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -56,7 +56,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace) -> None:
         import smollm2
-        from spike_compressor.compare import Cells, Workbench, require_disjoint, shingles
+        from spike_compressor.comparison import Cells, Workbench
+        from spike_compressor.evaluations import require_disjoint, shingles
 
         self.args = args
         self.cells = Cells(args.scratch / "cells")
@@ -79,7 +80,8 @@ class Bench:
 
     def perplexity(self, label: str, parts: dict[str, Any], opened: Once, plan: bool = False) -> dict[str, Any]:
         """Perplexity over all texts, and the plan if the model spikes; from the cells if it is there."""
-        from spike_compressor.compare import Perplexity, digest_of_batches, digest_of_source, perplexity
+        from spike_compressor.evaluations import Perplexity, perplexity
+        from spike_compressor.fingerprint import digest_of_batches, digest_of_source
 
         args = self.args
         stride = args.stride or args.context
@@ -118,7 +120,7 @@ def spike_facts(model: Any) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of the table."""
-    from spike_compressor.compare import SplitRecipe
+    from spike_compressor.comparison import SplitRecipe
     from spike_compressor.runtime.reference import weights_only
 
     bench = Bench(args)
@@ -149,7 +151,7 @@ def kept_rows(args: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict
 
 def with_intervals(rows: list[dict[str, Any]]) -> None:
     """Add bootstrap intervals over chunks: of each row, against float, and against `uniform` of the same mean."""
-    from spike_compressor.compare import Perplexity, perplexity_interval, perplexity_ratio
+    from spike_compressor.evaluations import Perplexity, perplexity_interval, perplexity_ratio
 
     measured = [Perplexity.from_dict(row["perplexity"]) for row in rows]
     for row, own in zip(rows, measured, strict=True):

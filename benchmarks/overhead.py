@@ -48,8 +48,8 @@ def recipe(spikes: bool, allocation: str) -> str:
     GPTQ over a vision tower fails in upstream's sequential pipeline without the cure that TCLIFModifier brings. So that
     there is a run to compare with, a modifier that does nothing else brings it where there are no spikes.
     """
-    from spike_compressor.compare import SplitRecipe
-    from spike_compressor.compare.recipe import recipe_text
+    from spike_compressor.comparison import SplitRecipe
+    from spike_compressor.comparison.recipe import recipe_text
 
     whole = SplitRecipe.read(ROOT / "recipes" / "compare" / RECIPE).spiking(MSTS[allocation])
     return whole.text() if spikes else recipe_text((*whole.weights, (_register_cure(), {})))

@@ -67,7 +67,7 @@ def measure(
 
     The first seed runs at every budget, further ones at those of `--seeds-at`.
     """
-    from spike_compressor.compare import compare, report
+    from spike_compressor.comparison import compare, report
 
     folder = args.scratch / "sweeps" / name
     recipes = [recipe_file(recipe) for recipe in args.recipes]
@@ -101,7 +101,7 @@ def measure(
 
 def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Figures with intervals, operations and spikes of each row; `pareto` compares rows of the first seed."""
-    from spike_compressor.compare.sweep import pareto, total_sops
+    from spike_compressor.comparison.sweep import pareto, total_sops
 
     first = result["evaluations"][0]
     spiking = [row for row in result["rows"] if (row["kind"], row["seed"]) == ("spiking", result["seeds"][0])]
@@ -131,7 +131,7 @@ def conclude(
 
 def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
     """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
-    from spike_compressor.compare.sweep import pairs_in_order
+    from spike_compressor.comparison.sweep import pairs_in_order
 
     label = result["evaluations"][0]["label"]
     orders = {budget: pairs_in_order(result, label, budget) for budget in budgets}

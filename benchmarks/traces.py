@@ -62,10 +62,10 @@ def main() -> int:
     args = parser.parse_args()
     prepare(args.threads)
     from spike_compressor import export_trace
-    from spike_compressor.compare.budget import SpikeBudget
-    from spike_compressor.compare.recipe import SplitRecipe
-    from spike_compressor.compare.sweep import open_float, open_processor
-    from spike_compressor.compare.workbench import Workbench
+    from spike_compressor.comparison.budget import SpikeBudget
+    from spike_compressor.comparison.recipe import SplitRecipe
+    from spike_compressor.comparison.sweep import open_float, open_processor
+    from spike_compressor.comparison.workbench import Workbench
 
     make, samples = MODELS[args.model]
     directory, calibration, inputs = make(args.scratch, args.samples or samples)

@@ -111,8 +111,8 @@ def test_report(report):
 
 def test_the_report_is_one_that_comparisons_show(report, tmp_path):
     """`spike-compressor compare --rtl` reads what this writes."""
-    from spike_compressor.compare import read_hardware
-    from spike_compressor.compare.hardware import hardware_rows
+    from spike_compressor.comparison import read_hardware
+    from spike_compressor.comparison.hardware import hardware_rows
 
     data, _ = report
     path = tmp_path / "rtl.json"

@@ -29,15 +29,15 @@ def own_registries() -> Iterator[None]:
     """What the examples register is forgotten afterwards."""
     from spike_compressor.cli import command
     from spike_compressor.coding import base as coding
-    from spike_compressor.compare import evaluation
+    from spike_compressor.evaluations.base import EVALUATIONS
     from spike_compressor.modality import base as modality
     from spike_compressor.modifiers.allocation import base as allocation
     from spike_compressor.runtime import backends
 
     tables = [command.COMMANDS, coding._CODINGS, modality._REGISTRY, allocation._STRATEGIES, backends._BACKENDS]
-    tables.append(evaluation._EVALUATIONS)
     before = [dict(table) for table in tables]
-    yield
+    with EVALUATIONS.temporarily():
+        yield
     for table, entries in zip(tables, before, strict=True):
         table.clear()
         table.update(entries)

@@ -11,14 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from spike_compressor import _registration
-
-__version__ = "0.1.0"
+from spike_compressor._version import __version__
 
 # public name -> module that defines it, imported on first use
 _PUBLIC = {
     "MSTSModifier": "spike_compressor.modifiers",
     "TCLIFModifier": "spike_compressor.modifiers",
-    "compare": "spike_compressor.compare",
+    "compare": "spike_compressor.comparison",
     "configure_adapter": "spike_compressor.modality",
     "export_trace": "spike_compressor.trace.export",
     "load": "spike_compressor.checkpoint",
@@ -30,7 +29,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from spike_compressor.checkpoint import load as load
     from spike_compressor.checkpoint import save as save
-    from spike_compressor.compare import compare as compare
+    from spike_compressor.comparison import compare as compare
     from spike_compressor.metrics import record_spikes as record_spikes
     from spike_compressor.modality import configure_adapter as configure_adapter
     from spike_compressor.modality import modality_mask as modality_mask

@@ -167,7 +167,7 @@ def test_no_work_serves_calibration_and_evaluation() -> None:
 @pytest.mark.slow
 def test_smollm2_is_an_ordinary_model_directory(tmp_path: Path) -> None:
     import torch
-    from spike_compressor.compare import perplexity
+    from spike_compressor.evaluations import perplexity
 
     model, tokenizer = smollm2.load_model(tmp_path), smollm2.load_tokenizer(tmp_path)
     assert not hasattr(model.config, "quantization_config")
@@ -211,7 +211,7 @@ def test_quantizers_are_judged_by_the_best_recipe() -> None:
 
 
 def test_budgets_of_the_goals_are_in_the_sweeps() -> None:
-    from spike_compressor.compare import SpikeBudget
+    from spike_compressor.comparison import SpikeBudget
 
     made = fitted_smollm2.parser().parse_args([])
     assert set(fitted_smollm2.LIMITS) <= {SpikeBudget.parse(text).label for text in made.budgets}

@@ -10,7 +10,7 @@ import tiny_models
 import torch
 from conftest import Workshop
 from spike_compressor.checkpoint import read_config
-from spike_compressor.compare import SplitRecipe
+from spike_compressor.comparison import SplitRecipe
 from spike_compressor.runtime import spiking_layers
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "compare"

@@ -65,7 +65,7 @@ class Compare(Command):
             raise InputError(f"--out {args.out} is a file; name a directory for the report")
         quiet_libraries()
         from spike_compressor.cli.models import calibration_of_seed, check_recipe
-        from spike_compressor.compare import compare, read_hardware, report
+        from spike_compressor.comparison import compare, read_hardware, report
 
         hardware = read_hardware(args.rtl)
         for recipe in args.recipes:
@@ -88,7 +88,7 @@ class Compare(Command):
         return result
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
-        from spike_compressor.compare import report
+        from spike_compressor.comparison import report
 
         print("\n".join(report.console(result)))
         print(f"\nreport: {args.out / 'report.html'}")

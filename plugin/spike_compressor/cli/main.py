@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from inspect import cleandoc
 from typing import NoReturn
 
-from spike_compressor import __version__
+from spike_compressor._version import __version__
 from spike_compressor.cli import compare, demo, inspect, oneshot, trace
 from spike_compressor.cli.command import COMMANDS, Command, json_argument
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spike_compressor import __version__
+from spike_compressor._version import __version__
 from spike_compressor.coding import encode, fixed_membrane
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES

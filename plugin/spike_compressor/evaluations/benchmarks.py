@@ -24,9 +24,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from spike_compressor.compare.bootstrap import RESAMPLES, Interval
-from spike_compressor.compare.cells import digest_of_files
-from spike_compressor.compare.evaluation import (
+from spike_compressor.errors import InputError
+from spike_compressor.evaluations.base import (
     Evaluation,
     Figure,
     Progress,
@@ -34,7 +33,8 @@ from spike_compressor.compare.evaluation import (
     register_evaluation,
     whole_number,
 )
-from spike_compressor.errors import InputError
+from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval
+from spike_compressor.fingerprint import digest_of_files
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
 FOLDER, DEFAULT_FOLDER = "LMUData", "~/LMUData"
@@ -78,7 +78,7 @@ class FileBenchmark(Evaluation):
     unit = "%"
     higher_is_better = True
     items_are = "pictures"
-    code = (*Evaluation.code, "compare/benchmarks.py")
+    code = (*Evaluation.code, "evaluations/benchmarks.py")
     #: Instructions below the question, and the longest answer.
     instructions: ClassVar[str] = ""
     longest_answer: ClassVar[int] = 32

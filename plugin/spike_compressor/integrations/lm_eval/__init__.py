@@ -1,4 +1,4 @@
-"""Spiking checkpoints in lm-evaluation-harness: `python -m spike_compressor.harness --model spike ...`.
+"""Spiking checkpoints in lm-evaluation-harness: `python -m spike_compressor.integrations.lm_eval --model spike ...`.
 
 The models `spike` and `spike-multimodal` take the arguments of the harness's `hf` and `hf-multimodal` and differ from
 them in nothing but how a checkpoint is opened: with `spike_compressor.load`, so that it spikes.
@@ -26,7 +26,7 @@ def register() -> None:
         InputError: lm-evaluation-harness is not installed.
     """
     require_harness()
-    import spike_compressor.harness.models  # noqa: F401
+    import spike_compressor.integrations.lm_eval.models  # noqa: F401
 
 
 __all__ = ["register", "require_harness"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spike_compressor.compare import require_disjoint, shingles
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations import require_disjoint, shingles
 
 
 def test_a_passage_is_found_at_whatever_offset() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from spike_compressor.compare import SplitRecipe
+from spike_compressor.comparison import SplitRecipe
 from spike_compressor.errors import InputError
 
 FOLDER = Path(__file__).parents[2] / "recipes"

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 import yaml
 
-from spike_compressor.compare.bootstrap import Interval, accuracy_interval
-from spike_compressor.compare.disjoint import shingles
-from spike_compressor.compare.evaluation import (
+from spike_compressor.errors import InputError
+from spike_compressor.evaluations.base import (
     Evaluation,
     Figure,
     Progress,
-    TextPerplexity,
     register_evaluation,
     whole_number,
 )
-from spike_compressor.errors import InputError
-from spike_compressor.harness import require_harness
+from spike_compressor.evaluations.bootstrap import Interval, accuracy_interval
+from spike_compressor.evaluations.disjoint import shingles
+from spike_compressor.evaluations.text import TextPerplexity
+from spike_compressor.integrations.lm_eval import require_harness
 
 #: Right or wrong a document, best known first.
 _METRICS = ("acc_norm", "acc", "exact_match")
@@ -38,7 +38,7 @@ class HarnessTask(Evaluation):
     unit = "%"
     higher_is_better = True
     items_are = "passages of 32 tokens"
-    code = (*Evaluation.code, "compare/harness_task.py", "harness/models.py")
+    code = (*Evaluation.code, "evaluations/lm_eval.py", "integrations/lm_eval/models.py")
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
@@ -119,7 +119,7 @@ class HarnessTask(Evaluation):
 
     @staticmethod
     def _wrapped(model: Any, processor: Any) -> Any:
-        from spike_compressor.harness.models import SpikeLM
+        from spike_compressor.integrations.lm_eval.models import SpikeLM
 
         return SpikeLM(pretrained=model, tokenizer=getattr(processor, "tokenizer", processor), batch_size=8)
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from spike_compressor.checkpoint import SCHEMA_VERSION, load, save
-from spike_compressor.compare.cells import digest, digest_of_batches, digest_of_model, digest_of_source, versions
-from spike_compressor.compare.recipe import SplitRecipe, recipe_text
+from spike_compressor.comparison.recipe import SplitRecipe, recipe_text
+from spike_compressor.fingerprint import digest, digest_of_batches, digest_of_model, digest_of_source, versions
 from spike_compressor.runtime import detach
 
 #: Rooms whose code decides what a spiking model computes.

@@ -21,13 +21,14 @@ import transformers
 from tqdm import tqdm
 
 from spike_compressor.checkpoint import load
-from spike_compressor.compare.budget import SpikeBudget
-from spike_compressor.compare.cells import Cells, digest_of_source, versions
-from spike_compressor.compare.disjoint import require_disjoint
-from spike_compressor.compare.evaluation import Evaluation, Figure, parse_evaluation
-from spike_compressor.compare.recipe import SplitRecipe
-from spike_compressor.compare.workbench import Workbench
+from spike_compressor.comparison.budget import SpikeBudget
+from spike_compressor.comparison.cells import Cells
+from spike_compressor.comparison.recipe import SplitRecipe
+from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations.base import Evaluation, Figure, parse_evaluation
+from spike_compressor.evaluations.disjoint import require_disjoint
+from spike_compressor.fingerprint import digest_of_source, versions
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
 from spike_compressor.runtime import spiking_state
 from spike_compressor.runtime.memory import give_memory_back
@@ -40,7 +41,7 @@ SCHEMA_VERSION = 1
 #: its spikes.
 Kind = Literal["float", "weights", "integer", "spiking"]
 #: Code that cells depend on, beside an evaluation's own.
-_CODE = ("compare/sweep.py", "metrics")
+_CODE = ("comparison/sweep.py", "metrics")
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def compare(
         threads: CPU threads of each.
 
     Returns:
-        Plain values, as docs/compare.md describes them; `spike_compressor.compare.report.write` draws them.
+        Plain values, as docs/compare.md describes them; `spike_compressor.comparison.report.write` draws them.
 
     Raises:
         InputError: settings that make no sense, or calibration data that are evaluated on; before anything runs.

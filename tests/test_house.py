@@ -24,13 +24,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},
     "plot": {"checkpoint"},
-    "harness": {"checkpoint"},
-    "compare": {"checkpoint", "coding", "demo", "harness", "metrics", "plot", "runtime"},
-    "demo": {"checkpoint", "metrics", "runtime", "trace"},
-    "cli": {"checkpoint", "compare", "demo", "modifiers", "plot", "trace"},
+    "integrations": {"checkpoint"},
+    "evaluations": {"integrations"},
+    "comparison": {"checkpoint", "coding", "evaluations", "metrics", "plot", "runtime"},
+    "demo": {"checkpoint", "evaluations", "metrics", "runtime", "trace"},
+    "cli": {"checkpoint", "comparison", "demo", "modifiers", "plot", "trace"},
 }
-#: Files at the top of the package that every room may use; the version stands in `__init__`.
-SHARED = {"errors", "__init__"}
+#: Files at the top of the package that every room may use.
+SHARED = {"_version", "errors", "fingerprint", "registry"}
 #: The bundle format: what hardware people run, with NumPy and nothing else.
 READER = ("__init__", "bundle", "golden", "schema")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import tiny_models
 import torch
-from spike_compressor.compare import Perplexity, perplexity
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations import Perplexity, perplexity
 from torch import Tensor, nn
 
 VOCABULARY = 8

@@ -13,10 +13,12 @@ import pytest
 import spike_compressor
 from spike_compressor.cli.main import run
 from spike_compressor.cli.models import calibration_of_seed
-from spike_compressor.compare import Evaluation, Figure, compare, read_hardware, register_evaluation, report, sweep
-from spike_compressor.compare import evaluation as evaluations
-from spike_compressor.compare.budget import SpikeBudget
+from spike_compressor.comparison import compare, read_hardware, report, sweep
+from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations import Evaluation, Figure, register_evaluation
+from spike_compressor.demo import evaluations
+from spike_compressor.evaluations.base import EVALUATIONS
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "compare"
 RTN = RECIPES / "rtn_w4_g64.yaml"
@@ -144,7 +146,6 @@ def test_processes_compute_what_one_process_computes(
 
 
 def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> None:
-    @register_evaluation
     class Calibrated(evaluations.DemoAnswers):
         name = "calibrated"
 
@@ -153,12 +154,11 @@ def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> N
 
             return items("calibration", 1)
 
-    try:
+    with EVALUATIONS.temporarily():
+        register_evaluation(Calibrated)
         with pytest.raises(InputError, match=r"of the evaluation's pictures are in the calibration data too"):
             compare(model, [RTN], ["3/4"], ["calibrated"], CALIBRATION, tmp_path)
         assert not list(tmp_path.iterdir())
-    finally:
-        del evaluations._EVALUATIONS["calibrated"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> N
         ({"budgets": ["many"]}, "is none of 3/4"),
         ({"budgets": ["mean:3:fixed"]}, "allocation 'fixed' spends no budget"),
         ({"budgets": []}, "at least one recipe, one budget"),
-        ({"evaluations": ["iq"]}, "unknown evaluation 'iq'; there are: questions, answers, text, .*docvqa, .*lm_eval"),
+        ({"evaluations": ["iq"]}, "unknown evaluation 'iq'.* answers, .*docvqa, .*lm_eval, .*questions, .*text"),
         ({"evaluations": ["questions:0"]}, "'0' is no whole number"),
         ({"evaluations": ["text:nowhere.txt"]}, "no file at 'nowhere.txt'"),
         ({"recipes": ["nowhere.yaml"]}, "cannot read the recipe nowhere.yaml"),
@@ -272,10 +272,10 @@ def test_the_command(compared: tuple[dict[str, Any], Path], model: Path, capsys:
     assert "timesteps must be from 1 to 7" in capsys.readouterr().err
 
 
-def test_the_public_name_is_function_and_room() -> None:
+def test_the_public_name_is_the_function() -> None:
     from spike_compressor import compare as public
 
-    assert spike_compressor.compare.Evaluation is Evaluation
+    assert spike_compressor.compare is public is compare
     with pytest.raises(InputError, match="at least one recipe"):
         public("nowhere", [], [], [], CALIBRATION, "nowhere")
 
@@ -304,8 +304,8 @@ def test_an_evaluation_of_one_s_own(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_blind_baseline_stands_beside_accuracies(compared: tuple[dict[str, Any], Path]) -> None:
-    from spike_compressor.compare import parse_evaluation
-    from spike_compressor.compare.sweep import open_float, open_processor
+    from spike_compressor.comparison.sweep import open_float, open_processor
+    from spike_compressor.evaluations import parse_evaluation
 
     result, folder = compared
     assert set(result["blind"]) == {"questions:1"}  # perplexities have none

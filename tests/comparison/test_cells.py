@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from spike_compressor.compare import Cells, digest_of_batches, digest_of_source
-from spike_compressor.compare.cells import digest_of_model
+from spike_compressor.comparison import Cells
+from spike_compressor.fingerprint import digest_of_batches, digest_of_model, digest_of_source
 
 
 class Work:
@@ -88,4 +88,4 @@ def test_a_batch_that_differs_in_one_bit_type_or_order_differs() -> None:
 
 def test_source_is_told_by_room_and_by_file() -> None:
     assert digest_of_source("coding") != digest_of_source("runtime") != digest_of_source("coding", "runtime")
-    assert digest_of_source("compare/cells.py") != digest_of_source("compare/recipe.py")
+    assert digest_of_source("comparison/cells.py") != digest_of_source("comparison/recipe.py")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.compare.draw import figures
-from spike_compressor.compare.hardware import HARDWARE_HEADING, hardware_rows
-from spike_compressor.compare.sweep import pairs_in_order, pareto, total_sops
+from spike_compressor.comparison.draw import figures
+from spike_compressor.comparison.hardware import HARDWARE_HEADING, hardware_rows
+from spike_compressor.comparison.sweep import pairs_in_order, pareto, total_sops
 from spike_compressor.errors import InputError
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]

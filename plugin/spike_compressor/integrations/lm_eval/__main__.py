@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from spike_compressor.errors import InputError
-from spike_compressor.harness import register
+from spike_compressor.integrations.lm_eval import register
 
 
 def main() -> int:

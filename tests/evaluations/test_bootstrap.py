@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from spike_compressor.compare import (
+from spike_compressor.errors import InputError
+from spike_compressor.evaluations import (
     Interval,
     Perplexity,
     accuracy_difference,
@@ -14,7 +15,6 @@ from spike_compressor.compare import (
     perplexity_interval,
     perplexity_ratio,
 )
-from spike_compressor.errors import InputError
 
 
 def answers(right: int, wrong: int) -> list[bool]:

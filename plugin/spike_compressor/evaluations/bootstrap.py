@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spike_compressor.compare.perplexity import Perplexity
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations.perplexity import Perplexity
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
-from spike_compressor.compare import compare, parse_evaluation
+from spike_compressor.comparison import compare
 from spike_compressor.demo.data import items
 from spike_compressor.demo.evaluate import judge
 from spike_compressor.demo.model import MODEL_DIR, load_model, load_processor, prompt
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations import parse_evaluation
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is in the extra `eval`")
 
@@ -95,7 +96,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(checkpoint: Path, tasks: Path, name: str, model: str = "spike") -> dict[str, Any]:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
-    from spike_compressor.harness import register
+    from spike_compressor.integrations.lm_eval import register
 
     register()
     found = simple_evaluate(
@@ -155,7 +156,7 @@ def test_questions_about_pictures_are_answered_as_without_the_harness(checkpoint
 
 
 def test_the_command_line_is_the_harness_with_one_model_more(checkpoint: Path, tasks: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spike_compressor.harness", "run", "--model", "spike"]
+    command = [sys.executable, "-m", "spike_compressor.integrations.lm_eval", "run", "--model", "spike"]
     command += ["--model_args", f"pretrained={checkpoint}", "--tasks", "colours", "--include_path", str(tasks)]
     command += ["--device", "cpu", "--output_path", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
@@ -172,7 +173,7 @@ def test_the_command_line_is_the_harness_with_one_model_more(checkpoint: Path, t
 
 def test_model_arguments_choose_the_backend_and_nothing_foreign(checkpoint: Path) -> None:
     from lm_eval.api.registry import get_model
-    from spike_compressor.harness import register
+    from spike_compressor.integrations.lm_eval import register
     from spike_compressor.runtime import spiking_layers
 
     register()

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from spike_compressor.compare import parse_evaluation
-from spike_compressor.compare.benchmarks import FileBenchmark, Item, edit_distance, vqa_words
 from spike_compressor.errors import InputError
+from spike_compressor.evaluations import parse_evaluation
+from spike_compressor.evaluations.benchmarks import FileBenchmark, Item, edit_distance, vqa_words
 
 FILES = {
     "ocrbench": "OCRBench.tsv",

@@ -1,4 +1,4 @@
-"""Finished results, kept by the hash of everything that they depend on: a killed sweep resumes where it was."""
+"""Hashes of what a result depends on: values, files, models, data, code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,7 @@ import torch
 from torch import Tensor
 
 PACKAGES = ("torch", "transformers", "llmcompressor", "compressed-tensors", "numpy")
-_PLUGIN = Path(__file__).parents[1]
-
-
-class Cells:
-    """A folder of results, one JSON file each.
-
-    Args:
-        folder: made when the first result is kept.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-
-    def get(self, parts: Mapping[str, Any]) -> Any | None:
-        """The result of these parts, or None if it has not been computed yet."""
-        try:
-            content = json.loads(self._path(parts).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return content["result"] if content.get("parts") == json.loads(canonical(parts)) else None
-
-    def put(self, parts: Mapping[str, Any], result: Any) -> Any:
-        """Keep a result; the file appears as a whole or not at all."""
-        path = self._path(parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps({"parts": json.loads(canonical(parts)), "result": result}), encoding="utf-8")
-        os.replace(fresh, path)
-        return result
-
-    def cell(self, parts: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """The result of these parts: from the folder, or computed and kept. It must survive JSON."""
-        found = self.get(parts)
-        return self.put(parts, json.loads(json.dumps(compute()))) if found is None else found
-
-    def _path(self, parts: Mapping[str, Any]) -> Path:
-        return self.folder / f"{digest(parts)[:32]}.json"
+_PLUGIN = Path(__file__).parent
 
 
 def canonical(parts: Any) -> str:
@@ -71,7 +35,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def digest_of_source(*parts: str) -> str:
-    """SHA-256 of this package's own code: of rooms (`coding`) and files (`compare/perplexity.py`).
+    """SHA-256 of this package's own code: of rooms (`coding`) and files (`evaluations/perplexity.py`).
 
     Read once a process: what is edited while it runs is not what it computes with.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import GPTQ_GROUP, Processor, Workshop, recipe
-from spike_compressor.compare import SplitRecipe, Workbench
+from spike_compressor.comparison import SplitRecipe, Workbench
 from spike_compressor.runtime import spiking_state
 
 #: Rotations, some of them online, in front of GPTQ: everything that must survive the way through a checkpoint.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spike_compressor.checkpoint import SpikeConfig
-from spike_compressor.compare.sweep import pareto, total_sops
+from spike_compressor.comparison.sweep import pareto, total_sops
 from spike_compressor.plot import plot_plan
 from spike_compressor.plot.style import COLOURS, drawing
 
