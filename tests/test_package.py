@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import spike_compressor
-from conftest import GPTQ, RTN, Workshop
+from helpers.workshop import GPTQ, RTN, Workshop
 from safetensors.torch import load_file
 
 PRELUDE = """
@@ -63,7 +63,7 @@ if sys.argv[1] == "with":
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[4])
-import tiny_models
+from helpers import tiny_models
 from llmcompressor import oneshot
 class Processor:
     def save_pretrained(self, path): pass

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
-from conftest import GPTQ, RTN, Processor, Workshop, recipe
+from helpers.tiny_architectures import ARCHITECTURES
+from helpers.workshop import GPTQ, RTN, Processor, Workshop, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.errors import InputError
 from spike_compressor.runtime import spiking_layers
-from tiny_architectures import ARCHITECTURES
 
 VIDEO = [name for name, architecture in ARCHITECTURES.items() if "video" in architecture.cases]
 #: those whose video comes by another argument than pictures

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
 import transformers
-from conftest import RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import RTN, Workshop, recipe
 from safetensors.torch import load_file, save_file
 from spike_compressor.checkpoint import read_config
 from spike_compressor.checkpoint.schema import sealed, sha256_of
@@ -146,7 +146,7 @@ def test_what_is_no_spike_ready_checkpoint(workshop: Workshop, tmp_path: Path) -
 
 
 def test_a_rotation_whose_matrix_is_missing(workshop: Workshop, tmp_path: Path) -> None:
-    from conftest import GPTQ_GROUP
+    from helpers.workshop import GPTQ_GROUP
 
     quip = (
         "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}"

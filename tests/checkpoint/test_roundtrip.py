@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
 import yaml
-from conftest import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.tiny_architectures import ARCHITECTURES
+from helpers.workshop import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.runtime import detach, spiking_layers
-from tiny_architectures import ARCHITECTURES
 
 W8_ASYMMETRIC = RTN.replace("num_bits: 4", "num_bits: 6").replace("symmetric: true", "symmetric: false")
 

@@ -80,7 +80,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def text_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained text-only Llama whose tokenizer has no padding token."""
-    import tiny_models
+    from helpers import tiny_models
 
     processor = build_processor()
     tokenizer = processor.tokenizer

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import scalar_reference as scalar
 import spike_compressor.coding as coding_room
 import torch
+from helpers import scalar_reference as scalar
 from spike_compressor.coding import (
     Coding,
     SpikeTrain,

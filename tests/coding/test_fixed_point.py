@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import scalar_reference as scalar
 import torch
+from helpers import scalar_reference as scalar
 from spike_compressor.coding import (
     MAX_FRAC_BITS,
     NonFiniteInputError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 
 import pytest
-import scalar_reference as scalar
 import torch
+from helpers import scalar_reference as scalar
 from spike_compressor.coding import NonFiniteInputError, TCLIFNode, encode
 
 

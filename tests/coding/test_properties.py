@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import scalar_reference as scalar
 import torch
+from helpers import scalar_reference as scalar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spike_compressor.coding import (

@@ -7,8 +7,8 @@ import pickle
 
 import numpy as np
 import pytest
-import scalar_reference as scalar
 import torch
+from helpers import scalar_reference as scalar
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, encode, quantize_rows
 
 NAN, INF = float("nan"), float("inf")

@@ -15,9 +15,9 @@ from spike_compressor.cli.main import run
 from spike_compressor.cli.models import calibration_of_seed
 from spike_compressor.comparison import compare, read_hardware, report, sweep
 from spike_compressor.comparison.budget import SpikeBudget
+from spike_compressor.demo import evaluations
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import Evaluation, Figure, register_evaluation
-from spike_compressor.demo import evaluations
 from spike_compressor.evaluations.base import EVALUATIONS
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "compare"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import GPTQ_GROUP, Processor, Workshop, recipe
+from helpers.workshop import GPTQ_GROUP, Processor, Workshop, recipe
 from spike_compressor.comparison import SplitRecipe, Workbench
 from spike_compressor.runtime import spiking_state
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
+from helpers import tiny_models
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import Perplexity, perplexity
 from torch import Tensor, nn

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
-from conftest import GPTQ_GROUP, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.checkpoint import SpikeConfig, read_config
 from spike_compressor.coding import encode
 from spike_compressor.errors import InputError

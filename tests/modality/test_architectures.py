@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_architectures import ARCHITECTURES, Architecture, Case, tokens
 from spike_compressor.modality import (
     ModalityTracker,
     TokenRows,
@@ -15,7 +16,6 @@ from spike_compressor.modality import (
     current_rows,
     modality_mask,
 )
-from tiny_architectures import ARCHITECTURES, Architecture, Case, tokens
 
 CASES = [(name, case) for name, architecture in ARCHITECTURES.items() for case in architecture.cases]
 

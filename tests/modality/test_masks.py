@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
+from helpers import tiny_models
+from helpers.tiny_models import BOS, IMAGE, IMAGE_TOKENS, VIDEO
 from spike_compressor.errors import InputError
 from spike_compressor.modality import (
     TEXT,
@@ -23,7 +24,6 @@ from spike_compressor.modality import (
     register_adapter,
     rows_scope,
 )
-from tiny_models import BOS, IMAGE, IMAGE_TOKENS, VIDEO
 
 
 class Watch:

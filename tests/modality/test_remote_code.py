@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
-from conftest import GPTQ, Processor, recipe
+from helpers.tiny_architectures import ARCHITECTURES, tokens
+from helpers.tiny_models import IMAGE, PAD, _loud, _text
+from helpers.workshop import GPTQ, Processor, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, base, configure_adapter, current_rows
 from spike_compressor.runtime import spiking_layers, spiking_state
-from tiny_architectures import ARCHITECTURES, tokens
-from tiny_models import IMAGE, PAD, _loud, _text
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, dynamic_module_utils
 

@@ -24,8 +24,8 @@ def main(source: Path, out: Path) -> None:
     rank = dist.get_rank() if world > 1 else 0
 
     import spike_compressor
-    import tiny_models
-    from conftest import GPTQ, RTN, Processor, recipe
+    from helpers import tiny_models
+    from helpers.workshop import GPTQ, RTN, Processor, recipe
     from llmcompressor import oneshot
     from loguru import logger
     from spike_compressor.runtime import spiking_state

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
 import yaml
-from conftest import RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.checkpoint.schema import sealed
 from spike_compressor.cli.main import run

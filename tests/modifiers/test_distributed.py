@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
-from conftest import Workshop
+from helpers import tiny_models
+from helpers.workshop import Workshop
 from spike_compressor import load
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
-from conftest import GPTQ, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import GPTQ, RTN, Workshop, recipe
 from spike_compressor import load
 from spike_compressor.checkpoint import read_config
 from spike_compressor.errors import InputError

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
 import yaml
-from conftest import GPTQ, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import GPTQ, RTN, Workshop, recipe
 from spike_compressor import MSTSModifier, TCLIFModifier
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.calibration import CalibrationRows

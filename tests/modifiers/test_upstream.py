@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_models
 import torch
-from conftest import GPTQ, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.tiny_architectures import ARCHITECTURES
+from helpers.workshop import GPTQ, RTN, Workshop, recipe
 from spike_compressor.modifiers import tclif
-from tiny_architectures import ARCHITECTURES
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import RTN, Workshop, recipe
+from helpers.workshop import RTN, Workshop, recipe
 from PIL import Image
 from spike_compressor.checkpoint import SpikeConfig
 from spike_compressor.errors import InputError

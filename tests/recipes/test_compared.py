@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
-from conftest import Workshop
+from helpers import tiny_models
+from helpers.workshop import Workshop
 from spike_compressor.checkpoint import read_config
 from spike_compressor.comparison import SplitRecipe
 from spike_compressor.runtime import spiking_layers

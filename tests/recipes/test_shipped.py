@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
 import yaml
-from conftest import Workshop
+from helpers import tiny_models
+from helpers.workshop import Workshop
 from llmcompressor.modifiers.factory import ModifierFactory
 from llmcompressor.recipe import Recipe
 from spike_compressor.checkpoint import read_config

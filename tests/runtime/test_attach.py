@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
-from conftest import RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
 from spike_compressor.runtime import (

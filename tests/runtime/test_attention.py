@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_models
 import torch
-from conftest import RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.tiny_architectures import ARCHITECTURES
+from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TokenRows, adapter_for, modality_mask, rows_scope
 from spike_compressor.runtime import (
@@ -30,7 +31,6 @@ from spike_compressor.runtime.cache import pack_rows, unpack_rows
 from spike_compressor.runtime.matmul import OperandMatmul
 from spike_compressor.runtime.reference import weights_only
 from spike_compressor.runtime.softmax import exp, softmax, tanh
-from tiny_architectures import ARCHITECTURES
 from transformers import (
     DynamicCache,
     Gemma2Config,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import spike_compressor
-import tiny_models
 import torch
-from conftest import RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.tiny_models import collate, sample
+from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.runtime import spiking_layers
-from tiny_models import collate, sample
 
 PROMPTS = [sample(30, 3), sample(31, 6, 2), sample(32, 1, 0), sample(33, 8)]
 

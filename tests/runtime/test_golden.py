@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_models import randomized_linear
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TokenRows, adapter_for, rows_scope
 from spike_compressor.runtime import IntegerWeight, LayerSpec, SpikingLinear, attach, integer_weight
 from spike_compressor.runtime.matmul import IntegerMatmul
-from tiny_models import randomized_linear
 
 F32 = np.float32
 CODINGS = ("tc_lif", "csd", "unary", "unary_unsigned", "binary_unsigned")

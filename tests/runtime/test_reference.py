@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import tiny_models
 import torch
-from conftest import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
+from helpers import tiny_models
+from helpers.workshop import GPTQ, GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.runtime.reference import integer_activations
 
 ASYMMETRIC = RTN.replace(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.trace_layers import make_arrays
 from spike_compressor.trace import BundleWriter, TraceError, open_bundle, validate
-from trace_layers import make_arrays
 
 FACTS = {"producer": {"name": "tests"}, "model": {"name": "toy"}}
 SETTINGS = {"coding": "tc_lif", "frac_bits": 10, "weight_bits": 4}

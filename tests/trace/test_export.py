@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import spike_compressor
 import torch
-from conftest import GPTQ_GROUP, RTN, Workshop, recipe
+from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor import export_trace
 from spike_compressor.errors import InputError
 from spike_compressor.runtime import spiking_layers, spiking_state

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 import transformers
-from tiny_models import BOS, IMAGE, PAD, VIDEO, VOCABULARY, _loud, _text, _vision
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from helpers.tiny_models import BOS, IMAGE, PAD, VIDEO, VOCABULARY, _loud, _text, _vision
 
 START, END = 7, 8  # begin and end of a picture: boi/eoi, vision_start/vision_end, fake_token_around_image
 #: What the letters of a prompt stand for; every other letter is some word.

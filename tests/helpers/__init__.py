@@ -1,0 +1,1 @@
+"""What several tests need: tiny models and architectures, recipes run on them, references."""
