@@ -10,6 +10,7 @@ import pytest
 import spike_compressor.coding as coding_room
 import torch
 from helpers import scalar_reference as scalar
+from helpers.messages import naming
 from spike_compressor.coding import (
     Coding,
     SpikeTrain,
@@ -161,7 +162,7 @@ class TestZeroPoints:
 
     @pytest.mark.parametrize("bad", [-1, 256, torch.tensor([0, 300])])
     def test_out_of_range_is_refused(self, coding: str, T: int, bad: int | torch.Tensor) -> None:
-        with pytest.raises(ValueError, match="zero_point must be in 0"):
+        with pytest.raises(ValueError, match=naming("zero_point")):
             encode(torch.zeros(2, 3), 1.0, T, coding, zero_point=bad)
 
 
@@ -245,33 +246,33 @@ class TestArguments:
     @pytest.mark.parametrize("T", [0, 8, -1, torch.tensor([1, 0]), torch.tensor([8, 3])])
     def test_timesteps_out_of_range(self, T: int | torch.Tensor) -> None:
         wrong = T if isinstance(T, int) else next(t for t in T.tolist() if t not in ALL_T)
-        with pytest.raises(ValueError, match=f"timesteps must be 1 to 7.*not {wrong}"):
+        with pytest.raises(ValueError, match=naming("timesteps", 1, 7, wrong)):
             encode(torch.zeros(2, 4), 1.0, T)
-        with pytest.raises(ValueError, match="timesteps must be 1 to 7"):
+        with pytest.raises(ValueError, match=naming("timesteps", 1, 7)):
             spikes_from_codes(torch.zeros(2, 4, dtype=torch.int8), T)
 
     @pytest.mark.parametrize("T", [3.0, True, "3", torch.tensor([3.0, 3.0]), torch.tensor([True, True])])
     def test_timesteps_not_integer(self, T: object) -> None:
-        with pytest.raises(TypeError, match="timesteps must be an int"):
+        with pytest.raises(TypeError, match=naming("timesteps", "int")):
             encode(torch.zeros(2, 4), 1.0, T)  # type: ignore[arg-type]
 
     def test_timesteps_of_another_shape(self) -> None:
-        with pytest.raises(ValueError, match=r"timesteps has shape \[3\].*\[2\]"):
+        with pytest.raises(ValueError, match=naming("timesteps", [3], [2])):
             encode(torch.zeros(2, 4), 1.0, torch.tensor([3, 3, 3]))
 
     def test_real_codes_and_integer_x(self) -> None:
-        with pytest.raises(TypeError, match="encode"):
+        with pytest.raises(TypeError, match=naming("encode", "torch.float32")):
             spikes_from_codes(torch.zeros(2), 3)
-        with pytest.raises(TypeError, match="spikes_from_codes"):
+        with pytest.raises(TypeError, match=naming("spikes_from_codes", "torch.int8")):
             encode(torch.zeros(2, dtype=torch.int8), 1.0, 3)
 
     def test_zero_point_for_signed_spikes(self) -> None:
         for coding in SIGNED:
-            with pytest.raises(ValueError, match=f"{coding}.*no zero_point"):
+            with pytest.raises(ValueError, match=naming(repr(coding), "zero_point")):
                 spikes_from_codes(torch.zeros(2, dtype=torch.int8), 3, coding, zero_point=4)
 
     def test_zero_point_not_integer(self) -> None:
-        with pytest.raises(TypeError, match="zero_point must be an int"):
+        with pytest.raises(TypeError, match=naming("zero_point", "int", "float")):
             encode(torch.zeros(2), 1.0, 3, "binary_unsigned", zero_point=1.5)  # type: ignore[arg-type]
 
 
@@ -287,7 +288,7 @@ class TestRegistry:
         assert {p.stem for p in folder.glob("[!_]*.py")} == set(CODINGS)
 
     def test_unknown_name_lists_the_known(self) -> None:
-        with pytest.raises(ValueError, match=r"unknown coding 'tclif'.*binary_unsigned, csd, tc_lif"):
+        with pytest.raises(ValueError, match=naming("'tclif'", "binary_unsigned", "csd", "tc_lif")):
             encode(torch.zeros(2), 1.0, 3, "tclif")
 
     def test_a_new_coding_is_one_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +310,7 @@ class TestRegistry:
         assert train.spikes[:, 0, 0].tolist() == [0, 1, 1, 0, 0, 0, 0]
         assert train.codes().tolist() == [[6, -1], [90, 0]]
 
-        with pytest.raises(ValueError, match=r"registered already, by .*LeastFirst"):
+        with pytest.raises(ValueError, match=naming("'least_first'", "LeastFirst")):
             register_coding("least_first")(type("Other", (LeastFirst,), {}))
 
     def test_code_range(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import scalar_reference as scalar
+from helpers.messages import naming
 from spike_compressor.coding import (
     MAX_FRAC_BITS,
     NonFiniteInputError,
@@ -87,14 +88,14 @@ def test_an_infinite_quotient_saturates_but_infinite_input_is_refused() -> None:
 
 @pytest.mark.parametrize("F", [0, -1, MAX_FRAC_BITS + 1, 1.0, True])
 def test_frac_bits_out_of_range(F: object) -> None:
-    with pytest.raises(ValueError, match="frac_bits must be an int from 1"):
+    with pytest.raises(ValueError, match=naming("frac_bits", "int", 1, MAX_FRAC_BITS, F)):
         fixed_membrane(torch.ones(2), 1.0, 3, F)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="frac_bits must be an int from 1"):
+    with pytest.raises(ValueError, match=naming("frac_bits", "int", 1, MAX_FRAC_BITS, F)):
         codes_from_membrane(torch.ones(2, dtype=torch.int32), 3, F)  # type: ignore[arg-type]
 
 
 def test_a_real_membrane_is_refused() -> None:
-    with pytest.raises(TypeError, match="membrane must be integers"):
+    with pytest.raises(TypeError, match=naming("membrane", "torch.float32")):
         codes_from_membrane(torch.ones(2), 3, 4)
 
 
