@@ -27,20 +27,17 @@ def blocks(page: Path, language: str) -> list[tuple[str, str | None]]:
 @pytest.fixture
 def own_registries() -> Iterator[None]:
     """What the examples register is forgotten afterwards."""
-    from spike_compressor.cli import command
-    from spike_compressor.coding import base as coding
+    from spike_compressor.cli.command import COMMANDS
+    from spike_compressor.coding.base import CODINGS
     from spike_compressor.evaluations.base import EVALUATIONS
-    from spike_compressor.modality import base as modality
-    from spike_compressor.modifiers.allocation import base as allocation
-    from spike_compressor.runtime import backends
+    from spike_compressor.modality.base import ADAPTERS
+    from spike_compressor.modifiers.allocation.base import ALLOCATIONS
+    from spike_compressor.runtime.backends import BACKENDS
 
-    tables = [command.COMMANDS, coding._CODINGS, modality._REGISTRY, allocation._STRATEGIES, backends._BACKENDS]
-    before = [dict(table) for table in tables]
-    with EVALUATIONS.temporarily():
+    with contextlib.ExitStack() as stack:
+        for table in (ADAPTERS, ALLOCATIONS, BACKENDS, CODINGS, COMMANDS, EVALUATIONS):
+            stack.enter_context(table.temporarily())
         yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
 
 
 @pytest.mark.parametrize(

@@ -30,15 +30,20 @@ class Registry(Generic[T]):
     Args:
         kind: noun for what is in it, as error messages name it (`coding`).
         group: entry-point group that brings more of them; None if nobody else can add any.
-        convert: makes an entry of what was decorated, or of what an entry point leads to; by default they are the same.
+        named: what is in it has one name, and is told: its attribute `name` is set.
+        convert: makes an entry of what was registered, or of what an entry point leads to; by default they are the
+            same.
     """
 
-    def __init__(self, kind: str, group: str | None = None, convert: Callable[[Any], T] | None = None) -> None:
+    def __init__(
+        self, kind: str, group: str | None = None, *, named: bool = False, convert: Callable[[Any], T] | None = None
+    ) -> None:
         self.kind, self.group = kind, group
-        self._convert = convert
+        self._named, self._convert = named, convert
         self._entries: dict[str, T] = {}
         self._sources: dict[str, str] = {}
-        self._found: dict[str, EntryPoint] | None = None
+        self._points: dict[str, list[EntryPoint]] | None = None
+        self._settled: set[str] = set()
 
     def register(self, *names: str, replace: bool = False) -> Callable[[AnyT], AnyT]:
         """Decorator: make a class or function known under one or several names.
@@ -49,42 +54,35 @@ class Registry(Generic[T]):
             replace: take the place of whatever has the name.
 
         Raises:
-            InputError: one of the names belongs to something else; or there is no name.
+            InputError: one of the names belongs to something else; or there is no name, or more than one in a registry
+                whose entries are told theirs.
         """
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"a {self.kind} is registered under a name: register(name)")
+        if self._named and len(names) > 1:
+            raise InputError(f"a {self.kind} has one name; got {', '.join(names)}")
 
         def decorate(thing: AnyT) -> AnyT:
-            self.add(thing, *names, replace=replace)
+            self._add(thing, names, replace)
             return thing
 
         return decorate
-
-    def add(self, thing: AnyT, *names: str, replace: bool = False) -> None:
-        """Make `thing` known under names; see `register`."""
-        if not names:
-            raise InputError(f"a {self.kind} needs a name to be registered under")
-        source = _source(thing)
-        for name in names:
-            taken = self._sources.get(name)
-            if taken is not None and taken != source and not replace:
-                raise InputError(f"{self.kind} {name!r} is registered already, by {taken}; {source} needs another name")
-        entry: Any = thing if self._convert is None else self._convert(thing)
-        for name in names:
-            self._entries[name], self._sources[name] = entry, source
 
     def get(self, name: str) -> T:
         """What is known under a name.
 
         Raises:
-            InputError: nothing is; names the nearest one that is. Or an entry point that cannot be imported, or two
-                packages that bring the same name.
+            InputError: nothing is; names the nearest one that is. Or an entry point that cannot be imported, or a name
+                that two packages bring.
         """
-        point = self._entry_points().get(name)
-        if point is not None and self._sources.get(name) != point.value:
-            self._load(point)
-        if name not in self._entries:
+        if name not in self:
             close = difflib.get_close_matches(str(name), self.names(), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"unknown {self.kind} {name!r}{hint} There are: {', '.join(self.names()) or 'none'}")
+            hint = f"did you mean {close[0]!r}? There are" if close else "there are"
+            raise InputError(f"unknown {self.kind} {name!r}; {hint}: {', '.join(self.names()) or 'none'}")
+        if name not in self._settled:
+            for point in self._entry_points().get(name, ()):
+                self._load(point)
+            self._settled.add(name)
         return self._entries[name]
 
     def names(self) -> tuple[str, ...]:
@@ -92,7 +90,7 @@ class Registry(Generic[T]):
         return tuple(sorted({*self._entries, *self._entry_points()}))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries or name in self._entry_points()
+        return isinstance(name, str) and (name in self._entries or name in self._entry_points())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -100,41 +98,54 @@ class Registry(Generic[T]):
     @contextlib.contextmanager
     def temporarily(self) -> Iterator[None]:
         """What is registered within the block is forgotten after it; for tests and examples."""
-        before = dict(self._entries), dict(self._sources)
+        before = dict(self._entries), dict(self._sources), set(self._settled)
         try:
             yield
         finally:
-            self._entries, self._sources = before
+            self._entries, self._sources, self._settled = before
 
-    def _entry_points(self) -> dict[str, EntryPoint]:
-        if self._found is None:
-            self._found = {}
+    def _add(self, thing: Any, names: tuple[str, ...], replace: bool = False) -> None:
+        source = _source(thing)
+        for name in names:
+            taken = self._sources.get(name)
+            if taken is not None and taken != source and not replace:
+                raise InputError(f"{self.kind} {name!r} is registered already, by {taken}; {source} needs another name")
+        if self._named:
+            thing.name = names[0]
+        entry = thing if self._convert is None else self._convert(thing)
+        for name in names:
+            self._entries[name], self._sources[name] = entry, source
+
+    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+        if self._points is None:
+            self._points = {}
             for point in entry_points(group=self.group) if self.group else ():
-                other = self._found.get(point.name)
-                if other is not None and other.value != point.value:
-                    raise InputError(
-                        f"{self.kind} {point.name!r} comes from two packages, {other.value} and {point.value}; "
-                        "uninstall one of them"
-                    )
-                self._found[point.name] = point
-        return self._found
+                same = self._points.setdefault(point.name, [])
+                if all(other.value != point.value for other in same):  # one package may be found in two places
+                    same.append(point)
+        return self._points
 
     def _load(self, point: EntryPoint) -> None:
-        taken = self._sources.get(point.name)
         try:
             thing = point.load()
         except Exception as error:
-            package = point.dist.name if point.dist else point.value
             raise InputError(
-                f"{self.kind} {point.name!r} cannot be imported from {point.value} of the package {package}: {error}"
+                f"{self.kind} {point.name!r} cannot be imported from {point.value} of the package {_package(point)}: "
+                f"{error}"
             ) from error
-        if taken is not None and taken != _source(thing):
+        source = _source(thing)
+        known = [name for name, other in self._sources.items() if other == source]  # decorated, when it was imported
+        if not known:
+            self._add(thing, (point.name,))
+        elif point.name not in known:
             raise InputError(
-                f"{self.kind} {point.name!r} is registered already, by {taken}; the entry point {point.value} needs "
-                "another name"
+                f"{self.kind} {point.name!r} of the package {_package(point)} is registered as {', '.join(known)}; its "
+                "entry point must have the same name"
             )
-        if self._sources.get(point.name) != _source(thing):  # else its decorator has done so while it was imported
-            self.add(thing, point.name)
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.module
 
 
 def _source(thing: object) -> str:

@@ -147,15 +147,13 @@ def test_processes_compute_what_one_process_computes(
 
 def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> None:
     class Calibrated(evaluations.DemoAnswers):
-        name = "calibrated"
-
         def questions(self, per_kind: int | None = None) -> list[Any]:
             from spike_compressor.demo.data import items
 
             return items("calibration", 1)
 
     with EVALUATIONS.temporarily():
-        register_evaluation(Calibrated)
+        register_evaluation("calibrated")(Calibrated)
         with pytest.raises(InputError, match=r"of the evaluation's pictures are in the calibration data too"):
             compare(model, [RTN], ["3/4"], ["calibrated"], CALIBRATION, tmp_path)
         assert not list(tmp_path.iterdir())

@@ -270,19 +270,21 @@ def test_a_real_unknown_architecture_is_refused() -> None:
         adapter_for(SimpleNamespace(config=Blip2Config()))
 
 
-def test_an_adapter_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spike_compressor.modality import base
+def test_an_adapter_of_ones_own() -> None:
+    from spike_compressor.modality.base import ADAPTERS
 
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
+    with ADAPTERS.temporarily():
 
-    @register_adapter
-    class Seer(ModalityAdapter):
-        model_types = ("seer",)
-        vision_modules = ("eyes",)
+        @register_adapter("seer", "prophet")
+        class Seer(ModalityAdapter):
+            vision_modules = ("eyes",)
 
-    assert "seer" in available_adapters()
-    adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="seer", image_token_id=3)))
+        assert {"seer", "prophet"} <= set(available_adapters())
+        adapter = adapter_for(SimpleNamespace(config=SimpleNamespace(model_type="seer", image_token_id=3)))
+        with pytest.raises(InputError, match=r"'prophet' .*Seer.*Blind"):
+            register_adapter("prophet")(type("Blind", (ModalityAdapter,), {}))
     assert isinstance(adapter, Seer)
+    assert "seer" not in available_adapters()
     assert adapter.token_rows(torch.tensor([[3, 4]])).modality.tolist() == [[VISION, TEXT]]
 
 

@@ -20,7 +20,8 @@ from helpers.tiny_models import IMAGE, PAD, _loud, _text
 from helpers.workshop import GPTQ, Processor, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.errors import InputError
-from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, base, configure_adapter, current_rows
+from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, configure_adapter, current_rows
+from spike_compressor.modality.base import ADAPTERS
 from spike_compressor.runtime import spiking_layers, spiking_state
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, dynamic_module_utils
@@ -56,10 +57,10 @@ def image_bounds(inputs: Mapping[str, Any]) -> torch.Tensor | None:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def _own_adapters() -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
-    return base._REGISTRY
+    with ADAPTERS.temporarily():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -191,30 +192,28 @@ def made(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     from loguru import logger
 
     logger.remove()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(base, "_REGISTRY", dict(base._REGISTRY))
     results = {}
-    for kind, configure in CONFIGURE.items():
-        configure()
-        model = opened(sources[kind])
-        batch: Any = prompt(kind)
-        batch = {"data": batch} if kind == "minicpmv" else batch
-        data = DataLoader([batch], batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
-        text = recipe(GPTQ).replace("[lm_head,", "['re:.*lm_head',")
-        path = tmp_path_factory.mktemp("made") / kind
-        oneshot(
-            model=model,
-            processor=Processor(),
-            recipe=text,
-            dataset=data,
-            pipeline="sequential",
-            # writes pictures into rows, by numbers that the tracer does not know
-            tracing_ignore=[*DatasetArguments().tracing_ignore, "get_vllm_embedding"],
-            output_dir=str(path),
-            trust_remote_code_model=True,
-        )
-        results[kind] = model, path
-    patch.undo()
+    with ADAPTERS.temporarily():
+        for kind, configure in CONFIGURE.items():
+            configure()
+            model = opened(sources[kind])
+            batch: Any = prompt(kind)
+            batch = {"data": batch} if kind == "minicpmv" else batch
+            data = DataLoader([batch], batch_size=None, collate_fn=lambda item: item)  # type: ignore[arg-type]
+            text = recipe(GPTQ).replace("[lm_head,", "['re:.*lm_head',")
+            path = tmp_path_factory.mktemp("made") / kind
+            oneshot(
+                model=model,
+                processor=Processor(),
+                recipe=text,
+                dataset=data,
+                pipeline="sequential",
+                # writes pictures into rows, by numbers that the tracer does not know
+                tracing_ignore=[*DatasetArguments().tracing_ignore, "get_vllm_embedding"],
+                output_dir=str(path),
+                trust_remote_code_model=True,
+            )
+            results[kind] = model, path
     return results
 
 

@@ -9,16 +9,20 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
+
+from spike_compressor.registry import Registry
 
 
 class Command:
-    """One subcommand: a subclass in a file of its own, decorated with `register_command`.
+    """One subcommand: a subclass in a file of its own, decorated with `register_command("name")`.
 
     The first line of the docstring is its help, `examples` are shown below it. While `run` works, whatever libraries
     print goes to standard error; then its result is printed as JSON or shown.
     """
 
+    #: Set by `register_command`.
     name: ClassVar[str]
     examples: ClassVar[str] = ""
 
@@ -38,14 +42,17 @@ class Command:
         raise NotImplementedError
 
 
-COMMANDS: dict[str, type[Command]] = {}
+COMMANDS: Registry[type[Command]] = Registry("command", named=True)
 CommandT = TypeVar("CommandT", bound=type[Command])
 
 
-def register_command(command: CommandT) -> CommandT:
-    """Class decorator: make a subcommand known under its `name`."""
-    COMMANDS[command.name] = command
-    return command
+def register_command(name: str) -> Callable[[CommandT], CommandT]:
+    """Class decorator: make a subcommand known under a name.
+
+    Raises:
+        InputError: the name belongs to another one.
+    """
+    return COMMANDS.register(name)
 
 
 def json_argument(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from spike_compressor.cli.command import Command, at_least_one, quiet_libraries,
 from spike_compressor.errors import InputError
 
 
-@register_command
+@register_command("compare")
 class Compare(Command):
     """Judge several recipes under the same spike budgets, side by side.
 
@@ -21,7 +21,6 @@ class Compare(Command):
     where it was. The report is one HTML file, a Markdown page, a CSV table and the whole result as JSON.
     """
 
-    name = "compare"
     examples = """\
   spike-compressor compare --model demo --data demo --recipes recipes/compare/*.yaml \\
       --budget 2/3 3/4 4/5 7/7 --eval questions:200 answers --out out/compare

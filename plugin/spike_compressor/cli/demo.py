@@ -9,7 +9,7 @@ from typing import Any
 from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
 
 
-@register_command
+@register_command("demo")
 class Demo(Command):
     """Quantize the embedded vision-language model, turn it into spikes, save, reload and evaluate it.
 
@@ -17,7 +17,6 @@ class Demo(Command):
     trace bundle of every layer, a picture with a question and its answer, and the report as JSON.
     """
 
-    name = "demo"
     examples = """\
   spike-compressor demo
   spike-compressor demo --recipe recipes/rtn_w4_tclif_34.yaml --out out/rtn

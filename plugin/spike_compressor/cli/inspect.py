@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FEW = 3
 
 
-@register_command
+@register_command("inspect")
 class Inspect(Command):
     """Show what spikes in a checkpoint, and verify that its files are the ones that were saved.
 
@@ -23,7 +23,6 @@ class Inspect(Command):
     depth of the model, with the MED curves where they were measured.
     """
 
-    name = "inspect"
     examples = """\
   spike-compressor inspect out/demo/checkpoint
   spike-compressor inspect out/demo/checkpoint --layers

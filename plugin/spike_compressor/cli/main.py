@@ -30,7 +30,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         SystemExit: `--help` and `--version` (code 0), arguments that cannot be parsed (code 2).
     """
     args = _parser().parse_args(argv)
-    command = COMMANDS[args.command]()
+    command = COMMANDS.get(args.command)()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what libraries print must not get into the answer
             result = command.run(args)
@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    for name in COMMANDS:
+        command = COMMANDS.get(name)
         text = cleandoc(command.__doc__ or name)
         sub = subparsers.add_parser(
             name,

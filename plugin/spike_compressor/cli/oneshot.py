@@ -11,7 +11,7 @@ from spike_compressor.cli.inspect import checkpoint_result, show_checkpoint
 from spike_compressor.errors import InputError
 
 
-@register_command
+@register_command("oneshot")
 class OneShot(Command):
     """Run a recipe on a model and write a spike-ready checkpoint.
 
@@ -20,7 +20,6 @@ class OneShot(Command):
     left out for text. `--data demo` takes the embedded model's own calibration set.
     """
 
-    name = "oneshot"
     examples = """\
   spike-compressor oneshot --model path/to/model --recipe recipes/gptq_w4_tclif_34.yaml \\
       --data calibration.jsonl --out path/to/spiking

@@ -10,14 +10,13 @@ from spike_compressor.cli.command import Command, at_least_one, quiet_libraries,
 from spike_compressor.errors import InputError
 
 
-@register_command
+@register_command("trace")
 class Trace(Command):
     """Write what a checkpoint's layers compute on real inputs as a trace bundle, to check hardware against.
 
     The model runs once, on the first samples of `--data`. `make rtl TRACE=DIR` replays the bundle on the SystemVerilog.
     """
 
-    name = "trace"
     examples = """\
   spike-compressor trace out/demo/checkpoint --data demo --out out/trace
   spike-compressor trace out/demo/checkpoint --data samples.jsonl --samples 4 --tokens 32 \\

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.blocks import as_table, row_blocks
+from spike_compressor.registry import Registry
 
-__all__ = ["Coding", "available_codings", "get_coding", "register_coding"]
+__all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_coding"]
 
 
 class Coding(ABC):
@@ -116,41 +117,28 @@ def _rows_of(value: PerRow, block: slice) -> PerRow:
     return value if isinstance(value, int) else value.reshape(-1, 1)[block].to(torch.int16)
 
 
-_CODINGS: dict[str, Coding] = {}
+CODINGS: Registry[Coding] = Registry("coding", "spike_compressor.codings", named=True, convert=lambda coding: coding())
+CodingT = TypeVar("CodingT", bound=type[Coding])
 
-_C = TypeVar("_C", bound=type[Coding])
 
-
-def register_coding(name: str) -> Callable[[_C], _C]:
+def register_coding(name: str) -> Callable[[CodingT], CodingT]:
     """Class decorator that makes a :class:`Coding` known under ``name``.
 
     Raises:
-        ValueError: the name belongs to another class already.
+        InputError: the name belongs to another class already.
     """
-
-    def register(cls: _C) -> _C:
-        known = _CODINGS.get(name)
-        if known is not None and type(known).__qualname__ != cls.__qualname__:
-            raise ValueError(f"coding {name!r} is registered already, by {type(known).__qualname__}")
-        cls.name = name
-        _CODINGS[name] = cls()
-        return cls
-
-    return register
+    return CODINGS.register(name)
 
 
 def get_coding(name: str) -> Coding:
     """The coding of that name.
 
     Raises:
-        ValueError: there is none.
+        InputError: there is none.
     """
-    try:
-        return _CODINGS[name]
-    except (KeyError, TypeError):
-        raise ValueError(f"unknown coding {name!r}; there are {', '.join(available_codings())}") from None
+    return CODINGS.get(name)
 
 
 def available_codings() -> tuple[str, ...]:
     """Names of all registered codings, sorted."""
-    return tuple(sorted(_CODINGS))
+    return CODINGS.names()

@@ -53,11 +53,10 @@ class _DemoItems(Evaluation):
         judge(model, processor, self.questions(2))
 
 
-@register_evaluation
+@register_evaluation("questions")
 class DemoQuestions(_DemoItems):
     """Accuracy on the embedded model's questions, averaged over 15 kinds; `questions:200` asks 200 of each."""
 
-    name = "questions"
     unit = "%"
     higher_is_better = True
 
@@ -80,11 +79,10 @@ class DemoQuestions(_DemoItems):
         return 100 * evaluate(model, processor, self.questions(), shuffle_images=True).average
 
 
-@register_evaluation
+@register_evaluation("answers")
 class DemoAnswers(_DemoItems):
     """Perplexity of the right answers to the embedded model's questions, end token included; `answers:100` of each."""
 
-    name = "answers"
     unit = "perplexity"
     higher_is_better = False
     default = 100

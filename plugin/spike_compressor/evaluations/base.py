@@ -45,10 +45,11 @@ class Figure:
 class Evaluation:
     """One way to judge a model.
 
-    A subclass has a `name`, takes its argument as text, and is decorated with `register_evaluation`. Instances must
-    pickle: cells run in processes of their own.
+    A subclass takes its argument as text, and is decorated with `register_evaluation("name")`. Instances must pickle:
+    cells run in processes of their own.
     """
 
+    #: Set by `register_evaluation`.
     name: ClassVar[str]
     #: Of the figure: `%`, `perplexity`, ...
     unit: ClassVar[str]
@@ -91,13 +92,17 @@ class Evaluation:
         return None
 
 
-EVALUATIONS: Registry[type[Evaluation]] = Registry("evaluation", "spike_compressor.evaluations")
+EVALUATIONS: Registry[type[Evaluation]] = Registry("evaluation", "spike_compressor.evaluations", named=True)
 EvaluationT = TypeVar("EvaluationT", bound=type[Evaluation])
 
 
-def register_evaluation(evaluation: EvaluationT) -> EvaluationT:
-    """Class decorator: make an evaluation known under its `name`."""
-    return EVALUATIONS.register(evaluation.name)(evaluation)
+def register_evaluation(name: str) -> Callable[[EvaluationT], EvaluationT]:
+    """Class decorator: make an evaluation known under a name.
+
+    Raises:
+        InputError: the name belongs to another one.
+    """
+    return EVALUATIONS.register(name)
 
 
 def available_evaluations() -> tuple[str, ...]:

@@ -232,11 +232,10 @@ def _several(text: str) -> tuple[str, ...]:
     return (text,)
 
 
-@register_evaluation
+@register_evaluation("ocrbench")
 class OCRBench(FileBenchmark):
     """Text in pictures: right if an answer stands in the model's; spaces do not count in formulas."""
 
-    name = "ocrbench"
     file = "OCRBench.tsv"
     source = "Liu et al., OCRBench, arXiv 2305.07895"
     columns = (*FileBenchmark.columns, "category")
@@ -251,14 +250,13 @@ class OCRBench(FileBenchmark):
         return float(any(" ".join(right.lower().split()) in said for right in item.answers))
 
 
-@register_evaluation
+@register_evaluation("mme")
 class MME(FileBenchmark):
     """Yes or no, two questions a picture: the sum over subtasks of accuracy and of pictures with both right, in %.
 
     Perception (10 subtasks) reaches 2,000 points and cognition (4) 800; the figure is the sum.
     """
 
-    name = "mme"
     file = "MME.tsv"
     source = "Fu et al., MME, arXiv 2306.13394"
     columns = (*FileBenchmark.columns, "category")
@@ -299,11 +297,10 @@ def vqa_words(text: str) -> str:
     return " ".join(_NUMBERS.get(word, word) for word in text.split() if word not in _ARTICLES)
 
 
-@register_evaluation
+@register_evaluation("textvqa")
 class TextVQA(FileBenchmark):
     """Questions about text in photographs: the share of people, of ten, who answered so; three of them are enough."""
 
-    name = "textvqa"
     file = "TextVQA_VAL.tsv"
     source = "Singh et al., TextVQA, CVPR 2019; metric of Antol et al., VQA, ICCV 2015"
     instructions = "Answer the question using a single word or phrase."
@@ -327,11 +324,10 @@ def edit_distance(first: str, second: str) -> int:
     return row[-1]
 
 
-@register_evaluation
+@register_evaluation("docvqa")
 class DocVQA(FileBenchmark):
     """Questions about documents: ANLS, one minus the edit distance by length; nothing from one half on."""
 
-    name = "docvqa"
     file = "DocVQA_VAL.tsv"
     source = "Mathew et al., DocVQA, WACV 2021; ANLS of Biten et al., ICCV 2019"
     instructions = "Answer the question using a single word or phrase."
@@ -347,11 +343,10 @@ class DocVQA(FileBenchmark):
         return best
 
 
-@register_evaluation
+@register_evaluation("scienceqa")
 class ScienceQA(FileBenchmark):
     """Multiple choice about school science, with pictures: the letter counts, or the choice's own words."""
 
-    name = "scienceqa"
     file = "ScienceQA_TEST.tsv"
     source = "Lu et al., ScienceQA, NeurIPS 2022"
     columns = (*FileBenchmark.columns, "A", "B")

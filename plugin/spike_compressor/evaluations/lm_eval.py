@@ -26,7 +26,7 @@ from spike_compressor.integrations.lm_eval import require_harness
 _METRICS = ("acc_norm", "acc", "exact_match")
 
 
-@register_evaluation
+@register_evaluation("lm_eval")
 class HarnessTask(Evaluation):
     """Share of right answers in a task of lm-evaluation-harness.
 
@@ -34,7 +34,6 @@ class HarnessTask(Evaluation):
     The first of `acc_norm`, `acc` and `exact_match` that the task has is the figure.
     """
 
-    name = "lm_eval"
     unit = "%"
     higher_is_better = True
     items_are = "passages of 32 tokens"

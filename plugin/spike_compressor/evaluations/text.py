@@ -16,11 +16,10 @@ from spike_compressor.evaluations.perplexity import perplexity
 from spike_compressor.fingerprint import digest_of_files
 
 
-@register_evaluation
+@register_evaluation("text")
 class TextPerplexity(Evaluation):
     """Perplexity of a text file: `text:FILE`, or `text:FILE@512x24` for 24 windows of 512 tokens (default 512x16)."""
 
-    name = "text"
     unit = "perplexity"
     higher_is_better = False
     items_are = "passages of 32 tokens"

@@ -9,60 +9,54 @@ from __future__ import annotations
 from spike_compressor.modality.base import ModalityAdapter, register_adapter
 
 
-@register_adapter
+@register_adapter("llava", "llava_next")
 class LlavaAdapter(ModalityAdapter):
     """LLaVA 1.5 and LLaVA-NeXT: CLIP or SigLIP tower, MLP projector, any text model."""
 
-    model_types = ("llava", "llava_next")
     vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id", "image_token_index")
 
 
-@register_adapter
+@register_adapter("llava_onevision")
 class LlavaOnevisionAdapter(ModalityAdapter):
     """LLaVA-OneVision: LLaVA-NeXT's tiles, and videos with placeholders of their own."""
 
-    model_types = ("llava_onevision",)
     vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 
-@register_adapter
+@register_adapter("internvl")
 class InternVLAdapter(ModalityAdapter):
     """InternVL as transformers has it: a video is one picture a frame, with the pictures' placeholder."""
 
-    model_types = ("internvl",)
     vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id",)
 
 
-@register_adapter
+@register_adapter("gemma3")
 class Gemma3Adapter(ModalityAdapter):
     """Gemma 3: SigLIP tower, pooling projector; tokens that begin and end a picture are text."""
 
-    model_types = ("gemma3",)
     vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id", "image_token_index")
 
 
-@register_adapter
+@register_adapter("idefics3", "smolvlm")
 class Idefics3Adapter(ModalityAdapter):
     """Idefics3 and SmolVLM: SigLIP-like tower, pixel-shuffle connector; `<fake_token_around_image>` is text."""
 
-    model_types = ("idefics3", "smolvlm")
     vision_modules = ("model.vision_model", "model.connector")
     placeholder_fields = ("image_token_id",)
 
 
-@register_adapter
+@register_adapter("qwen2_vl", "qwen2_5_vl")
 class Qwen2VLAdapter(ModalityAdapter):
     """Qwen2-VL and Qwen2.5-VL: the patch merger is part of the tower; images and video have their own placeholders."""
 
-    model_types = ("qwen2_vl", "qwen2_5_vl")
     vision_modules = ("model.visual",)
 
 
-@register_adapter
+@register_adapter("qwen3_vl")
 class Qwen3VLAdapter(ModalityAdapter):
     """Qwen3-VL: DeepStack's mergers are part of the tower too.
 
@@ -70,5 +64,4 @@ class Qwen3VLAdapter(ModalityAdapter):
     their modality from layer to layer. The times written between the steps of a video are text.
     """
 
-    model_types = ("qwen3_vl",)
     vision_modules = ("model.visual",)

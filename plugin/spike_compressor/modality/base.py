@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
+from spike_compressor.registry import Registry
 
 #: Index of a modality is its code in every mask and in trace bundles.
 MODALITIES: tuple[str, ...] = ("text", "vision")
@@ -89,12 +90,11 @@ def _lies_in(name: str, modules: tuple[str, ...]) -> bool:
 class ModalityAdapter:
     """Tells vision rows from text rows for one family of architectures.
 
-    A new architecture is a subclass with `model_types` (the `model_type` of its config) and `vision_modules`, decorated
-    with `register_adapter`. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows`
-    where that is not enough. `configure_adapter` does the same without a class.
+    A new architecture is a subclass with `vision_modules`, decorated with `register_adapter` and the `model_type` of
+    its config, or several. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows` where
+    that is not enough. `configure_adapter` does the same without a class.
     """
 
-    model_types: ClassVar[tuple[str, ...]] = ()
     #: Dotted names of submodules, relative to the model, all of whose token rows are vision.
     vision_modules: tuple[str, ...] = ()
     #: Config attributes that hold the ids of placeholder tokens.
@@ -193,30 +193,22 @@ class ModalityAdapter:
 
 #: Makes the adapter of a config.
 AdapterFactory = Callable[[Any], ModalityAdapter]
-_REGISTRY: dict[str, AdapterFactory] = {}
+ADAPTERS: Registry[AdapterFactory] = Registry("modality adapter", "spike_compressor.adapters")
 AdapterT = TypeVar("AdapterT", bound=type[ModalityAdapter])
 
 
-def register_adapter(adapter: AdapterT) -> AdapterT:
-    """Class decorator: make an adapter known under each of its `model_types`."""
-    for model_type in adapter.model_types:
-        register_factory(model_type, adapter)
-    return adapter
+def register_adapter(*model_types: str) -> Callable[[AdapterT], AdapterT]:
+    """Class decorator: make an adapter known under the `model_type`s of its configs.
 
-
-def register_factory(model_type: str, factory: AdapterFactory) -> None:
-    """Make an adapter known under a `model_type`; it takes the place of one that was."""
-    _REGISTRY[model_type] = factory
-
-
-def registered(model_type: str) -> AdapterFactory | None:
-    """What makes the adapter of a `model_type`."""
-    return _REGISTRY.get(model_type)
+    Raises:
+        InputError: one of them belongs to another adapter.
+    """
+    return ADAPTERS.register(*model_types)
 
 
 def available_adapters() -> tuple[str, ...]:
-    """The `model_type`s that have an adapter of their own."""
-    return tuple(sorted(_REGISTRY))
+    """The `model_type`s that have an adapter of their own, sorted."""
+    return ADAPTERS.names()
 
 
 _OLD_SENSES = ("visual", "vision_tower", "mm_vision_tower", "audio", "audio_tower")

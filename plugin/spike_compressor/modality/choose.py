@@ -8,11 +8,11 @@ from torch import nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.base import (
+    ADAPTERS,
     AdapterRecord,
     ModalityAdapter,
     available_adapters,
     other_senses,
-    registered,
 )
 from spike_compressor.modality.configured import ConfiguredAdapter
 
@@ -32,9 +32,8 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
     """
     config = model.config
     model_type = str(getattr(config, "model_type", ""))
-    factory = registered(model_type)
-    if factory is not None:
-        adapter = factory(config)
+    if model_type in ADAPTERS:
+        adapter = ADAPTERS.get(model_type)(config)
     elif saved is not None and saved.configured:
         adapter = _from_record(config, model_type, saved)
     elif not (senses := other_senses(config)):
@@ -45,7 +44,7 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
             f"{', '.join(available_adapters())}). Either spike_compressor.configure_adapter({model_type!r}, "
             "placeholder_ids=[ids of the tokens where pictures stand], vision_modules=[names of the modules that only "
             "see vision]), or, with rules of your own, subclass spike_compressor.modality.ModalityAdapter with "
-            f"model_types = ({model_type!r},) and vision_modules, and decorate it with register_adapter."
+            f"vision_modules, and decorate it with register_adapter({model_type!r})."
         )
     if saved is not None:
         _require_same(adapter.record(), saved, model_type)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.base import (
+    ADAPTERS,
     MODALITIES,
     AdapterRecord,
     ModalityAdapter,
     TokenRows,
-    register_factory,
 )
 
 #: Gets the arguments of a call by name; gives a mask [batch, sequence] of 0 (text) and 1 (vision), `TokenRows`, or None
@@ -34,6 +34,8 @@ def configure_adapter(
     methods: Iterable[str] = (),
 ) -> None:
     """Tell which rows are vision for an architecture that has no adapter, remote code above all.
+
+    It takes the place of an adapter that the `model_type` has already.
 
     A checkpoint keeps these values and `load` uses them again, so nothing has to be configured there. A function is not
     kept: where one was given, it must be registered again before `load`, which says so.
@@ -64,7 +66,7 @@ def configure_adapter(
         )
     if not ids and token_rows is None:
         raise InputError(f"configure_adapter: {model_type!r} needs placeholder_ids, or a function token_rows")
-    register_factory(model_type, partial(ConfiguredAdapter, record=record, function=token_rows))
+    ADAPTERS.register(model_type, replace=True)(partial(ConfiguredAdapter, record=record, function=token_rows))
 
 
 def _name(function: RowsFunction | None) -> str | None:

@@ -20,7 +20,7 @@ from loguru import logger
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
-from spike_compressor.coding import NonFiniteInputError, available_codings, raise_if_non_finite
+from spike_compressor.coding import NonFiniteInputError, get_coding, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
 from spike_compressor.modifiers.attention import AttentionSettings
@@ -104,8 +104,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     @field_validator("coding")
     @classmethod
     def _known_coding(cls, value: str) -> str:
-        if value not in available_codings():
-            raise InputError(f"unknown coding {value!r}; there are: {', '.join(available_codings())}")
+        get_coding(value)
         return value
 
     @field_validator("threshold_ratio")

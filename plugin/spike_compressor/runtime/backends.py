@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding import encode, quantize_rows
-from spike_compressor.errors import InputError
+from spike_compressor.registry import Registry
 
 #: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
 IntegerProduct = Callable[[Tensor], Tensor]
@@ -30,6 +30,7 @@ class Backend:
     """Fires the neurons of one layer for rows x float32 [M, K] and accumulates what their spikes carry."""
 
     name: ClassVar[str]
+    """Set by `register_backend`."""
 
     def run(
         self,
@@ -49,19 +50,22 @@ class Backend:
         raise NotImplementedError
 
 
-_BACKENDS: dict[str, type[Backend]] = {}
+BACKENDS: Registry[type[Backend]] = Registry("backend", "spike_compressor.backends", named=True)
 BackendT = TypeVar("BackendT", bound=type[Backend])
 
 
-def register_backend(backend: BackendT) -> BackendT:
-    """Class decorator: make a backend known under its `name`."""
-    _BACKENDS[backend.name] = backend
-    return backend
+def register_backend(name: str) -> Callable[[BackendT], BackendT]:
+    """Class decorator: make a backend known under a name.
+
+    Raises:
+        InputError: the name belongs to another one.
+    """
+    return BACKENDS.register(name)
 
 
 def available_backends() -> tuple[str, ...]:
-    """Names that `load(backend=...)` takes."""
-    return tuple(_BACKENDS)
+    """Names that `load(backend=...)` takes, sorted."""
+    return BACKENDS.names()
 
 
 def get_backend(name: str) -> Backend:
@@ -70,16 +74,12 @@ def get_backend(name: str) -> Backend:
     Raises:
         InputError: unknown name.
     """
-    if name not in _BACKENDS:
-        raise InputError(f"unknown backend {name!r}; there are: {', '.join(available_backends())}")
-    return _BACKENDS[name]()
+    return BACKENDS.get(name)()
 
 
-@register_backend
+@register_backend("fused")
 class Fused(Backend):
     """All timesteps at once: the spike train of a row is carried as its integer code, one integer product a layer."""
-
-    name = "fused"
 
     def run(
         self,
@@ -97,11 +97,9 @@ class Fused(Backend):
         return Synapses(codes, matmul(codes), saturated)
 
 
-@register_backend
+@register_backend("unrolled")
 class Unrolled(Backend):
     """One timestep at a time, as hardware does it: every step's spikes select weights, steps add up shifted."""
-
-    name = "unrolled"
 
     def run(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.allocation.measured import Measured
+from spike_compressor.registry import Registry
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
 
 
@@ -28,10 +29,11 @@ class Need(Enum):
 class Allocation:
     """Decides T for each layer and modality.
 
-    A strategy is a subclass with a `name`, decorated with `register_allocation`. `settings` are the fields of
+    A strategy is a subclass, decorated with `register_allocation("name")`. `settings` are the fields of
     `MSTSModifier`; the constructor refuses those that make no sense for the strategy.
     """
 
+    #: Set by `register_allocation`.
     name: ClassVar[str]
     #: Fields of `MSTSModifier` that this strategy reads, beside those that serve all.
     fields: ClassVar[tuple[str, ...]] = ()
@@ -66,19 +68,22 @@ class Allocation:
         return value
 
 
-_STRATEGIES: dict[str, type[Allocation]] = {}
+ALLOCATIONS: Registry[type[Allocation]] = Registry("allocation", "spike_compressor.allocations", named=True)
 AllocationT = TypeVar("AllocationT", bound=type[Allocation])
 
 
-def register_allocation(strategy: AllocationT) -> AllocationT:
-    """Class decorator: make a strategy known to `MSTSModifier.allocation` under its `name`."""
-    _STRATEGIES[strategy.name] = strategy
-    return strategy
+def register_allocation(name: str) -> Callable[[AllocationT], AllocationT]:
+    """Class decorator: make a strategy known to `MSTSModifier.allocation` under a name.
+
+    Raises:
+        InputError: the name belongs to another one.
+    """
+    return ALLOCATIONS.register(name)
 
 
 def available_allocations() -> tuple[str, ...]:
-    """Names that `MSTSModifier.allocation` takes."""
-    return tuple(_STRATEGIES)
+    """Names that `MSTSModifier.allocation` takes, sorted."""
+    return ALLOCATIONS.names()
 
 
 def get_allocation(name: str) -> type[Allocation]:
@@ -87,9 +92,7 @@ def get_allocation(name: str) -> type[Allocation]:
     Raises:
         InputError: unknown name.
     """
-    if name not in _STRATEGIES:
-        raise InputError(f"MSTSModifier: unknown allocation {name!r}; there are: {', '.join(_STRATEGIES)}")
-    return _STRATEGIES[name]
+    return ALLOCATIONS.get(name)
 
 
 def overridden(modules: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, dict[str, int]]:

@@ -16,11 +16,10 @@ from spike_compressor.modifiers.allocation.measured import Measured, Slot
 from spike_compressor.runtime.plan import SpikePlan, read_plan, timesteps_by_modality
 
 
-@register_allocation
+@register_allocation("fixed")
 class Fixed(Allocation):
     """The same T by modality in every layer: `timesteps: {vision: 3, text: 4}`."""
 
-    name = "fixed"
     fields = ("timesteps",)
 
     def __init__(self, settings: Any) -> None:
@@ -31,11 +30,10 @@ class Fixed(Allocation):
         return {name: dict(self.timesteps) for name in modules}
 
 
-@register_allocation
+@register_allocation("file")
 class File(Allocation):
     """A plan written by hand or by an earlier run: YAML, module name -> modality -> T."""
 
-    name = "file"
     fields = ("plan",)
 
     def __init__(self, settings: Any) -> None:
@@ -76,11 +74,9 @@ class Budgeted(Allocation):
         raise NotImplementedError
 
 
-@register_allocation
+@register_allocation("uniform")
 class Uniform(Budgeted):
     """As equal as the budget allows: every layer and modality has T or T + 1, the larger ones spread over depth."""
-
-    name = "uniform"
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -116,7 +112,7 @@ class Uniform(Budgeted):
         return chosen
 
 
-@register_allocation
+@register_allocation("med")
 class Med(Budgeted):
     """More timesteps for the modality that turns faster at a layer, in proportion to MED(l).
 
@@ -127,7 +123,6 @@ class Med(Budgeted):
     (arXiv 2604.18610), the rule is our reconstruction.
     """
 
-    name = "med"
     fields = (*Budgeted.fields, "med_gain")
 
     def __init__(self, settings: Any) -> None:
@@ -172,11 +167,10 @@ def _scattered(index: int) -> float:
     return value
 
 
-@register_allocation
+@register_allocation("sensitivity")
 class Sensitivity(Budgeted):
     """Timesteps where they remove most error for their cost, measured on the calibration data."""
 
-    name = "sensitivity"
     fields = (*Budgeted.fields, "weighting")
 
     @property
