@@ -17,7 +17,7 @@ from spike_compressor.comparison import compare, read_hardware, report, sweep
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.demo import evaluations
 from spike_compressor.errors import InputError
-from spike_compressor.evaluations import Evaluation, Figure, register_evaluation
+from spike_compressor.evaluations import Evaluation, Metric, register_evaluation
 from spike_compressor.evaluations.base import EVALUATIONS
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "compare"
@@ -200,7 +200,7 @@ def test_spikes_that_lose_something_are_an_error() -> None:
     row = {"recipe": "r", "budget": "b", "seed": 0}
     spiking = {**row, "kind": "spiking", "figures": {"e": {"value": 1.0}}}
     integer = {**row, "kind": "integer", "figures": {"e": {"value": 1.5}}}
-    with pytest.raises(RuntimeError, match="give different figures"):
+    with pytest.raises(RuntimeError, match="give different metrics"):
         sweep._check_integers({"rows": [spiking, integer]})
     sweep._check_integers({"rows": [spiking, {**integer, "figures": spiking["figures"]}]})
 
@@ -290,8 +290,8 @@ def test_an_evaluation_of_one_s_own(model: Path, tmp_path: Path) -> None:
         def calibration_items(self, loader: Any) -> Iterator[bytes]:
             yield b"other"
 
-        def run(self, model: Any, processor: Any, progress: Any = None) -> Figure:
-            return Figure(7.0, 6.0, 8.0, 1, {})
+        def run(self, model: Any, processor: Any, progress: Any = None) -> Metric:
+            return Metric(7.0, 6.0, 8.0, 1, {})
 
         def sample(self, model: Any, processor: Any) -> None:
             evaluations.DemoQuestions("1").sample(model, processor)

@@ -40,12 +40,12 @@ def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def worth(name: str, answers: Any, said: str, tmp_path: Path, category: str = "", **row: str) -> float:
+def score(name: str, answers: Any, said: str, tmp_path: Path, category: str = "", **row: str) -> float:
     first = {"index": "0", "image": picture(1), "question": "?", "answer": "x", "category": "", "A": "", "B": ""}
     written(tmp_path, name, [first])
     benchmark = parse_evaluation(f"{name}:{tmp_path}")
     assert isinstance(benchmark, FileBenchmark)
-    return benchmark.worth(Item(b"", "?", tuple(answers), category, row), said)
+    return benchmark.score(Item(b"", "?", tuple(answers), category, row), said)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def worth(name: str, answers: Any, said: str, tmp_path: Path, category: str = ""
     ],
 )
 def test_ocrbench(answers: list[str], said: str, category: str, expected: float, tmp_path: Path) -> None:
-    assert worth("ocrbench", answers, said, tmp_path, category) == expected
+    assert score("ocrbench", answers, said, tmp_path, category) == expected
 
 
 def test_mme_adds_accuracy_and_pictures_with_both_right(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_mme_adds_accuracy_and_pictures_with_both_right(tmp_path: Path) -> None:
     assert isinstance(benchmark, FileBenchmark)
     said = ["yes", "No.", "Yes, it is", "yes", "perhaps", "no"]
     items = benchmark.questions()
-    values = np.array([benchmark.worth(item, answer) for item, answer in zip(items, said, strict=True)])
+    values = np.array([benchmark.score(item, answer) for item, answer in zip(items, said, strict=True)])
     assert values.tolist() == [1, 1, 1, 0, 0, 1]
     # color: 3 of 4 questions, 1 of 2 pictures; OCR: 1 of 2 questions, no picture
     assert benchmark.total(items, values) == pytest.approx(75 + 50 + 50 + 0)
@@ -89,7 +89,7 @@ def test_mme_adds_accuracy_and_pictures_with_both_right(tmp_path: Path) -> None:
 )
 def test_textvqa_asks_how_many_people_agree(agreeing: int, expected: float, tmp_path: Path) -> None:
     answers = ["stop"] * agreeing + ["go"] * (10 - agreeing)
-    assert worth("textvqa", answers, "The STOP!", tmp_path) == pytest.approx(expected)
+    assert score("textvqa", answers, "The STOP!", tmp_path) == pytest.approx(expected)
 
 
 def test_words_of_the_vqa_metric() -> None:
@@ -103,7 +103,7 @@ def test_words_of_the_vqa_metric() -> None:
     [("invoice", 1.0), ("INVOICE", 1.0), ("invoce", 1 - 1 / 7), ("inv", 0.0), ("", 0.0), ("bill", 1.0), ("bell", 0.75)],
 )
 def test_docvqa_is_anls(said: str, expected: float, tmp_path: Path) -> None:
-    assert worth("docvqa", ["Invoice", "bill"], said, tmp_path) == pytest.approx(expected)
+    assert score("docvqa", ["Invoice", "bill"], said, tmp_path) == pytest.approx(expected)
 
 
 def test_edit_distance() -> None:
@@ -126,7 +126,7 @@ def test_edit_distance() -> None:
     ],
 )
 def test_scienceqa_takes_the_letter_or_the_words(said: str, right: int, tmp_path: Path) -> None:
-    assert worth("scienceqa", ["B"], said, tmp_path, A="marble", B="granite") == right
+    assert score("scienceqa", ["B"], said, tmp_path, A="marble", B="granite") == right
 
 
 def test_scienceqa_shows_hint_and_choices(tmp_path: Path) -> None:
@@ -173,17 +173,17 @@ def test_a_model_answers_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LMUData", str(tmp_path))
     benchmark = parse_evaluation("ocrbench")
     model, processor = load_model(), load_processor()
-    figure = benchmark.run(model, processor)
+    metric = benchmark.run(model, processor)
     right = judge(model, processor, asked)
     # an answer that contains the right one is right here, and wrong there
-    assert all(value >= one for value, one in zip(figure.detail["worth"], right, strict=True))
-    assert figure.value == pytest.approx(100 * sum(figure.detail["worth"]) / len(asked))
-    assert sum(figure.detail["worth"]) <= sum(right) + 1
-    assert figure.low <= figure.value <= figure.high
+    assert all(value >= one for value, one in zip(metric.detail["scores"], right, strict=True))
+    assert metric.value == pytest.approx(100 * sum(metric.detail["scores"]) / len(asked))
+    assert sum(metric.detail["scores"]) <= sum(right) + 1
+    assert metric.low <= metric.value <= metric.high
     assert len(set(benchmark.items(processor))) == len({item.image.tobytes() for item in asked})
     first = parse_evaluation("ocrbench:@2")
     assert first.label == "ocrbench@2"
-    assert first.run(model, processor).detail["answers"] == figure.detail["answers"][:2]
+    assert first.run(model, processor).detail["answers"] == metric.detail["answers"][:2]
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

@@ -26,7 +26,7 @@ from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.errors import InputError
-from spike_compressor.evaluations.base import Evaluation, Figure, parse_evaluation
+from spike_compressor.evaluations.base import Evaluation, parse_evaluation
 from spike_compressor.evaluations.disjoint import require_disjoint
 from spike_compressor.fingerprint import digest_of_source, versions
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
@@ -125,7 +125,7 @@ class Sweep:
         return recipe.spiking(budget.fields)
 
     def key(self, cell: Cell) -> dict[str, Any]:
-        """Everything that a cell's figures depend on."""
+        """Everything that a cell's metrics depend on."""
         return {
             "kind": cell.kind,
             "model": self.bench(cell.seed).parts(self.recipe_of(cell)),
@@ -138,14 +138,14 @@ class Sweep:
         started = time.monotonic()
         found: dict[str, Any] = {}
         with self._opened(cell) as model:
-            figures: dict[str, Any] = {}
+            metrics: dict[str, Any] = {}
             for evaluation in self.evaluations:
                 shown = None if progress is None else partial(progress, evaluation.label)
-                figure = evaluation.run(model, self.bench(cell.seed).processor, shown)
-                figures[evaluation.label] = figure.to_dict()
+                metric = evaluation.run(model, self.bench(cell.seed).processor, shown)
+                metrics[evaluation.label] = metric.to_dict()
             if cell.kind == "spiking":
                 found = self._spikes(model, cell)
-        return {"figures": figures, **found, "seconds": time.monotonic() - started}
+        return {"figures": metrics, **found, "seconds": time.monotonic() - started}
 
     @contextlib.contextmanager
     def _opened(self, cell: Cell) -> Iterator[Any]:
@@ -377,7 +377,7 @@ def _one(sweep: Sweep, cell: Cell) -> dict[str, Any]:
 
 
 def _check_integers(result: dict[str, Any]) -> None:
-    """Spikes carry what integers carry: both rows must show the very same figures."""
+    """Spikes carry what integers carry: both rows must show the very same metrics."""
     spiking = {(row["recipe"], row["budget"], row["seed"]): row for row in result["rows"] if row["kind"] == "spiking"}
     for row in result["rows"]:
         if row["kind"] != "integer":
@@ -385,19 +385,19 @@ def _check_integers(result: dict[str, Any]) -> None:
         other = spiking[row["recipe"], row["budget"], row["seed"]]
         if row["figures"] != other["figures"]:
             raise RuntimeError(
-                f"{row['recipe']} at {row['budget']}: integer activations and spikes give different figures; please "
+                f"{row['recipe']} at {row['budget']}: integer activations and spikes give different metrics; please "
                 "report this"
             )
 
 
 def pareto(rows: Sequence[dict[str, Any]], evaluation: str, higher_is_better: bool) -> list[dict[str, Any]]:
-    """Of the spiking rows, those that no other one beats in figure at as few synaptic operations; cheapest first."""
+    """The spiking rows that no other one beats in the metric at as few synaptic operations; cheapest first."""
     front: list[dict[str, Any]] = []
     best = -math.inf
-    for row in sorted(rows, key=lambda row: (total_sops(row), -_worth(row, evaluation, higher_is_better))):
-        worth = _worth(row, evaluation, higher_is_better)
-        if worth > best:
-            best = worth
+    for row in sorted(rows, key=lambda row: (total_sops(row), -_score(row, evaluation, higher_is_better))):
+        score = _score(row, evaluation, higher_is_better)
+        if score > best:
+            best = score
             front.append(row)
     return front
 
@@ -413,7 +413,7 @@ def total_sops(row: dict[str, Any]) -> float:
     )
 
 
-def _worth(row: dict[str, Any], evaluation: str, higher_is_better: bool) -> float:
+def _score(row: dict[str, Any], evaluation: str, higher_is_better: bool) -> float:
     value = float(row["figures"][evaluation]["value"])
     return value if higher_is_better else -value
 
@@ -425,18 +425,13 @@ def pairs_in_order(result: dict[str, Any], evaluation: str, budget: str) -> tupl
     different seeds.
     """
     (higher,) = (one["higher_is_better"] for one in result["evaluations"] if one["label"] == evaluation)
-    worth: dict[str, dict[int, float]] = {}
+    scores: dict[str, dict[int, float]] = {}
     for row in result["rows"]:
         if (row["kind"], row["budget"]) == ("spiking", budget):
-            worth.setdefault(row["recipe"], {})[row["seed"]] = _worth(row, evaluation, higher)
-    figures = list(worth.values())
-    if len(figures) < 2 or len({frozenset(one) for one in figures}) != 1 or len(figures[0]) < 2:
+            scores.setdefault(row["recipe"], {})[row["seed"]] = _score(row, evaluation, higher)
+    by_recipe = list(scores.values())
+    if len(by_recipe) < 2 or len({frozenset(one) for one in by_recipe}) != 1 or len(by_recipe[0]) < 2:
         return None
-    pairs = [[a[seed] - b[seed] for seed in a] for a, b in combinations(figures, 2)]
+    pairs = [[a[seed] - b[seed] for seed in a] for a, b in combinations(by_recipe, 2)]
     kept = sum(all(d >= 0 for d in differences) or all(d <= 0 for d in differences) for differences in pairs)
     return kept, len(pairs)
-
-
-def figure_of(row: dict[str, Any], evaluation: str) -> Figure:
-    """A row's figure."""
-    return Figure(**row["figures"][evaluation])

@@ -14,8 +14,8 @@ from spike_compressor.demo.model import prompt
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import (
     Evaluation,
-    Figure,
     Interval,
+    Metric,
     Perplexity,
     accuracy_interval,
     perplexity_interval,
@@ -60,7 +60,7 @@ class DemoQuestions(_DemoItems):
     unit = "%"
     higher_is_better = True
 
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         asked = self.questions()
         answers = judge(model, processor, asked, progress=progress)
         by_kind: dict[str, list[bool]] = {}
@@ -72,7 +72,7 @@ class DemoQuestions(_DemoItems):
             "correct": {kind: "".join("01"[one] for one in right) for kind, right in by_kind.items()},
         }
         percent = Interval(100 * interval.estimate, 100 * interval.low, 100 * interval.high)
-        return Figure.of(percent, len(asked), detail)
+        return Metric.of(percent, len(asked), detail)
 
     def blind(self, model: Any, processor: Any) -> float | None:
         """Accuracy of the model with the pictures exchanged, in %."""
@@ -88,7 +88,7 @@ class DemoAnswers(_DemoItems):
     default = 100
 
     @torch.inference_mode()
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         asked = self.questions()
         tokenizer = processor.tokenizer
         by_length: dict[int, list[tuple[Any, str, int]]] = {}
@@ -113,4 +113,4 @@ class DemoAnswers(_DemoItems):
                 if progress is not None:
                     progress(len(nll), len(asked))
         measured = Perplexity(1, 1, tuple(nll), tuple(counts))
-        return Figure.of(perplexity_interval(measured), len(nll), {"nll": math.fsum(nll) / sum(counts)})
+        return Metric.of(perplexity_interval(measured), len(nll), {"nll": math.fsum(nll) / sum(counts)})

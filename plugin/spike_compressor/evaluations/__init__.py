@@ -3,7 +3,7 @@
 from spike_compressor.evaluations import benchmarks, lm_eval, text
 from spike_compressor.evaluations.base import (
     Evaluation,
-    Figure,
+    Metric,
     available_evaluations,
     parse_evaluation,
     register_evaluation,
@@ -20,8 +20,8 @@ from spike_compressor.evaluations.perplexity import Perplexity, perplexity
 
 __all__ = [
     "Evaluation",
-    "Figure",
     "Interval",
+    "Metric",
     "Perplexity",
     "accuracy_difference",
     "accuracy_interval",

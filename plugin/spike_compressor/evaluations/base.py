@@ -17,11 +17,11 @@ Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """What an evaluation found out about one model.
+class Metric:
+    """What an evaluation measured of one model.
 
     Attributes:
-        value: the figure, in `Evaluation.unit`.
+        value: in `Evaluation.unit`.
         low, high: its 95 % bootstrap interval.
         count: items that it was measured on.
         detail: plain values for tables and paired differences.
@@ -34,7 +34,7 @@ class Figure:
     detail: dict[str, Any]
 
     @classmethod
-    def of(cls, interval: Interval, count: int, detail: dict[str, Any]) -> Figure:
+    def of(cls, interval: Interval, count: int, detail: dict[str, Any]) -> Metric:
         return cls(interval.estimate, interval.low, interval.high, count, detail)
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,12 +51,12 @@ class Evaluation:
 
     #: Set by `register_evaluation`.
     name: ClassVar[str]
-    #: Of the figure: `%`, `perplexity`, ...
+    #: Of the value: `%`, `perplexity`, ...
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool]
     #: Plural noun of the items, for messages.
     items_are: ClassVar[str] = "items"
-    #: Rooms and files of this package whose code decides the figure.
+    #: Rooms and files of this package whose code decides the metric.
     code: ClassVar[tuple[str, ...]] = ("evaluations/base.py", "evaluations/bootstrap.py")
 
     def __init__(self, argument: str) -> None:
@@ -68,7 +68,7 @@ class Evaluation:
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
     def parts(self) -> dict[str, Any]:
-        """Everything that the figure depends on beside the model; plain values."""
+        """Everything that the metric depends on beside the model; plain values."""
         return {"evaluation": self.label, "code": digest_of_source(*self.code)}
 
     def items(self, processor: Any) -> Iterator[bytes]:
@@ -79,7 +79,7 @@ class Evaluation:
         """The same of calibration batches."""
         raise NotImplementedError
 
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         """Judge a model."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class Evaluation:
         raise NotImplementedError
 
     def blind(self, model: Any, processor: Any) -> float | None:
-        """The figure of a model that does not see: pictures are exchanged; None where there are none to exchange."""
+        """The metric of a model that does not see: pictures are exchanged; None where there are none to exchange."""
         return None
 
 

@@ -27,7 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import (
     Evaluation,
-    Figure,
+    Metric,
     Progress,
     pixels_of,
     register_evaluation,
@@ -68,7 +68,7 @@ class FileBenchmark(Evaluation):
     """A benchmark in one file: `NAME`, `NAME:FOLDER` or `NAME:FOLDER@100` for its first 100 questions.
 
     Without a folder the file is looked for in $LMUData, and else in ~/LMUData. A subclass names its file and says what
-    an answer is worth.
+    an answer scores.
     """
 
     file: ClassVar[str]
@@ -143,13 +143,13 @@ class FileBenchmark(Evaluation):
         """The question as the model gets it, without a place for the picture."""
         return item.question + (f"\n{self.instructions}" if self.instructions else "")
 
-    def worth(self, item: Item, answer: str) -> float:
-        """What an answer is worth, 0 ... 1."""
+    def score(self, item: Item, answer: str) -> float:
+        """The score of an answer, 0 ... 1."""
         raise NotImplementedError
 
-    def total(self, items: Sequence[Item], worth: np.ndarray) -> float:
-        """The benchmark's figure of some questions: their mean worth in %."""
-        return 100 * float(worth.mean())
+    def total(self, items: Sequence[Item], scores: np.ndarray) -> float:
+        """The benchmark's metric over some questions: their mean score in %."""
+        return 100 * float(scores.mean())
 
     def items(self, processor: Any) -> Iterator[bytes]:
         for item in self.questions():
@@ -164,26 +164,26 @@ class FileBenchmark(Evaluation):
         for batch in loader:
             yield from pixels_of(batch)
 
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         asked = self.questions()
         answers = []
         for index, item in enumerate(asked):
             answers.append(self.answer(model, processor, item))
             if progress is not None:
                 progress(index + 1, len(asked))
-        worth = np.array([self.worth(item, answer) for item, answer in zip(asked, answers, strict=True)])
-        interval = self._interval(asked, worth)
+        scores = np.array([self.score(item, answer) for item, answer in zip(asked, answers, strict=True)])
+        interval = self._interval(asked, scores)
         by_category: dict[str, list[float]] = {}
-        for item, value in zip(asked, worth, strict=True):
+        for item, value in zip(asked, scores, strict=True):
             by_category.setdefault(item.category, []).append(float(value))
         detail = {
             "by_category": {name: 100 * sum(values) / len(values) for name, values in by_category.items() if name},
             "answers": answers,
-            "worth": worth.tolist(),
+            "scores": scores.tolist(),
         }
-        return Figure.of(interval, len(asked), detail)
+        return Metric.of(interval, len(asked), detail)
 
-    def _interval(self, asked: Sequence[Item], worth: np.ndarray) -> Interval:
+    def _interval(self, asked: Sequence[Item], scores: np.ndarray) -> Interval:
         """Bootstrap over pictures: questions about one picture are drawn together."""
         groups: dict[bytes, list[int]] = {}
         for index, item in enumerate(asked):
@@ -193,9 +193,9 @@ class FileBenchmark(Evaluation):
         draws = []
         for _ in range(RESAMPLES // 10):
             chosen = np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])
-            draws.append(self.total([asked[index] for index in chosen], worth[chosen]))
+            draws.append(self.total([asked[index] for index in chosen], scores[chosen]))
         low, high = np.percentile(draws, [2.5, 97.5])
-        return Interval(self.total(asked, worth), float(low), float(high))
+        return Interval(self.total(asked, scores), float(low), float(high))
 
     @torch.inference_mode()
     def answer(self, model: Any, processor: Any, item: Item) -> str:
@@ -242,7 +242,7 @@ class OCRBench(FileBenchmark):
     longest_answer = 64
     FORMULAS: ClassVar[str] = "Handwritten Mathematical Expression Recognition"
 
-    def worth(self, item: Item, answer: str) -> float:
+    def score(self, item: Item, answer: str) -> float:
         if item.category == self.FORMULAS:
             said = re.sub(r"\s", "", answer)
             return float(any(re.sub(r"\s", "", right) in said for right in item.answers))
@@ -254,7 +254,7 @@ class OCRBench(FileBenchmark):
 class MME(FileBenchmark):
     """Yes or no, two questions a picture: the sum over subtasks of accuracy and of pictures with both right, in %.
 
-    Perception (10 subtasks) reaches 2,000 points and cognition (4) 800; the figure is the sum.
+    Perception (10 subtasks) reaches 2,000 points and cognition (4) 800; the metric is the sum.
     """
 
     file = "MME.tsv"
@@ -263,15 +263,15 @@ class MME(FileBenchmark):
     unit = "points"
     longest_answer = 8
 
-    def worth(self, item: Item, answer: str) -> float:
+    def score(self, item: Item, answer: str) -> float:
         words = re.findall(r"[a-z]+", answer.lower())
         said = next((word for word in words if word in ("yes", "no")), "")
         return float(said == item.answers[0].strip().lower())
 
-    def total(self, items: Sequence[Item], worth: np.ndarray) -> float:
+    def total(self, items: Sequence[Item], scores: np.ndarray) -> float:
         subtasks: dict[str, list[float]] = {}
         pictures: dict[tuple[str, bytes], list[float]] = {}
-        for item, value in zip(items, worth, strict=True):
+        for item, value in zip(items, scores, strict=True):
             subtasks.setdefault(item.category, []).append(float(value))
             pictures.setdefault((item.category, item.picture), []).append(float(value))
         points = 0.0
@@ -305,7 +305,7 @@ class TextVQA(FileBenchmark):
     source = "Singh et al., TextVQA, CVPR 2019; metric of Antol et al., VQA, ICCV 2015"
     instructions = "Answer the question using a single word or phrase."
 
-    def worth(self, item: Item, answer: str) -> float:
+    def score(self, item: Item, answer: str) -> float:
         said = vqa_words(answer)
         agree = [vqa_words(right) == said for right in item.answers]
         if len(agree) == 1:
@@ -333,7 +333,7 @@ class DocVQA(FileBenchmark):
     instructions = "Answer the question using a single word or phrase."
     unit = "ANLS %"
 
-    def worth(self, item: Item, answer: str) -> float:
+    def score(self, item: Item, answer: str) -> float:
         said = " ".join(answer.lower().split())
         best = 0.0
         for right in (" ".join(one.lower().split()) for one in item.answers):
@@ -361,7 +361,7 @@ class ScienceQA(FileBenchmark):
         lines = [*([f"Hint: {hint}"] if hint else []), item.question]
         return "\n".join([*lines, *(f"{a}. {text}" for a, text in self.choices(item).items()), self.instructions])
 
-    def worth(self, item: Item, answer: str) -> float:
+    def score(self, item: Item, answer: str) -> float:
         choices = self.choices(item)
         letter = re.match(rf"\W*(?:answer|option)?\W*([{''.join(choices)}])(?![A-Za-z])", answer.strip(), re.IGNORECASE)
         if letter and (letter[1].isupper() or len(answer.strip().rstrip(".)")) == 1):

@@ -1,7 +1,7 @@
-"""How far a figure could have come out otherwise: bootstrap intervals over the items that it was measured on.
+"""Bootstrap confidence intervals of a metric over the items that it was measured on.
 
 Percentile intervals (Efron, 1979): the items are drawn again with replacement, many times, and the middle 95 % of the
-figures that come out is the interval. Two models that answered the same items are compared on the same draws, since
+values that come out is the interval. Two models that answered the same items are compared on the same draws, since
 what they have in common, hard and easy items, is no uncertainty about their difference.
 
 An accuracy's items can only be right or wrong, so their redrawn counts are drawn from the binomial (for differences the
@@ -29,10 +29,10 @@ Correct = Mapping[str, Sequence[bool]]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and where it lies with 95 % confidence.
+    """An estimate and its 95 % confidence interval.
 
     Attributes:
-        estimate: the figure on the items themselves.
+        estimate: the value on the items themselves.
         low, high: ends of the interval.
     """
 

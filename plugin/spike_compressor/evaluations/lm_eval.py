@@ -12,7 +12,7 @@ import yaml
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import (
     Evaluation,
-    Figure,
+    Metric,
     Progress,
     register_evaluation,
     whole_number,
@@ -31,7 +31,7 @@ class HarnessTask(Evaluation):
     """Share of right answers in a task of lm-evaluation-harness.
 
     `lm_eval:TASK@100` takes the first 100 documents of a task by its name, `lm_eval:FILE.yaml` a task of one's own.
-    The first of `acc_norm`, `acc` and `exact_match` that the task has is the figure.
+    The first of `acc_norm`, `acc` and `exact_match` that the task has is the metric.
     """
 
     unit = "%"
@@ -91,7 +91,7 @@ class HarnessTask(Evaluation):
 
     calibration_items = TextPerplexity.calibration_items
 
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         from lm_eval import simple_evaluate
 
         found = simple_evaluate(
@@ -109,7 +109,7 @@ class HarnessTask(Evaluation):
         interval = accuracy_interval({self.task: right})
         percent = Interval(100 * interval.estimate, 100 * interval.low, 100 * interval.high)
         detail = {"metric": metric, "correct": {self.task: "".join("01"[one] for one in right)}}
-        return Figure.of(percent, len(right), detail)
+        return Metric.of(percent, len(right), detail)
 
     def sample(self, model: Any, processor: Any) -> None:
         tokenizer = getattr(processor, "tokenizer", processor)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from spike_compressor.errors import InputError
-from spike_compressor.evaluations.base import Evaluation, Figure, Progress, register_evaluation, whole_number
+from spike_compressor.evaluations.base import Evaluation, Metric, Progress, register_evaluation, whole_number
 from spike_compressor.evaluations.bootstrap import perplexity_interval
 from spike_compressor.evaluations.disjoint import shingles
 from spike_compressor.evaluations.perplexity import perplexity
@@ -62,9 +62,9 @@ class TextPerplexity(Evaluation):
             for index, row in enumerate(batch["input_ids"]):
                 yield from shingles(row if mask is None else row[mask[index].bool()])
 
-    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Figure:
+    def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         measured = perplexity(model, self.tokens(processor), self.context, progress=progress)
-        return Figure.of(perplexity_interval(measured), measured.scored, measured.to_dict())
+        return Metric.of(perplexity_interval(measured), measured.scored, measured.to_dict())
 
     def sample(self, model: Any, processor: Any) -> None:
         perplexity(model, self.tokens(processor)[: self.context], self.context)
