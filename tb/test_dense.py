@@ -63,7 +63,7 @@ def test_replay(tmp_path, capsys):
 def test_refuses_csd(tmp_path, capsys):
     """A coding with negative and positive spikes in one input has no magnitude in binary."""
     assert run_trace.main([str(write(tmp_path / "csd", coding="csd")), "--dense"]) == 2
-    assert "the dense rival computes tc_lif alone" in capsys.readouterr().err
+    assert "tc_lif" in capsys.readouterr().err
 
 
 def test_fusesoc_core():

@@ -4,6 +4,7 @@ import re
 
 import netlist
 import pytest
+from helpers.messages import naming
 from toolchain import RTL, SOURCES, ToolError
 
 SMALL = {"Rows": 2, "Columns": 4, "Lanes": 4, "Slots": 4, "MaxInputs": 64, "WeightBits": 4, "Tmax": 4}
@@ -53,6 +54,6 @@ def test_each_check_can_fail(body, complaint, tmp_path):
     source.write_text(
         f"module faulty (input logic [7:0] a, input logic [7:0] b, output logic [15:0] y);\n  {body}\nendmodule\n"
     )
-    with pytest.raises(ToolError, match="yosys failed") as caught:
+    with pytest.raises(ToolError, match=naming("yosys", tmp_path / "yosys.log")) as caught:
         check(tmp_path, sources=[source], parameters={}, top="faulty")
     assert re.search(complaint, (tmp_path / "yosys.log").read_text() + str(caught.value), re.IGNORECASE)

@@ -10,6 +10,7 @@ import pytest
 import run_bench
 from cycle_model import lane_counts, words_of
 from generate import arrays_from_membranes, random_arrays, random_layer
+from helpers.messages import naming
 from images import Shape
 from spike_compressor.trace import BundleWriter
 
@@ -199,5 +200,5 @@ def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
     made["dense"][0]["macs_per_cycle"] = 2048  # no rival of the core's size
     for lacking in (made, {}):
         results.write_text(json.dumps(lacking))
-        with pytest.raises(SystemExit, match="make synth"):
+        with pytest.raises(SystemExit, match=naming("results.json", "make synth")):
             explore.main(["--map", str(page), "--synth", str(results)])

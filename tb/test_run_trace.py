@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import run_trace
 from generate import random_arrays
+from helpers.messages import naming
 from spike_compressor.trace import BundleWriter, TraceError, validate
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
@@ -67,7 +68,7 @@ def test_stalls_layers_and_json(tmp_path, capsys):
     assert answer["layers"][0]["cycles"] > 0
     assert answer["failed"] == 0
     assert run_trace.main([str(bundle), "--layer", "c"]) == 2
-    assert "no layer 'c'; there are a, b" in capsys.readouterr().err
+    assert re.search(naming("'c'", "a, b"), capsys.readouterr().err)
 
 
 def change(name, index, value):
@@ -117,7 +118,7 @@ def test_mutations_fail(tmp_path, capsys):
         for name, (mutate, _) in MUTATIONS.items()
     ]
     bundle = write(tmp_path / "bad", [*layers, ("good", 11, 24, 20, settings, None)])
-    with pytest.raises(TraceError, match="layer acc: acc"):
+    with pytest.raises(TraceError, match=naming("layer acc: acc[")):
         validate(bundle)
     assert run_trace.main([str(bundle)]) == 1
     out = capsys.readouterr().out

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
+from helpers.messages import naming
 from helpers.tiny_architectures import ARCHITECTURES
 from helpers.workshop import GPTQ, RTN, Processor, Workshop, recipe
 from spike_compressor.checkpoint import read_config
@@ -118,7 +119,7 @@ def test_batches_of_other_inputs_are_refused_where_they_would_be_dropped(name: s
     kind = f"every {name}"
     text = recipe(RTN)
     data = ARCHITECTURES[name].loader("left", "video")
-    with pytest.raises(InputError, match=r"batch 1 has .*pixel_values_videos.*sequential.*pipeline='basic'"):
+    with pytest.raises(InputError, match=naming("batch 1", "pixel_values_videos", "sequential", "pipeline='basic'")):
         workshop.oneshot(kind, text, dataset=data, pipeline="sequential")
     model = workshop.oneshot(kind, text, dataset=data, pipeline="basic")
     assert spiking_layers(model)

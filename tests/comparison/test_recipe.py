@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.messages import naming
 from spike_compressor.comparison import SplitRecipe
 from spike_compressor.errors import InputError
 
@@ -49,15 +50,18 @@ def test_a_recipe_that_inherits_its_timesteps_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "names"),
     [
-        ("stage:\n  quant_modifiers:\n    GPTQModifier: {}\n", "must end in"),
-        ("stage:\n  a_modifiers:\n    TCLIFModifier: {}\n  b_modifiers:\n    GPTQModifier: {}\n", "must end in"),
-        ("- just\n- a list\n", "no recipe"),
-        ("a: [\n", "no YAML"),
-        ("missing.yaml", "cannot read the recipe missing.yaml"),
+        ("stage:\n  quant_modifiers:\n    GPTQModifier: {}\n", ("MSTSModifier", "TCLIFModifier")),
+        (
+            "stage:\n  a_modifiers:\n    TCLIFModifier: {}\n  b_modifiers:\n    GPTQModifier: {}\n",
+            ("MSTSModifier", "TCLIFModifier"),
+        ),
+        ("- just\n- a list\n", ("stage", "modifier")),
+        ("a: [\n", ("YAML", "line 2")),
+        ("missing.yaml", ("missing.yaml",)),
     ],
 )
-def test_what_is_no_spiking_recipe_is_refused(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_what_is_no_spiking_recipe_is_refused(text: str, names: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match=naming(*names)):
         SplitRecipe.read(text)

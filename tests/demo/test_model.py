@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from helpers.messages import naming
 from safetensors import safe_open
 from spike_compressor.demo.data import KINDS, calibration_batches, items
 from spike_compressor.demo.evaluate import predict
@@ -92,7 +93,7 @@ def test_calibration_batches(processor):
         last = batch["input_ids"].gather(1, ends[:, None])
         assert (last == processor.tokenizer.eos_token_id).all()
         assert (batch["attention_mask"][:, 0] == 1).all()
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match=naming("samples", 0, "batch_size", 8)):
         calibration_batches(processor, samples=0)
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.messages import naming
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import (
     Interval,
@@ -60,9 +61,9 @@ def test_a_difference_is_taken_question_by_question() -> None:
 
 
 def test_a_difference_needs_the_same_questions() -> None:
-    with pytest.raises(InputError, match="same questions"):
+    with pytest.raises(InputError, match=naming("questions")):
         accuracy_difference({"a": answers(1, 1)}, {"a": answers(1, 2)})
-    with pytest.raises(InputError, match="no answers of kind 'a'"):
+    with pytest.raises(InputError, match=naming("'a'")):
         accuracy_interval({"a": []})
 
 
@@ -88,7 +89,7 @@ def test_a_ratio_is_taken_chunk_by_chunk() -> None:
 
 
 def test_a_ratio_needs_the_same_chunks() -> None:
-    with pytest.raises(InputError, match="same text"):
+    with pytest.raises(InputError, match=naming("text", "context", "stride")):
         perplexity_ratio(text(1, 2), text(1, 2, tokens=9))
 
 
