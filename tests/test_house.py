@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "coding": set(),
     "modality": set(),
     "runtime": {"coding", "modality"},
-    "modifiers": {"coding", "modality", "runtime"},
+    "modifiers": {"checkpoint", "coding", "metrics", "modality", "runtime"},
     "checkpoint": {"modality", "runtime"},
     "trace": {"coding", "modality", "runtime"},
     "metrics": {"coding", "modality", "runtime"},

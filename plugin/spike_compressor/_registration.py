@@ -18,10 +18,7 @@ _HOST = "llmcompressor"
 
 
 def _register() -> None:
-    # each of these makes itself known while it is imported: the modifiers to recipes, saving to models that spike, and
-    # the report of what spikes to the end of recipes
-    for module in ("modifiers", "checkpoint.saving", "metrics.activity"):
-        importlib.import_module(f"spike_compressor.{module}")
+    importlib.import_module("spike_compressor.modifiers")  # which registers them while it is imported
 
 
 class _RegisteringLoader(importlib.abc.Loader):

@@ -14,9 +14,9 @@ from compressed_tensors.quantization import QuantizationStatus
 from safetensors.torch import load_file
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from spike_compressor.checkpoint import saving as _saving  # noqa: F401  (makes what is loaded saveable)
 from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import apply_online_rotations
+from spike_compressor.checkpoint.saving import make_saveable
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
@@ -77,6 +77,7 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
     if recipe.is_file():
         state.facts["recipe"] = recipe.read_text(encoding="utf-8")
     require_spiking(model, config.plan)
+    make_saveable(model)
     return model.eval()
 
 

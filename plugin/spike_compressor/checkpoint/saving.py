@@ -39,7 +39,6 @@ from spike_compressor.checkpoint.schema import (
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import (
-    AFTER_ATTACH,
     SpikingState,
     not_spiking,
     require_spiking,
@@ -363,7 +362,3 @@ def _budget(state: SpikingState) -> Budget:
             "mean_timesteps_weighted": weighted / total if total else None,
         }
     )
-
-
-if make_saveable not in AFTER_ATTACH:
-    AFTER_ATTACH.append(make_saveable)

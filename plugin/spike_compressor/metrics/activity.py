@@ -1,24 +1,20 @@
-"""Does it really spike? The freshly attached model runs on a little calibration data, and what fired is reported."""
+"""Does it really spike? A spiking model runs on a few batches, and what fired is counted."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from compressed_tensors.offload import get_execution_device
-from loguru import logger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from spike_compressor.errors import InputError
 from spike_compressor.metrics.recorder import LayerRecord, SpikeRecord, record_spikes
-from spike_compressor.modality import MODALITIES, VISION
+from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import (
-    AFTER_RECIPE,
     AttentionSpikes,
     LayerSpikes,
     SpikingAttention,
@@ -30,12 +26,6 @@ from spike_compressor.runtime import (
 )
 
 Batch = Mapping[str, Any]
-
-#: Samples that the report runs on, and the most tokens of one forward pass.
-SAMPLES, MAX_TOKENS = 4, 2048
-#: Where samples without pictures are cut, so that the report stays a small part of a recipe: logits cost memory by the
-#: token. What fires further along a text is not in the report.
-MAX_TEXT = 64
 
 
 def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Any]:
@@ -68,7 +58,7 @@ def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, An
                 spiking = sum(macs.values())
                 coverage = spiking / (spiking + one.other_macs) if spiking else 0.0
             record.add(one)
-            B, S = _shape(batch, state)
+            B, S = batch_shape(batch, state)
             samples, longest = samples + B, max(longest, S)
     if not samples:
         raise InputError("what spikes cannot be measured without a single batch")
@@ -133,7 +123,7 @@ def _on(device: torch.device, value: Any) -> Any:
     return value
 
 
-def _shape(batch: Batch, state: SpikingState) -> tuple[int, int]:
+def batch_shape(batch: Batch, state: SpikingState) -> tuple[int, int]:
     """Samples and tokens of each, padding included."""
     rows = state.tracker.adapter.rows(batch)
     if rows is not None:
@@ -202,127 +192,3 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
             f"{name} is to spike and was called {calls[name]} times, but its neurons ran {events[name]} times{more}. "
             "Something computes the layer in their place; load the model anew."
         )
-
-
-# The end of a recipe
-
-
-def report_activity(model: nn.Module, dataloader: Any) -> None:
-    """Measure what spikes on a few samples of the calibration data, keep it for the checkpoint, and say it.
-
-    A run that fails for another reason than neurons that do not run costs the report, not the recipe's result.
-
-    Raises:
-        SpikingInactiveError: as `measure_activity`.
-    """
-    state = spiking_state(model)
-    require_spiking(model)
-    begin = time.monotonic()
-    activity: dict[str, Any]
-    if dataloader is None:
-        activity = {"not_measured": "the recipe ran without data"}
-    else:
-        try:
-            batches = few_samples(dataloader, state)
-            activity = (
-                measure_activity(model, batches)
-                if batches
-                else {"not_measured": f"no calibration sample fits into {MAX_TOKENS} tokens"}
-            )
-        except SpikingInactiveError:
-            raise
-        except Exception as error:
-            activity = {"not_measured": f"the run failed: {type(error).__name__}: {error}"}
-            logger.opt(exception=error).debug("the activity report could not run")
-    state.facts["activity"] = activity
-    _say(state, activity, time.monotonic() - begin)
-
-
-def few_samples(
-    dataloader: Any,
-    state: SpikingState,
-    count: int = SAMPLES,
-    longest: int = MAX_TOKENS,
-    text: int = MAX_TEXT,
-) -> list[Batch]:
-    """Some samples of a data loader, spread evenly over its data set.
-
-    They come in one batch if the loader makes batches of as many, and that has at most `longest` tokens with padding;
-    else one by one. Samples longer than `longest` tokens are cut there, or left out if their pictures reach beyond, and
-    batches without pictures are cut at `text` tokens. A loader without an indexable data set gives its first batch; of
-    more than `longest` tokens of text, its first rows.
-    """
-    batches = [_shortened(batch, state, longest, text) for batch in _picked(dataloader, state, count, longest)]
-    return [batch for batch in batches if batch is not None]
-
-
-def _picked(dataloader: Any, state: SpikingState, count: int, longest: int) -> list[Batch]:
-    dataset: Any = getattr(dataloader, "dataset", None)
-    if not isinstance(dataloader, DataLoader) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        return [next(iter(dataloader))]
-    size = len(dataset)
-    count = min(count, size)
-    collate: Any = dataloader.collate_fn
-    if dataloader.batch_size is None:  # the data set's items are batches already
-        first = collate(dataset[0])
-        count = min(count, -(-count // max(1, _shape(first, state)[0])))
-    chosen = [dataset[round(index)] for index in torch.linspace(0, size - 1, count).tolist()]
-    if dataloader.batch_size is None:
-        return [collate(item) for item in chosen]
-    if dataloader.batch_size >= len(chosen):
-        together: Batch = collate(chosen)
-        B, S = _shape(together, state)
-        if longest >= B * S:
-            return [together]
-    return [collate([item]) for item in chosen]
-
-
-def _shortened(batch: Batch, state: SpikingState, longest: int, text: int) -> Batch | None:
-    """At most `longest` tokens; None if pictures forbid that, since their features have no seams between rows."""
-    B, S = _shape(batch, state)
-    told = state.tracker.adapter.rows(batch)
-    tokens = batch.get("input_ids") if batch.get("input_ids") is not None else batch.get("inputs_embeds")
-    known = told is not None and isinstance(tokens, Tensor)  # else tokens lie deeper than we know
-    vision = told.modality == VISION if told is not None else torch.ones(1, dtype=torch.bool)
-    length = min(S, longest if not known or bool(vision.any()) else min(longest, text))
-    rows = min(B, longest // length) if length else B
-    if (rows, length) == (B, S):
-        return batch
-    if not known:
-        return None
-    if bool(vision[:, length:].any()) or (rows < B and bool(vision.any())):
-        return None
-    return {
-        key: value[:rows, :length] if isinstance(value, Tensor) and value.shape[:2] == (B, S) else value
-        for key, value in batch.items()
-    }
-
-
-def _say(state: SpikingState, activity: dict[str, Any], seconds: float) -> None:
-    reasons = Counter(state.facts.get("not_spiking", {}).values())
-    if state.attention:
-        logger.info(f"attention products spike in {len(state.attention)} modules")
-    logger.info(f"{len(state.layers)} layers spike, {sum(reasons.values())} that could multiply by weights do not")
-    for reason, count in reasons.items():
-        logger.info(f"not spiking: {count} ({reason})")
-    if "not_measured" in activity:
-        logger.warning(f"what really spikes was not measured: {activity['not_measured']}")
-        return
-    run, totals = activity["run"], activity["totals"]
-    tokens = ", ".join(f"{count} {name}" for name, count in run["tokens"].items())
-    logger.info(
-        f"measured in {seconds:.1f} s on {run['samples']} calibration samples ({tokens} tokens): spikes do "
-        f"{totals['coverage']:.1%} of the multiply-accumulates"
-    )
-    for name, rate in totals["firing_rate"].items():
-        logger.info(
-            f"{name}: {rate:.1%} of neurons fire in a timestep, {totals['sops_per_token'][name]:,.0f} synaptic "
-            f"operations a token, {totals['saturation'][name]:.2%} of codes saturate"
-        )
-    logger.info(f"dead neurons: {totals['dead']:,} of {totals['inputs']:,} inputs never fired")
-    if activity["never_called"]:
-        logger.warning(f"in the spike plan, but never called in this run: {', '.join(activity['never_called'])}")
-
-
-if report_activity not in AFTER_RECIPE:
-    AFTER_RECIPE.append(report_activity)

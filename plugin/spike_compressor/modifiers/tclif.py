@@ -20,9 +20,11 @@ from loguru import logger
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
+from spike_compressor.checkpoint import make_saveable
 from spike_compressor.coding import NonFiniteInputError, get_coding, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
+from spike_compressor.modifiers.activity import report_activity
 from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
@@ -32,7 +34,6 @@ from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs, pin_for_accelerators_only
 from spike_compressor.runtime import (
-    AFTER_RECIPE,
     AttentionSpec,
     LayerSpec,
     attach,
@@ -229,8 +230,8 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
         reasons = self._why_not_spiking(state.model)
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
         _report(specs, self._attention, self._uncalibrated)
-        for callback in AFTER_RECIPE:
-            callback(state.model, self._loader)
+        make_saveable(state.model)
+        report_activity(state.model, self._loader)
         return True
 
     def _why_not_spiking(self, model: nn.Module) -> dict[str, str]:

@@ -1,8 +1,6 @@
 """The spiking Linear, its backends, and attaching them to a model."""
 
 from spike_compressor.runtime.attach import (
-    AFTER_ATTACH,
-    AFTER_RECIPE,
     SpikingState,
     attach,
     detach,
@@ -27,8 +25,6 @@ from spike_compressor.runtime.watch import SpikingInactiveError
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [
-    "AFTER_ATTACH",
-    "AFTER_RECIPE",
     "AttentionSpec",
     "AttentionSpikes",
     "Backend",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,12 +23,6 @@ from spike_compressor.runtime.weights import integer_weight
 
 _STATE = "_spiking_state"
 
-#: Called with every model that begins to spike. The checkpoint room adds itself here, so that such a model can be saved
-#: by the `save_pretrained` that LLM Compressor calls.
-AFTER_ATTACH: list[Callable[[nn.Module], None]] = []
-#: Called at the end of a recipe with the spiking model and the calibration data loader, None where there was none. The
-#: metrics room adds itself here, to measure what really spikes.
-AFTER_RECIPE: list[Callable[[nn.Module, Any], None]] = []
 _OWN = ("spec", "spiking_name", "integer", "backend", "fixed_modality", "silenced", "observers", "_matmul")
 #: Stands for compressed-tensors' fake-quantizing `forward` of an instance: a closure, which cannot be pickled.
 _FAKE_QUANTIZED = "fake-quantized"
@@ -125,8 +119,6 @@ def attach(
             linear.__dict__[key] = probe.__dict__[key]
         _become_spiking(linear, probe.spiking_name, state)
     model.__dict__[_STATE] = state
-    for callback in AFTER_ATTACH:
-        callback(model)
     watch.check()
     return state
 
