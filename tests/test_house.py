@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"checkpoint", "comparison", "demo", "modifiers", "plot", "trace"},
 }
 #: Files at the top of the package that every room may use.
-SHARED = {"_version", "errors", "fingerprint", "registry"}
+SHARED = {"_version", "errors", "fields", "fingerprint", "registry"}
 #: The bundle format: what hardware people run, with NumPy and nothing else.
 READER = ("__init__", "bundle", "golden", "schema")
 

@@ -81,11 +81,14 @@ def _remove_threshold(content: dict[str, Any]) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
-    "version": (lambda c: c.update(schema_version=99), ("version", 99)),
-    "format": (lambda c: c.update(format="other"), ("'format'", "'spike-config'")),
-    "unknown field": (lambda c: c.update(colour="red"), ("'colour'",)),
-    "missing field": (lambda c: c.pop("plan"), ("'plan'",)),
-    "unknown layer field": (lambda c: next(iter(c["plan"].values())).update(speed=1), ("plan", "speed'")),
+    "newer version": (lambda c: c.update(schema_version=3), ("version", 3, 2, "upgrade")),
+    "no version": (lambda c: c.pop("schema_version"), ("version", None)),
+    "version true": (lambda c: c.update(schema_version=True), ("version", True)),
+    "format": (lambda c: c.update(format="other"), ("format", "'other'", "'spike-config'")),
+    "unknown field": (lambda c: c.update(colour="red"), ("colour",)),
+    "missing field": (lambda c: c.pop("plan"), ("plan",)),
+    "unknown layer field": (lambda c: next(iter(c["plan"].values())).update(speed=1), ("plan", "speed")),
+    "field of another version": (lambda c: next(iter(c["plan"].values())).update(sees=["text"]), ("plan", "sees")),
     "T": (lambda c: next(iter(c["plan"].values()))["timesteps"].update(text=9), ("timesteps", "text", 9)),
     "modality": (lambda c: next(iter(c["plan"].values()))["timesteps"].pop("text"), ("timesteps", "text", "vision")),
     "coding": (lambda c: next(iter(c["plan"].values())).update(coding="morse"), ("'morse'",)),
@@ -295,7 +298,7 @@ def test_the_config_says_what_it_is(workshop: Workshop) -> None:
     _, path = workshop.made("llava", STATIC)
     content = json.loads((path / "spike_config.json").read_text())
     assert content["format"] == "spike-config"
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert content["architecture"] == "llava"
     assert content["placeholder_ids"] == [tiny_models.IMAGE]
     assert content["coding"] == "tc_lif"

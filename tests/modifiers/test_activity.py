@@ -37,7 +37,7 @@ def test_the_report_stays_with_the_checkpoint(workshop: Workshop, tmp_path: Path
     for section in ("activity", "evolution"):  # files of before they existed
         content.pop(section, None)
     for entry in content["plan"].values():
-        del entry["sees"]
+        del entry["modalities"]
     old = SpikeConfig.model_validate(content)
     assert old.activity is None
     with pytest.raises(ValueError, match="not_measured"):

@@ -17,13 +17,13 @@ from spike_compressor.plot import plot_plan
 DECODER = "model.language_model.layers"
 
 
-def entry(text: int, vision: int, sees: list[str]) -> dict[str, Any]:
+def entry(text: int, vision: int, modalities: list[str]) -> dict[str, Any]:
     return {
         "timesteps": {"text": text, "vision": vision},
         "coding": "tc_lif",
         "threshold": "dynamic",
         "threshold_ratio": {"text": 1.0, "vision": 1.0},
-        "sees": sees,
+        "modalities": modalities,
     }
 
 

@@ -6,18 +6,23 @@ import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from pydantic import ValidationError
 
-from spike_compressor.checkpoint.schema import CONFIG_NAME, SCHEMA_VERSION, SpikeConfig, sealed
+from spike_compressor.checkpoint.migrations import migrated, require_known_version
+from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig, sealed
 from spike_compressor.errors import InputError
+from spike_compressor.fields import complaint
 
 
 def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
     """Read and check `spike_config.json` of a checkpoint directory (its form, not yet the files that it names).
 
+    Older schema versions are read as what the present one would say.
+
     Raises:
-        InputError: no such file, no JSON, an unknown schema version or field.
+        InputError: no such file, no JSON, an unknown schema version or field, or not what was saved.
     """
     file = Path(path) / CONFIG_NAME
     if not file.is_file():
@@ -29,27 +34,30 @@ def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{file} is no JSON: {error}") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(f"{file} has schema version {version!r}; this package reads {SCHEMA_VERSION}")
+    require_known_version(content, str(file))
+    _require_seal(content, file)
+    content = migrated(content)
     try:
-        config = SpikeConfig.model_validate(content)
+        return SpikeConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: field {where!r}: {first['msg']}") from None
+        raise InputError(f"{file}: {complaint(error, content)}") from None
+
+
+def _require_seal(content: dict[str, Any], file: Path) -> None:
+    """The seal is that of the file as it stands, whatever its version."""
+    if not isinstance(content.get("sha256"), dict):
+        raise InputError(f"{file}: `sha256` must name the files that the checkpoint is made of; copy it again")
     if sealed(content) != content:
         raise InputError(
             f"{file} is not what was saved (its SHA-256 of itself differs); copy the checkpoint again. To change "
             "timesteps or thresholds, run the recipe anew."
         )
-    return config
 
 
 def modalities_of_layers(config: SpikeConfig) -> dict[str, list[str]]:
     """The modalities that the rows of each layer of the plan can have; all of them where that is not known."""
-    if all(entry.sees is not None for entry in config.plan.values()):
-        return {name: list(entry.sees or ()) for name, entry in config.plan.items()}
+    if all(entry.modalities is not None for entry in config.plan.values()):
+        return {name: list(entry.modalities or ()) for name, entry in config.plan.items()}
     # written before entries said it: the architecture's adapter knows, for which torch must be imported
     from spike_compressor.modality import adapter_for
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # reading a config must not wait for torch
 CONFIG_NAME = "spike_config.json"
 RECIPE_NAME = "recipe.yaml"
 THRESHOLDS_NAME = "spike_thresholds.safetensors"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2  # what is written; `migrations` reads the older ones
 
 
 class _Strict(BaseModel):
@@ -28,7 +28,7 @@ class _Strict(BaseModel):
 class LayerEntry(_Strict):
     """One spiking layer; static scales live in `spike_thresholds.safetensors`, where they keep every bit.
 
-    `sees` names the modalities that rows of the layer can have.
+    `modalities` names those that rows of the layer can have.
     """
 
     timesteps: dict[str, int]
@@ -37,10 +37,10 @@ class LayerEntry(_Strict):
     threshold_ratio: dict[str, float] | None = None
     symmetric: bool = True
     zero_point: dict[str, int] | None = None
-    sees: list[str] | None = None
+    modalities: list[str] | None = None
 
     @classmethod
-    def of(cls, spec: LayerSpec, sees: list[str] | None = None) -> LayerEntry:
+    def of(cls, spec: LayerSpec, modalities: list[str] | None = None) -> LayerEntry:
         """The entry of a layer's spec."""
         return cls(
             timesteps=dict(spec.timesteps),
@@ -49,7 +49,7 @@ class LayerEntry(_Strict):
             threshold_ratio=dict(spec.ratio) if spec.threshold == "dynamic" and spec.symmetric else None,
             symmetric=spec.symmetric,
             zero_point=None if spec.zero_point is None else dict(spec.zero_point),
-            sees=sees,
+            modalities=modalities,
         )
 
     def spec(self, scale: dict[str, float] | None) -> LayerSpec:
@@ -215,7 +215,7 @@ class SpikeConfig(_Strict):
     """The whole file."""
 
     format: Literal["spike-config"] = "spike-config"
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     producer: dict[str, str]
     architecture: str
     modalities: list[str]

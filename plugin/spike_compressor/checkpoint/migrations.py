@@ -1,0 +1,62 @@
+"""Older versions of `spike_config.json`, brought up to the present one step by step.
+
+A new version of the schema adds one function here, and its number in `schema.SCHEMA_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from spike_compressor.checkpoint.schema import SCHEMA_VERSION
+from spike_compressor.errors import InputError
+
+Content = dict[str, Any]
+
+
+def _rename_sees(content: Content) -> Content:
+    """1 -> 2: `sees` of a layer entry is called `modalities`."""
+    plan = content.get("plan")
+    if not isinstance(plan, Mapping):  # the schema says what is wrong with it
+        return content
+    return {**content, "plan": {name: _renamed(entry, "sees", "modalities") for name, entry in plan.items()}}
+
+
+def _renamed(entry: Any, old: str, new: str) -> Any:
+    if not isinstance(entry, Mapping):
+        return entry
+    return {new if key == old else key: value for key, value in entry.items()}
+
+
+#: version -> what makes the next version's content of it. Contents are as they were read: their form is not checked
+#: yet, and they are left as they are.
+MIGRATIONS: dict[int, Callable[[Content], Content]] = {1: _rename_sees}
+
+
+def require_known_version(content: Any, where: str) -> None:
+    """Refuse what no migration leads to the present version from.
+
+    Args:
+        content: of the file, of any form.
+        where: path of the file, for the message.
+
+    Raises:
+        InputError: no schema version, or an unknown one; says what reads it.
+    """
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is not int or version < 1:
+        raise InputError(f"{where} has schema version {version!r}, which there never was; copy the checkpoint again")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{where} has schema version {version}, this package reads up to {SCHEMA_VERSION}; upgrade "
+            "spike-compressor to open it"
+        )
+
+
+def migrated(content: Content) -> Content:
+    """Content of a known version as one of the present version, in a dictionary of its own."""
+    content = dict(content)
+    while content["schema_version"] < SCHEMA_VERSION:
+        version = content["schema_version"]
+        content = {**MIGRATIONS[version](content), "schema_version": version + 1}
+    return content

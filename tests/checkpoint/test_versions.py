@@ -1,0 +1,105 @@
+"""Files of older schema versions are read as the present one; their seals are those of the files as they stand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spike_compressor
+import torch
+from helpers.messages import naming
+from helpers.workshop import RTN, Workshop, recipe
+from spike_compressor.checkpoint import SCHEMA_VERSION, modalities_of_layers, read_config
+from spike_compressor.checkpoint.migrations import MIGRATIONS, migrated
+from spike_compressor.checkpoint.schema import sealed
+from spike_compressor.errors import InputError
+
+#: As version 0.1.0 wrote it, the last one with schema 1: LLaVA, static thresholds.
+WRITTEN_BY_0_1_0 = Path(__file__).parent / "data" / "spike_config_schema_1.json"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A directory with the old file, byte for byte."""
+    shutil.copy(WRITTEN_BY_0_1_0, tmp_path / "spike_config.json")
+    return tmp_path
+
+
+def downgraded(path: Path) -> dict[str, Any]:
+    """Rewrite a fresh checkpoint's config as 0.1.0 would have written it; returns it."""
+    content: dict[str, Any] = json.loads((path / "spike_config.json").read_text())
+    content["schema_version"] = 1
+    for entry in content["plan"].values():
+        entry["sees"] = entry.pop("modalities")
+    content = sealed(content)
+    (path / "spike_config.json").write_text(json.dumps(content))
+    return content
+
+
+def test_there_is_a_step_from_each_version() -> None:
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
+
+
+def test_a_file_of_schema_1_is_read(old: Path) -> None:
+    content = json.loads(WRITTEN_BY_0_1_0.read_text())
+    assert content["schema_version"] == 1
+    assert content["producer"]["spike-compressor"] == "0.1.0"
+    config = read_config(old)
+    assert config.schema_version == SCHEMA_VERSION
+    assert modalities_of_layers(config) == {name: entry["sees"] for name, entry in content["plan"].items()}
+    assert {tuple(entry.modalities or ()) for entry in config.plan.values()} == {("vision",), ("text", "vision")}
+    for name, entry in content["plan"].items():  # all else is as it was
+        assert config.plan[name].timesteps == entry["timesteps"]
+        assert config.plan[name].threshold == "static"
+    assert config.sha256 == content["sha256"]
+
+
+def test_the_seal_of_an_old_file_is_checked_as_it_stands(old: Path) -> None:
+    text = WRITTEN_BY_0_1_0.read_text()
+    for changed in (
+        text.replace('"text": 4', '"text": 5', 1),
+        text.replace('"sees"', '"modalities"', 1),
+        text.replace('"sees": [', '"sees": [ "text",', 1),
+    ):
+        assert changed != text
+        (old / "spike_config.json").write_text(changed)
+        with pytest.raises(InputError, match=naming("spike_config.json", "SHA-256")):
+            read_config(old)
+    # what today's version says of the same checkpoint, under the old seal
+    (old / "spike_config.json").write_text(json.dumps(migrated(json.loads(text))))
+    with pytest.raises(InputError, match=naming("spike_config.json", "SHA-256")):
+        read_config(old)
+
+
+@pytest.mark.parametrize("plan", [None, [], {"model.layer": None}, {"model.layer": {"sees": 5}}])
+def test_a_sealed_old_file_that_makes_no_sense_is_refused_by_field(old: Path, plan: Any) -> None:
+    content = json.loads(WRITTEN_BY_0_1_0.read_text())
+    (old / "spike_config.json").write_text(json.dumps(sealed({**content, "plan": plan})))
+    with pytest.raises(InputError, match=naming("spike_config.json", "plan")):
+        read_config(old)
+
+
+def test_migrating_leaves_what_was_read_as_it_is() -> None:
+    content = json.loads(WRITTEN_BY_0_1_0.read_text())
+    before = json.dumps(content)
+    once = migrated(content)
+    assert json.dumps(content) == before
+    assert migrated(once) == once
+
+
+def test_an_old_checkpoint_is_loaded_and_saved_in_the_present_version(workshop: Workshop, tmp_path: Path) -> None:
+    text = recipe(RTN, "threshold: static")
+    fresh = workshop.made("llava", text)[1]
+    copied = Path(shutil.copytree(fresh, tmp_path / "old"))
+    downgraded(copied)
+    batch = workshop.batch("llava")
+    model = spike_compressor.load(copied)
+    assert torch.equal(model(**batch).logits, spike_compressor.load(fresh)(**batch).logits)
+    spike_compressor.save(model, tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "spike_config.json").read_text())
+    assert again["schema_version"] == SCHEMA_VERSION
+    assert again["plan"] == json.loads((fresh / "spike_config.json").read_text())["plan"]
+    assert read_config(tmp_path / "again").plan == read_config(copied).plan
