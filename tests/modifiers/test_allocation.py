@@ -129,7 +129,7 @@ def test_a_budget_that_bounds_exceed_is_refused(allocation: str) -> None:
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(InputError, match=problem):
         MSTSModifier(**settings)
 
 

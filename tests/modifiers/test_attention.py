@@ -53,13 +53,13 @@ def test_decoders_of_other_architectures_are_found(kind: str, workshop: Workshop
         ({"timesteps": 0}, "TCLIFModifier.attention.timesteps: T of text must be an integer from 1 to 7, got 0"),
         ({"timesteps": {"vision": 4}}, "TCLIFModifier.attention.timesteps: no T for text"),
         ({"timesteps": 4, "steps": 4}, "attention.steps"),
-        ({"timesteps": 4, "coding": "binary_unsigned"}, "TCLIFModifier.attention.coding: 'binary_unsigned' is none of"),
-        ({"timesteps": 4, "threshold_ratio": 2.5}, "TCLIFModifier.attention.threshold_ratio must be in"),
+        ({"timesteps": 4, "coding": "binary_unsigned"}, "TCLIFModifier.attention.coding is 'binary_unsigned'"),
+        ({"timesteps": 4, "threshold_ratio": 2.5}, "TCLIFModifier.attention.threshold_ratio is 2.5"),
         ({"timesteps": 4, "kv_cache": "int8"}, "attention.kv_cache"),
     ],
 )
 def test_bad_settings_are_refused_by_name(attention: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(problem)):
+    with pytest.raises(InputError, match=re.escape(problem)):
         TCLIFModifier(attention=attention)
 
 
@@ -131,7 +131,7 @@ def test_a_damaged_section_is_named(workshop: Workshop, tmp_path: Any) -> None:
     for change, problem in (
         ({"timesteps": {"text": 9, "vision": 4}}, f"attention of {DECODER[0]}: timesteps of text must be an integer"),
         ({"coding": "binary_unsigned"}, f"attention of {DECODER[0]}: coding 'binary_unsigned' is unsigned"),
-        ({"surplus": 1}, f"field 'attention.{DECODER[0]}.surplus'"),
+        ({"surplus": 1}, f"attention.{DECODER[0]}.surplus"),
     ):
         copied = tmp_path / "copy"
         shutil.rmtree(copied, ignore_errors=True)

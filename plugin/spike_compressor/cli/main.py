@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from inspect import cleandoc
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 from spike_compressor._version import __version__
 from spike_compressor.cli import compare, demo, inspect, oneshot, trace
@@ -38,7 +38,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
-        # InputError and pydantic's ValidationError are ValueErrors, and so is what LLM Compressor raises for recipes
+        # InputError is a ValueError, and so are pydantic's ValidationError and what LLM Compressor raises for recipes
         print(f"spike-compressor {args.command}: {_one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -86,10 +86,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _one_line(error: Exception) -> str:
-    errors = getattr(error, "errors", None)
-    if callable(errors):  # pydantic: the field's name and the complaint, without its documentation links
-        details = [
-            f"{getattr(error, 'title', '')}.{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors()
-        ]
-        return "; ".join(details)
+    if hasattr(error, "error_count"):  # pydantic's, of a modifier that is not ours
+        from spike_compressor.fields import complaint
+
+        return complaint(cast(Any, error), None, getattr(error, "title", ""))
     return " ".join(str(error).split()) or type(error).__name__

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from compressed_tensors.utils import match_named_modules
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import nn
 
 from spike_compressor.coding import get_coding
 from spike_compressor.errors import InputError
+from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import MODALITIES, ModalityAdapter
 from spike_compressor.runtime import AttentionSpec, LayerSpec, decoder_attention, why_no_spiking_attention
 from spike_compressor.runtime.plan import timesteps_by_modality
 
 
-class AttentionSettings(BaseModel):
+class AttentionSettings(CheckedFields):
     """Lets the products of attention spike: queries into keys, probabilities into values.
 
         TCLIFModifier:
@@ -32,7 +33,7 @@ class AttentionSettings(BaseModel):
             and no result.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    path_in_messages: ClassVar[str] = "TCLIFModifier.attention"
 
     timesteps: int | dict[str, int]
     targets: str | list[str] | None = None
@@ -50,14 +51,14 @@ class AttentionSettings(BaseModel):
     @classmethod
     def _signed_coding(cls, value: str) -> str:
         if not get_coding(value).signed:
-            raise InputError(f"TCLIFModifier.attention.coding: {value!r} is unsigned; attention takes a signed coding")
+            raise ValueError("must be a signed coding, such as tc_lif or csd")
         return value
 
     @field_validator("threshold_ratio")
     @classmethod
     def _ratio_in_range(cls, value: float) -> float:
         if not 0 < value <= 2:
-            raise InputError(f"TCLIFModifier.attention.threshold_ratio must be in (0, 2], got {value}")
+            raise ValueError("must be in (0, 2]")
         return value
 
     def model_post_init(self, context: Any, /) -> None:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
+from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import MODALITIES, adapter_for
 from spike_compressor.modifiers.allocation import (
     Allocation,
@@ -34,7 +35,7 @@ from spike_compressor.runtime.plan import SpikePlan, write_plan
 _RESCALING = ("SmoothQuantModifier", "AWQModifier")
 
 
-class MSTSModifier(Modifier):
+class MSTSModifier(CheckedFields, Modifier):
     """Decides the timesteps T of every spiking layer by modality and hands the plan to `TCLIFModifier`.
 
     Stands before `TCLIFModifier`, whose targets it plans for:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from spike_compressor.checkpoint import make_saveable
 from spike_compressor.coding import NonFiniteInputError, get_coding, raise_if_non_finite
 from spike_compressor.errors import InputError
+from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
 from spike_compressor.modifiers.activity import report_activity
 from spike_compressor.modifiers.attention import AttentionSettings
@@ -46,7 +47,7 @@ from spike_compressor.runtime.weights import why_not_integer
 Statistics = MagnitudeHistogram | RatioHistogram
 
 
-class TCLIFModifier(Modifier, ObeysSpikePlan):
+class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     """Gives every targeted Linear a TC-LIF neuron for each of its inputs: signed spikes of weight 2^(T-1-t).
 
     Stands after the modifiers that make weights integer. T comes from an `MSTSModifier` before it, or from `timesteps`,
@@ -112,7 +113,7 @@ class TCLIFModifier(Modifier, ObeysSpikePlan):
     @classmethod
     def _ratio_in_range(cls, value: float | str) -> float | str:
         if isinstance(value, (int, float)) and not 0 < value <= 2:
-            raise InputError(f"threshold_ratio must be in (0, 2] or `auto`, got {value}")
+            raise ValueError("must be in (0, 2], or `auto`")
         return value
 
     def model_post_init(self, context: Any, /) -> None:

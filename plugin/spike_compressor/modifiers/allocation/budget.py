@@ -5,18 +5,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
+from spike_compressor.fields import CheckedFields
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
 
 #: Sums of many float costs differ from the limit by rounding; a plan that meets it exactly is within it.
 _ROUNDING = 1e-9
 
 
-class Budget(BaseModel):
+class Budget(CheckedFields):
     """`budget:` of `MSTSModifier`: exactly one of its fields.
 
     Attributes:
@@ -24,7 +26,7 @@ class Budget(BaseModel):
         sops_per_token: synaptic operations of all spiking layers for one token of the language model.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    path_in_messages: ClassVar[str] = "MSTSModifier.budget"
 
     mean_timesteps: float | None = Field(default=None, ge=1, le=MAX_TIMESTEPS)
     sops_per_token: float | None = Field(default=None, gt=0)
