@@ -23,7 +23,7 @@ RECIPES = {
 OFFLINE = "SpinQuant R1R2 + GPTQ"
 SENSITIVITY = {"output": "sensitivity (output)", "gradient": "sensitivity (gradient)"}
 #: Code that a perplexity depends on beside the model's.
-EVALUATION = ("evaluations/perplexity.py",)
+EVALUATION = ("evaluations/likelihood.py",)
 
 
 def arguments() -> argparse.ArgumentParser:

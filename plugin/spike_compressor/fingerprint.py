@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def digest_of_source(*parts: str) -> str:
-    """SHA-256 of this package's own code: of rooms (`coding`) and files (`evaluations/perplexity.py`).
+    """SHA-256 of this package's own code: of rooms (`coding`) and files (`evaluations/likelihood.py`).
 
     Read once a process: what is edited while it runs is not what it computes with.
     """

@@ -1,6 +1,11 @@
-"""What models are judged by: one file an evaluation, and the statistics that all share."""
+"""What models are judged by: one file an evaluation, and the statistics that all share.
 
-from spike_compressor.evaluations import benchmarks, lm_eval, text
+A new file here that registers an evaluation is found by itself.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from spike_compressor.evaluations.base import (
     Evaluation,
     Metric,
@@ -16,7 +21,7 @@ from spike_compressor.evaluations.bootstrap import (
     perplexity_ratio,
 )
 from spike_compressor.evaluations.disjoint import require_disjoint, shingles
-from spike_compressor.evaluations.perplexity import Perplexity, perplexity
+from spike_compressor.evaluations.likelihood import Perplexity, perplexity
 
 __all__ = [
     "Evaluation",
@@ -26,8 +31,6 @@ __all__ = [
     "accuracy_difference",
     "accuracy_interval",
     "available_evaluations",
-    "benchmarks",
-    "lm_eval",
     "parse_evaluation",
     "perplexity",
     "perplexity_interval",
@@ -35,5 +38,7 @@ __all__ = [
     "register_evaluation",
     "require_disjoint",
     "shingles",
-    "text",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

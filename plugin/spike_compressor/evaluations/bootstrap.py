@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spike_compressor.errors import InputError
-from spike_compressor.evaluations.perplexity import Perplexity
+from spike_compressor.evaluations.likelihood import Perplexity
 
 RESAMPLES = 10_000
 LEVEL = 0.95

@@ -12,7 +12,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import Evaluation, Metric, Progress, register_evaluation, whole_number
 from spike_compressor.evaluations.bootstrap import perplexity_interval
 from spike_compressor.evaluations.disjoint import shingles
-from spike_compressor.evaluations.perplexity import perplexity
+from spike_compressor.evaluations.likelihood import perplexity
 from spike_compressor.fingerprint import digest_of_files
 
 
@@ -23,7 +23,7 @@ class TextPerplexity(Evaluation):
     unit = "perplexity"
     higher_is_better = False
     items_are = "passages of 32 tokens"
-    code = (*Evaluation.code, "evaluations/perplexity.py")
+    code = (*Evaluation.code, "evaluations/likelihood.py")
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)

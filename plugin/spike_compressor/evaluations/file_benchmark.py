@@ -1,8 +1,8 @@
-"""The field's benchmarks of vision-language models, from files on disk.
+"""What the benchmarks of vision-language models share: questions about pictures, from one file on disk.
 
-One file a benchmark, tab-separated as VLMEvalKit publishes them: `index`, `image` (base64, or the index of the row
-that has it), `question`, `answer` (a text, or a list of them), and what else a benchmark needs. The scores are computed
-here, as each benchmark's paper defines them, without a language model as judge.
+The files are tab-separated, as VLMEvalKit publishes them: `index`, `image` (base64, or the index of the row that has
+it), `question`, `answer` (a text, or a list of them), and what else a benchmark needs. Each benchmark is a module
+beside this one and computes its score as published, without a language model as judge.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import binascii
 import csv
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ from spike_compressor.evaluations.base import (
     Metric,
     Progress,
     pixels_of,
-    register_evaluation,
     whole_number,
 )
 from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval
@@ -67,8 +65,8 @@ class Item:
 class FileBenchmark(Evaluation):
     """A benchmark in one file: `NAME`, `NAME:FOLDER` or `NAME:FOLDER@100` for its first 100 questions.
 
-    Without a folder the file is looked for in $LMUData, and else in ~/LMUData. A subclass names its file and says what
-    an answer scores.
+    Without a folder the file is looked for in $LMUData, and else in ~/LMUData. A subclass names its file and scores one
+    answer.
     """
 
     file: ClassVar[str]
@@ -78,7 +76,7 @@ class FileBenchmark(Evaluation):
     unit = "%"
     higher_is_better = True
     items_are = "pictures"
-    code = (*Evaluation.code, "evaluations/benchmarks.py")
+    code = (*Evaluation.code, "evaluations/file_benchmark.py")
     #: Instructions below the question, and the longest answer.
     instructions: ClassVar[str] = ""
     longest_answer: ClassVar[int] = 32
@@ -230,143 +228,3 @@ def _several(text: str) -> tuple[str, ...]:
         if isinstance(found, list) and found:
             return tuple(str(one) for one in found)
     return (text,)
-
-
-@register_evaluation("ocrbench")
-class OCRBench(FileBenchmark):
-    """Text in pictures: right if an answer stands in the model's; spaces do not count in formulas."""
-
-    file = "OCRBench.tsv"
-    source = "Liu et al., OCRBench, arXiv 2305.07895"
-    columns = (*FileBenchmark.columns, "category")
-    longest_answer = 64
-    FORMULAS: ClassVar[str] = "Handwritten Mathematical Expression Recognition"
-
-    def score(self, item: Item, answer: str) -> float:
-        if item.category == self.FORMULAS:
-            said = re.sub(r"\s", "", answer)
-            return float(any(re.sub(r"\s", "", right) in said for right in item.answers))
-        said = " ".join(answer.lower().split())
-        return float(any(" ".join(right.lower().split()) in said for right in item.answers))
-
-
-@register_evaluation("mme")
-class MME(FileBenchmark):
-    """Yes or no, two questions a picture: the sum over subtasks of accuracy and of pictures with both right, in %.
-
-    Perception (10 subtasks) reaches 2,000 points and cognition (4) 800; the metric is the sum.
-    """
-
-    file = "MME.tsv"
-    source = "Fu et al., MME, arXiv 2306.13394"
-    columns = (*FileBenchmark.columns, "category")
-    unit = "points"
-    longest_answer = 8
-
-    def score(self, item: Item, answer: str) -> float:
-        words = re.findall(r"[a-z]+", answer.lower())
-        said = next((word for word in words if word in ("yes", "no")), "")
-        return float(said == item.answers[0].strip().lower())
-
-    def total(self, items: Sequence[Item], scores: np.ndarray) -> float:
-        subtasks: dict[str, list[float]] = {}
-        pictures: dict[tuple[str, bytes], list[float]] = {}
-        for item, value in zip(items, scores, strict=True):
-            subtasks.setdefault(item.category, []).append(float(value))
-            pictures.setdefault((item.category, item.picture), []).append(float(value))
-        points = 0.0
-        for name, values in subtasks.items():
-            both = [min(right) for (category, _), right in pictures.items() if category == name]
-            points += 100 * sum(values) / len(values) + 100 * sum(both) / len(both)
-        return points
-
-
-#: Words that the VQA metric leaves out, and numbers that it writes as digits.
-_ARTICLES = {"a", "an", "the"}
-_NUMBERS = {
-    word: str(n)
-    for n, word in enumerate(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))
-} | {"none": "0"}
-
-
-def vqa_words(text: str) -> str:
-    """A text as the VQA metric compares it: small letters, digits, neither articles nor punctuation."""
-    text = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("\n", " ").replace("\t", " ").strip())
-    text = re.sub(r"(?<!\d)\.(?!\d)", "", text)
-    text = re.sub(r"[;/\[\]\"{}()=+\\_\-><@`,?!]", " ", text)
-    return " ".join(_NUMBERS.get(word, word) for word in text.split() if word not in _ARTICLES)
-
-
-@register_evaluation("textvqa")
-class TextVQA(FileBenchmark):
-    """Questions about text in photographs: the share of people, of ten, who answered so; three of them are enough."""
-
-    file = "TextVQA_VAL.tsv"
-    source = "Singh et al., TextVQA, CVPR 2019; metric of Antol et al., VQA, ICCV 2015"
-    instructions = "Answer the question using a single word or phrase."
-
-    def score(self, item: Item, answer: str) -> float:
-        said = vqa_words(answer)
-        agree = [vqa_words(right) == said for right in item.answers]
-        if len(agree) == 1:
-            return float(agree[0])
-        # the mean over those who leave one of the people out
-        return sum(min(1.0, (sum(agree) - one) / 3) for one in agree) / len(agree)
-
-
-def edit_distance(first: str, second: str) -> int:
-    """Levenshtein's: insertions, deletions and exchanges of a letter."""
-    row = list(range(len(second) + 1))
-    for i, a in enumerate(first, 1):
-        above, row[0] = row[0], i
-        for j, b in enumerate(second, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (a != b))
-    return row[-1]
-
-
-@register_evaluation("docvqa")
-class DocVQA(FileBenchmark):
-    """Questions about documents: ANLS, one minus the edit distance by length; nothing from one half on."""
-
-    file = "DocVQA_VAL.tsv"
-    source = "Mathew et al., DocVQA, WACV 2021; ANLS of Biten et al., ICCV 2019"
-    instructions = "Answer the question using a single word or phrase."
-    unit = "ANLS %"
-
-    def score(self, item: Item, answer: str) -> float:
-        said = " ".join(answer.lower().split())
-        best = 0.0
-        for right in (" ".join(one.lower().split()) for one in item.answers):
-            longest = max(len(said), len(right))
-            distance = edit_distance(said, right) / longest if longest else 0.0
-            best = max(best, 1 - distance if distance < 0.5 else 0.0)
-        return best
-
-
-@register_evaluation("scienceqa")
-class ScienceQA(FileBenchmark):
-    """Multiple choice about school science, with pictures: the letter counts, or the choice's own words."""
-
-    file = "ScienceQA_TEST.tsv"
-    source = "Lu et al., ScienceQA, NeurIPS 2022"
-    columns = (*FileBenchmark.columns, "A", "B")
-    instructions = "Answer with the option's letter from the given choices directly."
-
-    def choices(self, item: Item) -> dict[str, str]:
-        """Letter -> text."""
-        return {letter: item.row[letter] for letter in "ABCDEFGH" if (item.row.get(letter) or "").strip()}
-
-    def prompt(self, item: Item) -> str:
-        hint = (item.row.get("hint") or "").strip()
-        lines = [*([f"Hint: {hint}"] if hint else []), item.question]
-        return "\n".join([*lines, *(f"{a}. {text}" for a, text in self.choices(item).items()), self.instructions])
-
-    def score(self, item: Item, answer: str) -> float:
-        choices = self.choices(item)
-        letter = re.match(rf"\W*(?:answer|option)?\W*([{''.join(choices)}])(?![A-Za-z])", answer.strip(), re.IGNORECASE)
-        if letter and (letter[1].isupper() or len(answer.strip().rstrip(".)")) == 1):
-            said = letter[1].upper()
-        else:
-            named = [a for a, text in choices.items() if text.strip().lower() in answer.lower()]
-            said = named[0] if len(named) == 1 else ""
-        return float(said == item.answers[0].strip().upper())
