@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
 
 from spike_compressor.errors import InputError
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "import_folder"]
 
 T = TypeVar("T")
 AnyT = TypeVar("AnyT")
@@ -152,3 +154,14 @@ def _source(thing: object) -> str:
     """Where a class, a function or an instance was defined, as an entry point writes it."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
+
+
+def import_folder(package: str, path: Iterable[str]) -> None:
+    """Import every module of a folder, so that what is decorated in it is known.
+
+    Args:
+        package: `__name__` of the folder's package.
+        path: its `__path__`.
+    """
+    for module in iter_modules(path):
+        import_module(f"{package}.{module.name}")

@@ -1,14 +1,6 @@
 """Which modality every token row belongs to: adapters an architecture, and the mask during a forward pass."""
 
-from spike_compressor.modality.adapters import (
-    Gemma3Adapter,
-    Idefics3Adapter,
-    InternVLAdapter,
-    LlavaAdapter,
-    LlavaOnevisionAdapter,
-    Qwen2VLAdapter,
-    Qwen3VLAdapter,
-)
+from spike_compressor.modality import adapters as adapters  # each makes itself known
 from spike_compressor.modality.base import (
     MODALITIES,
     TEXT,
@@ -29,15 +21,8 @@ __all__ = [
     "VISION",
     "AdapterRecord",
     "ConfiguredAdapter",
-    "Gemma3Adapter",
-    "Idefics3Adapter",
-    "InternVLAdapter",
-    "LlavaAdapter",
-    "LlavaOnevisionAdapter",
     "ModalityAdapter",
     "ModalityTracker",
-    "Qwen2VLAdapter",
-    "Qwen3VLAdapter",
     "TokenRows",
     "adapter_for",
     "available_adapters",

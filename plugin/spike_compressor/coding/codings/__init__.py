@@ -1,7 +1,5 @@
-"""The codings, one a file. A new file here is found and registered by itself."""
+"""The codings, one per file. A new file here is found and registered by itself."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from spike_compressor.registry import import_folder
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_folder(__name__, __path__)
