@@ -15,7 +15,7 @@ from pathlib import Path
 RTL = Path(__file__).resolve().parent
 sys.path.insert(0, str(RTL.parent / "tb"))
 
-from toolchain import BASELINE, HARNESS, SOURCES, ToolError, use_verilator  # noqa: E402
+from toolchain import BASELINE, HARNESS, SOURCES, VARIANTS, ToolError, use_verilator, variant_sources  # noqa: E402
 
 SHAPES = (
     {},
@@ -69,10 +69,14 @@ SLANG_WAIVED = {
 
 
 def elaborations() -> Iterator[tuple[str, dict[str, int], Sequence[Path]]]:
-    """Each design in each of its shapes: top, parameters, sources."""
-    for top, shapes, sources in DESIGNS:
-        for shape in shapes:
-            yield top, shape, sources
+    """Each design in each of its shapes: top, parameters, sources. Variants stand in their modules' places."""
+    variants = sorted(path.name for path in VARIANTS.glob("*") if path.is_dir())
+    for replaced in ({}, *map(variant_sources, variants)):
+        for top, shapes, sources in DESIGNS:
+            if replaced and not replaced.keys() & set(sources):
+                continue
+            for shape in shapes:
+                yield top, shape, [other for path in sources for other in replaced.get(path, [path])]
 
 
 def verilator() -> list[str]:
@@ -98,6 +102,7 @@ def verible() -> list[str]:
         for path in (
             *SOURCES,
             *BASELINE,
+            *sorted(VARIANTS.glob("*/*.sv")),
             *sorted(RTL.glob("*.svh")),
             *HARNESS,
             *sorted((RTL.parent / "tb" / "formal").glob("*.sv")),

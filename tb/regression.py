@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from images import Shape
-from toolchain import BUILD, build, simulate
+from toolchain import BUILD, build, simulate, variant_sources
 
 SEED = int(os.environ.get("SEED", "1"))
 
@@ -58,16 +58,18 @@ def core_parameters(name: str) -> dict[str, int]:
 
 
 @functools.cache
-def core(name: str, seed: int = SEED, coverage: bool = False) -> Path:
+def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "") -> Path:
     """Run the regression of the whole core on a shape, once a process; the folder of its log and coverage.
 
     Args:
         coverage: count lines, branches and toggles, too.
+        variant: folder of `rtl/variants/` whose modules take the place of the core's.
 
     Raises AssertionError if a test fails.
     """
-    folder = build("core_harness", core_parameters(name), fast=True, coverage=coverage)
-    work = BUILD / ("coverage" if coverage else "units") / f"core-{name}-{seed}"
+    replaced = variant_sources(variant) if variant else None
+    folder = build("core_harness", core_parameters(name), fast=True, coverage=coverage, replaced=replaced)
+    work = BUILD / ("coverage" if coverage else "units") / "-".join(filter(None, ["core", variant, name, str(seed)]))
     images = work / "images"
     simulate(
         folder,
@@ -81,10 +83,22 @@ def core(name: str, seed: int = SEED, coverage: bool = False) -> Path:
     return work
 
 
-def unit(bench: str, module: str, parameters: dict[str, int], seed: int = SEED, coverage: bool = False) -> Path:
-    """Run a module's bench; the folder of its log and coverage. Raises AssertionError if a test fails."""
-    folder = build(module, parameters, coverage=coverage)
-    name = "-".join([bench, *(f"{key}{value}" for key, value in parameters.items()), str(seed)])
+def unit(
+    bench: str,
+    module: str,
+    parameters: dict[str, int],
+    seed: int = SEED,
+    coverage: bool = False,
+    variant: str = "",
+) -> Path:
+    """Run a module's bench; the folder of its log and coverage. Raises AssertionError if a test fails.
+
+    Args:
+        variant: folder of `rtl/variants/` whose modules take the place of the core's.
+    """
+    folder = build(module, parameters, coverage=coverage, replaced=variant_sources(variant) if variant else None)
+    settings = (f"{key}{value}" for key, value in parameters.items())
+    name = "-".join(filter(None, [bench, variant, *settings, str(seed)]))
     work = BUILD / ("coverage" if coverage else "units") / name
     simulate(folder, module, f"bench_{bench}", work, seed=seed)
     return work

