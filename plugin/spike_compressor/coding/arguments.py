@@ -29,13 +29,13 @@ _INTEGER_TYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
 
 
 def check_integer_rows(value: PerRow, name: str, rows: torch.Size, device: torch.device) -> PerRow:
-    """``value`` as an int, or as an int32 tensor [*rows] on ``device``.
+    """`value` as an int, or as an int32 tensor [*rows] on `device`.
 
-    Anything that has ``__index__`` is an int, a 0-dimensional tensor included.
+    Anything that has `__index__` is an int, a 0-dimensional tensor included.
 
     Raises:
         TypeError: not integers.
-        ValueError: a tensor of another shape than ``rows``.
+        ValueError: a tensor of another shape than `rows`.
     """
     if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype not in _INTEGER_TYPES):
         kind = value.dtype if isinstance(value, Tensor) else "bool"
@@ -59,7 +59,7 @@ def check_timesteps(timesteps: PerRow, rows: torch.Size, device: torch.device) -
 
     Raises:
         TypeError: not integers.
-        ValueError: out of range, or a tensor of another shape than ``rows``.
+        ValueError: out of range, or a tensor of another shape than `rows`.
     """
     checked = check_integer_rows(timesteps, "timesteps", rows, device)
     if isinstance(checked, int):
@@ -75,12 +75,12 @@ def check_timesteps(timesteps: PerRow, rows: torch.Size, device: torch.device) -
 
 
 def along_features(value: PerRow) -> PerRow:
-    """``value`` as it broadcasts against [*rows, K]: a tensor gets its trailing dimension."""
+    """`value` as it broadcasts against [*rows, K]: a tensor gets its trailing dimension."""
     return value if isinstance(value, int) else value.unsqueeze(-1)
 
 
 def check_floating(x: Tensor) -> Tensor:
-    """``x`` detached.
+    """`x` detached.
 
     Raises:
         TypeError: not a floating point tensor.
@@ -92,13 +92,13 @@ def check_floating(x: Tensor) -> Tensor:
 
 
 def per_row_scale(scale: float | Tensor, x: Tensor, *, validate: bool = True) -> Tensor:
-    """``scale`` in float32, on the device of ``x`` and shaped to divide ``x`` [*rows, K].
+    """`scale` in float32, on the device of `x` and shaped to divide `x` [*rows, K].
 
     It is always a tensor with a dimension: PyTorch divides a CUDA tensor by a Python number (or by a
     0-dimensional CPU tensor) as a multiplication with the reciprocal, whose last bit is not the quotient's.
 
     Raises:
-        ValueError: a shape that is neither one number nor one a row, or (``validate``) a scale that is not a
+        ValueError: a shape that is neither one number nor one a row, or (`validate`) a scale that is not a
             positive finite float32.
     """
     if isinstance(scale, Tensor):

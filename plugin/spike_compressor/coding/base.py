@@ -19,51 +19,51 @@ __all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_cod
 class Coding(ABC):
     """An exact codec between integer codes and spikes.
 
-    ``timesteps`` is always the *nominal* T: ``L = 2^(T+1)`` levels, codes ``|q| <= 2^T - 1``. How many steps
-    a coding takes for that is its own affair (:meth:`steps`). A subclass sets ``signed``, and implements
-    :meth:`weights` and :meth:`fire`; everything else follows.
+    `timesteps` is always the *nominal* T: `L = 2^(T+1)` levels, codes `|q| <= 2^T - 1`. How many steps
+    a coding takes for that is its own affair (`steps`). A subclass sets `signed`, and implements
+    `weights` and `fire`; everything else follows.
 
-    The contract, for every code in :meth:`code_range`, with ``z`` the zero point (0 for a signed coding)::
+    The contract, for every code in `code_range`, with `z` the zero point (0 for a signed coding):
 
         sum_t weights(T)[t] * spikes[t]  ==  code + z
     """
 
     name: ClassVar[str]
-    """Set by :func:`register_coding`."""
+    """Set by `register_coding`."""
 
     signed: ClassVar[bool]
     """Whether spikes are in {-1, 0, 1}. If not they are in {0, 1}, and codes are shifted by a zero point."""
 
     @abstractmethod
     def weights(self, timesteps: int) -> tuple[int, ...]:
-        """Temporal weights of the steps that ``timesteps`` nominal timesteps take, the first step's first."""
+        """Temporal weights of the steps that `timesteps` nominal timesteps take, the first step's first."""
 
     @abstractmethod
     def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
         """Write the spikes of integer levels that all fit.
 
         Args:
-            levels: int16 [rows, K]; ``code + z``, so ``|levels| <= 2^T - 1`` for a signed coding and
-                ``0 … 2^(T+1) - 1`` for an unsigned one. Not to be changed.
+            levels: int16 [rows, K]; `code + z`, so `|levels| <= 2^T - 1` for a signed coding and
+                `0 … 2^(T+1) - 1` for an unsigned one. Not to be changed.
             timesteps: T, an int or an int16 tensor [rows, 1].
             spikes: int8 [steps, rows, K], where to write. It has the steps of the row that takes most; a
                 row's own come first, and what follows them is to be zero.
         """
 
     def steps(self, timesteps: int) -> int:
-        """Number of steps that ``timesteps`` nominal timesteps take."""
+        """Number of steps that `timesteps` nominal timesteps take."""
         return len(self.weights(timesteps))
 
     def default_zero_point(self, timesteps: PerRow) -> PerRow | None:
-        """``2^T`` for an unsigned coding, as an int or per row; None for a signed one."""
+        """`2^T` for an unsigned coding, as an int or per row; None for a signed one."""
         return None if self.signed else 1 << timesteps
 
     def code_range(self, timesteps: PerRow, zero_point: PerRow | None = None) -> tuple[PerRow, PerRow]:
         """Smallest and largest code, each an int or an int32 tensor [*rows].
 
-        Without a zero point these are the symmetric codes ``±(2^T - 1)`` in every coding, so that changing
+        Without a zero point these are the symmetric codes `±(2^T - 1)` in every coding, so that changing
         the coding never changes a code. A zero point z, which asymmetric quantizers give, makes it all L
-        codes ``[-z, L-1-z]``.
+        codes `[-z, L-1-z]`.
         """
         if zero_point is None:
             limit = (1 << timesteps) - 1
@@ -88,14 +88,14 @@ class Coding(ABC):
         return self.steps(int(timesteps.max())) if timesteps.numel() else 0
 
     def spikes(self, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None = None) -> Tensor:
-        """Spikes int8 [steps, *codes.shape] of integer ``codes`` [*rows, K] that fit :meth:`code_range`.
+        """Spikes int8 [steps, *codes.shape] of integer `codes` [*rows, K] that fit `code_range`.
 
-        Nothing is checked here: :func:`~spike_compressor.coding.spikes_from_codes` does that, and clamps.
+        Nothing is checked here: `spikes_from_codes` does that, and clamps.
 
         Args:
             codes: integer [*rows, K].
             timesteps: T, an int or an int32 tensor [*rows].
-            zero_point: z of an unsigned coding, an int or an int32 tensor [*rows]; default ``2^T``.
+            zero_point: z of an unsigned coding, an int or an int32 tensor [*rows]; default `2^T`.
         """
         shift: PerRow = 0
         if not self.signed:
@@ -122,7 +122,7 @@ CodingT = TypeVar("CodingT", bound=type[Coding])
 
 
 def register_coding(name: str) -> Callable[[CodingT], CodingT]:
-    """Class decorator that makes a :class:`Coding` known under ``name``.
+    """Class decorator that makes a `Coding` known under `name`.
 
     Raises:
         InputError: the name belongs to another class already.

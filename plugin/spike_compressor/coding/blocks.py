@@ -15,7 +15,7 @@ _ELEMENTS_PER_THREAD = 1 << 18
 
 
 def row_blocks(rows: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Slices that cover ``rows`` rows of ``width`` elements; a single one on anything but a CPU.
+    """Slices that cover `rows` rows of `width` elements; a single one on anything but a CPU.
 
     On a CPU, several passes over a large tensor cost memory traffic and, more than that, page faults of fresh
     temporaries. A block's temporaries are small enough for the allocator to hand out again.
@@ -29,5 +29,5 @@ def row_blocks(rows: int, width: int, device: torch.device) -> Iterator[slice]:
 
 
 def as_table(x: Tensor) -> Tensor:
-    """``x`` [*rows, K] as [rows, K], also where either is 0; a number is one row of one feature."""
+    """`x` [*rows, K] as [rows, K], also where either is 0; a number is one row of one feature."""
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim else x.reshape(1, 1)

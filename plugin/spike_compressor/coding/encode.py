@@ -22,25 +22,25 @@ def encode(
     *,
     zero_point: PerRow | None = None,
 ) -> SpikeTrain:
-    """Spikes of ``x``: what the neurons of ``coding`` fire when driven with ``y = x / scale``.
+    """Spikes of `x`: what the neurons of `coding` fire when driven with `y = x / scale`.
 
     Args:
         x: floating point [*rows, K]; converted to float32 first.
-        scale: float32 threshold > 0, one number or [*rows] or [*rows, 1]. ``y`` is the IEEE float32 quotient.
-        timesteps: nominal T in 1 … 7 (codes ``|q| <= 2^T - 1``), an int or an integer tensor [*rows].
-        coding: a name of :func:`available_codings`.
+        scale: float32 threshold > 0, one number or [*rows] or [*rows, 1]. `y` is the IEEE float32 quotient.
+        timesteps: nominal T in 1 … 7 (codes `|q| <= 2^T - 1`), an int or an integer tensor [*rows].
+        coding: a name of `available_codings`.
         zero_point: for unsigned codings only: z in 0 … 2^(T+1) - 1, an int or an integer tensor [*rows], from
-            an asymmetric quantizer; the codes are then ``-z … 2^(T+1) - 1 - z``. Default: ``2^T``, with the
+            an asymmetric quantizer; the codes are then `-z … 2^(T+1) - 1 - z`. Default: `2^T`, with the
             same symmetric codes as the signed codings have.
 
     Returns:
-        The spikes; ``saturated`` counts the codes that lay beyond the range.
+        The spikes; `saturated` counts the codes that lay beyond the range.
 
     Raises:
-        NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError: an unknown coding; ``scale``, ``timesteps`` or ``zero_point`` out of range or of a wrong
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError: an unknown coding; `scale`, `timesteps` or `zero_point` out of range or of a wrong
             shape; a zero point for a signed coding.
-        TypeError: ``x`` is not floating point, ``timesteps`` or ``zero_point`` not integer.
+        TypeError: `x` is not floating point, `timesteps` or `zero_point` not integer.
     """
     codec = get_coding(coding)
     x = check_floating(x)
@@ -58,14 +58,16 @@ def spikes_from_codes(
     """Spikes of integer codes. A code beyond the range is set to its end, and counted as saturated.
 
     Args:
-        codes: integer [*rows, K]: a tensor, or what :func:`torch.as_tensor` makes one of.
-        timesteps, coding, zero_point: as in :func:`encode`.
+        codes: integer [*rows, K]: a tensor, or what `torch.as_tensor` makes one of.
+        timesteps: as in `encode`.
+        coding: as in `encode`.
+        zero_point: as in `encode`.
 
     Returns:
-        The spikes; ``codes()`` of it are ``codes`` again, clamped.
+        The spikes; `codes()` of it are `codes` again, clamped.
 
     Raises:
-        ValueError, TypeError: as in :func:`encode`; TypeError if ``codes`` are not integers.
+        ValueError, TypeError: as in `encode`; TypeError if `codes` are not integers.
     """
     codec = get_coding(coding)
     codes = torch.as_tensor(codes)

@@ -13,14 +13,14 @@ __all__ = ["NonFiniteInputError", "raise_if_non_finite"]
 class NonFiniteInputError(ValueError):
     """NaN or infinity where a membrane drive was expected.
 
-    A caller that knows the name of the layer re-raises the error through :meth:`at`.
+    A caller that knows the name of the layer re-raises the error through `at`.
 
     Attributes:
         nan: number of NaN.
         inf: number of infinities, of either sign.
         row: index of the first row that holds one, counted over all leading dimensions flattened.
         rows: number of rows.
-        where: what the message begins with, e.g. ``layer model.layers.3.mlp.down_proj``, or nothing.
+        where: what the message begins with, e.g. `layer model.layers.3.mlp.down_proj`, or nothing.
     """
 
     def __init__(self, nan: int, inf: int, row: int, rows: int, where: str = "") -> None:
@@ -36,12 +36,12 @@ class NonFiniteInputError(ValueError):
         return type(self), (self.nan, self.inf, self.row, self.rows, self.where)
 
     def at(self, where: str) -> NonFiniteInputError:
-        """The same error, naming the place: ``raise error.at(f"layer {name}") from None``."""
+        """The same error, naming the place: `raise error.at(f"layer {name}") from None`."""
         return type(self)(self.nan, self.inf, self.row, self.rows, where)
 
 
 def raise_if_non_finite(x: Tensor) -> None:
-    """Raise :class:`NonFiniteInputError` if ``x`` [*rows, K], in float32, holds NaN or infinity."""
+    """Raise `NonFiniteInputError` if `x` [*rows, K], in float32, holds NaN or infinity."""
     x = x.to(torch.float32)
     table = as_table(x)
     bad = ~torch.isfinite(table)

@@ -31,11 +31,11 @@ def _check_frac_bits(frac_bits: int) -> int:
 
 @torch.no_grad()
 def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
-    """Membrane drive ``sgn(y) * floor(|y| * 2^F)``, ``y = x / scale``, clamped to ``±(2^(T+F) - 1)``.
+    """Membrane drive `sgn(y) * floor(|y| * 2^F)`, `y = x / scale`, clamped to `±(2^(T+F) - 1)`.
 
-    Exact: ``y`` is the float32 quotient, and a power of two times it is exact in float64. Neither the
-    truncated fraction nor the clamp changes the code that follows: every ``k + 1/2`` is a multiple of
-    ``2^-F``, and the largest clamped membrane still saturates.
+    Exact: `y` is the float32 quotient, and a power of two times it is exact in float64. Neither the
+    truncated fraction nor the clamp changes the code that follows: every `k + 1/2` is a multiple of
+    `2^-F`, and the largest clamped membrane still saturates.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -47,8 +47,8 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
         int32 [*rows, K].
 
     Raises:
-        NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError: ``frac_bits``, ``scale`` or ``timesteps`` out of range, or of a wrong shape.
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError: `frac_bits`, `scale` or `timesteps` out of range, or of a wrong shape.
     """
     frac_bits = _check_frac_bits(frac_bits)
     x = check_floating(x)
@@ -67,8 +67,8 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
 def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
     """Codes that the neuron fires for a fixed-point membrane, by integers alone.
 
-    The initial potential ``2^(F-1)`` is added to the magnitude; the bits above the fraction are the code, up
-    to ``2^T - 1``: ``sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)``.
+    The initial potential `2^(F-1)` is added to the magnitude; the bits above the fraction are the code, up
+    to `2^T - 1`: `sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)`.
 
     Args:
         membrane: integer [*rows, K], of either sign.
@@ -79,8 +79,8 @@ def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> 
         int16 [*rows, K].
 
     Raises:
-        TypeError: ``membrane`` is not integer.
-        ValueError: ``frac_bits`` or ``timesteps`` out of range.
+        TypeError: `membrane` is not integer.
+        ValueError: `frac_bits` or `timesteps` out of range.
     """
     frac_bits = _check_frac_bits(frac_bits)
     if membrane.is_floating_point() or membrane.is_complex() or membrane.dtype == torch.bool:

@@ -14,24 +14,24 @@ __all__ = ["TCLIFNode"]
 class TCLIFNode(nn.Module):
     """Temporally compressed leak-free integrate-and-fire neuron, after SpikingJelly's conventions.
 
-    Charge, fire, reset, with a threshold that halves from step to step::
+    Charge, fire, reset, with a threshold that halves from step to step:
 
         charge   (first step)   sign = sgn(y),  V = |y| + 1/2     the half threshold is the initial potential
         fire     theta = 2^(T-1-t)              s_t = sign * (V >= theta)
         reset    V = V - theta * |s_t|          soft: what exceeds the threshold stays
 
-    so that ``sum_t 2^(T-1-t) s_t = sgn(y) * min(floor(|y| + 1/2), 2^T - 1)``: the neuron is the quantizer.
-    :func:`~spike_compressor.coding.encode` computes the same spikes for all steps at once.
+    so that `sum_t 2^(T-1-t) s_t = sgn(y) * min(floor(|y| + 1/2), 2^T - 1)`: the neuron is the quantizer.
+    `encode` computes the same spikes for all steps at once.
 
-    The drive ``y`` is the input in threshold units, and is given whole: in multi-step mode [N, *] becomes
-    [T, N, *] in one call; in single-step mode the first call after :meth:`reset` latches it and fires step 0,
+    The drive `y` is the input in threshold units, and is given whole: in multi-step mode [N, *] becomes
+    [T, N, *] in one call; in single-step mode the first call after `reset` latches it and fires step 0,
     each later call fires the next step (its argument is not looked at, and may be left out).
 
     Args:
         timesteps: T, an int in 1 … 7.
-        step_mode: ``'s'`` (single-step) or ``'m'`` (multi-step).
+        step_mode: `'s'` (single-step) or `'m'` (multi-step).
         store_v_seq: in multi-step mode keep the membrane after each step's reset, float64 [T, N, *], in
-            ``v_seq``.
+            `v_seq`.
 
     Attributes:
         v: membrane, float64 [N, *], of a presentation in progress, else None. Float64, because the half is
@@ -56,12 +56,12 @@ class TCLIFNode(nn.Module):
         self.t = 0
 
     def supported_step_mode(self) -> tuple[str, ...]:
-        """Values that :attr:`step_mode` takes."""
+        """Values that `step_mode` takes."""
         return ("s", "m")
 
     @property
     def step_mode(self) -> str:
-        """``'s'`` or ``'m'``."""
+        """`'s'` or `'m'`."""
         return self._step_mode
 
     @step_mode.setter
@@ -72,7 +72,7 @@ class TCLIFNode(nn.Module):
 
     @property
     def v_threshold(self) -> int:
-        """Threshold of the step that comes next, ``2^(T-1-t)``; 0 once all are fired."""
+        """Threshold of the step that comes next, `2^(T-1-t)`; 0 once all are fired."""
         return (1 << self.timesteps) >> (self.t + 1)
 
     def reset(self) -> None:
@@ -109,7 +109,7 @@ class TCLIFNode(nn.Module):
         """Spikes of the next step, int8 [N, *].
 
         Raises:
-            RuntimeError: all T steps are fired; call :meth:`reset` before the next drive.
+            RuntimeError: all T steps are fired; call `reset` before the next drive.
             NonFiniteInputError: the drive holds NaN.
         """
         if self.t >= self.timesteps:
@@ -121,7 +121,7 @@ class TCLIFNode(nn.Module):
 
     @torch.no_grad()
     def multi_step_forward(self, y: Tensor) -> Tensor:
-        """Spikes of all steps, int8 [T, N, *], of one drive [N, *]. No state is left behind but ``v_seq``.
+        """Spikes of all steps, int8 [T, N, *], of one drive [N, *]. No state is left behind but `v_seq`.
 
         Raises:
             RuntimeError: a single-step presentation is in progress.
@@ -139,7 +139,7 @@ class TCLIFNode(nn.Module):
         return torch.stack(spikes)
 
     def forward(self, y: Tensor | None = None) -> Tensor:
-        """One step (``'s'``) or all of them (``'m'``)."""
+        """One step (`'s'`) or all of them (`'m'`)."""
         if self.step_mode == "s":
             return self.single_step_forward(y)
         if y is None:

@@ -21,7 +21,7 @@ from spike_compressor.coding.errors import raise_if_non_finite
 __all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "quantize_rows", "quantize_to_range"]
 
 _BELOW_HALF = 0.49999997
-"""The largest float32 below 1/2, ``1/2 - 2^-25``."""
+"""The largest float32 below 1/2, `1/2 - 2^-25`."""
 
 
 @torch.no_grad()
@@ -34,13 +34,13 @@ def quantize_rows(
     zero_point: PerRow | None = None,
     validate: bool = True,
 ) -> tuple[Tensor, int]:
-    """The codes of :func:`~spike_compressor.coding.encode`, without spikes: the fast path of fused execution.
+    """The codes of `encode`, without spikes: the fast path of fused execution.
 
-    ``sgn(y) * min(floor(|y| + 1/2), 2^T - 1)`` with ``y = x / scale`` in float32, whatever the coding.
+    `sgn(y) * min(floor(|y| + 1/2), 2^T - 1)` with `y = x / scale` in float32, whatever the coding.
 
     Only an asymmetric quantizer's zero point z, for an unsigned coding, changes that. Such a quantizer has
-    L = 2^(T+1) levels ``u = clamp(round(y) + z, 0, L-1)`` that stand for ``scale * (u - z)``. The code is
-    ``u - z``, which is what the accumulation needs, and 0.0 is always code 0. ``y`` is rounded, half away
+    L = 2^(T+1) levels `u = clamp(round(y) + z, 0, L-1)` that stand for `scale * (u - z)`. The code is
+    `u - z`, which is what the accumulation needs, and 0.0 is always code 0. `y` is rounded, half away
     from zero, *before* the integer z is added, so that a tie does not depend on z. (compressed-tensors adds
     first and rounds half to even: its levels differ at exact ties, and where float32 has to round the sum.)
 
@@ -48,16 +48,16 @@ def quantize_rows(
         x: floating point [*rows, K]; converted to float32.
         scale: float32 threshold > 0, one number or [*rows] or [*rows, 1].
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        coding: a name of :func:`~spike_compressor.coding.available_codings`.
-        zero_point: as in :func:`~spike_compressor.coding.encode`.
-        validate: check ``scale``, and refuse NaN and infinity. Without it, such input gives undefined codes.
+        coding: a name of `available_codings`.
+        zero_point: as in `encode`.
+        validate: check `scale`, and refuse NaN and infinity. Without it, such input gives undefined codes.
 
     Returns:
         codes [*rows, K], int8, or int16 (up to ±255) with a zero point; and how many of them saturated.
 
     Raises:
-        NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError, TypeError: as :func:`~spike_compressor.coding.encode`.
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError, TypeError: as `encode`.
     """
     codec = get_coding(coding)
     x = check_floating(x)
@@ -69,7 +69,7 @@ def quantize_rows(
 
 
 def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, like: Tensor) -> PerRow | None:
-    """``value`` as None, an int, or an int32 tensor [*rows], every one in 0 … L-1.
+    """`value` as None, an int, or an int32 tensor [*rows], every one in 0 … L-1.
 
     Args:
         codec: the coding it is for.
@@ -99,20 +99,20 @@ def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, lik
 def quantize_to_range(
     x: Tensor, scale: float | Tensor, low: PerRow, high: PerRow, dtype: torch.dtype, *, validate: bool
 ) -> tuple[Tensor, int]:
-    """``clamp(round_half_away(x / scale), low, high)`` in as few passes over memory as PyTorch allows.
+    """`clamp(round_half_away(x / scale), low, high)` in as few passes over memory as PyTorch allows.
 
     Args:
         x: floating point [*rows, K].
-        scale: as :func:`per_row_scale` takes it.
-        low, high: limits with ``low <= 0 <= high``, each an int or an int32 tensor [*rows].
+        scale: as `per_row_scale` takes it.
+        low, high: limits with `low <= 0 <= high`, each an int or an int32 tensor [*rows].
         dtype: of the codes.
-        validate: see :func:`quantize_rows`.
+        validate: see `quantize_rows`.
 
     Returns:
         codes [*rows, K], and how many were clamped.
 
     Raises:
-        As :func:`quantize_rows`.
+        As `quantize_rows`.
     """
     divisor = per_row_scale(scale, x, validate=validate)
     table = as_table(x)
@@ -157,7 +157,7 @@ def quantize_to_range(
 
 
 def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
-    """Clamp ``y`` [rows, K] in place between whole numbers, and count what lay at least 1 beyond them."""
+    """Clamp `y` [rows, K] in place between whole numbers, and count what lay at least 1 beyond them."""
     # comparisons into float32 are vectorised, into bool they are not; the sum of a row is exact
     flags = torch.empty_like(y)
     beyond = 0
@@ -171,10 +171,10 @@ def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
 
 @torch.no_grad()
 def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True) -> Tensor:
-    """Dynamic threshold of every row: ``(ratio * absmax) / (2^T - 1)``.
+    """Dynamic threshold of every row: `(ratio * absmax) / (2^T - 1)`.
 
-    Exactly: ``ratio`` in float32, times ``absmax`` in float32 (an overflow becomes the largest finite
-    float32), divided by ``2^T - 1`` in float32; one IEEE rounding each. A row of zeros has scale 1, and so
+    Exactly: `ratio` in float32, times `absmax` in float32 (an overflow becomes the largest finite
+    float32), divided by `2^T - 1` in float32; one IEEE rounding each. A row of zeros has scale 1, and so
     has a row so small that the quotient is 0.
 
     Args:
@@ -182,14 +182,14 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
         ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs saturate, above 1
             fewer spikes fire.
-        validate: refuse NaN and infinity, and check a ``ratio`` that is a tensor.
+        validate: refuse NaN and infinity, and check a `ratio` that is a tensor.
 
     Returns:
         float32 [*rows].
 
     Raises:
-        NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError: ``ratio`` or ``timesteps`` out of range.
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError: `ratio` or `timesteps` out of range.
     """
     x = check_floating(x)
     rows = x.shape[:-1]
@@ -205,7 +205,7 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
 
 
 def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimum and maximum of each row of ``x`` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
+    """Minimum and maximum of each row of `x` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
     table = as_table(x)
     if table.numel() == 0:
         return torch.zeros(x.shape[:-1], device=x.device), torch.zeros(x.shape[:-1], device=x.device)
@@ -237,7 +237,7 @@ def _check_ratio(ratio: float | Tensor, rows: torch.Size, device: torch.device, 
 def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> tuple[Tensor, Tensor]:
     """Dynamic step and zero point of every row, for asymmetric quantization with L = 2^(T+1) levels.
 
-    With ``low = min(row, 0)`` and ``high = max(row, 0)``, every operation rounded once in float32::
+    With `low = min(row, 0)` and `high = max(row, 0)`, every operation rounded once in float32:
 
         scale = (high - low) / (L-1)
         z     = min(round_half_away(-low / scale), L-1)
@@ -251,12 +251,12 @@ def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> 
         validate: refuse NaN and infinity.
 
     Returns:
-        scale float32 [*rows] and zero point int32 [*rows], as :func:`quantize_rows` takes them for unsigned
+        scale float32 [*rows] and zero point int32 [*rows], as `quantize_rows` takes them for unsigned
         codings.
 
     Raises:
-        NonFiniteInputError: ``x`` holds NaN or infinity.
-        ValueError: ``timesteps`` out of range.
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError: `timesteps` out of range.
     """
     x = check_floating(x)
     rows = x.shape[:-1]

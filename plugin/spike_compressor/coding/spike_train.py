@@ -24,7 +24,7 @@ class SpikeTrain:
         timesteps: nominal T, an int or an int32 tensor [*rows].
         coding: name of the coding.
         zero_point: None for a signed coding; else z, an int or an int32 tensor [*rows], such that
-            ``sum_t weights[t] * spikes[t] == code + z``.
+            `sum_t weights[t] * spikes[t] == code + z`.
         saturated: number of codes that were set to the end of the range because they lay beyond it.
     """
 

@@ -18,8 +18,9 @@ def require_disjoint(calibration: Iterable[bytes], evaluation: Iterable[bytes], 
     """Refuse data that serves both purposes.
 
     Args:
-        calibration, evaluation: the items, as bytes that are equal exactly if the items are: a picture's pixels, a
-            text's `shingles`.
+        calibration: the items, as bytes that are equal exactly if the items are: a picture's pixels, a text's
+            `shingles`.
+        evaluation: likewise.
         what: plural noun for the message.
 
     Raises:

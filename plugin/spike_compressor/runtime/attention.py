@@ -239,7 +239,8 @@ class SpikingAttention:
         """Attention of query [batch, heads, queries, D] to keys [batch, kv heads, keys, D].
 
         Args:
-            key, value: real rows, or rows as `rows_for_cache` gave them to a cache.
+            key: real rows, or rows as `rows_for_cache` gave them to a cache.
+            value: likewise.
             allowed: bool, broadcastable to [batch, heads, queries, keys]; None if every key is attended to.
             bias: numbers to be added to the scores, broadcastable likewise, or None.
             scaling: of the scores, usually 1 / sqrt(D).

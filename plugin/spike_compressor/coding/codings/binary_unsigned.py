@@ -11,7 +11,7 @@ from spike_compressor.coding.base import Coding, register_coding
 
 @register_coding("binary_unsigned")
 class BinaryUnsigned(Coding):
-    """``T + 1 = log2(L)`` steps of {0, 1} with weights ``2^(T-t)``: the bits of ``q + z``, highest first."""
+    """`T + 1 = log2(L)` steps of {0, 1} with weights `2^(T-t)`: the bits of `q + z`, highest first."""
 
     signed = False
 

@@ -11,9 +11,9 @@ from spike_compressor.coding.base import Coding, register_coding
 
 @register_coding("csd")
 class CSD(Coding):
-    """T + 1 steps of {-1, 0, 1} with weights ``2^(T-t)``; no two spikes of a code are neighbours in time.
+    """T + 1 steps of {-1, 0, 1} with weights `2^(T-t)`; no two spikes of a code are neighbours in time.
 
-    On the integer code as membrane V, the neuron fires the sign of V when ``3|V| > 2 theta``. Two thirds of
+    On the integer code as membrane V, the neuron fires the sign of V when `3|V| > 2 theta`. Two thirds of
     theta is what the later steps can reach without neighbouring spikes (theta/2 + theta/8 + …), so V may turn
     over: 7 is fired as 8 - 1. The result is the canonical signed digit (non-adjacent) form, which has the
     fewest nonzero digits (G. W. Reitwiesner, "Binary Arithmetic", Advances in Computers 1, 1960).

@@ -11,9 +11,9 @@ from spike_compressor.coding.base import Coding, register_coding
 
 @register_coding("tc_lif")
 class TCLIF(Coding):
-    """T steps of {-1, 0, 1} with weights ``2^(T-1-t)``: the sign, and the bits of ``|q|``, highest first.
+    """T steps of {-1, 0, 1} with weights `2^(T-1-t)`: the sign, and the bits of `|q|`, highest first.
 
-    What the neuron of :class:`~spike_compressor.coding.TCLIFNode` fires, computed for all steps at once.
+    What the neuron of `TCLIFNode` fires, computed for all steps at once.
     """
 
     signed = True

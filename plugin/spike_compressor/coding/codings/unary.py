@@ -11,10 +11,10 @@ from spike_compressor.coding.base import Coding, register_coding
 
 @register_coding("unary")
 class Unary(Coding):
-    """``2^T - 1`` steps of {-1, 0, 1}, each of weight 1; the first ``|q|`` of them fire.
+    """`2^T - 1` steps of {-1, 0, 1}, each of weight 1; the first `|q|` of them fire.
 
     That is an integrate-and-fire neuron with threshold 1, soft reset and no leak, that gets its whole drive
-    before the first step (``V = |y| + 1/2``): it fires until less than a threshold is left.
+    before the first step (`V = |y| + 1/2`): it fires until less than a threshold is left.
     """
 
     signed = True

@@ -11,7 +11,7 @@ from spike_compressor.coding.base import Coding, register_coding
 
 @register_coding("unary_unsigned")
 class UnaryUnsigned(Coding):
-    """``L - 1 = 2^(T+1) - 1`` steps of {0, 1}, each of weight 1; the first ``q + z`` of them fire."""
+    """`L - 1 = 2^(T+1) - 1` steps of {0, 1}, each of weight 1; the first `q + z` of them fire."""
 
     signed = False
 
