@@ -180,7 +180,7 @@ def test_histograms_forget_nothing_that_matters() -> None:
 def test_text_only_calibration_of_a_multimodal_model_is_an_error(workshop: Workshop) -> None:
     data = tiny_models.loader(images=0)
     text = recipe(RTN, "threshold: static")
-    with pytest.raises(InputError, match=r"not one vision token, .*allow_text_only"):
+    with pytest.raises(InputError, match=naming("43 text tokens", "vision", "allow_text_only")):
         workshop.oneshot("llava", text, dataset=data)
     # the same loader again, now with leave
     for allowed in (
@@ -191,7 +191,7 @@ def test_text_only_calibration_of_a_multimodal_model_is_an_error(workshop: Works
         assert spiking_state(model).facts["calibration"]["tokens"]["vision"] == 0
         assert type(data).__name__ == "DataLoader"
     assert any("vision" in name for name in spiking_state(model).facts["uncalibrated"])
-    with pytest.raises(InputError, match="not one vision token"):
+    with pytest.raises(InputError, match=naming("43 text tokens", "vision", "allow_text_only")):
         workshop.oneshot("llava", recipe(GPTQ), dataset=data)
     workshop.oneshot("llama", recipe(RTN, "threshold: static"), dataset=data)
 
@@ -222,7 +222,7 @@ def test_a_loader_is_watched_once() -> None:
     batches = [{"pixel_values": torch.zeros(1)}]
     bare = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     CalibrationRows(bare, adapter, False)
-    with pytest.raises(InputError, match="input_ids"):
+    with pytest.raises(InputError, match=naming("pixel_values", "input_ids")):
         list(bare)
 
 
@@ -289,16 +289,17 @@ def test_a_plan_from_a_file(workshop: Workshop, tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(plan), encoding="utf-8")
     layers = spiking_layers(workshop.oneshot("llava", recipe(RTN, msts=msts)))
     assert {name: dict(layer.spec.timesteps) for name, layer in layers.items()} == plan
-    for content, problem in (
-        ({**plan, "model.nowhere": 3}, "names model.nowhere, which is not targeted"),
-        (dict(list(plan.items())[1:]), f"says nothing of {names[0]}"),
-        ({**plan, UP: {"text": 9, "vision": 1}}, f"{UP}: T of text must be an integer from 1 to 7, got 9"),
-        ([1], "is no plan: it must map module names"),
+    first = names[0]
+    for content, names in (
+        ({**plan, "model.nowhere": 3}, ("model.nowhere",)),
+        (dict(list(plan.items())[1:]), (first,)),
+        ({**plan, UP: {"text": 9, "vision": 1}}, (UP, "text", 1, 7, 9)),
+        ([1], ()),
     ):
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
-        with pytest.raises(InputError, match=problem):
+        with pytest.raises(InputError, match=naming(file, *names)):
             workshop.oneshot("llava", recipe(RTN, msts=msts))
-    with pytest.raises(InputError, match=r"cannot read .*nowhere\.yaml"):
+    with pytest.raises(InputError, match=naming("nowhere.yaml")):
         workshop.oneshot("llava", recipe(RTN, msts="{allocation: file, plan: nowhere.yaml}"))
 
 
@@ -306,90 +307,102 @@ def test_a_plan_from_a_file(workshop: Workshop, tmp_path: Path) -> None:
 
 
 NO_T = recipe(RTN, msts=None)
-BAD: dict[str, tuple[str, str]] = {
-    "typo in TCLIFModifier": (recipe(RTN, "treshold: static"), "treshold"),
-    "typo in MSTSModifier": (recipe(RTN, msts="{timestep: 3}"), "timestep"),
+BAD: dict[str, tuple[str, tuple[object, ...]]] = {
+    "typo in TCLIFModifier": (recipe(RTN, "treshold: static"), ("TCLIFModifier", "treshold")),
+    "typo in MSTSModifier": (recipe(RTN, msts="{timestep: 3}"), ("MSTSModifier", "timestep")),
     "unknown allocation": (
         recipe(RTN, msts="{allocation: guess, timesteps: 3}"),
-        naming("MSTSModifier.allocation", "guess", "fixed"),
+        ("MSTSModifier.allocation", "guess", "fixed", "med"),
     ),
-    "allocation without timesteps": (recipe(RTN, msts="{allocation: fixed}"), "needs the field `timesteps`"),
-    "meaningless field": (recipe(RTN, msts="{timesteps: 3, plan: x.yaml}"), "`plan` has no meaning"),
-    "T too large": (recipe(RTN, msts="{timesteps: {vision: 3, text: 8}}"), "MSTSModifier.timesteps: T of text must be"),
-    "T zero": (recipe(RTN, "timesteps: 0", None), "TCLIFModifier.timesteps: T of text must be"),
-    "missing modality": (recipe(RTN, "timesteps: {text: 3}", None), "TCLIFModifier.timesteps: no T for vision"),
-    "unknown modality": (recipe(RTN, msts="{timesteps: {text: 3, sound: 3}}"), "unknown modality 'sound'"),
-    "unknown coding": (recipe(RTN, "coding: morse"), "coding"),
-    "ratio too large": (recipe(RTN, "threshold_ratio: 2.5"), "threshold_ratio"),
-    "ratio zero": (recipe(RTN, "threshold_ratio: 0"), "threshold_ratio"),
-    "ratio and static": (recipe(RTN, "threshold: static, threshold_ratio: auto"), "threshold_ratio is for dynamic"),
-    "observer and dynamic": (recipe(RTN, "threshold_observer: mse"), "threshold_observer is for static"),
-    "unknown threshold": (recipe(RTN, "threshold: adaptive"), "threshold"),
-    "both T": (recipe(RTN, "timesteps: 3"), "both MSTSModifier and TCLIFModifier.timesteps"),
-    "no T": (NO_T, "no timesteps for model.*set `timesteps`, add an MSTSModifier"),
+    "allocation without timesteps": (
+        recipe(RTN, msts="{allocation: fixed}"),
+        ("MSTSModifier", "'fixed'", "`timesteps`"),
+    ),
+    "meaningless field": (recipe(RTN, msts="{timesteps: 3, plan: x.yaml}"), ("MSTSModifier", "`plan`", "'fixed'")),
+    "T too large": (recipe(RTN, msts="{timesteps: {vision: 3, text: 8}}"), ("MSTSModifier.timesteps", "text", 1, 7, 8)),
+    "T zero": (recipe(RTN, "timesteps: 0", None), ("TCLIFModifier.timesteps", "text", 1, 7, 0)),
+    "missing modality": (recipe(RTN, "timesteps: {text: 3}", None), ("TCLIFModifier.timesteps", "vision")),
+    "unknown modality": (recipe(RTN, msts="{timesteps: {text: 3, sound: 3}}"), ("MSTSModifier.timesteps", "'sound'")),
+    "unknown coding": (recipe(RTN, "coding: morse"), ("morse", "tc_lif")),
+    "ratio too large": (recipe(RTN, "threshold_ratio: 2.5"), ("threshold_ratio", "(0, 2]", 2.5)),
+    "ratio zero": (recipe(RTN, "threshold_ratio: 0"), ("threshold_ratio", "(0, 2]")),
+    "ratio and static": (
+        recipe(RTN, "threshold: static, threshold_ratio: auto"),
+        ("TCLIFModifier.threshold_ratio", "threshold: static"),
+    ),
+    "observer and dynamic": (
+        recipe(RTN, "threshold_observer: mse"),
+        ("TCLIFModifier.threshold_observer", "threshold: static"),
+    ),
+    "unknown threshold": (recipe(RTN, "threshold: adaptive"), ("threshold", "dynamic", "static")),
+    "both T": (recipe(RTN, "timesteps: 3"), ("MSTSModifier", "TCLIFModifier.timesteps")),
+    "no T": (NO_T, ("TCLIFModifier", "self_attn.k_proj", "`timesteps`", "MSTSModifier")),
     "override without match": (
         recipe(RTN, msts="{timesteps: 3, overrides: {nowhere: 2}}"),
-        r"overrides\['nowhere'\] matches none",
+        ("MSTSModifier.overrides['nowhere']", 28),
     ),
-    "override no regex": (recipe(RTN, msts="{timesteps: 3, overrides: {'re:(': 2}}"), "no regular expression"),
+    "override no regex": (
+        recipe(RTN, msts="{timesteps: 3, overrides: {'re:(': 2}}"),
+        ("MSTSModifier.overrides['re:(']",),
+    ),
     "no target": (
         recipe(RTN).replace("targets: [Linear], ignore", "targets: ['re:.*nowhere'], ignore", 2),
-        "match no module",
+        ("TCLIFModifier", "targets", ["re:.*nowhere"]),
     ),
     "target no Linear": (
         recipe(RTN).replace("targets: [Linear], ignore", "targets: [LlamaMLP], ignore"),
-        "a LlamaMLP; only Linears spike",
+        ("TCLIFModifier.targets", "layers.0.mlp", "LlamaMLP", "`ignore`"),
     ),
     "lm_head without weights": (
         recipe(RTN).replace(", ignore: [lm_head, ", ", ignore: ["),
-        "lm_head cannot spike: its weights are not quantized.*`ignore`",
+        ("lm_head", "GPTQModifier", "`ignore`"),
     ),
     "float8": (
         recipe(RTN.replace("num_bits: 4, type: int", "num_bits: 8, type: float")),
-        "its weights are of type float.*not int",
+        ("self_attn.k_proj", "float", "int"),
     ),
     "group order": (
         recipe(GPTQ.replace("strategy: channel", "strategy: group, group_size: 32, actorder: group")),
-        "actorder",
+        ("actorder",),
     ),
     "wrong order": (
         "spike_stage:\n  spike_modifiers:\n    TCLIFModifier: {}\n    MSTSModifier: {timesteps: 3}\n",
-        "must stand before TCLIFModifier",
+        ("MSTSModifier", "TCLIFModifier"),
     ),
     "MSTS alone": (
         "spike_stage:\n  spike_modifiers:\n    MSTSModifier: {timesteps: 3}\n",
-        "exactly one TCLIFModifier in the recipe, found 0",
+        ("MSTSModifier", "TCLIFModifier", 0),
     ),
     "block activations": (
         recipe(quantized("num_bits: 8, strategy: group, group_size: 32, dynamic: true, symmetric: true"), msts=None),
-        "dynamic activations by group have no spike code",
+        ("self_attn.k_proj", "dynamic", "group", "token", "static", "tensor"),
     ),
     "float activations": (
         recipe(quantized("num_bits: 8, type: float, strategy: token, dynamic: true, symmetric: true"), msts=None),
-        "float activations have no spike code",
+        ("self_attn.k_proj", "8 bit", "float", "int"),
     ),
     "ratio of asymmetric": (
         recipe(
             quantized("num_bits: 8, strategy: token, dynamic: true, symmetric: false"), "threshold_ratio: 0.9", None
         ),
-        "threshold_ratio does not apply",
+        ("self_attn.k_proj", "threshold_ratio"),
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_recipes_are_refused_naming_the_field(workshop: Workshop, case: str) -> None:
-    text, message = BAD[case]
+    text, names = BAD[case]
     model = workshop.model("llava")
     ours = case != "group order"  # a field of LLM Compressor's own modifier
-    with pytest.raises(InputError if ours else ValueError, match=f"(?s){message}"):
+    with pytest.raises(InputError if ours else ValueError, match=naming(*names)):
         workshop.oneshot("llava", text, model=model)
     assert getattr(model, "_spiking_state", None) is None
 
 
 def test_calibration_without_data_is_refused(workshop: Workshop) -> None:
     for fields in ("threshold: static", "threshold_ratio: auto"):
-        with pytest.raises((InputError, ValueError), match=r"calibration data|dataset"):
+        with pytest.raises((InputError, ValueError), match=naming("TCLIFModifier", "dataset=")):
             workshop.oneshot("llava", recipe(RTN, fields), dataset=None)
 
 
@@ -405,7 +418,5 @@ def test_after_a_refusal_the_next_recipe_runs(workshop: Workshop) -> None:
 def test_nan_in_calibration_names_the_layer(workshop: Workshop) -> None:
     model = workshop.model("llava")
     model.get_submodule("model.language_model.layers.1.input_layernorm").weight.data[0] = float("nan")
-    with pytest.raises(
-        ValueError, match=r"layer model\.language_model\.layers\.1\.self_attn\.q_proj, while calibrating"
-    ):
+    with pytest.raises(ValueError, match=naming("layers.1.self_attn.q_proj", "34 NaN", "row 0 of 34")):
         workshop.oneshot("llava", recipe(RTN, "threshold: static"), model=model)

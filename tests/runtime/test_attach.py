@@ -10,6 +10,7 @@ import pytest
 import spike_compressor
 import torch
 from helpers import tiny_models
+from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
@@ -63,7 +64,7 @@ def test_spikes_change_the_model_and_detach_brings_it_back_bit_for_bit(quantized
     detach(model)
     assert torch.equal(tiny_models.logits(model, batch), plain)
     assert not any(isinstance(module, SpikingLinear) for module in model.modules())
-    with pytest.raises(InputError, match="does not spike"):
+    with pytest.raises(InputError, match=naming("TCLIFModifier", "spike_compressor.load()")):
         spiking_state(model)
     spike(model)
     assert torch.equal(tiny_models.logits(model, batch), spiking)
@@ -83,7 +84,7 @@ def test_backends_agree(quantized: Any, workshop: Workshop) -> None:
     results = [tiny_models.logits(spike(copy.deepcopy(quantized), backend), batch) for backend in ("fused", "unrolled")]
     assert torch.equal(*results)
     assert set(available_backends()) >= {"fused", "unrolled"}
-    with pytest.raises(InputError, match=r"unknown backend 'magic'; there are: fused, unrolled"):
+    with pytest.raises(InputError, match=naming("'magic'", "fused", "unrolled")):
         get_backend("magic")
 
 
@@ -92,18 +93,18 @@ def test_all_layers_or_none(quantized: Any, workshop: Workshop) -> None:
     batch = workshop.batch("llava")
     plain = tiny_models.logits(model, batch)
     good = targets(model)
-    for bad, reason in (
-        ({"lm_head": SPEC}, "lm_head cannot spike: its weights are not quantized"),
-        ({"model.nowhere": SPEC}, "model.nowhere cannot spike: no such module"),
-        ({"model.language_model.norm": SPEC}, "it is a LlamaRMSNorm"),
+    for bad, names in (
+        ({"lm_head": SPEC}, ("lm_head", "quantized")),
+        ({"model.nowhere": SPEC}, ("model.nowhere",)),
+        ({"model.language_model.norm": SPEC}, ("model.language_model.norm", "LlamaRMSNorm")),
     ):
-        with pytest.raises(InputError, match=reason):
+        with pytest.raises(InputError, match=naming(*names)):
             attach(model, {**good, **bad}, adapter_for(model))
         assert not any(isinstance(module, SpikingLinear) for module in model.modules())
         assert getattr(model, "_spiking_state", None) is None
         assert torch.equal(tiny_models.logits(model, batch), plain)
     spike(model)
-    with pytest.raises(InputError, match="spikes already"):
+    with pytest.raises(InputError, match=naming("detach()")):
         spike(model)
 
 
@@ -167,7 +168,7 @@ def test_another_dtype_keeps_integers_and_scales(
 def test_multihead_attention_reads_weights_without_calling_them(workshop: Workshop) -> None:
     text = "quant_stage:\n  quant_modifiers:\n    " + RTN.replace('"re:.*vision_tower.*head.*"', '"re:.*head.mlp.*"')
     model = workshop.oneshot("siglip", text)
-    with pytest.raises(InputError, match=r"head\.attention\.out_proj cannot spike: MultiheadAttention"):
+    with pytest.raises(InputError, match=naming("head.attention.out_proj", "MultiheadAttention")):
         spike(model)
 
 
@@ -184,7 +185,7 @@ def test_unknown_modality_is_an_error_with_the_remedy(quantized: Any) -> None:
     model = spike(copy.deepcopy(quantized))
     ids = torch.tensor([[1, 11, 12, 13]])
     embeds = model.get_input_embeddings()(ids).detach()
-    with pytest.raises(InputError, match=r"layers\.0.*does not know the modality of its rows: .*modality_mask"):
+    with pytest.raises(InputError, match=naming("layers.0", "modality_mask")):
         model(inputs_embeds=embeds)
     with spike_compressor.modality_mask(torch.zeros(1, 4, dtype=torch.long)), torch.no_grad():
         with_mask = model(inputs_embeds=embeds).logits
@@ -194,17 +195,17 @@ def test_unknown_modality_is_an_error_with_the_remedy(quantized: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "names"),
     [
-        ({"timesteps": {"text": 4}}, "one T for each of text, vision"),
-        ({"timesteps": {"text": 8, "vision": 3}}, "text must be an integer from 1 to 7, got 8"),
-        ({"timesteps": {"text": True, "vision": 3}}, "text must be an integer"),
-        ({"coding": "morse"}, "morse"),
-        ({"ratio": {"text": 0.0, "vision": 1.0}}, r"threshold_ratio of text must be in \(0, 2\]"),
-        ({"ratio": {"text": 1.0}}, "threshold_ratio needs one"),
-        ({"threshold": "static"}, "need a calibrated scale"),
-        ({"threshold": "static", "scale": {"text": float("nan"), "vision": 1.0}}, "text must be positive and finite"),
-        ({"symmetric": False}, "'tc_lif' is signed"),
+        ({"timesteps": {"text": 4}}, ("timesteps", "text", "vision")),
+        ({"timesteps": {"text": 8, "vision": 3}}, ("timesteps", "text", 1, 7, 8)),
+        ({"timesteps": {"text": True, "vision": 3}}, ("timesteps", "text", True)),
+        ({"coding": "morse"}, ("'morse'",)),
+        ({"ratio": {"text": 0.0, "vision": 1.0}}, ("threshold_ratio", "text", "(0, 2]")),
+        ({"ratio": {"text": 1.0}}, ("threshold_ratio", "vision")),
+        ({"threshold": "static"}, ("static", "scale")),
+        ({"threshold": "static", "scale": {"text": float("nan"), "vision": 1.0}}, ("static", "text", "nan")),
+        ({"symmetric": False}, ("'tc_lif'",)),
         (
             {
                 "coding": "binary_unsigned",
@@ -213,10 +214,10 @@ def test_unknown_modality_is_an_error_with_the_remedy(quantized: Any) -> None:
                 "scale": {"text": 1.0, "vision": 1.0},
                 "zero_point": {"text": 3, "vision": 16},
             },
-            r"zero_point of vision must be in 0 \.\. 2\^\(T\+1\) - 1, got 16",
+            ("zero_point", "vision", 16),
         ),
     ],
 )
-def test_specs_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_specs_that_make_no_sense_are_refused(settings: dict[str, Any], names: tuple[object, ...]) -> None:
+    with pytest.raises(ValueError, match=naming(*names)):
         LayerSpec(**{"timesteps": {"text": 4, "vision": 3}, **settings})
