@@ -70,6 +70,6 @@ def test_every_field_and_artefact(cli, untrained, tmp_path, capsys):
 
 def test_bad_input(cli, tmp_path):
     out = tmp_path / "out"
-    assert "no recipe at" in cli("demo", "--recipe", tmp_path / "none.yaml", "--out", out).line
+    assert "none.yaml" in cli("demo", "--recipe", tmp_path / "none.yaml", "--out", out).line
     assert "--questions 999999" in cli("demo", "--questions", 999999, "--out", out).line
     assert not out.exists()

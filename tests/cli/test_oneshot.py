@@ -74,37 +74,41 @@ def test_text_model_whose_tokenizer_cannot_pad(cli, text_model_dir, tmp_path):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("{text: no}", "line 2: no JSON"),
-        ("[1]", "line 2: expected an object"),
-        ('{"prompt": "x"}', 'line 2: expected an object with "text"'),
-        ('{"text": "<image> x", "image": "gone.png"}', "line 2: no picture at"),
-        ('{"text": "<image> x", "image": 7}', 'line 2: "image" must be'),
-        ('{"text": "<image> x", "image": [["0.png"]]}', 'line 2: "image" must be'),
-        ('{"text": "no placeholder", "image": "0.png"}', "line 2: 1 pictures for 0 <image>"),
-        ('{"text": "<image> <image> x", "image": "0.png"}', "line 2: 1 pictures for 2 <image>"),
-        ('{"text": "<image> x"}', "line 2: 0 pictures for 1 <image>"),
-        ('{"text": "<image> x", "image": "broken.png"}', "broken.png: this picture cannot be read"),
+        ("{text: no}", "JSON"),
+        ("[1]", '"text"'),
+        ('{"prompt": "x"}', '"text"'),
+        ('{"text": "<image> x", "image": "gone.png"}', "gone.png"),
+        ('{"text": "<image> x", "image": 7}', '"image"'),
+        ('{"text": "<image> x", "image": [["0.png"]]}', '"image"'),
+        ('{"text": "no placeholder", "image": "0.png"}', "1 pictures for 0 <image>"),
+        ('{"text": "<image> <image> x", "image": "0.png"}', "1 pictures for 2 <image>"),
+        ('{"text": "<image> x"}', "0 pictures for 1 <image>"),
+        ('{"text": "<image> x", "image": "broken.png"}', "broken.png"),
     ],
 )
 def test_bad_lines_are_named(refused, samples, line, says):
     path = samples.with_name("bad.jsonl")
     samples.with_name("broken.png").write_bytes(b"no picture")
     path.write_text('{"text": "<image> x", "image": "0.png"}\n' + line + "\n", encoding="utf-8")
-    assert says in refused(recipe=GPTQ, data=path)
+    shown = refused(recipe=GPTQ, data=path)
+    assert says in shown
+    assert "broken.png" in shown or f"{path}, line 2:" in shown
 
 
 def test_bad_data_files(refused, tmp_path):
-    assert "no such file" in refused(data=tmp_path / "none.jsonl")
+    assert "none.jsonl" in refused(data=tmp_path / "none.jsonl")
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n\n")
-    assert "no samples" in refused(data=empty)
+    assert str(empty) in refused(data=empty)
     binary = tmp_path / "binary.jsonl"
     binary.write_bytes(b"\xff\xfe\x00")
-    assert "UTF-8" in refused(data=binary)
+    line = refused(data=binary)
+    assert str(binary) in line
+    assert "UTF-8" in line
 
 
 def test_pictures_for_a_text_model(refused, text_model_dir, samples):
-    assert "no image processor" in refused(recipe=GPTQ, data=samples, model=text_model_dir)
+    assert f"{samples}, line 1:" in refused(recipe=GPTQ, data=samples, model=text_model_dir)
 
 
 def test_text_alone_for_a_multimodal_model(refused, tmp_path):
@@ -138,10 +142,10 @@ def test_bad_recipes_name_the_field(refused, tmp_path, old, new, says):
 
 
 def test_recipe_files(refused, tmp_path):
-    assert "no recipe at" in refused(recipe=tmp_path / "none.yaml")
+    assert "none.yaml" in refused(recipe=tmp_path / "none.yaml")
     plain = tmp_path / "plain.yaml"
     plain.write_text(RTN.read_text()[: RTN.read_text().index("  spike_modifiers")])
-    assert "no TCLIFModifier" in refused(recipe=plain)
+    assert "TCLIFModifier" in refused(recipe=plain)
     for number, text in enumerate(("", "[1, 2]", "a: {b: 3}", "42", "\x00")):
         odd = tmp_path / f"odd{number}.yaml"
         odd.write_text(text)
@@ -152,14 +156,14 @@ def test_models(refused, tmp_path, model_dir):
     assert "config.json" in refused(model=tmp_path / "none")
     broken = shutil.copytree(model_dir, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\x10" * 64)
-    assert "weights cannot be read" in refused(model=broken)
+    assert str(broken) in refused(model=broken)
     assert "int4" in refused(dtype="int4")
 
 
 def test_calibration_that_a_recipe_needs(refused, tmp_path):
     recipe = tmp_path / "static.yaml"
     recipe.write_text(RTN.read_text() + "      threshold: static\n")
-    assert "calibration data" in refused(recipe=recipe)
+    assert "TCLIFModifier" in refused(recipe=recipe)
 
 
 def test_what_must_not_be_written_over(cli, model_dir, tmp_path):
@@ -168,13 +172,13 @@ def test_what_must_not_be_written_over(cli, model_dir, tmp_path):
 
     file = tmp_path / "file"
     file.write_text("precious")
-    assert "is a file" in line(file)
+    assert str(file) in line(file)
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "notes.txt").write_text("precious")
-    assert "not empty" in line(folder)
+    assert str(folder) in line(folder)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
-    assert "model itself" in line(model_dir)
+    assert f"--out {model_dir}" in line(model_dir)
     other = shutil.copytree(model_dir, tmp_path / "other")
-    assert "no spike-ready checkpoint" in line(other)
+    assert str(other) in line(other)
     assert json.loads((other / "config.json").read_text()) == json.loads((model_dir / "config.json").read_text())
