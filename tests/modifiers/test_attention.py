@@ -55,7 +55,7 @@ def test_decoders_of_other_architectures_are_found(kind: str, workshop: Workshop
         ({"timesteps": 4, "steps": 4}, ("attention.steps",)),
         (
             {"timesteps": 4, "coding": "binary_unsigned"},
-            ("attention.coding", "binary_unsigned", "csd", "tc_lif", "unary"),
+            ("attention.coding", "binary_unsigned", "tc_lif", "csd"),
         ),
         ({"timesteps": 4, "threshold_ratio": 2.5}, ("attention.threshold_ratio", "(0, 2]", 2.5)),
         ({"timesteps": 4, "kv_cache": "int8"}, ("attention.kv_cache",)),
