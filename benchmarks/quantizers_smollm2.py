@@ -9,7 +9,6 @@ Budgets with two numbers name T of vision and text rows, as everywhere; here all
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import smollm2
 from harness import Goal, prepare
 from quantizers import BUDGETS, all_recipes, arguments, conclude, measure, order_over_seeds
+from spike_compressor.files import write_text
 
 NAME = "quantizers_smollm2"
 CONTEXT = 512
@@ -39,10 +39,7 @@ def held_out(folder: Path, windows: int) -> Path:
     tokenizer = smollm2.load_tokenizer(folder)
     texts = smollm2.evaluation_texts(tokenizer, windows, CONTEXT)
     path = folder / "held_out.txt"
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text("\n\n".join(tokenizer.decode(text) for text in texts.values()), encoding="utf-8")
-    os.replace(fresh, path)
-    return path
+    return write_text(path, "\n\n".join(tokenizer.decode(text) for text in texts.values()))
 
 
 def main() -> int:

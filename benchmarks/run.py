@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from harness import RESULTS, ROOT, SCRATCH
+from spike_compressor.files import write_text
 from tables import markdown
 
 BENCHMARKS = (
@@ -52,7 +53,7 @@ def main() -> int:
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
         text = markdown(result)
-        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        write_text(path.with_suffix(".md"), text)
         print(text, flush=True)
         summary += [f"{'pass' if g['passed'] else 'FAIL'}  {g['goal']}: {g['found']}" for g in result["goals"]]
         cpu = result["machine"]["cpu"]

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spike_compressor.files import write_text
+
 
 def markdown(result: dict[str, Any]) -> str:
     """A result as Markdown: what was measured where, the table, the goals."""
@@ -194,7 +196,7 @@ def main() -> int:
     parser.add_argument("results", nargs="+", type=Path, help="JSON files; the table of x.json becomes x.md beside it")
     for path in parser.parse_args().results:
         text = markdown(json.loads(path.read_text(encoding="utf-8")))
-        path.with_suffix(".md").write_text(text, encoding="utf-8")
+        write_text(path.with_suffix(".md"), text)
         print(text)
     return 0
 

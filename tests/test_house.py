@@ -31,9 +31,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"checkpoint", "comparison", "demo", "modifiers", "plot", "trace"},
 }
 #: Files at the top of the package that every room may use.
-SHARED = {"_version", "errors", "fields", "fingerprint", "registry"}
+SHARED = {
+    "_version",
+    "errors",
+    "fields",
+    "files",
+    "fingerprint",
+    "progress",
+    "quiet",
+    "registry",
+}
 #: The bundle format: what hardware people run, with NumPy and nothing else.
-READER = ("__init__", "bundle", "golden", "schema")
+READER = ("__init__", "bundle", "golden", "schema", "writer")
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -96,7 +105,10 @@ def test_coding_and_the_bundle_reader_need_nothing_else() -> None:
     for name in READER:
         file = PACKAGE / "trace" / f"{name}.py"
         assert {top for top in (n.partition(".")[0] for n in imported(file)) if top not in standard} <= {"numpy", NAME}
-        assert rooms_of(file) <= {"trace"}, file
+        assert rooms_of(file) <= {"trace", "errors", "files"}, file
+    for name in ("__init__", "_registration", "_version", "errors", "files"):  # what a bundle's reader imports with it
+        tops = {module.partition(".")[0] for module in imported(PACKAGE / f"{name}.py")}
+        assert tops <= {*standard, NAME}, name
 
 
 def test_the_documentation_shows_this_table() -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spike_compressor.files import sha256_of
+
 PACKAGES = ("torch", "transformers", "llmcompressor", "compressed-tensors", "numpy")
 _PLUGIN = Path(__file__).parent
 
@@ -54,9 +56,7 @@ def digest_of_files(files: Iterable[Path], root: Path) -> str:
     """SHA-256 of files by name and content."""
     total = hashlib.sha256()
     for file in sorted(files):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else _read(stream)
-        total.update(f"{file.relative_to(root).as_posix()} {content.hexdigest()}\n".encode())
+        total.update(f"{file.relative_to(root).as_posix()} {sha256_of(file)}\n".encode())
     return total.hexdigest()
 
 
@@ -74,10 +74,3 @@ def digest_of_batches(batches: Iterable[Mapping[str, Any]]) -> str:
 
 def _code(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
-
-
-def _read(stream: Any) -> Any:
-    total = hashlib.sha256()  # Python 3.10 has no file_digest
-    while block := stream.read(1 << 20):
-        total.update(block)
-    return total

@@ -20,8 +20,9 @@ from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from safetensors.torch import load_file, save_file
 from spike_compressor.checkpoint import read_config
-from spike_compressor.checkpoint.schema import sealed, sha256_of
+from spike_compressor.checkpoint.schema import sealed
 from spike_compressor.errors import InputError
+from spike_compressor.files import sha256_of
 
 STATIC = recipe(RTN, "threshold: static")
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib.metadata
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,9 +32,9 @@ from spike_compressor.checkpoint.schema import (
     OnlineRotations,
     SpikeConfig,
     sealed,
-    sha256_of,
 )
 from spike_compressor.errors import InputError
+from spike_compressor.files import replacing_directory, sha256_of
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import (
     SpikingState,
@@ -77,7 +75,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
     _check_target(target)
     first = is_source_process()  # in a distributed run every rank compresses its share, and the first one writes
-    with _replacing(target) if first else contextlib.nullcontext(target) as directory:
+    with replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
         with suspended(model):
             _remove_decompression(model)
             _store_as_bytes(model, state)
@@ -192,47 +190,6 @@ def _check_target(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()) and not (path / CONFIG_NAME).is_file():
         # a float model among them: the directory is replaced as a whole, and weights cannot be had back
         raise InputError(f"{path} is not empty and holds no checkpoint of ours ({CONFIG_NAME}); name another directory")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A fresh directory that takes the place of `path` if the block succeeds and vanishes if it does not."""
-    target = path.resolve()  # a link stays a link, to the new directory
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
-    fresh, old = (target.with_name(f".{target.name}.{part}-{os.getpid()}") for part in ("new", "old"))
-    fresh.mkdir()
-    try:
-        yield fresh
-        if target.is_dir():
-            os.replace(target, old)
-        try:
-            os.replace(fresh, target)
-        except BaseException:
-            if old.is_dir():
-                os.replace(old, target)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what killed runs, and none that are alive, left beside `target`."""
-    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*-*"):
-        kind, _, pid = leftover.name.removeprefix(f".{target.name}.").partition("-")
-        if kind in ("new", "old") and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Path) -> None:

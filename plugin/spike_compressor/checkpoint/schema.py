@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spike_compressor.errors import InputError
+from spike_compressor.files import sha256_of
 
 if TYPE_CHECKING:  # reading a config must not wait for torch
     from spike_compressor.modality import AdapterRecord
@@ -248,15 +249,6 @@ class SpikeConfig(_Strict):
             token_rows=self.adapter.token_rows,
             configured=self.adapter.configured,
         )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spike_compressor.files import write_text
 from spike_compressor.fingerprint import canonical, digest
 
 
@@ -31,11 +32,7 @@ class Cells:
 
     def put(self, parts: Mapping[str, Any], result: Any) -> Any:
         """Keep a result; the file appears as a whole or not at all."""
-        path = self._path(parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(json.dumps({"parts": json.loads(canonical(parts)), "result": result}), encoding="utf-8")
-        os.replace(fresh, path)
+        write_text(self._path(parts), json.dumps({"parts": json.loads(canonical(parts)), "result": result}))
         return result
 
     def cell(self, parts: Mapping[str, Any], compute: Callable[[], Any]) -> Any:

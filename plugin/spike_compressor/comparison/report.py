@@ -15,7 +15,7 @@ from typing import Any
 from spike_compressor.comparison.draw import figures
 from spike_compressor.comparison.hardware import HARDWARE_HEADING, hardware_rows
 from spike_compressor.comparison.sweep import pairs_in_order, pareto, total_sops
-from spike_compressor.errors import InputError
+from spike_compressor.files import write_text
 
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -49,15 +49,7 @@ def write(result: dict[str, Any], folder: str | os.PathLike[str], command: str =
         "report.md": _markdown(result, command),
         "report.html": _html(result, command),
     }
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            fresh = target / f".{name}.{os.getpid()}"
-            fresh.write_text(text, encoding="utf-8")
-            os.replace(fresh, target / name)
-    except OSError as error:
-        raise InputError(f"cannot write the report to {folder}: {error}") from error
-    return [target / name for name in files]
+    return [write_text(target / name, text) for name, text in files.items()]
 
 
 # Tables

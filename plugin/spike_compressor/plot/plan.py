@@ -11,6 +11,7 @@ from typing import Any
 
 from spike_compressor.checkpoint import SpikeConfig, modalities_of_layers, read_config
 from spike_compressor.errors import InputError
+from spike_compressor.files import replacing_file
 from spike_compressor.plot.style import COLOURS, drawing
 
 _NEUTRAL = "#555555"
@@ -48,7 +49,8 @@ def plot_plan(
         The path of the picture.
 
     Raises:
-        InputError: an unknown format, a directory without a config, or matplotlib is not installed.
+        InputError: an unknown format, a directory without a config, a picture that cannot be written, or matplotlib is
+            not installed.
     """
     path = Path(file)
     if path.suffix.lower() not in _FORMATS:
@@ -60,9 +62,9 @@ def plot_plan(
         title = title or Path(checkpoint).resolve().name
     with drawing():
         figure = _figure(config, title or config.architecture)
-        path.parent.mkdir(parents=True, exist_ok=True)
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-        figure.savefig(path, dpi=200, metadata=dates.get(path.suffix.lower()))
+        with replacing_file(path) as fresh:
+            figure.savefig(fresh, dpi=200, metadata=dates.get(path.suffix.lower()))
     return path
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
+from spike_compressor.files import write_text
 from spike_compressor.modality import MODALITIES
 
 #: module name -> modality -> T
@@ -73,19 +74,8 @@ def write_plan(plan: Mapping[str, Mapping[str, int]], path: str | os.PathLike[st
     Raises:
         InputError: the file cannot be written.
     """
-    target = Path(path)
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     for name, table in plan.items():
         row = ", ".join(f"{modality}: {table[modality]}" for modality in MODALITIES)
         lines.append(f"{yaml.safe_dump(name, width=10**6).splitlines()[0]}: {{{row}}}")
-    fresh = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            os.replace(fresh, target)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write the plan {path}: {error}") from error
-    return target
+    return write_text(path, "\n".join(lines) + "\n")

@@ -4,9 +4,10 @@ This room needs NumPy only; importing it loads neither torch nor LLM Compressor.
 format.
 """
 
-from .bundle import Bundle, BundleWriter, Layer, open_bundle, validate
+from .bundle import Bundle, Layer, open_bundle, validate
 from .golden import accumulate, codes_from_membranes, decode, dequantize, fire, membranes
 from .schema import CODINGS, FORMAT, MAX_TIMESTEPS, MODALITIES, VERSION, LayerInfo, TraceError, steps_of
+from .writer import BundleWriter
 
 __all__ = [
     "CODINGS",

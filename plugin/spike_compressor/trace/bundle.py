@@ -1,29 +1,26 @@
-"""Write, open and validate trace bundles. Layers are written and read one at a time."""
+"""Open and validate trace bundles. Layers are read one at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spike_compressor.errors import InputError
+from spike_compressor.files import sha256_of
+
 from . import golden
 from .schema import (
-    FORMAT,
     GROUPED,
     MANIFEST,
     OPTIONAL,
     OUTPUT_DTYPES,
-    VERSION,
     LayerInfo,
     TraceError,
     array_types,
@@ -135,7 +132,10 @@ class Layer:
         assert self._path is not None
         if self._path.is_symlink() or not self._path.is_file():
             raise TraceError(f"layer {self.name}: file {self._path.name} is missing from the bundle")
-        digest = _sha256(self._path)
+        try:
+            digest = sha256_of(self._path)
+        except InputError as error:
+            raise TraceError(f"layer {self.name}: {error}") from error
         if digest != self.info.sha256:
             raise TraceError(
                 f"layer {self.name}: {self._path.name} has SHA-256 {digest[:12]}…, "
@@ -202,164 +202,6 @@ def validate(path: str | os.PathLike[str]) -> Bundle:
     bundle = open_bundle(path)
     bundle.validate()
     return bundle
-
-
-class BundleWriter:
-    """Writes a bundle layer by layer; memory does not grow with their number.
-
-    Everything goes to a hidden sibling directory, which takes the bundle's place on success; on an exception
-    it is removed, and what stood at `path` before stays as it was.
-
-        with BundleWriter("out", producer={"name": "me"}, model={"name": "toy"}) as bundle:
-            bundle.add_layer("fc1", coding="tc_lif", frac_bits=16, weight_bits=4, membrane=…, …)
-
-    Args:
-        path: directory to create.
-        producer: who wrote this: free-form JSON object.
-        model: what it was taken from: free-form JSON object.
-        overwrite: replace an existing bundle. Anything else that exists is never replaced.
-
-    Raises:
-        TraceError: `path` exists, or a layer does not satisfy the format.
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        producer: Mapping[str, Any],
-        model: Mapping[str, Any],
-        overwrite: bool = False,
-    ) -> None:
-        self.path = Path(path)
-        self._producer = dict(producer)
-        self._model = dict(model)
-        self._overwrite = overwrite
-        self._infos: list[LayerInfo] = []
-        self._staging: Path | None = None
-
-    def __enter__(self) -> BundleWriter:
-        if self.path.exists() or self.path.is_symlink():
-            replaceable = self._overwrite and (self.path / MANIFEST).is_file()
-            if not replaceable:
-                raise TraceError(f"{self.path}: already exists; choose another directory, or allow overwriting")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._staging = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-        self._staging.chmod(0o755)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._staging is not None
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            self._staging = None
-
-    def add_layer(
-        self,
-        name: str,
-        *,
-        coding: str,
-        frac_bits: int,
-        weight_bits: int,
-        membrane: Array,
-        timesteps: Array,
-        modality: Array,
-        codes: Array,
-        spikes: Array,
-        weight: Array,
-        acc: Array,
-        act_scale: Array,
-        weight_scale: Array,
-        output: Array,
-        bias: Array | None = None,
-        max_timesteps: int | None = None,
-        output_dtype: str | None = None,
-        check: bool = True,
-    ) -> LayerInfo:
-        """Check one layer and write it. Array types and shapes are those of the format (`docs/traces.md`).
-
-        Args:
-            max_timesteps: the longest row's T by default; `spikes` has that many steps (`csd`: one more).
-            output_dtype: "float32", "float16" or "bfloat16", if it is known what the model keeps.
-            check: verify every invariant before writing. Leave it out only for bundles wrong on purpose.
-
-        Raises:
-            TraceError: the layer does not satisfy the format.
-        """
-        if self._staging is None:
-            raise TraceError(f"{self.path}: layers can only be added inside the with block")
-        if any(info.name == name for info in self._infos):
-            raise TraceError(f"layer {name}: written twice")
-        arrays = {
-            "membrane": membrane,
-            "timesteps": timesteps,
-            "modality": modality,
-            "codes": codes,
-            "spikes": spikes,
-            "weight": weight,
-            "acc": acc,
-            "act_scale": act_scale,
-            "weight_scale": weight_scale,
-            "output": output,
-        }
-        if bias is not None:
-            arrays["bias"] = bias
-        if membrane.ndim != 2 or weight.ndim != 2:
-            raise TraceError(f"layer {name}: membrane and weight must have two axes")
-        entry: dict[str, Any] = {
-            "name": name,
-            "file": f"layer_{len(self._infos):04d}.npz",
-            "sha256": "0" * 64,
-            "tokens": membrane.shape[0],
-            "in_features": membrane.shape[1],
-            "out_features": weight.shape[0],
-            "coding": coding,
-            "frac_bits": int(frac_bits),
-            "max_timesteps": int(timesteps.max()) if max_timesteps is None else int(max_timesteps),
-            "weight_bits": int(weight_bits),
-        }
-        if output_dtype is not None:
-            entry["output_dtype"] = output_dtype
-        info = LayerInfo.from_json(entry, f"layer {name}")
-        if check:
-            Layer(info, arrays=arrays).check()
-        target = self._staging / info.file
-        with target.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        info = LayerInfo.from_json({**entry, "sha256": _sha256(target)}, f"layer {name}")
-        self._infos.append(info)
-        return info
-
-    def _finish(self) -> None:
-        assert self._staging is not None
-        if not self._infos:
-            raise TraceError(f"{self.path}: a bundle needs at least one layer")
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "producer": self._producer,
-            "model": self._model,
-            "layers": [info.to_json() for info in self._infos],
-        }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        (self._staging / MANIFEST).write_text(text, encoding="utf-8")
-        if self.path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", dir=self.path.parent))
-            os.replace(self.path, old / "old")
-            try:
-                os.replace(self._staging, self.path)
-            except OSError:
-                os.replace(old / "old", self.path)
-                raise
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(self._staging, self.path)
 
 
 # ----------------------------------------------------------------------------------------------- checks
@@ -463,11 +305,3 @@ def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     else:
         raise ValueError(f"unsupported .npy version {version}")
     return shape, dtype
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

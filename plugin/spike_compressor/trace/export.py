@@ -17,8 +17,8 @@ from spike_compressor.coding import encode, fixed_membrane
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
-from spike_compressor.trace.bundle import BundleWriter
 from spike_compressor.trace.schema import CODINGS
+from spike_compressor.trace.writer import BundleWriter
 
 #: Fractional bits of exported membranes. Any number >= 1 gives the same codes; 8 keep a membrane of T = 7 in 16 bits.
 FRAC_BITS = 8
