@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from llmcompressor import oneshot
 from spike_compressor import record_spikes
-from spike_compressor.cli.command import quiet_libraries
 from spike_compressor.demo.data import KINDS, Item, calibration_batches, items
 from spike_compressor.demo.evaluate import judge
 from spike_compressor.demo.model import load_model, load_processor, prompt
 from spike_compressor.modality import ModalityAdapter
 from spike_compressor.modifiers.attention import AttentionSettings
+from spike_compressor.quiet import quiet_libraries
 from spike_compressor.runtime import LayerSpec, attach, detach, spiking_layers, spiking_state
 from tqdm import tqdm
 from transformers import DynamicCache
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
-    quiet_libraries()
+    quiet_libraries(bars=True)
     torch.set_num_threads(args.threads)
     test, processor, model = items("test", args.questions), load_processor(), load_model()
     data = calibration_batches(processor, samples=args.samples)

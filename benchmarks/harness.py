@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spike_compressor.files import write_text
+
 ROOT = Path(__file__).parents[1]
 #: Models, checkpoints with quantized weights, and finished cells; git does not see it.
 SCRATCH = ROOT / "out" / "bench"
@@ -45,16 +47,14 @@ def parser(description: str, result: str) -> argparse.ArgumentParser:
 
 
 def prepare(threads: int) -> None:
-    """Set torch's threads, and let libraries say only what matters. Their progress bars stay: runs are long."""
-    from spike_compressor.cli.command import quiet_libraries
+    """Set torch's threads, and let libraries say only what matters. Progress bars stay: runs are long."""
+    from spike_compressor.quiet import quiet_libraries
     from spike_compressor.runtime.memory import give_memory_back
 
-    quiet_libraries()
+    quiet_libraries(bars=True)
     import torch
-    import transformers
 
     torch.set_num_threads(threads)
-    transformers.logging.disable_progress_bar()
     give_memory_back()
 
 
@@ -121,8 +121,7 @@ def _cpu() -> str:
 def finish(result: dict[str, Any], goals: Sequence[Goal], args: argparse.Namespace) -> int:
     """Write the result, print it; the exit code says whether every goal was reached."""
     result = {**result, "goals": [asdict(goal) for goal in goals]}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_text(args.out, json.dumps(result, indent=1) + "\n")
     if args.json:
         print(json.dumps(result))
     else:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.errors import InputError
+from spike_compressor.quiet import quiet_libraries
 
 
 @register_command("compare")
@@ -62,7 +63,7 @@ class Compare(Command):
         directory = model_directory(args.model)
         if args.out.exists() and not args.out.is_dir():
             raise InputError(f"--out {args.out} is a file; name a directory for the report")
-        quiet_libraries()
+        quiet_libraries(args.verbose)
         from spike_compressor.cli.models import calibration_of_seed, check_recipe
         from spike_compressor.comparison import compare, read_hardware, report
 

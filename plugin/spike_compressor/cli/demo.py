@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, register_command
+from spike_compressor.quiet import quiet_libraries
 
 
 @register_command("demo")
@@ -34,10 +35,11 @@ class Demo(Command):
         )
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
-        quiet_libraries()
+        quiet_libraries(args.verbose)
         from spike_compressor.demo.run import run_demo
+        from spike_compressor.progress import Steps
 
-        return run_demo(args.out, recipe=args.recipe, questions=args.questions)
+        return run_demo(args.out, args.recipe, args.questions, Steps(verbose=args.verbose))
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         from spike_compressor.demo.report import print_report

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 
 from spike_compressor._version import __version__
 from spike_compressor.cli import compare, demo, inspect, oneshot, trace
-from spike_compressor.cli.command import COMMANDS, Command, json_argument
+from spike_compressor.cli.command import COMMANDS, Command, json_argument, verbose_argument
 
 __all__ = ["compare", "demo", "inspect", "main", "oneshot", "run", "trace"]
 
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command().arguments(sub)
         json_argument(sub)
+        verbose_argument(sub)
     return parser
 
 

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.cli.inspect import checkpoint_result, show_checkpoint
 from spike_compressor.errors import InputError
+from spike_compressor.quiet import quiet_libraries
 
 
 @register_command("oneshot")
@@ -48,25 +49,30 @@ class OneShot(Command):
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         directory = model_directory(args.model)
         _check_target(args.out, directory)
-        quiet_libraries()
+        quiet_libraries(args.verbose)
         from llmcompressor import oneshot
 
         from spike_compressor.checkpoint import read_config, save
         from spike_compressor.cli.models import calibration_data, check_recipe, open_model, open_processor
+        from spike_compressor.progress import Steps
 
         check_recipe(args.recipe)
-        processor = open_processor(directory, args.trust_remote_code)
-        data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
-        model = open_model(directory, args.dtype, args.trust_remote_code)
-        oneshot(
-            model=model,
-            processor=processor,
-            dataset=data,
-            recipe=str(args.recipe),
-            pipeline=args.pipeline,
-            trust_remote_code_model=args.trust_remote_code,
-        )
-        save(model, args.out, processor)
+        steps = Steps(verbose=args.verbose)
+        with steps.step("open model and data"):
+            processor = open_processor(directory, args.trust_remote_code)
+            data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
+            model = open_model(directory, args.dtype, args.trust_remote_code)
+        with steps.step("quantize and attach neurons"):
+            oneshot(
+                model=model,
+                processor=processor,
+                dataset=data,
+                recipe=str(args.recipe),
+                pipeline=args.pipeline,
+                trust_remote_code_model=args.trust_remote_code,
+            )
+        with steps.step("save"):
+            save(model, args.out, processor)
         return checkpoint_result(args.out, read_config(args.out))
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spike_compressor.cli.command import Command, at_least_one, quiet_libraries, register_command
+from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.errors import InputError
+from spike_compressor.quiet import quiet_libraries
 
 
 @register_command("trace")
@@ -40,7 +41,7 @@ class Trace(Command):
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         if args.out.exists() and not args.overwrite:
             raise InputError(f"{args.out} exists; choose another directory, or --overwrite the bundle there")
-        quiet_libraries()
+        quiet_libraries(args.verbose)
         from spike_compressor.checkpoint import load
         from spike_compressor.cli.models import calibration_data, open_processor
         from spike_compressor.trace import open_bundle

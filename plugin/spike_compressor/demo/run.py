@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from llmcompressor import oneshot
-from tqdm import tqdm
 from transformers import AutoModelForImageTextToText
 
 from spike_compressor.checkpoint import load, save
 from spike_compressor.demo.data import KINDS, Item, calibration_batches, items
-from spike_compressor.demo.evaluate import Accuracy, evaluate, predict
+from spike_compressor.demo.evaluate import evaluate, predict
 from spike_compressor.demo.model import load_model, load_processor, prompt
 from spike_compressor.demo.picture import answered_picture
 from spike_compressor.errors import InputError
+from spike_compressor.files import replacing_file, write_text
 from spike_compressor.metrics import SpikeRecord, record_spikes
+from spike_compressor.progress import Steps
 from spike_compressor.runtime.reference import weights_only
 from spike_compressor.trace.export import export_trace
 
@@ -35,13 +33,16 @@ TRACED, TRACED_ROWS = 4, 24
 CALIBRATION_SAMPLES = 256
 
 
-def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> dict[str, Any]:
+def run_demo(
+    out: Path, recipe: Path | None = None, questions: int = 1000, steps: Steps | None = None
+) -> dict[str, Any]:
     """Quantize, spike, save, reload and evaluate the embedded model.
 
     Args:
         out: folder for `checkpoint/`, `trace/`, `answer.png` and `report.json`.
         recipe: recipe file; None for the best shipped one.
         questions: test questions of each kind.
+        steps: shows how far it is; by default on standard error.
 
     Returns:
         What `spike-compressor demo --json` prints; docs/demo.md names the fields.
@@ -58,27 +59,30 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
     except ValueError as error:
         raise InputError(f"--questions {questions}: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
-    processor = load_processor()
-    model = load_model()
-
-    float_accuracy = _evaluate("float model", model, processor, test)
-    blind = _evaluate("blind baseline", model, processor, test, shuffle_images=True)
-
-    with _stage("quantize and attach neurons"):
+    steps = steps or Steps()
+    with steps.step("open the model"):
+        processor = load_processor()
+        model = load_model()
+    with steps.step("evaluate the float model") as step:
+        float_accuracy = evaluate(model, processor, test, progress=step)
+    with steps.step("evaluate it blind, with pictures exchanged") as step:
+        blind = evaluate(model, processor, test, shuffle_images=True, progress=step)
+    with steps.step("quantize and attach neurons"):
         calibration = calibration_batches(processor, samples=CALIBRATION_SAMPLES)
         oneshot(model=model, processor=processor, dataset=calibration, recipe=str(path))
-    with weights_only(model):
-        w4 = _evaluate("weights quantized", model, processor, test)
-    with _stage("save and reload"):
+    with steps.step("evaluate the quantized weights") as step, weights_only(model):
+        w4 = evaluate(model, processor, test, progress=step)
+    with steps.step("save and reload"):
         checkpoint = save(model, out / "checkpoint", processor)
         del model
         spiking = load(checkpoint)
         _check_reload(checkpoint, spiking, processor, test)
-    accuracy = _evaluate("spiking", spiking, processor, test)
-    with record_spikes(spiking) as record:
-        _evaluate("counting spikes", spiking, processor, _some_of_each_kind(test, COUNTED))
-    picture = _picture(out / "answer.png", spiking, processor, test)
-    with _stage("export a trace of every layer"):
+    with steps.step("evaluate the spiking model") as step:
+        accuracy = evaluate(spiking, processor, test, progress=step)
+    with steps.step("count spikes") as step, record_spikes(spiking) as record:
+        evaluate(spiking, processor, _some_of_each_kind(test, COUNTED), progress=step)
+    with steps.step("export a trace of every layer"):
+        picture = _picture(out / "answer.png", spiking, processor, test)
         trace = export_trace(
             spiking,
             _batch(processor, _some_of_each_kind(test, 1)[:: len(KINDS) // TRACED]),
@@ -102,7 +106,7 @@ def run_demo(out: Path, recipe: Path | None = None, questions: int = 1000) -> di
         "trace": str(trace),
         "seconds": time.monotonic() - started,
     }
-    (out / "report.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "report.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -146,22 +150,6 @@ def _some_of_each_kind(test: list[Item], count: int) -> list[Item]:
 def _picture(path: Path, model: Any, processor: Any, test: list[Item]) -> dict[str, str]:
     item = next((item for item in test if item.kind == "read"), test[0])
     answer = predict(model, processor, item.image, item.question)
-    answered_picture(item.image, item.question, answer, item.answer).save(path)
+    with replacing_file(path) as fresh:
+        answered_picture(item.image, item.question, answer, item.answer).save(fresh)
     return {"path": str(path), "question": item.question, "answer": answer, "expected": item.answer}
-
-
-def _evaluate(what: str, model: Any, processor: Any, test: list[Item], *, shuffle_images: bool = False) -> Accuracy:
-    with tqdm(total=len(test), desc=f"{what:<28}", unit="q", dynamic_ncols=True) as bar:
-        return evaluate(
-            model,
-            processor,
-            test,
-            shuffle_images=shuffle_images,
-            progress=lambda done, total: bar.update(done - bar.n),
-        )
-
-
-@contextmanager
-def _stage(what: str) -> Iterator[None]:
-    print(f"{what} ...", file=sys.stderr, flush=True)
-    yield
