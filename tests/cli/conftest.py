@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +18,8 @@ from spike_compressor.demo.model import build_processor
 
 ROOT = Path(__file__).parents[2]
 RTN = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"
+#: What a finished step leaves on standard error where that is no terminal.
+STEP = re.compile(r"(.+): \d+\.\d s")
 
 
 class Outcome(NamedTuple):
@@ -26,12 +31,19 @@ class Outcome(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The one line of an error; progress bars may have run before it."""
+        """The one line of an error; steps may have been finished before it."""
         assert self.code == 2, self.err
         assert self.out == ""
-        lines = [line for line in self.err.splitlines() if line and not line.endswith(("it/s]", "s/it]"))]
+        lines = [line for line in self.err.splitlines() if not STEP.fullmatch(line)]
         assert len(lines) == 1, lines
         return lines[0]
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of the finished steps; nothing else stands on standard error."""
+        lines = [STEP.fullmatch(line) for line in self.err.splitlines()]
+        assert all(lines), self.err
+        return [line[1] for line in lines if line]
 
     @property
     def json(self) -> Any:
@@ -49,6 +61,18 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         except SystemExit as stop:
             code = int(stop.code or 0)
         return Outcome(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def shell() -> Callable[..., Outcome]:
+    """The command line in a process of its own, where no test has imported or set anything."""
+
+    def call(*argv: object) -> Outcome:
+        command = [sys.executable, "-m", "spike_compressor.cli", *map(str, argv)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     return call
 
