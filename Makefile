@@ -3,6 +3,7 @@
 #   make demo                  the main job, end to end, on the embedded model
 #   make test                  all tests
 #   make lint                  ruff, mypy, and the SystemVerilog linters
+#   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
 #   make test-full             the tests that take minutes, too
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -19,7 +20,7 @@ OUT    ?= out/demo
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup demo test test-full lint bench bench-setup clean
+.PHONY: setup demo test test-full house lint bench bench-setup clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,10 @@ test: $(STAMP)
 
 test-full: $(STAMP)
 	$(PYTEST)
+
+house: $(STAMP)
+	@$(PY) tools/house.py
+	@$(PY) -m pytest -q tests/test_house.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

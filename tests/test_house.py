@@ -1,118 +1,112 @@
-"""Imports go one way: what each room may import, read from its source."""
+"""The package's structure: the rules that `make house` counts, each of them zero, and each able to fail."""
 
 from __future__ import annotations
 
-import ast
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import house
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "plugin" / "spike_compressor"
-NAME = "spike_compressor"
-
-#: room -> rooms that it may import; `docs/architecture.md` shows the same table
-MAY_IMPORT: dict[str, set[str]] = {
-    "coding": set(),
-    "modality": set(),
-    "runtime": {"coding", "modality"},
-    "modifiers": {"checkpoint", "coding", "metrics", "modality", "runtime"},
-    "checkpoint": {"modality", "runtime"},
-    "trace": {"coding", "modality", "runtime"},
-    "metrics": {"coding", "modality", "runtime"},
-    "plot": {"checkpoint"},
-    "integrations": {"checkpoint"},
-    "evaluations": {"integrations"},
-    "comparison": {"checkpoint", "coding", "evaluations", "metrics", "plot", "runtime"},
-    "demo": {"checkpoint", "evaluations", "metrics", "runtime", "trace"},
-    "cli": {"checkpoint", "comparison", "demo", "modifiers", "plot", "trace"},
-}
-#: Files at the top of the package that every room may use.
-SHARED = {
-    "_version",
-    "errors",
-    "fields",
-    "files",
-    "fingerprint",
-    "progress",
-    "quiet",
-    "registry",
-}
+NAME = house.NAME
 #: The bundle format: what hardware people run, with NumPy and nothing else.
 READER = ("__init__", "bundle", "golden", "schema", "writer")
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Absolute names of the modules that a file imports, wherever in it."""
-    package = [NAME, *file.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            name = ".".join([*base, *filter(None, [node.module])])
-            yield name
-            if name == NAME:
-                yield from (f"{NAME}.{alias.name}" for alias in node.names)
+@pytest.fixture(scope="module")
+def package() -> house.Source:
+    return house.Source()
 
 
-def rooms_of(file: Path) -> set[str]:
-    """Rooms, or shared files, of the package that a file imports."""
-    found = set()
-    for name in imported(file):
-        top, _, rest = name.partition(".")
-        if top == NAME:
-            first = rest.split(".")[0]
-            known = first and ((PACKAGE / first).exists() or (PACKAGE / f"{first}.py").exists())
-            found.add(first if known else "__init__")
-    return found
+@pytest.mark.parametrize("rule", house.RULES)
+def test_the_package_keeps_to(rule: str, package: house.Source) -> None:
+    assert house.RULES[rule].find(package) == []
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_a_room_imports_only_what_it_may(room: str) -> None:
-    used = set()
-    for file in sorted((PACKAGE / room).rglob("*.py")):
-        wrong = rooms_of(file) - MAY_IMPORT[room] - SHARED - {room}
-        assert not wrong, f"{file.relative_to(ROOT)} imports {sorted(wrong)}"
-        used |= rooms_of(file)
-    assert used - SHARED - {room} == MAY_IMPORT[room], "the table allows more than is used"
+def test_the_documentations_table_has_every_package(package: house.Source) -> None:
+    assert set(house.table()) == set(package.packages)
+    assert len(package.modules) > 100  # all of it was read
+    assert {"errors", "registry", "_version"} <= package.shared
 
 
-def test_every_room_is_in_the_table() -> None:
-    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(MAY_IMPORT)
+def test_coding_and_the_bundle_reader_need_nothing_else(package: house.Source) -> None:
+    def foreign(module: str) -> set[str]:
+        names = {i.module for i in package.imports(package.modules[module])}
+        return {name if name.startswith(NAME) else name.partition(".")[0] for name in names} - sys.stdlib_module_names
 
-
-def test_there_is_no_way_round() -> None:
-    order: list[str] = []
-    left = dict(MAY_IMPORT)
-    while left:
-        ready = sorted(room for room, needs in left.items() if needs <= set(order))
-        assert ready, f"a circle among {sorted(left)}"
-        order += ready
-        for room in ready:
-            del left[room]
-
-
-def test_coding_and_the_bundle_reader_need_nothing_else() -> None:
-    standard = sys.stdlib_module_names
-    for file in sorted((PACKAGE / "coding").rglob("*.py")):
-        tops = {name.partition(".")[0] for name in imported(file)}
-        assert tops - standard <= {"torch", NAME}, file
+    for module in package.modules:
+        if module.startswith(f"{NAME}.coding"):
+            outside = {name for name in foreign(module) if not name.startswith(NAME)}
+            assert outside <= {"torch"}, module
+    beside = {f"{NAME}.errors", f"{NAME}.files"}
     for name in READER:
-        file = PACKAGE / "trace" / f"{name}.py"
-        assert {top for top in (n.partition(".")[0] for n in imported(file)) if top not in standard} <= {"numpy", NAME}
-        assert rooms_of(file) <= {"trace", "errors", "files"}, file
-    for name in ("__init__", "_registration", "_version", "errors", "files"):  # what a bundle's reader imports with it
-        tops = {module.partition(".")[0] for module in imported(PACKAGE / f"{name}.py")}
-        assert tops <= {*standard, NAME}, name
+        module = f"{NAME}.trace" if name == "__init__" else f"{NAME}.trace.{name}"
+        own = {name for name in foreign(module) if not name.startswith(f"{NAME}.trace")}
+        assert own <= {"numpy", *beside}, module
+    for module in (NAME, f"{NAME}._registration", f"{NAME}._version", *beside):  # what comes with it
+        assert {name for name in foreign(module) if not name.startswith(NAME)} == set(), module
 
 
-def test_the_documentation_shows_this_table() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \|[^|\n]*\| ([^|\n]*) \|$", page, re.MULTILINE))
-    shown = {room: set(re.findall(r"`(\w+)`", cell)) for room, cell in rows.items()}
-    assert shown == MAY_IMPORT
+#: rule -> files of a small package that break it, and the one line that says so
+BROKEN: dict[str, tuple[dict[str, str], str]] = {
+    "circles": (
+        {"low/a.py": "from small.low import b\n", "low/b.py": "import small.low.a\n"},
+        "small.low.a <-> small.low.b",
+    ),
+    "package_circles": (
+        {"low/a.py": "def f():\n    import small.high.a\n", "high/a.py": "from small.low import a\n"},
+        "high <-> low",
+    ),
+    "arrows": (
+        {"low/a.py": "def f():\n    from ..high import a\n", "high/a.py": ""},
+        "low/a.py:2 imports small.high.a",
+    ),
+    "wall": (
+        {"low/a.py": "def f():\n    from small import load\n"},
+        "low/a.py:2 imports from small itself",
+    ),
+    "callbacks": (
+        {
+            "low/a.py": "AFTER = [print]\n",
+            "low/__init__.py": "from small.low.a import AFTER\n",
+            "high/a.py": "from small.low import AFTER\nif print not in AFTER:\n    AFTER.append(print)\n",
+        },
+        "low/a.py:1 AFTER",
+    ),
+    "registries": (
+        {"low/a.py": "_KNOWN: dict = {}\n\ndef register(name):\n    _KNOWN[name] = name\n"},
+        "low/a.py:1 _KNOWN",
+    ),
+}
+
+
+def test_every_rule_is_broken_once() -> None:
+    assert set(BROKEN) == set(house.RULES)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_rule_is_found(rule: str, tmp_path: Path) -> None:
+    files, finding = BROKEN[rule]
+    assert finding in house.RULES[rule].find(small(tmp_path, files))
+    assert house.RULES[rule].find(small(tmp_path / "kept", KEPT)) == []
+
+
+#: what is close to a broken rule and is none
+KEPT = {
+    "errors.py": "class InputError(Exception): ...\n",
+    "low/__init__.py": "from small.low.a import run\nfrom small.low import b\n",
+    "low/a.py": "from small.errors import InputError\nTABLE = {1: 2}\nNAMES = ['x']\n\ndef run():\n    found = []\n"
+    "    found.append(TABLE[1])\n    return found\n",
+    "low/b.py": '"""Longer than 400 lines, because it is one table."""\n' + "x = 1\n" * 400,
+    "high/__init__.py": "from small.low import run\n",
+    "high/a.py": "def f():\n    from small.low.a import NAMES\n    return list(NAMES)\n",
+}
+
+
+def small(root: Path, files: dict[str, str]) -> house.Source:
+    """A package of two packages, of which `high` may import `low`."""
+    folder = root / "small"
+    for path, text in {"__init__.py": "", "low/__init__.py": "", "high/__init__.py": "", **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return house.Source(folder, {"low": frozenset(), "high": frozenset({"low"})})
