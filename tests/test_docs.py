@@ -41,7 +41,7 @@ def own_registries() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("recipes.md", 4), ("architecture.md", 4), ("benchmarks.md", 1), ("compare.md", 2)]
+    ("name", "least"), [("recipes.md", 4), ("architecture.md", 2), ("benchmarks.md", 1), ("compare.md", 2)]
 )
 def test_python_blocks_run_and_print_what_is_shown(
     name: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_registries: None
