@@ -19,7 +19,8 @@ from helpers.messages import naming
 from helpers.tiny_architectures import ARCHITECTURES, tokens
 from helpers.tiny_models import IMAGE, PAD, _loud, _text
 from helpers.workshop import GPTQ, Processor, recipe
-from spike_compressor.checkpoint import read_config
+from spike_compressor.checkpoint import open_model, open_processor, read_config
+from spike_compressor.demo.model import build_processor
 from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityTracker, TokenRows, adapter_for, configure_adapter, current_rows
 from spike_compressor.modality.base import ADAPTERS
@@ -274,8 +275,42 @@ def test_code_needs_leave_and_is_the_code_that_was_saved(made: dict[str, tuple[A
         spike_compressor.load(twin, trust_remote_code=True)
 
 
+@pytest.mark.parametrize("kind", CONFIGURE)
+def test_the_float_model_needs_leave_too(kind: str, sources: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=naming(sources[kind], f"modeling_{kind}.", "--trust-remote-code")):
+        open_model(sources[kind])
+    model = open_model(sources[kind], "bfloat16", trust_remote_code=True)
+    assert model.dtype == torch.bfloat16
+    assert not model.training
+    assert type(model).__module__.startswith("transformers_modules")
+
+
+def test_a_processor_that_needs_code_is_no_tokenizer_without_it(tmp_path: Path) -> None:
+    """Where code is not allowed, the part of the processor that needs none must not be taken for all of it."""
+    build_processor().tokenizer.save_pretrained(tmp_path)
+    assert open_processor(tmp_path).pad_token == "<pad>"
+    auto = {"AutoProcessor": "processing_seer.SeerProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"auto_map": auto}), encoding="utf-8")
+    (tmp_path / "processing_seer.py").write_text(
+        "from transformers import AutoTokenizer\n"
+        "class SeerProcessor:\n"
+        "    @classmethod\n"
+        "    def from_pretrained(cls, path, **_):\n"
+        "        made = cls()\n"
+        "        made.tokenizer = AutoTokenizer.from_pretrained(path)\n"
+        "        return made\n"
+        "    @classmethod\n"
+        "    def register_for_auto_class(cls, *_):\n"
+        "        pass\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(InputError, match=naming(tmp_path, "processing_seer.SeerProcessor", "--trust-remote-code")):
+        open_processor(tmp_path)
+    assert open_processor(tmp_path, trust_remote_code=True).tokenizer.pad_token == "<pad>"
+
+
 def test_the_class_of_remote_code_is_the_one_that_it_brings() -> None:
-    from spike_compressor.checkpoint.loading import model_class
+    from spike_compressor.checkpoint.opening import model_class
     from transformers import AutoModel, LlavaForConditionalGeneration
 
     remote = SimpleNamespace(architectures=["Seer"], auto_map={"AutoConfig": "m.C", "AutoModel": "m.Seer"})
@@ -286,10 +321,8 @@ def test_the_class_of_remote_code_is_the_one_that_it_brings() -> None:
         )
         is AutoModelForCausalLM
     )
-    assert (
-        model_class(SimpleNamespace(architectures=["LlavaForConditionalGeneration"]), None)
-        is LlavaForConditionalGeneration
-    )
+    llava = SimpleNamespace(architectures=["LlavaForConditionalGeneration"])
+    assert model_class(llava) is LlavaForConditionalGeneration
     with pytest.raises(InputError, match=naming(["Seer"], "trust_remote_code")):
         model_class(remote, False)
     with pytest.raises(InputError, match=naming(["Seer"])):

@@ -16,6 +16,8 @@ from spike_compressor.checkpoint.schema import (
 
 if TYPE_CHECKING:
     from spike_compressor.checkpoint.loading import load as load
+    from spike_compressor.checkpoint.opening import open_model as open_model
+    from spike_compressor.checkpoint.opening import open_processor as open_processor
     from spike_compressor.checkpoint.saving import make_saveable as make_saveable
     from spike_compressor.checkpoint.saving import save as save
 
@@ -28,12 +30,20 @@ __all__ = [
     "load",
     "make_saveable",
     "modalities_of_layers",
+    "open_model",
+    "open_processor",
     "read_config",
     "save",
 ]
 
 # what needs torch and transformers is imported when it is used; the modules' names must differ from the functions'
-_LATER = {"load": "loading", "make_saveable": "saving", "save": "saving"}
+_LATER = {
+    "load": "loading",
+    "make_saveable": "saving",
+    "open_model": "opening",
+    "open_processor": "opening",
+    "save": "saving",
+}
 
 
 def __getattr__(name: str) -> Any:

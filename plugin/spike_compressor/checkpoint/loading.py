@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import transformers
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.quantization import QuantizationStatus
 from safetensors.torch import load_file
-from transformers import CONFIG_MAPPING, AutoConfig
 
+from spike_compressor.checkpoint.opening import model_class, open_config
 from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import apply_online_rotations
 from spike_compressor.checkpoint.saving import make_saveable
@@ -30,29 +29,33 @@ from spike_compressor.modality import MODALITIES, adapter_for
 from spike_compressor.runtime import AttentionSpec, LayerSpec, attach, get_backend, require_spiking
 
 
-def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) -> Any:
+def load(
+    path: str | os.PathLike[str], backend: str = "fused", *, trust_remote_code: bool = False, **kwargs: Any
+) -> Any:
     """Open a spike-ready checkpoint as a transformers model whose Linears compute with spikes.
 
     Args:
         path: the directory.
         backend: `fused` (all timesteps at once, as integers) or `unrolled` (one timestep at a time); the results are
             the same to the bit.
-        kwargs: go to `from_pretrained` (`dtype`, `attn_implementation`, `trust_remote_code`, ...). `dtype` defaults to
-            the checkpoint's.
+        trust_remote_code: run code that the checkpoint brings.
+        kwargs: go to `from_pretrained` (`dtype`, `attn_implementation`, ...). `dtype` defaults to the checkpoint's.
 
     Returns:
         The model, in eval mode, online rotations applied.
 
     Raises:
-        InputError: not a spike-ready checkpoint, or one that is damaged; says which file or field.
+        InputError: not a spike-ready checkpoint, or one that is damaged; says which file or field. Or it brings code of
+            its own, and `trust_remote_code` is not set.
     """
     directory = Path(path)
     get_backend(backend)
     config = read_config(directory)
     verify_hashes(directory, config.sha256)
     specs = _specs(directory, config)
-    model_config = _model_config(directory, kwargs.get("trust_remote_code"))
-    model = _from_pretrained(model_class(model_config, kwargs.get("trust_remote_code")), directory, kwargs)
+    model_config = open_config(directory, trust_remote_code)
+    kind = model_class(model_config, trust_remote_code)
+    model = _from_pretrained(kind, directory, {**kwargs, "trust_remote_code": trust_remote_code})
     hook = getattr(model, "ct_decompress_hook", None)
     if hook is not None:  # it would turn the integer weights into floats at the first forward pass
         hook.remove()
@@ -81,12 +84,12 @@ def load(path: str | os.PathLike[str], backend: str = "fused", **kwargs: Any) ->
     return model.eval()
 
 
-def _from_pretrained(model_class: Any, directory: Path, kwargs: dict[str, Any]) -> Any:
+def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any]) -> Any:
     """transformers' own loading, with what it only logs made an error: tensors that are not there or do not fit."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
     try:
-        model, report = model_class.from_pretrained(directory, output_loading_info=True, **{"dtype": "auto", **kwargs})
+        model, report = kind.from_pretrained(directory, output_loading_info=True, **{"dtype": "auto", **kwargs})
     finally:
         transformers.logging.set_verbosity(verbosity)
     for problem in ("missing_keys", "mismatched_keys"):
@@ -123,37 +126,3 @@ def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dic
     if missing:
         raise InputError(f"{THRESHOLDS_NAME} has no threshold for {missing[0]} rows")
     return {modality: float(scales[f"{name}.{modality}"]) for modality in MODALITIES}
-
-
-def _model_config(directory: Path, trust_remote_code: bool | None) -> Any:
-    content = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    if content.get("auto_map") and content.get("model_type") not in CONFIG_MAPPING and not trust_remote_code:
-        # transformers would ask on a terminal, and otherwise refuse in many words
-        raise InputError(
-            f"{directory} is a model with code of its own ({', '.join(sorted(content['auto_map'].values()))}); "
-            "read it, and pass trust_remote_code=True (--trust-remote-code) to run it"
-        )
-    return AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-
-
-def model_class(model_config: Any, trust_remote_code: bool | None) -> Any:
-    """The class that opens a model: transformers' own that the config names, or what its remote code is made for.
-
-    Raises:
-        InputError: transformers has none of the classes, and there is no remote code, or no leave to run it.
-    """
-    for name in model_config.architectures or ():
-        if hasattr(transformers, name):
-            return getattr(transformers, name)
-    remote = getattr(model_config, "auto_map", None) or {}
-    for name in ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModel"):
-        if trust_remote_code and name in remote:
-            return getattr(transformers, name)
-    raise InputError(
-        f"transformers {transformers.__version__} has none of the classes {model_config.architectures}"
-        + (
-            ", and the model brings no code of its own"
-            if trust_remote_code
-            else "; trust_remote_code runs the model's own"
-        )
-    )

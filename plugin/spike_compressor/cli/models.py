@@ -1,4 +1,4 @@
-"""Opening recipes, models, processors and calibration data that are named on the command line."""
+"""Opening recipes and calibration data that are named on the command line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from llmcompressor.recipe import Recipe
 from PIL import Image, UnidentifiedImageError
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import AutoConfig, AutoProcessor, AutoTokenizer
 
-from spike_compressor.checkpoint.loading import model_class
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
 
@@ -41,30 +37,6 @@ def check_recipe(path: Path) -> None:
         raise InputError(
             f"{path} has no TCLIFModifier, so nothing would spike; add one after the quantization modifier"
         )
-
-
-def open_model(directory: Path, dtype: str, trust_remote_code: bool) -> Any:
-    """The model of a directory, in the class that its config names."""
-    if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise InputError(f"--dtype {dtype}: no such torch dtype")
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    kind = model_class(config, trust_remote_code)
-    value = dtype if dtype == "auto" else getattr(torch, dtype)
-    try:
-        return kind.from_pretrained(directory, dtype=value, trust_remote_code=trust_remote_code)
-    except SafetensorError as error:
-        raise InputError(f"{directory}: its weights cannot be read: {error}") from error
-
-
-def open_processor(directory: Path, trust_remote_code: bool) -> Any:
-    """The processor of a model directory, or its tokenizer where it has no processor."""
-    try:
-        return AutoProcessor.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, ImportError):
-        try:
-            return AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
-        except (ValueError, OSError) as error:
-            raise InputError(f"{directory} has neither a processor nor a tokenizer that opens: {error}") from error
 
 
 def calibration_of_seed(source: str, samples: int, batch_size: int, processor: Any, seed: int) -> DataLoader[Any]:

@@ -52,8 +52,8 @@ class OneShot(Command):
         quiet_libraries(args.verbose)
         from llmcompressor import oneshot
 
-        from spike_compressor.checkpoint import read_config, save
-        from spike_compressor.cli.models import calibration_data, check_recipe, open_model, open_processor
+        from spike_compressor.checkpoint import open_model, open_processor, read_config, save
+        from spike_compressor.cli.models import calibration_data, check_recipe
         from spike_compressor.progress import Steps
 
         check_recipe(args.recipe)

@@ -42,15 +42,21 @@ class Trace(Command):
         if args.out.exists() and not args.overwrite:
             raise InputError(f"{args.out} exists; choose another directory, or --overwrite the bundle there")
         quiet_libraries(args.verbose)
-        from spike_compressor.checkpoint import load
-        from spike_compressor.cli.models import calibration_data, open_processor
+        from spike_compressor.checkpoint import load, open_processor
+        from spike_compressor.cli.models import calibration_data
+        from spike_compressor.progress import Steps
         from spike_compressor.trace import open_bundle
         from spike_compressor.trace.export import export_trace
 
-        model = load(args.checkpoint, backend=args.backend, trust_remote_code=args.trust_remote_code)
-        processor = open_processor(args.checkpoint, args.trust_remote_code)
-        batch = next(iter(calibration_data(args.data, processor, args.samples, args.samples)))
-        path = export_trace(model, batch, args.out, layers=args.layers, tokens=args.tokens, overwrite=args.overwrite)
+        steps = Steps(verbose=args.verbose)
+        with steps.step("open checkpoint and data"):
+            model = load(args.checkpoint, backend=args.backend, trust_remote_code=args.trust_remote_code)
+            processor = open_processor(args.checkpoint, args.trust_remote_code)
+            batch = next(iter(calibration_data(args.data, processor, args.samples, args.samples)))
+        with steps.step("run, and write the trace"):
+            path = export_trace(
+                model, batch, args.out, layers=args.layers, tokens=args.tokens, overwrite=args.overwrite
+            )
         return {"bundle": str(path), "layers": [info.to_json() for info in open_bundle(path).infos]}
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from spike_compressor.checkpoint import open_model, open_processor
 
 from .data import SPLITS, Item
 from .data import items as draw_items
@@ -168,8 +169,7 @@ def main(arguments: list[str] | None = None) -> int:
         drawn = draw_items(options.split, options.per_kind)
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    model = AutoModelForImageTextToText.from_pretrained(options.model, dtype=torch.float32)
-    processor = AutoProcessor.from_pretrained(options.model)
+    model, processor = open_model(options.model, "float32"), open_processor(options.model)
     seen = evaluate(model, processor, drawn)
     blind = evaluate(model, processor, drawn, shuffle_images=True)
     if options.json:

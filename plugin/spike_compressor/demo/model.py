@@ -9,8 +9,6 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import (
-    AutoModelForImageTextToText,
-    AutoProcessor,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -19,6 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from spike_compressor.checkpoint import open_model, open_processor
 
 from .scenes import SIZE, vocabulary
 
@@ -45,12 +45,12 @@ def prompt(question: str) -> str:
 
 def load_processor() -> Any:
     """The embedded model's processor (image and text)."""
-    return AutoProcessor.from_pretrained(_model_dir())
+    return open_processor(_model_dir())
 
 
 def load_model(dtype: torch.dtype = torch.float32) -> Any:
     """The embedded model in evaluation mode; its fp16 weights are converted to ``dtype``."""
-    return AutoModelForImageTextToText.from_pretrained(_model_dir(), dtype=dtype).eval()
+    return open_model(_model_dir(), dtype)
 
 
 def _model_dir() -> Path:
