@@ -102,7 +102,7 @@ def test_commands_parse(page: Path) -> None:
     """Every `spike-compressor …` line in a shell block has arguments that exist."""
     import shlex
 
-    from spike_compressor.cli.main import _parser
+    from spike_compressor.cli.program import _parser
 
     for code, _ in blocks(page, "sh"):
         for line in code.replace("\\\n", " ").splitlines():

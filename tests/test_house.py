@@ -77,6 +77,10 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         {"low/a.py": "_KNOWN: dict = {}\n\ndef register(name):\n    _KNOWN[name] = name\n"},
         "low/a.py:1 _KNOWN",
     ),
+    "callable_modules": (
+        {"low/__init__.py": "from .run import run\n", "low/run.py": "def run(): ...\n"},
+        "low/__init__.py:1 run is a module of small.low too",
+    ),
 }
 
 

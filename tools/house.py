@@ -384,6 +384,7 @@ RULES: dict[str, Rule] = {
     "wall": Rule("imports through the public names", Source.holes_in_the_wall),
     "callbacks": Rule("package-level callback lists", Source.callbacks),
     "registries": Rule("registries that are no Registry", Source.own_registries),
+    "callable_modules": Rule("modules that are callables, too", Source.callable_modules),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from PIL import Image
-from spike_compressor.cli.main import run
+from spike_compressor.cli.program import run
 from spike_compressor.demo.model import build_processor
 
 ROOT = Path(__file__).parents[2]

@@ -85,7 +85,7 @@ def test_a_changed_config_is_refused(cli, copy, change, names):
 
 @pytest.fixture(scope="module")
 def measured(model_dir, samples, tmp_path_factory):
-    from spike_compressor.cli.main import run
+    from spike_compressor.cli.program import run
 
     path = tmp_path_factory.mktemp("measured") / "spiking"
     argv = ["oneshot", "--model", model_dir, "--recipe", RTN, "--data", samples, "--out", path]
@@ -136,7 +136,7 @@ def test_plot(cli, measured, tmp_path, suffix):
 
 def test_inspecting_needs_neither_torch_nor_llm_compressor(measured, tmp_path):
     code = (
-        "import sys; from spike_compressor.cli.main import run; code = run(sys.argv[1:]);"
+        "import sys; from spike_compressor.cli.program import run; code = run(sys.argv[1:]);"
         "sys.exit(code or [m for m in ('torch', 'transformers', 'llmcompressor') if m in sys.modules] or 0)"
     )
     argv = [sys.executable, "-c", code, "inspect", str(measured), "--plot", str(tmp_path / "plan.svg")]

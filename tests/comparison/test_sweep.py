@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import spike_compressor
 from helpers.messages import naming
-from spike_compressor.cli.main import run
 from spike_compressor.cli.models import calibration_of_seed
+from spike_compressor.cli.program import run
 from spike_compressor.comparison import compare, read_hardware, report, sweep
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.demo import evaluations

@@ -14,7 +14,7 @@ from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.checkpoint.schema import sealed
-from spike_compressor.cli.main import run
+from spike_compressor.cli.program import run
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
 from spike_compressor.runtime import spiking_attention

@@ -1,5 +1,5 @@
 """The command line: `spike-compressor demo | oneshot | inspect | trace`."""
 
-from spike_compressor.cli.main import main
+from spike_compressor.cli.program import main
 
 __all__ = ["main"]

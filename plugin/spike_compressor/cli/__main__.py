@@ -1,5 +1,5 @@
 """`python -m spike_compressor.cli` is `spike-compressor`."""
 
-from spike_compressor.cli.main import main
+from spike_compressor.cli.program import main
 
 main()

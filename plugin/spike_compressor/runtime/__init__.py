@@ -1,6 +1,6 @@
 """The spiking Linear, its backends, and attaching them to a model."""
 
-from spike_compressor.runtime.attach import (
+from spike_compressor.runtime.attaching import (
     SpikingState,
     attach,
     detach,

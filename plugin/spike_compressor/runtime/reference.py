@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.runtime.attach import spiking_state
+from spike_compressor.runtime.attaching import spiking_state
 from spike_compressor.runtime.linear import SpikingLinear
 
 
