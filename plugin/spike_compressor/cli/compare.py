@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from spike_compressor.cli.command import Command, at_least_one, register_command
+from spike_compressor.cli.names import MODEL_HELP, model_directory
 from spike_compressor.errors import InputError
 from spike_compressor.quiet import quiet_libraries
+from spike_compressor.shipped import recipe_path
 
 
 @register_command("compare")
@@ -23,15 +25,17 @@ class Compare(Command):
     """
 
     examples = """\
-  spike-compressor compare --model demo --data demo --recipes recipes/compare/*.yaml \\
+  spike-compressor compare --model demo --data demo --recipes compare/rtn_w4_g64 compare/quip_gptq_w4_g64 \\
       --budget 2/3 3/4 4/5 7/7 --eval questions:200 answers --out out/compare
   spike-compressor compare --model path/to/llm --data calibration.jsonl \\
-      --recipes recipes/compare/quip_gptq_w4_g64.yaml --budget mean:4 mean:4:uniform \\
+      --recipes compare/quip_gptq_w4_g64 --budget mean:4 mean:4:uniform \\
       --eval text:held_out.txt@512x24 --jobs 2 --out out/compare"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--model", required=True, help="model directory, or `demo` for the embedded model")
-        parser.add_argument("--recipes", required=True, nargs="+", type=Path, help="recipes, each with a spiking tail")
+        parser.add_argument("--model", required=True, help=MODEL_HELP)
+        parser.add_argument(
+            "--recipes", required=True, nargs="+", help="files or names of shipped recipes, each with a spiking tail"
+        )
         parser.add_argument(
             "--budget", required=True, nargs="+", help="3/4 (T of vision / text), mean:3.25, sops:2e6; see --allocation"
         )
@@ -58,8 +62,7 @@ class Compare(Command):
         parser.add_argument("--threads", type=at_least_one, default=1, help="threads a process (default: %(default)s)")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
-        from spike_compressor.cli.oneshot import model_directory
-
+        recipes = [recipe_path(recipe) for recipe in args.recipes]
         directory = model_directory(args.model)
         if args.out.exists() and not args.out.is_dir():
             raise InputError(f"--out {args.out} is a file; name a directory for the report")
@@ -68,11 +71,11 @@ class Compare(Command):
         from spike_compressor.comparison import compare, read_hardware, report
 
         hardware = read_hardware(args.rtl)
-        for recipe in args.recipes:
+        for recipe in recipes:
             check_recipe(recipe)
         result = compare(
             directory,
-            args.recipes,
+            recipes,
             args.budget,
             args.eval,
             partial(calibration_of_seed, args.data, args.samples, args.batch_size),

@@ -20,12 +20,12 @@ class Demo(Command):
 
     examples = """\
   spike-compressor demo
-  spike-compressor demo --recipe recipes/rtn_w4_tclif_34.yaml --out out/rtn
+  spike-compressor demo --recipe rtn_w4_tclif_34 --out out/rtn
   spike-compressor demo --questions 100 --json | jq .accuracy.spiking.average"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: %(default)s)")
-        parser.add_argument("--recipe", type=Path, help="recipe to use (default: the best shipped one)")
+        parser.add_argument("--recipe", help="YAML file or name of a shipped recipe (default: the best shipped one)")
         parser.add_argument(
             "--questions",
             type=at_least_one,
@@ -36,10 +36,10 @@ class Demo(Command):
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         quiet_libraries(args.verbose)
-        from spike_compressor.demo.run import run_demo
+        from spike_compressor.demo.run import DEFAULT_RECIPE, run_demo
         from spike_compressor.progress import Steps
 
-        return run_demo(args.out, args.recipe, args.questions, Steps(verbose=args.verbose))
+        return run_demo(args.out, args.recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose))
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         from spike_compressor.demo.report import print_report

@@ -8,8 +8,10 @@ from typing import Any
 
 from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.cli.inspect import checkpoint_result, show_checkpoint
+from spike_compressor.cli.names import MODEL_HELP, model_directory
 from spike_compressor.errors import InputError
 from spike_compressor.quiet import quiet_libraries
+from spike_compressor.shipped import recipe_path
 
 
 @register_command("oneshot")
@@ -22,13 +24,17 @@ class OneShot(Command):
     """
 
     examples = """\
-  spike-compressor oneshot --model path/to/model --recipe recipes/gptq_w4_tclif_34.yaml \\
+  spike-compressor oneshot --model path/to/model --recipe gptq_w4_tclif_34 \\
       --data calibration.jsonl --out path/to/spiking
-  spike-compressor oneshot --model demo --data demo --recipe recipes/rtn_w4_tclif_34.yaml --out out/rtn"""
+  spike-compressor oneshot --model demo --data demo --recipe rtn_w4_tclif_34 --out out/rtn"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--model", required=True, help="model directory, or `demo` for the embedded model")
-        parser.add_argument("--recipe", required=True, type=Path, help="recipe, YAML")
+        parser.add_argument("--model", required=True, help=MODEL_HELP)
+        parser.add_argument(
+            "--recipe",
+            required=True,
+            help="recipe: a YAML file, or the name of a shipped one (`spike-compressor recipes`)",
+        )
         parser.add_argument("--out", required=True, type=Path, help="checkpoint directory to write")
         parser.add_argument(
             "--data", help="calibration data: a .jsonl file, or `demo`; recipes without statistics need none"
@@ -47,6 +53,7 @@ class OneShot(Command):
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        recipe = recipe_path(args.recipe)
         directory = model_directory(args.model)
         _check_target(args.out, directory)
         quiet_libraries(args.verbose)
@@ -56,7 +63,7 @@ class OneShot(Command):
         from spike_compressor.cli.models import calibration_data, check_recipe
         from spike_compressor.progress import Steps
 
-        check_recipe(args.recipe)
+        check_recipe(recipe)
         steps = Steps(verbose=args.verbose)
         with steps.step("open model and data"):
             processor = open_processor(directory, args.trust_remote_code)
@@ -67,7 +74,7 @@ class OneShot(Command):
                 model=model,
                 processor=processor,
                 dataset=data,
-                recipe=str(args.recipe),
+                recipe=str(recipe),
                 pipeline=args.pipeline,
                 trust_remote_code_model=args.trust_remote_code,
             )
@@ -77,23 +84,6 @@ class OneShot(Command):
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         show_checkpoint(result)
-
-
-def model_directory(name: str) -> Path:
-    """The directory that `--model` names, `demo` for the embedded model's.
-
-    Raises:
-        InputError: there is no model in it.
-    """
-    if name == "demo":
-        from spike_compressor.demo.model import MODEL_DIR
-
-        directory, remedy = MODEL_DIR, "reinstall spike-compressor"
-    else:
-        directory, remedy = Path(name), "name a directory with a downloaded model"
-    if not (directory / "config.json").is_file():
-        raise InputError(f"--model {name}: there is no config.json in {directory}; {remedy}")
-    return directory
 
 
 def _check_target(out: Path, model: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Console
@@ -43,4 +44,6 @@ def print_report(result: dict[str, Any]) -> None:
     console.print(f"picture: {picture['path']}  ({picture['question']} -> {picture['answer']})", highlight=False)
     console.print(f"checkpoint: {result['checkpoint']}", highlight=False)
     console.print(f"trace of every layer: {result['trace']}", highlight=False)
+    replay = "make rtl TRACE=" + os.path.abspath(result["trace"])
+    console.print(f"to replay it on the SystemVerilog, in a clone of the repository: {replay}", highlight=False)
     console.print(f"{result['seconds']:.0f} s")

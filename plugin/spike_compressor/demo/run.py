@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from spike_compressor.files import replacing_file, write_text
 from spike_compressor.metrics import SpikeRecord, record_spikes
 from spike_compressor.progress import Steps
 from spike_compressor.runtime.reference import weights_only
+from spike_compressor.shipped import recipe_path
 from spike_compressor.trace.export import export_trace
 
-RECIPES = Path(__file__).parents[3] / "recipes"
-DEFAULT_RECIPE = "quip_gptq_w4_tclif_34.yaml"
+DEFAULT_RECIPE = "quip_gptq_w4_tclif_34"
 
 #: Spikes are counted on this many questions of each kind: counting is slower than running.
 COUNTED = 30
@@ -34,13 +35,16 @@ CALIBRATION_SAMPLES = 256
 
 
 def run_demo(
-    out: Path, recipe: Path | None = None, questions: int = 1000, steps: Steps | None = None
+    out: Path,
+    recipe: str | os.PathLike[str] = DEFAULT_RECIPE,
+    questions: int = 1000,
+    steps: Steps | None = None,
 ) -> dict[str, Any]:
     """Quantize, spike, save, reload and evaluate the embedded model.
 
     Args:
         out: folder for `checkpoint/`, `trace/`, `answer.png` and `report.json`.
-        recipe: recipe file; None for the best shipped one.
+        recipe: recipe file, or the name of a shipped one.
         questions: test questions of each kind.
         steps: shows how far it is; by default on standard error.
 
@@ -51,9 +55,7 @@ def run_demo(
         InputError: no such recipe, or fewer test questions of a kind than asked for.
     """
     started = time.monotonic()
-    path = recipe or RECIPES / DEFAULT_RECIPE
-    if not path.is_file():
-        raise InputError(f"no recipe at {path}; name one with --recipe (the repository's folder recipes/ has some)")
+    path = recipe_path(recipe)
     try:
         test = items("test", questions)
     except ValueError as error:
