@@ -31,7 +31,7 @@ BEST = "sensitivity (gradient)"
 #: Questions of each kind that spikes are counted on: counting is slower than running.
 COUNTED = 30
 #: Code that accuracies and counts depend on beside the model's.
-EVALUATION = ("demo/data.py", "demo/evaluate.py", "demo/scenes.py", "demo/sources.py", "demo/model.py", "metrics")
+EVALUATION = ("demo/data.py", "demo/evaluate.py", "demo/scenes.py", "demo/model.py", "metrics")
 
 
 def arguments() -> argparse.ArgumentParser:

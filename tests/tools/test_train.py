@@ -1,19 +1,11 @@
 """The training script: packing changes no loss, batches are reproducible, resuming changes nothing."""
 
-import importlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.messages import naming
-from spike_compressor.demo import scenes
-from spike_compressor.demo.data import embedded_digits, embedded_shapes
-from spike_compressor.demo.model import build
-from spike_compressor.demo.sources import ShapeImages, split_words
-from spike_compressor.demo.train import (
+from demo_model.sources import ShapeImages
+from demo_model.train import (
     IGNORE,
     LENGTH,
     Corpus,
@@ -26,6 +18,10 @@ from spike_compressor.demo.train import (
     packed_loss,
     run,
 )
+from helpers.messages import naming
+from spike_compressor.demo import scenes
+from spike_compressor.demo.data import embedded_digits, embedded_shapes, split_words
+from spike_compressor.demo.model import build
 
 MIX = {"digits": 3, "word": 2, "shape": 2}
 
@@ -136,9 +132,3 @@ def test_the_command_names_what_is_missing(tmp_path, capsys):
     with pytest.raises(SystemExit) as error:
         main(["--resume", "--work", str(tmp_path / "nowhere")])
     assert error.value.code == 2
-
-
-def test_importing_the_demo_does_not_import_training():
-    importlib.import_module("spike_compressor.demo")
-    code = "import spike_compressor.demo, sys; assert 'spike_compressor.demo.train' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

