@@ -23,6 +23,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 # Files that tell of finished set-ups, one for each set of packages.
 READY         := $(VENV)/.ready
+PIP_READY     := $(READY)-pip
 PACKAGE       := $(READY)-package
 RTL_TOOLS     := $(READY)-rtl
 VERIFY_TOOLS  := $(READY)-verify
@@ -34,23 +35,24 @@ BENCHES       := $(READY)-bench
 
 setup: $(PACKAGE)
 
-$(PY):
+$(PIP_READY):
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "Python 3.10 to 3.13 is needed; set PYTHON=/path/to/python"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
+	touch $@
 
-$(PACKAGE): pyproject.toml setup.py constraints.txt | $(PY)
+$(PACKAGE): pyproject.toml setup.py constraints.txt | $(PIP_READY)
 	$(PIP) torch
 	$(PIP) --editable .
 	touch $@
 
 # groups of pyproject.toml, which name what is needed to work on the project rather than to use it
-$(RTL_TOOLS): pyproject.toml constraints.txt | $(PY)
+$(RTL_TOOLS): pyproject.toml constraints.txt | $(PIP_READY)
 	$(PIP) --group rtl
 	touch $@
 
-$(VERIFY_TOOLS): pyproject.toml constraints.txt | $(PY)
+$(VERIFY_TOOLS): pyproject.toml constraints.txt | $(PIP_READY)
 	$(PIP) --group verify
 	touch $@
 
