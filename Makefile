@@ -9,8 +9,9 @@
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
 #   make rtl TRACE=dir         RTL regression on a trace bundle
+#   make docs                  the documentation as a site, with an API reference
 #   make bench                 benchmarks: hours; a killed run goes on where it was
-#   make setup                 the package and what it depends on, as for `make demo`
+#   make setup                 the package and what it depends on, as for `make demo`; test-setup: what tests need, too
 
 PYTHON ?= python3
 VENV   := .venv
@@ -30,8 +31,9 @@ VERIFY_TOOLS  := $(READY)-verify
 TEST_PACKAGES := $(READY)-test
 LINTERS       := $(READY)-lint
 BENCHES       := $(READY)-bench
+DOCS          := $(READY)-docs
 
-.PHONY: setup demo demo-rtl test test-full house lint bench bench-setup clean
+.PHONY: setup demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE)
 
@@ -73,6 +75,8 @@ $(BENCHES): $(PACKAGE)
 
 bench-setup: $(BENCHES)
 
+test-setup: $(TEST_PACKAGES)
+
 demo: $(PACKAGE)
 	$(VENV)/bin/spike-compressor demo --out $(OUT)
 	@test ! -f $(RTL_TOOLS) || $(MAKE) --no-print-directory replay
@@ -98,6 +102,13 @@ lint: $(LINTERS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+$(DOCS): pyproject.toml constraints.txt | $(PIP_READY)
+	$(PIP) --group docs
+	touch $@
+
+docs: $(DOCS)
+	$(VENV)/bin/mkdocs build --strict
 
 bench: $(BENCHES)
 	$(PY) benchmarks/run.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +138,3 @@ def test_a_checkpoint_is_read(workshop: Workshop, tmp_path: Path) -> None:
     assert "model.multi_modal_projector.linear_1" in words
     with pytest.raises(InputError, match=naming(tmp_path, "spike_config.json")):
         plot_plan(tmp_path, tmp_path / "plan.svg")
-
-
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=naming("matplotlib", "pip install 'spike-compressor[plot]'")):
-        plot_plan(config(), tmp_path / "plan.svg")
-    assert not list(tmp_path.iterdir())

@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from spike_compressor.errors import InputError
-
 #: By modality; Okabe and Ito's colours, which everybody can tell apart.
 COLOURS = {"text": "#0072B2", "vision": "#D55E00"}
 _STYLE = {
@@ -24,17 +22,9 @@ _STYLE = {
 
 @contextlib.contextmanager
 def drawing() -> Iterator[Any]:
-    """Within the block matplotlib draws in the project's style; yields its `Figure` class, which needs no screen.
+    """Within the block matplotlib draws in the project's style; yields its `Figure` class, which needs no screen."""
+    import matplotlib  # a second of import time, for those who draw
+    from matplotlib.figure import Figure
 
-    Raises:
-        InputError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(
-            "drawing needs matplotlib: pip install 'spike-compressor[plot]', or pip install matplotlib"
-        ) from None
     with matplotlib.rc_context(_STYLE):
         yield Figure
