@@ -142,4 +142,4 @@ def test_recording_leaves_nothing_behind(workshop: Workshop) -> None:
     expected = tiny_models.logits(model, batch)
     with spike_compressor.record_spikes(model):
         assert torch.equal(tiny_models.logits(model, batch), expected)
-    assert all(not one.observers and not one.surroundings for one in spiking_attention(model).values())
+    assert all(not one.observers and not one.contexts for one in spiking_attention(model).values())

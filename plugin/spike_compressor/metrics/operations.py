@@ -54,7 +54,7 @@ class OperationCounter(TorchDispatchMode):
         """
         spiking = list(attention)
         for products in spiking:
-            products.surroundings.append(self.aside)
+            products.contexts.append(self.aside)
         handles: list[Any] = []
         for module in modules:  # the last thing before `forward`, and the first after it
             handles.append(module.register_forward_pre_hook(self._step_aside))
@@ -65,7 +65,7 @@ class OperationCounter(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
             for products in spiking:
-                products.surroundings.remove(self.aside)
+                products.contexts.remove(self.aside)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:

@@ -125,6 +125,12 @@ class ModalityAdapter:
         """True if every row that the module `name` sees is vision (vision tower, projector)."""
         return _lies_in(name, self.vision_modules)
 
+    def fixed_modality(self, name: str) -> int | None:
+        """Modality code of every row that the module `name` sees, or None where the rows' tokens tell it."""
+        if not self.multimodal:
+            return TEXT
+        return VISION if self.is_vision_module(name) else None
+
     def decoder_layers(self, model: Any) -> dict[str, nn.Module]:
         """The decoder layers of the language model by module name, first layer first.
 

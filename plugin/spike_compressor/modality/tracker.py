@@ -117,15 +117,16 @@ class ModalityTracker:
         self.on_rows: Callable[[TokenRows], None] | None = None
         self._handles: list[Any] = []
         self._methods: list[tuple[nn.Module, str]] = []
-        for entry in _entry_points(model, adapter):
-            # bound methods, not closures: a copied or unpickled model then has a tracker of its own
-            self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
-            self._handles.append(entry.register_forward_hook(self._after, always_call=True))
         for name in adapter.methods:
             if not callable(getattr(type(model), name, None)):
                 raise InputError(
                     f"{type(model).__name__} has no method {name!r}, which its modality adapter lists in `methods`"
                 )
+        for entry in _entry_points(model, adapter):
+            # bound methods, not closures: a copied or unpickled model then has a tracker of its own
+            self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
+            self._handles.append(entry.register_forward_hook(self._after, always_call=True))
+        for name in adapter.methods:
             model.__dict__[name] = _Method(self, model, name)
             self._methods.append((model, name))
 

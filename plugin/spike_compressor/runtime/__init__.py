@@ -10,14 +10,18 @@ from spike_compressor.runtime.attaching import (
     spiking_state,
     suspended,
 )
-from spike_compressor.runtime.attention import (
-    AttentionSpikes,
-    SpikingAttention,
-    decoder_attention,
-    why_no_spiking_attention,
+from spike_compressor.runtime.attention import AttentionSpikes, SpikingAttention
+from spike_compressor.runtime.attention_interface import decoder_attention, why_no_spiking_attention
+from spike_compressor.runtime.backends import (
+    Backend,
+    Drive,
+    Synapses,
+    available_backends,
+    get_backend,
+    register_backend,
 )
-from spike_compressor.runtime.backends import Backend, available_backends, get_backend, register_backend
-from spike_compressor.runtime.linear import LayerSpikes, SpikingLinear
+from spike_compressor.runtime.linear import SpikingLinear
+from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
@@ -28,14 +32,17 @@ __all__ = [
     "AttentionSpec",
     "AttentionSpikes",
     "Backend",
+    "Drive",
     "IntegerWeight",
     "LayerSpec",
     "LayerSpikes",
+    "Neurons",
     "SpikePlan",
     "SpikingAttention",
     "SpikingInactiveError",
     "SpikingLinear",
     "SpikingState",
+    "Synapses",
     "attach",
     "available_backends",
     "decoder_attention",

@@ -14,16 +14,17 @@ from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, VISION, ModalityAdapter, ModalityTracker
-from spike_compressor.runtime.attention import SpikingAttention, attach_attention
+from spike_compressor.modality import ModalityAdapter, ModalityTracker
+from spike_compressor.runtime.attention import SpikingAttention
+from spike_compressor.runtime.attention_interface import install, prepare_attention, uninstall
 from spike_compressor.runtime.linear import SpikingLinear
+from spike_compressor.runtime.neurons import Neurons
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import SpikingInactiveError, Watch
 from spike_compressor.runtime.weights import integer_weight
 
 _STATE = "_spiking_state"
 
-_OWN = ("spec", "spiking_name", "integer", "backend", "fixed_modality", "silenced", "observers", "_matmul")
 #: Stands for compressed-tensors' fake-quantizing `forward` of an instance: a closure, which cannot be pickled.
 _FAKE_QUANTIZED = "fake-quantized"
 
@@ -82,7 +83,15 @@ def attach(
 ) -> SpikingState:
     """Make the Linears named in `specs` spike, in place. All of them, or none if one of them cannot.
 
-    `attention` names the attention modules whose products are to spike too.
+    Args:
+        model: whose Linears have integer weights.
+        specs: spiking encoding by module name.
+        adapter: tells the modality of the model's rows.
+        backend: name of the backend of all of them.
+        attention: encoding of the attention modules whose products are to spike too, by name.
+
+    Returns:
+        What makes the model spike, kept on it (`spiking_state`).
 
     Raises:
         InputError: a name that is no Linear of the model, weights that are no integers, an accumulator that could
@@ -91,33 +100,22 @@ def attach(
     if getattr(model, _STATE, None) is not None:
         raise InputError("this model spikes already; detach() it first")
     modules = dict(model.named_modules())
-    prepared: list[tuple[nn.Linear, SpikingLinear]] = []
-    for name, spec in specs.items():
-        linear = modules.get(name)
-        if not isinstance(linear, nn.Linear):
-            found = "no such module" if linear is None else f"it is a {type(linear).__name__}"
-            raise InputError(f"{name} cannot spike: {found}, and only torch.nn.Linear can.")
-        if isinstance(linear, NonDynamicallyQuantizableLinear):
-            raise InputError(
-                f"{name} cannot spike: MultiheadAttention reads its weight and never calls it. List it in `ignore` of "
-                "TCLIFModifier and of the quantization modifier."
-            )
-        probe = SpikingLinear.__new__(SpikingLinear)
-        nn.Module.__init__(probe)
-        if not adapter.multimodal:
-            fixed: int | None = TEXT
-        else:
-            fixed = VISION if adapter.is_vision_module(name) else None
-        probe.prepare(name, spec, integer_weight(linear, name), backend, fixed)
-        prepared.append((linear, probe))
-    products = attach_attention(model, attention or {}, adapter, backend)
+    # whatever is refused is refused here, before anything changes
+    linears = {name: _linear(modules, name) for name in specs}
+    neurons = {
+        name: Neurons(name, spec, integer_weight(linears[name], name), backend, adapter.fixed_modality(name))
+        for name, spec in specs.items()
+    }
+    products = prepare_attention(model, attention or {}, adapter, backend)
+    tracker = ModalityTracker(model, adapter)
+    for name, product in products.items():
+        install(modules[name], product)
     layers: dict[str, SpikingLinear] = {}
     watch = Watch(model, layers, specs, products)
-    state = SpikingState(layers, ModalityTracker(model, adapter), watch, products)
-    for linear, probe in prepared:
-        for key in _OWN:
-            linear.__dict__[key] = probe.__dict__[key]
-        _become_spiking(linear, probe.spiking_name, state)
+    state = SpikingState(layers, tracker, watch, products)
+    for name, linear in linears.items():
+        linear.__dict__["neurons"] = neurons[name]
+        _become_spiking(linear, name, state)
     model.__dict__[_STATE] = state
     watch.check()
     return state
@@ -146,12 +144,11 @@ def detach(model: nn.Module) -> None:
     state = spiking_state(model)
     for name, layer in state.layers.items():
         _become_linear(layer, name, state)
-        for key in _OWN:
-            layer.__dict__.pop(key, None)
+        del layer.__dict__["neurons"]
         if getattr(layer, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(layer)
-    for name, attention in state.attention.items():
-        attention.uninstall(model.get_submodule(name))
+    for name in state.attention:
+        uninstall(model.get_submodule(name))
     state.tracker.remove()
     state.watch.remove()
     del model.__dict__[_STATE]
@@ -169,6 +166,19 @@ def suspended(model: nn.Module) -> Iterator[SpikingState]:
         finally:
             for name, layer in state.layers.items():
                 _become_spiking(layer, name, state)
+
+
+def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
+    linear = modules.get(name)
+    if not isinstance(linear, nn.Linear):
+        found = "no such module" if linear is None else f"it is a {type(linear).__name__}"
+        raise InputError(f"{name} cannot spike: {found}, and only torch.nn.Linear can.")
+    if isinstance(linear, NonDynamicallyQuantizableLinear):
+        raise InputError(
+            f"{name} cannot spike: MultiheadAttention reads its weight and never calls it. List it in `ignore` of "
+            "TCLIFModifier and of the quantization modifier."
+        )
+    return linear
 
 
 def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:

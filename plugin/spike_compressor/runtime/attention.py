@@ -9,41 +9,24 @@ docs/numerics.md has every operation.
 from __future__ import annotations
 
 import contextlib
-import copy
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from compressed_tensors.modeling.attention import IMPL_ATTR, QuantizedAttentionImpl
-from compressed_tensors.modeling.kvcache import KV_CACHE_ATTR, QuantizedKVCache
-from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_rows
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES, TEXT, VISION, ModalityAdapter, TokenRows, current_rows
-from spike_compressor.runtime.backends import get_backend
-from spike_compressor.runtime.cache import (
-    CodedCache,
-    pack_rows,
-    split_timesteps,
-    unpack_rows,
-    with_timesteps,
-)
+from spike_compressor.modality import MODALITIES, VISION, TokenRows, current_rows
+from spike_compressor.runtime.backends import Drive, get_backend
+from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, with_timesteps
 from spike_compressor.runtime.matmul import OperandMatmul
 from spike_compressor.runtime.softmax import MAX_KEYS, softmax, tanh
 from spike_compressor.runtime.spec import AttentionSpec
 
-#: Name of our function among transformers' attention implementations.
-IMPLEMENTATION = "spike_compressor"
-#: Implementations whose masks say everything: True/False or numbers to add, [batch, heads, queries, keys], or None.
-_MASKS_UNDERSTOOD = (None, "eager", "sdpa")
 #: Scores that are computed at a time.
 _BLOCK = 1 << 22
-_STATE = "_spiking_attention"
-_OF_ANOTHER_SEQUENCE = {"encoder_hidden_states", "cross_attention_states", "key_value_states"}
 
 
 @dataclass(frozen=True)
@@ -81,76 +64,24 @@ AttentionObserver = Callable[["SpikingAttention", AttentionSpikes], None]
 
 
 class SpikingAttention:
-    """The spiking products of one attention module; kept on the module.
+    """The spiking products of one attention module: how its rows are coded, and what its spikes sum.
 
-    The module itself stays what it is. Transformers looks the attention function up by the name in the module's
-    config, so the module gets a copy of its config with another name there; other modules keep theirs.
+    Args:
+        name: of the module, for messages and events.
+        spec: the spiking encoding of its rows.
+        backend: name of the backend that fires its neurons.
+        fixed_modality: modality code of all its rows where the module alone tells it, else None.
+
+    Attributes:
+        observers: called with this object and what one operand's neurons did.
+        contexts: make contexts in which the products run, for those who count what PyTorch computes.
     """
 
     def __init__(self, name: str, spec: AttentionSpec, backend: str, fixed_modality: int | None) -> None:
         self.name, self.spec, self.fixed_modality = name, spec, fixed_modality
         self.backend = get_backend(backend)
         self.observers: list[AttentionObserver] = []
-        #: Contexts in which the products run, for who counts what PyTorch computes.
-        self.surroundings: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
-        self._config: Any = None
-        self._hook: Any = None
-        self._became: dict[nn.Module, tuple[type[nn.Module], Any]] = {}
-
-    # On and off
-
-    def install(self, module: nn.Module) -> None:
-        """Let the module's attention spike."""
-        module.__dict__[_STATE] = self
-        self._config = module.config
-        if hasattr(module, IMPL_ATTR):  # online rotations of queries and keys: they come first
-            self._become(getattr(module, IMPL_ATTR), _SpikingImpl)
-        else:
-            config = copy.copy(self._config)
-            config._attn_implementation_internal = IMPLEMENTATION
-            module.config = config
-        if hasattr(module, KV_CACHE_ATTR):
-            self._become(getattr(module, KV_CACHE_ATTR), _SpikingKVCache)
-        elif "past_key_values" in _parameters(module):
-            self._hook = module.register_forward_pre_hook(self._code_cache, with_kwargs=True)
-
-    def uninstall(self, module: nn.Module) -> None:
-        """Give the module its own attention back."""
-        del module.__dict__[_STATE]
-        module.config = self._config
-        self._config = None
-        for child, (kind, forward) in self._became.items():
-            child.__class__ = kind
-            if forward is not None:
-                child.__dict__["forward"] = forward
-        self._became.clear()
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
-
-    def _become(self, child: nn.Module, kind: type[nn.Module]) -> None:
-        """Change the class of a hooked child; it has no parameters, so an offloading wrapper has nothing to do."""
-        self._became[child] = type(child), child.__dict__.pop("forward", None)
-        child.__class__ = kind
-
-    @property
-    def replaces(self) -> str | None:
-        """The attention implementation that the model is set to, whose masks reach us."""
-        name: str | None = self._config._attn_implementation
-        return name
-
-    def why_inactive(self, module: nn.Module) -> str | None:
-        """What keeps the products of the module from spiking, or None."""
-        if module.__dict__.get(_STATE) is not self:
-            return "its attention was taken for another's"
-        if hasattr(module, IMPL_ATTR):
-            return None if type(getattr(module, IMPL_ATTR)) is _SpikingImpl else "its hooked attention was replaced"
-        name = getattr(module.config, "_attn_implementation", None)
-        return None if name == IMPLEMENTATION else f"its config names the attention implementation {name!r}"
-
-    def _code_cache(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        cache = kwargs.get("past_key_values")
-        return args, kwargs if cache is None else {**kwargs, "past_key_values": CodedCache(cache, self)}
+        self.contexts: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
 
     # Coding rows
 
@@ -301,7 +232,7 @@ class SpikingAttention:
         x = x.reshape(-1, K)
         try:
             scale = absmax_scale(x, flat, self.spec.ratio)
-            result = self.backend.run(x, scale, flat, None, self.spec.rows.coding, product, None)
+            result = self.backend.run(Drive(x, scale, flat, self.spec.rows.coding, product))
         except NonFiniteInputError as error:
             raise error.at(f"attention {self.name}, {'queries' if operand == 'q' else 'probabilities'}") from None
         shape = (batch, heads, rows)
@@ -375,160 +306,3 @@ def _attended(allowed: Tensor | None, shape: tuple[int, int, int], keys: int, de
     if allowed is None:
         return torch.full(shape, keys, dtype=torch.int64, device=device)
     return allowed.expand(*shape, keys).sum(dim=-1)
-
-
-def _masks(
-    mask: Tensor | None, queries: int, keys: int, is_causal: bool, name: str, device: torch.device
-) -> tuple[Tensor | None, Tensor | None]:
-    """Which keys may be attended to (bool), and what is to be added to their scores, from a mask of transformers."""
-    if mask is None:
-        if not is_causal or queries == 1:
-            return None, None
-        return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()[None, None], None
-    if not isinstance(mask, Tensor) or mask.dim() != 4:
-        raise InputError(
-            f"attention {name} needs a mask [batch, heads, queries, keys] or none; call "
-            "model.set_attn_implementation('sdpa') or ('eager')"
-        )
-    mask = mask[..., :keys].expand(-1, -1, queries, -1)
-    if mask.dtype == torch.bool:
-        return mask, None
-    allowed = mask > torch.finfo(mask.dtype).min / 2
-    bias = mask.to(torch.float32).masked_fill(~allowed, 0.0)
-    return allowed, bias if bool(bias.any()) else None
-
-
-def spiking_attention_forward(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    is_causal: bool | None = None,
-    softcap: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """The attention function that transformers calls for a module with a `SpikingAttention`.
-
-    Args and result are transformers': query, key, value [batch, heads, length, width], output [batch, length, heads,
-    width] and the probabilities where the model is set to `eager`.
-
-    Raises:
-        InputError: something that spikes do not do: dropout, attention sinks, position biases, masks of other
-            implementations.
-    """
-    attention: SpikingAttention = module.__dict__[_STATE]
-    for argument in ("s_aux", "position_bias"):
-        if kwargs.get(argument) is not None:
-            raise InputError(
-                f"attention {attention.name} cannot spike: it has {argument}. List it in `attention.ignore`."
-            )
-    if dropout:
-        raise InputError(f"attention {attention.name} spikes without dropout only; call model.eval()")
-    original = attention.replaces
-    hooked = hasattr(module, IMPL_ATTR)
-    if original not in _MASKS_UNDERSTOOD and not hooked:
-        raise InputError(
-            f"attention {attention.name} cannot spike with the masks of {original!r}; call "
-            "model.set_attn_implementation('sdpa') or ('eager')"
-        )
-    causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    if attention_mask is None and causal and 1 < query.shape[2] < key.shape[2]:  # the empty end of a static cache
-        key, value = key[:, :, : query.shape[2]], value[:, :, : query.shape[2]]
-    allowed, bias = _masks(attention_mask, query.shape[2], key.shape[2], causal, attention.name, query.device)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    with torch.no_grad(), contextlib.ExitStack() as stack:
-        for surrounding in attention.surroundings:
-            stack.enter_context(surrounding())
-        out, weights = attention(query, key, value, allowed, bias, scale, softcap, original == "eager")
-    out = out.to(query.dtype).transpose(1, 2).contiguous()
-    return out, None if weights is None else weights.to(query.dtype)
-
-
-ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, spiking_attention_forward)
-
-
-class _SpikingImpl(QuantizedAttentionImpl):
-    """compressed-tensors' hooked attention, whose hooks rotate queries, with spikes in place of what it calls."""
-
-    def forward(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return spiking_attention_forward(module, query, key, value, *args, **kwargs)
-
-
-class _SpikingKVCache(QuantizedKVCache):
-    """compressed-tensors' hooked cache, whose hooks rotate keys before they are coded."""
-
-    def forward(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        attention: SpikingAttention = self.attn_module().__dict__[_STATE]
-        cache = cast(Any, self).past_key_values
-        self.past_key_values = None
-        if cache is None:
-            return key_states, value_states
-        return CodedCache(cache(), attention).update(key_states, value_states, *args, **kwargs)
-
-
-# Finding and attaching
-
-
-def _parameters(module: nn.Module) -> Mapping[str, Any]:
-    return inspect.signature(type(module).forward).parameters
-
-
-def _calls_the_interface(module: nn.Module) -> bool:
-    forward = inspect.unwrap(type(module).forward)
-    code = getattr(forward, "__code__", None)
-    return code is not None and "ALL_ATTENTION_FUNCTIONS" in code.co_names and hasattr(module, "config")
-
-
-def why_no_spiking_attention(module: nn.Module) -> str | None:
-    """Why the attention products of `module` cannot spike, or None if they can."""
-    if not _calls_the_interface(module):
-        return f"a {type(module).__name__} does not call transformers' attention interface"
-    if _OF_ANOTHER_SEQUENCE & set(_parameters(module)):
-        return f"a {type(module).__name__} may attend to another sequence, whose tokens have no known modality"
-    scheme = getattr(module, "quantization_scheme", None)
-    if scheme is not None and scheme.input_activations is not None:
-        return "the recipe quantizes its attention or KV cache already; drop that scheme"
-    return None
-
-
-def decoder_attention(model: nn.Module, adapter: ModalityAdapter) -> dict[str, nn.Module]:
-    """The self-attention modules of the decoder layers that call transformers' attention interface, by name.
-
-    Raises:
-        InputError: the decoder layers are not known, or none of them has such a module.
-    """
-    found: dict[str, nn.Module] = {}
-    for layer_name, layer in adapter.decoder_layers(model).items():
-        for name, module in layer.named_modules(prefix=layer_name):
-            if _calls_the_interface(module) and not _OF_ANOTHER_SEQUENCE & set(_parameters(module)):
-                found[name] = module
-    if not found:
-        raise InputError(
-            f"the decoder layers of {type(model).__name__} have no attention that calls transformers' attention "
-            "interface, so its products cannot spike; drop `attention` from TCLIFModifier"
-        )
-    return found
-
-
-def attach_attention(
-    model: nn.Module, specs: Mapping[str, AttentionSpec], adapter: ModalityAdapter, backend: str
-) -> dict[str, SpikingAttention]:
-    """Make the attention modules named in `specs` spike, in place. All of them, or none if one of them cannot.
-
-    Raises:
-        InputError: naming the module, and why it cannot.
-    """
-    modules = dict(model.named_modules())
-    prepared: dict[str, SpikingAttention] = {}
-    for name, spec in specs.items():
-        reason = "no such module" if name not in modules else why_no_spiking_attention(modules[name])
-        if reason is not None:
-            raise InputError(f"the attention of {name} cannot spike: {reason}.")
-        fixed = TEXT if not adapter.multimodal else VISION if adapter.is_vision_module(name) else None
-        prepared[name] = SpikingAttention(name, spec, backend, fixed)
-    for name, attention in prepared.items():
-        attention.install(modules[name])
-    return prepared

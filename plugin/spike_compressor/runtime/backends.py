@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -15,10 +16,51 @@ from spike_compressor.registry import Registry
 IntegerProduct = Callable[[Tensor], Tensor]
 
 
+@dataclass(frozen=True)
+class Drive:
+    """What drives the neurons of one layer or product in one call.
+
+    Attributes:
+        x: float32 [M, K] rows, a neuron for each of the K inputs.
+        scale: threshold of each row, float32 [M].
+        timesteps: T, one for all rows or int64 [M].
+        coding: name of the coding.
+        product: of the integers that spikes carry with the synapses.
+        zero_point: integer [M] for unsigned codings, else None.
+        silenced: bool [K], True at neurons that must not fire; None if all may.
+    """
+
+    x: Tensor
+    scale: Tensor
+    timesteps: int | Tensor
+    coding: str
+    product: IntegerProduct
+    zero_point: Tensor | None = None
+    silenced: Tensor | None = None
+
+    def codes(self) -> tuple[Tensor, int]:
+        """Integer codes [M, K] of the rows, zero where neurons are silenced, and how many codes are at the limit.
+
+        Raises:
+            spike_compressor.coding.NonFiniteInputError: NaN or infinity in x.
+        """
+        codes, saturated = quantize_rows(
+            self.x, self.scale, self.timesteps, coding=self.coding, zero_point=self.zero_point
+        )
+        return self.silence(codes), saturated
+
+    def silence(self, values: Tensor) -> Tensor:
+        """`values` [..., K] with zeros where neurons are silenced."""
+        return values if self.silenced is None else values.masked_fill(self.silenced, 0)
+
+
 class Synapses(NamedTuple):
     """What reached the accumulators of a layer.
 
-    `codes` integer [M, K] as the spikes spell them; `acc` int32 [M, N] or [M, N, G]; `saturated`: codes at the limit.
+    Attributes:
+        codes: integer [M, K], as the spikes encode them.
+        acc: int32 [M, N] or [M, N, G].
+        saturated: number of codes at the limit.
     """
 
     codes: Tensor
@@ -27,22 +69,13 @@ class Synapses(NamedTuple):
 
 
 class Backend:
-    """Fires the neurons of one layer for rows x float32 [M, K] and accumulates what their spikes carry."""
+    """Fires the neurons of one layer for its rows and accumulates what their spikes carry."""
 
     name: ClassVar[str]
     """Set by `register_backend`."""
 
-    def run(
-        self,
-        x: Tensor,
-        scale: Tensor,
-        timesteps: int | Tensor,
-        zero_point: Tensor | None,
-        coding: str,
-        matmul: IntegerProduct,
-        silenced: Tensor | None,
-    ) -> Synapses:
-        """Codes and accumulators; `silenced` bool [K] marks neurons that must not fire.
+    def run(self, drive: Drive) -> Synapses:
+        """Codes and accumulators of the rows.
 
         Raises:
             spike_compressor.coding.NonFiniteInputError: NaN or infinity in x.
@@ -81,53 +114,29 @@ def get_backend(name: str) -> Backend:
 class Fused(Backend):
     """All timesteps at once: the spike train of a row is carried as its integer code, one integer product a layer."""
 
-    def run(
-        self,
-        x: Tensor,
-        scale: Tensor,
-        timesteps: int | Tensor,
-        zero_point: Tensor | None,
-        coding: str,
-        matmul: IntegerProduct,
-        silenced: Tensor | None,
-    ) -> Synapses:
-        codes, saturated = quantize_rows(x, scale, timesteps, coding=coding, zero_point=zero_point)
-        if silenced is not None:
-            codes = codes.masked_fill(silenced, 0)
-        return Synapses(codes, matmul(codes), saturated)
+    def run(self, drive: Drive) -> Synapses:
+        codes, saturated = drive.codes()
+        return Synapses(codes, drive.product(codes), saturated)
 
 
 @register_backend("unrolled")
 class Unrolled(Backend):
     """One timestep at a time, as hardware does it: every step's spikes select weights, steps add up shifted."""
 
-    def run(
-        self,
-        x: Tensor,
-        scale: Tensor,
-        timesteps: int | Tensor,
-        zero_point: Tensor | None,
-        coding: str,
-        matmul: IntegerProduct,
-        silenced: Tensor | None,
-    ) -> Synapses:
-        train = encode(x, scale, timesteps, coding, zero_point=zero_point)
+    def run(self, drive: Drive) -> Synapses:
+        train = encode(drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=drive.zero_point)
         acc: Tensor | None = None
         for spikes, weight in zip(train.spikes, train.weights, strict=True):
-            if silenced is not None:
-                spikes = spikes.masked_fill(silenced, 0)
-            sums = matmul(spikes)
+            sums = drive.product(drive.silence(spikes))
             rows = weight.to(torch.int32).view(-1, *[1] * (sums.dim() - 1))  # one weight, or one a row
             acc = sums * rows if acc is None else acc + sums * rows
-        codes = train.codes()
-        live = torch.ones(1, x.shape[1], dtype=torch.int8, device=x.device)
-        if silenced is not None:
-            codes, live = codes.masked_fill(silenced, 0), live.masked_fill(silenced, 0)
+        codes = drive.silence(train.codes())
         if acc is None:  # no rows, hence no steps
-            acc = matmul(codes)
+            acc = drive.product(codes)
         if train.zero_point is not None:
-            # {0, 1} spikes spell code + zero point: take back what the zero points of the live inputs added
-            offset = torch.as_tensor(train.zero_point, dtype=torch.int32, device=x.device)
-            column = matmul(live)
+            # {0, 1} spikes encode code + zero point: take back what the zero points of the live inputs added
+            offset = torch.as_tensor(train.zero_point, dtype=torch.int32, device=acc.device)
+            live = drive.silence(torch.ones(1, codes.shape[1], dtype=torch.int8, device=acc.device))
+            column = drive.product(live)
             acc = acc - offset.view(-1, *[1] * (column.dim() - 1)) * column
         return Synapses(codes, acc, train.saturated)

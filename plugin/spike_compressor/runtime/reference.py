@@ -4,32 +4,57 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.runtime.attaching import spiking_state
+from spike_compressor.runtime.attaching import SpikingState, spiking_state
+from spike_compressor.runtime.attention_interface import install, uninstall
 from spike_compressor.runtime.linear import SpikingLinear
 
 
-class _WeightsOnlyLinear(SpikingLinear):
-    """A spiking layer whose neurons are bypassed: real inputs times the same integer weights."""
+class _Reference(Protocol):
+    """Another arithmetic on a layer's integer weights; holds what it needs of them."""
 
-    dense: Tensor
+    def __init__(self, layer: SpikingLinear) -> None: ...
+
+    def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
+        """The layer's output in place of its neurons', with the shape and dtype that they give."""
+
+
+class _ReferenceLinear(SpikingLinear):
+    """A spiking layer whose neurons are bypassed by a reference."""
+
+    reference: _Reference
 
     def forward(self, input: Tensor) -> Tensor:
-        return nn.functional.linear(input, self.dense.to(input.dtype), self.bias)
+        return self.reference.forward(self, input)
 
 
-class _IntegerLinear(SpikingLinear):
+class _WeightOnly:
+    """Real inputs times the integer weights."""
+
+    def __init__(self, layer: SpikingLinear) -> None:
+        self._weight = layer.integer.floats()
+
+    def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
+        return nn.functional.linear(input, self._weight.to(input.dtype), layer.bias)
+
+
+class _IntegerActivations:
     """What an ordinary integer runtime computes: activations quantized, one integer product, no spike anywhere."""
 
-    exact: Tensor
+    def __init__(self, layer: SpikingLinear) -> None:
+        codes, groups = layer.integer.codes, layer.integer.groups
+        # [G, K/G, N]; products of float64 are exact up to 2^53
+        self._codes = codes.view(codes.shape[0], groups, -1).permute(1, 2, 0).to(torch.float64)
 
-    def forward(self, input: Tensor) -> Tensor:
-        x = input.reshape(-1, self.in_features).to(torch.float32)
-        T = self._per_row(self.spec.table(self.spec.timesteps), torch.int64, x)
-        scale, zero_point = self._thresholds(x, T if isinstance(T, Tensor) else int(T))
+    def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
+        neurons = layer.neurons
+        x = input.reshape(-1, layer.in_features).to(torch.float32)
+        T = neurons.timesteps(x)
+        scale, zero_point = neurons.thresholds(x, T)
         # round half away from zero, in float64, where adding 1/2 is exact
         y = (x / scale.unsqueeze(1)).to(torch.float64)
         codes = y.sign() * (y.abs() + 0.5).floor()
@@ -40,11 +65,11 @@ class _IntegerLinear(SpikingLinear):
         else:
             z = zero_point.to(torch.float64).unsqueeze(1)
             codes = codes.clamp(-z, 2 * limit - 1 - z)
-        groups = self.exact.shape[0]
-        acc = torch.bmm(codes.view(codes.shape[0], groups, -1).transpose(0, 1), self.exact)  # exact up to 2^53
+        groups = self._codes.shape[0]
+        acc = torch.bmm(codes.view(codes.shape[0], groups, -1).transpose(0, 1), self._codes)
         acc = acc.permute(1, 2, 0) if groups > 1 else acc[0]
-        out = self._dequantize(acc.to(torch.int32), scale)
-        return out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
+        out = neurons.dequantize(acc.to(torch.int32), scale, layer.bias)
+        return out.to(input.dtype).reshape(*input.shape[:-1], layer.out_features)
 
 
 @contextlib.contextmanager
@@ -57,19 +82,8 @@ def integer_activations(model: nn.Module) -> Iterator[None]:
     Raises:
         InputError: the model does not spike.
     """
-    state = spiking_state(model)
-    layers = list(state.layers.values())
-    for layer in layers:
-        codes, groups = layer.integer.codes, layer.integer.groups
-        layer.__dict__["exact"] = codes.view(codes.shape[0], groups, -1).permute(1, 2, 0).to(torch.float64)
-        layer.__class__ = _IntegerLinear
-    try:
-        with state.watch.paused():
-            yield
-    finally:
-        for layer in layers:
-            layer.__class__ = SpikingLinear
-            del layer.__dict__["exact"]
+    with _computed_by(_IntegerActivations, spiking_state(model)):
+        yield
 
 
 @contextlib.contextmanager
@@ -82,20 +96,28 @@ def weights_only(model: nn.Module) -> Iterator[None]:
         InputError: the model does not spike.
     """
     state = spiking_state(model)
+    for name in state.attention:
+        uninstall(model.get_submodule(name))
+    try:
+        with _computed_by(_WeightOnly, state):
+            yield
+    finally:
+        for name, products in state.attention.items():
+            install(model.get_submodule(name), products)
+
+
+@contextlib.contextmanager
+def _computed_by(reference: type[_Reference], state: SpikingState) -> Iterator[None]:
+    """Within the block each spiking layer's output is the reference's."""
     layers = list(state.layers.values())
-    for layer in layers:
-        codes, scale = layer.integer.codes, layer.integer.scale
-        grouped = codes.to(torch.float32).view(codes.shape[0], scale.shape[1], -1) * scale.unsqueeze(2)
-        layer.__dict__["dense"] = grouped.view(codes.shape)
-        layer.__class__ = _WeightsOnlyLinear
-    for name, attention in state.attention.items():
-        attention.uninstall(model.get_submodule(name))
+    references = [reference(layer) for layer in layers]
+    for layer, own in zip(layers, references, strict=True):
+        layer.__dict__["reference"] = own
+        layer.__class__ = _ReferenceLinear
     try:
         with state.watch.paused():
             yield
     finally:
         for layer in layers:
             layer.__class__ = SpikingLinear
-            del layer.__dict__["dense"]
-        for name, attention in state.attention.items():
-            attention.install(model.get_submodule(name))
+            del layer.__dict__["reference"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.runtime.attention import SpikingAttention
+from spike_compressor.runtime.attention_interface import why_inactive
 from spike_compressor.runtime.linear import SpikingLinear
 
 #: Modules of other libraries whose wrappers around `forward` only move tensors between devices, and where on the layer
@@ -91,7 +92,7 @@ class Watch:
                 if reason is not None:
                     self._complain(name, reason)
         for module, attention in self._attention:
-            reason = attention.why_inactive(module)
+            reason = why_inactive(module, attention)
             if reason is not None:
                 self._complain(attention.name, reason)
 

@@ -1,0 +1,227 @@
+"""The neurons in front of one Linear, and the integer weights behind them: from rows to accumulators and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, get_coding
+from spike_compressor.errors import InputError
+from spike_compressor.modality import MODALITIES, VISION, current_rows
+from spike_compressor.runtime.backends import Drive, Synapses, get_backend
+from spike_compressor.runtime.matmul import IntegerMatmul
+from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.weights import IntegerWeight
+
+
+@dataclass(frozen=True)
+class LayerSpikes:
+    """What one call of a spiking layer did; handed to observers.
+
+    Attributes:
+        name: of the module.
+        x: float32 [M, K] input rows.
+        codes: integer [M, K].
+        modality: uint8 [M].
+        timesteps: T of each row, int64 [M].
+        scale: float32 [M].
+        zero_point: int [M] for unsigned codings, else None.
+        acc: int32 [M, N] or [M, N, G].
+        output: float32 [M, N], before the cast to the model's dtype.
+        valid: bool [M], False at padding, or None.
+        saturated: number of codes at the limit.
+    """
+
+    name: str
+    x: Tensor
+    codes: Tensor
+    modality: Tensor
+    timesteps: Tensor
+    scale: Tensor
+    zero_point: Tensor | None
+    acc: Tensor
+    output: Tensor
+    valid: Tensor | None
+    saturated: int
+
+
+class Neurons:
+    """What a Linear spikes with, kept on it as `neurons`.
+
+    They are no module and hold no parameter: copying and pickling the layer copies and pickles them, and its device is
+    theirs (`SpikingLinear._apply`).
+
+    Args:
+        name: of the module, for messages and events.
+        spec: the spiking encoding of its rows.
+        integer: the weights, codes [N, K].
+        backend: name of the backend.
+        fixed_modality: modality code of all rows where the module alone tells it, else None.
+
+    Attributes:
+        silenced: bool [K], True at neurons that must not fire; None if all may.
+        observers: called with the layer and the `LayerSpikes` of each of its calls.
+
+    Raises:
+        InputError: an accumulator that could leave int32, or an unknown backend.
+    """
+
+    def __init__(
+        self, name: str, spec: LayerSpec, integer: IntegerWeight, backend: str, fixed_modality: int | None
+    ) -> None:
+        # `levels` is the largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level
+        T = max(spec.timesteps.values())
+        levels = 2**T - 1 if get_coding(spec.coding).signed else 2 ** (T + 1) - 1
+        self.name, self.spec, self.integer, self.fixed_modality = name, spec, integer, fixed_modality
+        self.backend = get_backend(backend)
+        self.silenced: Tensor | None = None
+        self.observers: list[Callable[[Any, LayerSpikes], None]] = []
+        self._matmul = IntegerMatmul(integer, levels, name)
+
+    @property
+    def modalities(self) -> list[str]:
+        """The modalities that rows can have."""
+        return list(MODALITIES) if self.fixed_modality is None else [MODALITIES[self.fixed_modality]]
+
+    def silence(self, neurons: Tensor | None) -> None:
+        """Forbid neurons to fire.
+
+        Args:
+            neurons: bool [K], True where silent; None lets all fire again.
+
+        Raises:
+            InputError: another dtype or shape.
+        """
+        K = self.integer.codes.shape[1]
+        if neurons is not None and (neurons.dtype != torch.bool or neurons.shape != (K,)):
+            raise InputError(f"{self.name}: `neurons` must be bool [{K}]")
+        self.silenced = neurons
+
+    def move(self, device: torch.device) -> None:
+        """Bring the integer weights to a device."""
+        if device != self.integer.codes.device:
+            codes, scale = self.integer.codes.to(device), self.integer.scale.to(device)
+            self.integer = IntegerWeight(codes, scale, self.integer.bits)
+
+    # From rows to outputs
+
+    def fire(self, x: Tensor) -> tuple[Drive, Synapses]:
+        """Fire for rows float32 [M, K].
+
+        Raises:
+            NonFiniteInputError: NaN or infinity in x; names the layer.
+            InputError: rows whose modality is not known.
+        """
+        timesteps = self.timesteps(x)
+        try:
+            scale, zero_point = self.thresholds(x, timesteps)
+            drive = Drive(x, scale, timesteps, self.spec.coding, self._matmul, zero_point, self.silenced)
+            return drive, self.backend.run(drive)
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {self.name}") from None
+
+    def timesteps(self, x: Tensor) -> int | Tensor:
+        """T of the rows [M, K]: one for all, or int64 [M]."""
+        T = self._per_row(self.spec.table(self.spec.timesteps), torch.int64, x)
+        return T if isinstance(T, Tensor) else int(T)
+
+    def thresholds(self, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scale float32 [M] and, for unsigned codings, zero point [M] of rows float32 [M, K]."""
+        spec = self.spec
+        if spec.threshold == "static":
+            assert spec.scale is not None
+            scale = self._rows_tensor(spec.table(spec.scale), torch.float32, x)
+            return scale, None if spec.zero_point is None else self._rows_tensor(
+                spec.table(spec.zero_point), torch.int32, x
+            )
+        if not spec.symmetric:
+            return asymmetric_scale(x, timesteps)
+        return absmax_scale(x, timesteps, self._per_row(spec.table(spec.ratio), torch.float32, x)), None
+
+    def dequantize(self, acc: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G] of rows with these scales float32 [M]."""
+        weight_scale = self.integer.scale
+        if weight_scale.device != acc.device:
+            weight_scale = weight_scale.to(acc.device)
+        act_scale = scale.unsqueeze(1)
+        if acc.dim() == 2:
+            out = (acc.to(torch.float32) * act_scale) * weight_scale.squeeze(1)
+        else:
+            out = torch.zeros(acc.shape[:2], dtype=torch.float32, device=acc.device)
+            # in the order of the groups: float addition is not associative
+            for group, column in zip(acc.unbind(2), weight_scale.unbind(1), strict=True):
+                out += (group.to(torch.float32) * act_scale) * column
+        return out if bias is None else out + bias.to(torch.float32)
+
+    def _rows_tensor(self, table: tuple[float, ...], dtype: torch.dtype, x: Tensor) -> Tensor:
+        value = self._per_row(table, dtype, x)
+        return torch.as_tensor(value, dtype=dtype, device=x.device).expand(x.shape[0])
+
+    def _per_row(self, table: tuple[float, ...], dtype: torch.dtype, x: Tensor) -> float | Tensor:
+        """The value that all rows share, or one a row [M]."""
+        if self.fixed_modality is not None:
+            return table[self.fixed_modality]
+        if len(set(table)) == 1:
+            return table[0]
+        rows = current_rows()
+        if rows is None:
+            raise self._unknown_modality()
+        values = rows.lookup(table, dtype, x.device)
+        if values.numel() == x.shape[0]:
+            return values
+        return _last_positions(values.view(rows.modality.shape), x.shape[0], self.name).reshape(-1)
+
+    def _unknown_modality(self) -> InputError:
+        return InputError(
+            f"{self.name} does not know the modality of its rows: call the whole model with input_ids, or "
+            "with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
+        )
+
+    # For observers
+
+    def event(self, drive: Drive, synapses: Synapses, output: Tensor) -> LayerSpikes:
+        """What observers are to know of one call, whose outputs are float32 [M, N]."""
+        x = drive.x
+        M = x.shape[0]
+        # rows of a vision tower are no rows of the language model; those of a text-only model are, padding among them
+        rows = None if self.fixed_modality == VISION else current_rows()
+        mask = None
+        if rows is not None:
+            modality, mask = rows.modality, rows.valid
+            if modality.numel() != M:
+                modality = _last_positions(modality, M, self.name)
+                mask = None if mask is None else _last_positions(mask, M, self.name)
+            modality = modality.reshape(-1).to(x.device)
+        elif self.fixed_modality is not None:
+            modality = torch.full((M,), self.fixed_modality, dtype=torch.uint8, device=x.device)
+        else:
+            raise self._unknown_modality()
+        T = drive.timesteps
+        return LayerSpikes(
+            name=self.name,
+            x=x,
+            codes=synapses.codes,
+            modality=modality,
+            timesteps=T if isinstance(T, Tensor) else torch.full((M,), T, device=x.device),
+            scale=drive.scale,
+            zero_point=drive.zero_point,
+            acc=synapses.acc,
+            output=output,
+            valid=None if mask is None else mask.reshape(-1).to(x.device),
+            saturated=synapses.saturated,
+        )
+
+
+def _last_positions(values: Tensor, rows: int, name: str) -> Tensor:
+    """Heads may be given only the last positions of each sequence: [batch, sequence] -> [batch, rows / batch]."""
+    batch, length = values.shape
+    if batch and rows % batch == 0 and rows // batch < length:
+        return values[:, length - rows // batch :]
+    raise InputError(
+        f"{name} got {rows} rows for {batch} x {length} tokens; their modality cannot be told. List the module in "
+        "TCLIFModifier's `ignore`, or give all modalities the same timesteps there."
+    )
