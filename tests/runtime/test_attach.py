@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import sys
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
+from spike_compressor.modality.adapters import LlavaAdapter
 from spike_compressor.runtime import (
+    AttentionSpec,
     LayerSpec,
     SpikingLinear,
     attach,
@@ -106,6 +109,55 @@ def test_all_layers_or_none(quantized: Any, workshop: Workshop) -> None:
     spike(model)
     with pytest.raises(InputError, match=naming("detach()")):
         spike(model)
+
+
+def everything_on(model: Any) -> list[tuple[str, set[str], int]]:
+    """Names, attributes and hooks of all modules."""
+    return [
+        (name, set(vars(module)), len(module._forward_pre_hooks) + len(module._forward_hooks))
+        for name, module in model.named_modules()
+    ]
+
+
+class Misspelled(LlavaAdapter):
+    """An adapter with a method that its model does not have."""
+
+    methods = ("generated",)
+
+
+def test_what_is_refused_is_refused_before_anything_changes(quantized: Any) -> None:
+    """Also where Linears could spike and another part, which is looked at later, cannot."""
+    model = copy.deepcopy(quantized)
+    before = everything_on(model)
+    attention = {"model.language_model.layers.0.self_attn": AttentionSpec(SPEC)}
+    for arguments, name in (
+        ((adapter_for(model), "fused", {**attention, "model.nowhere": AttentionSpec(SPEC)}), "model.nowhere"),
+        ((adapter_for(model), "magic", attention), "magic"),
+        ((Misspelled(model.config), "fused", attention), "generated"),
+    ):
+        with pytest.raises(InputError, match=name):
+            attach(model, targets(model), *arguments)
+        assert everything_on(model) == before
+
+
+def test_a_spiking_linear_has_one_attribute_more(quantized: Any) -> None:
+    model = copy.deepcopy(quantized)
+    before = {name: set(vars(model.get_submodule(name))) for name in targets(model)}
+    spike(model)
+    for name, layer in spiking_layers(model).items():
+        assert set(vars(layer)) - {"neurons"} == before[name] - {"forward"}
+        assert layer.neurons.name == name
+    detach(model)
+    assert {name: set(vars(model.get_submodule(name))) for name in before} == before
+
+
+def test_attach_makes_a_model_spike_and_nothing_else(quantized: Any) -> None:
+    """Whatever was imported: who wants more calls more."""
+    assert "spike_compressor.checkpoint.saving" in sys.modules
+    model = copy.deepcopy(quantized)
+    before = vars(model).get("save_pretrained")
+    spike(model)
+    assert vars(model).get("save_pretrained") is before
 
 
 def test_a_copy_is_a_model_of_its_own(quantized: Any, workshop: Workshop) -> None:
