@@ -108,7 +108,7 @@ def test_an_output_without_neurons_is_an_error(model: Any, workshop: Workshop, m
     with (
         weights_only(model),
         pytest.raises(
-            SpikingInactiveError, match=naming(next(iter(layers)), "_WeightsOnlyLinear", "spike_compressor.load()")
+            SpikingInactiveError, match=naming(next(iter(layers)), "_ReferenceLinear", "spike_compressor.load()")
         ),
     ):
         measure_activity(model, [batch])

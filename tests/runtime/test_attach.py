@@ -15,7 +15,6 @@ from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
-from spike_compressor.modality.adapters import LlavaAdapter
 from spike_compressor.runtime import (
     AttentionSpec,
     LayerSpec,
@@ -119,21 +118,17 @@ def everything_on(model: Any) -> list[tuple[str, set[str], int]]:
     ]
 
 
-class Misspelled(LlavaAdapter):
-    """An adapter with a method that its model does not have."""
-
-    methods = ("generated",)
-
-
 def test_what_is_refused_is_refused_before_anything_changes(quantized: Any) -> None:
     """Also where Linears could spike and another part, which is looked at later, cannot."""
     model = copy.deepcopy(quantized)
     before = everything_on(model)
+    misspelled = adapter_for(model)
+    misspelled.methods = ("generated",)  # which the model does not have
     attention = {"model.language_model.layers.0.self_attn": AttentionSpec(SPEC)}
     for arguments, name in (
         ((adapter_for(model), "fused", {**attention, "model.nowhere": AttentionSpec(SPEC)}), "model.nowhere"),
         ((adapter_for(model), "magic", attention), "magic"),
-        ((Misspelled(model.config), "fused", attention), "generated"),
+        ((misspelled, "fused", attention), "generated"),
     ):
         with pytest.raises(InputError, match=name):
             attach(model, targets(model), *arguments)
