@@ -30,8 +30,6 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 BEST = "sensitivity (gradient)"
 #: Questions of each kind that spikes are counted on: counting is slower than running.
 COUNTED = 30
-#: Code that accuracies and counts depend on beside the model's.
-EVALUATION = ("demo/data.py", "demo/evaluate.py", "demo/scenes.py", "demo/model.py", "metrics")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -53,11 +51,13 @@ class Bench:
     """The embedded model, its questions, and the cells."""
 
     def __init__(self, args: argparse.Namespace) -> None:
+        from spike_compressor import record_spikes
         from spike_compressor.comparison import Cells, Workbench
         from spike_compressor.demo.data import calibration_batches, items
+        from spike_compressor.demo.evaluate import judge
         from spike_compressor.demo.model import MODEL_DIR, load_model, load_processor
         from spike_compressor.evaluations import require_disjoint
-        from spike_compressor.fingerprint import digest_of_source
+        from spike_compressor.fingerprint_code import digest_of_code
 
         self.args = args
         self.cells = Cells(args.scratch / "cells")
@@ -71,7 +71,7 @@ class Bench:
             "pictures",
         )
         self.bench = Workbench(MODEL_DIR, load_model, self.processor, self.calibration, args.scratch / "weights")
-        self.evaluation = {"questions": args.questions, "code": digest_of_source(*EVALUATION)}
+        self.evaluation = {"questions": args.questions, "code": digest_of_code(judge, record_spikes)}
 
     def answers(self, label: str, parts: dict[str, Any], opened: Once) -> dict[str, list[bool]]:
         """Right or wrong by kind; from the cells if it is there."""

@@ -22,8 +22,6 @@ RECIPES = {
 #: The recipe that has no online rotation, where `down_proj` starves.
 OFFLINE = "SpinQuant R1R2 + GPTQ"
 SENSITIVITY = {"output": "sensitivity (output)", "gradient": "sensitivity (gradient)"}
-#: Code that a perplexity depends on beside the model's.
-EVALUATION = ("evaluations/likelihood.py",)
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -81,7 +79,8 @@ class Bench:
     def perplexity(self, label: str, parts: dict[str, Any], opened: Once, plan: bool = False) -> dict[str, Any]:
         """Perplexity over all texts, and the plan if the model spikes; from the cells if it is there."""
         from spike_compressor.evaluations import Perplexity, perplexity
-        from spike_compressor.fingerprint import digest_of_batches, digest_of_source
+        from spike_compressor.fingerprint import digest_of_batches
+        from spike_compressor.fingerprint_code import digest_of_code
 
         args = self.args
         stride = args.stride or args.context
@@ -90,7 +89,7 @@ class Bench:
             "texts": digest_of_batches([self.texts]),
             "context": args.context,
             "stride": stride,
-            "code": digest_of_source(*EVALUATION),
+            "code": digest_of_code(perplexity),
         }
 
         def compute() -> dict[str, Any]:

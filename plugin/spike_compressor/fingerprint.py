@@ -1,8 +1,7 @@
-"""Hashes of what a result depends on: values, files, models, data, code."""
+"""Hashes of what a result depends on: values, files, models, data. Of code: `fingerprint_code`."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.metadata
 import json
@@ -17,7 +16,6 @@ from torch import Tensor
 from spike_compressor.files import sha256_of
 
 PACKAGES = ("torch", "transformers", "llmcompressor", "compressed-tensors", "numpy")
-_PLUGIN = Path(__file__).parent
 
 
 def canonical(parts: Any) -> str:
@@ -31,18 +29,8 @@ def digest(parts: Any) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that figures depend on."""
+    """Versions of the packages that metrics depend on."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-@functools.cache
-def digest_of_source(*parts: str) -> str:
-    """SHA-256 of this package's own code: of rooms (`coding`) and files (`evaluations/likelihood.py`).
-
-    Read once a process: what is edited while it runs is not what it computes with.
-    """
-    files = [file for part in parts for file in ([_PLUGIN / part] if part.endswith(".py") else _code(_PLUGIN / part))]
-    return digest_of_files(files, _PLUGIN)
 
 
 def digest_of_model(directory: str | os.PathLike[str]) -> str:
@@ -70,7 +58,3 @@ def digest_of_batches(batches: Iterable[Mapping[str, Any]]) -> str:
                 total.update(f"{key} {value.dtype} {list(value.shape)}\n".encode())
                 total.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
-
-
-def _code(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.py"))

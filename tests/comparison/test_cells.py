@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from spike_compressor.comparison import Cells
-from spike_compressor.fingerprint import digest_of_batches, digest_of_model, digest_of_source
+from spike_compressor.fingerprint import digest_of_batches, digest_of_model
 
 
 class Work:
@@ -84,8 +84,3 @@ def test_a_batch_that_differs_in_one_bit_type_or_order_differs() -> None:
     assert digest_of_batches([one, two]) == digest_of_batches([dict(one), dict(two)])
     empty_masks = {"attention_mask": torch.ones(2, 0), "flag": True}
     assert digest_of_batches([empty_masks]) == digest_of_batches([empty_masks])
-
-
-def test_source_is_told_by_room_and_by_file() -> None:
-    assert digest_of_source("coding") != digest_of_source("runtime") != digest_of_source("coding", "runtime")
-    assert digest_of_source("comparison/cells.py") != digest_of_source("comparison/recipe.py")

@@ -28,7 +28,8 @@ from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import Evaluation, parse_evaluation
 from spike_compressor.evaluations.disjoint import require_disjoint
-from spike_compressor.fingerprint import digest_of_source, versions
+from spike_compressor.fingerprint import versions
+from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
 from spike_compressor.runtime import spiking_state
 from spike_compressor.runtime.memory import give_memory_back
@@ -40,8 +41,13 @@ SCHEMA_VERSION = 1
 #: What a row of the table is: the float model; a recipe's weights without spikes; the same with integer activations; or
 #: its spikes.
 Kind = Literal["float", "weights", "integer", "spiking"]
-#: Code that cells depend on, beside an evaluation's own.
-_CODE = ("comparison/sweep.py", "metrics")
+#: What a row's numbers come from beside its model and evaluations.
+_COMPUTING: dict[Kind, tuple[Callable[..., Any], ...]] = {
+    "float": (),
+    "weights": (weights_only,),
+    "integer": (integer_activations,),
+    "spiking": (record_spikes, record_fidelity, recoded, estimate),
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,8 @@ class Sweep:
             "kind": cell.kind,
             "model": self.bench(cell.seed).parts(self.recipe_of(cell)),
             "evaluations": [evaluation.parts() for evaluation in self.evaluations],
-            "code": digest_of_source(*_CODE),
+            "code": digest_of_code(type(self), beside=(*MODEL, "spike_compressor.metrics")),
+            "computing": digest_of_code(*_COMPUTING[cell.kind]),
         }
 
     def run(self, cell: Cell, progress: Callable[[str, int, int], object] | None = None) -> dict[str, Any]:

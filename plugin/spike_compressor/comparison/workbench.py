@@ -11,12 +11,11 @@ from typing import Any
 import torch
 
 from spike_compressor.checkpoint import SCHEMA_VERSION, load, save
+from spike_compressor.comparison.dependencies import spiking_code, weights_code
 from spike_compressor.comparison.recipe import SplitRecipe, recipe_text
-from spike_compressor.fingerprint import digest, digest_of_batches, digest_of_model, digest_of_source, versions
+from spike_compressor.fingerprint import digest, digest_of_batches, digest_of_model, versions
+from spike_compressor.fingerprint_code import digest_of_code
 from spike_compressor.runtime import detach
-
-#: Rooms whose code decides what a spiking model computes.
-COMPUTING = ("coding", "modality", "modifiers", "runtime")
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,17 @@ class Workbench:
         return {
             **self._weights_parts(recipe),
             "spikes": [[name, dict(fields)] for name, fields in recipe.spikes],
-            "code": digest_of_source(*COMPUTING),
+            "code": digest_of_code(type(self), *spiking_code(recipe, self.directory)),
         }
 
     def _weights_parts(self, recipe: SplitRecipe) -> dict[str, Any]:
         kept = recipe if recipe.reinterprets else recipe.exact()
         steps = [[name, dict(fields)] for name, fields in (*kept.weights, *kept.spikes)]
+        # what is quantized does not depend on the code of spikes, unless they are quantized with it
+        code = [*weights_code(kept), *(spiking_code(kept, self.directory) if recipe.reinterprets else [])]
         return {
             **self._source,
+            **({"weights_code": digest_of_code(*code)} if code else {}),
             "versions": versions(),
             "checkpoint": SCHEMA_VERSION,
             "seed": self.seed,

@@ -28,7 +28,6 @@ class _DemoItems(Evaluation):
     """Questions about pictures of the embedded model's test split."""
 
     items_are = "pictures"
-    code = (*Evaluation.code, "demo/evaluate.py", "demo/data.py", "demo/scenes.py")
     default = 200
 
     def __init__(self, argument: str) -> None:

@@ -3,9 +3,6 @@
 A new file here that registers an evaluation is found by itself.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 from spike_compressor.evaluations.base import (
     Evaluation,
     Metric,
@@ -22,6 +19,7 @@ from spike_compressor.evaluations.bootstrap import (
 )
 from spike_compressor.evaluations.disjoint import require_disjoint, shingles
 from spike_compressor.evaluations.likelihood import Perplexity, perplexity
+from spike_compressor.registry import import_folder
 
 __all__ = [
     "Evaluation",
@@ -40,5 +38,4 @@ __all__ = [
     "shingles",
 ]
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_folder(__name__, __path__)

@@ -10,7 +10,7 @@ import torch
 
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.bootstrap import Interval
-from spike_compressor.fingerprint import digest_of_source
+from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.registry import Registry
 
 Progress = Callable[[int, int], object]
@@ -56,8 +56,6 @@ class Evaluation:
     higher_is_better: ClassVar[bool]
     #: Plural noun of the items, for messages.
     items_are: ClassVar[str] = "items"
-    #: Rooms and files of this package whose code decides the metric.
-    code: ClassVar[tuple[str, ...]] = ("evaluations/base.py", "evaluations/bootstrap.py")
 
     def __init__(self, argument: str) -> None:
         self.argument = argument
@@ -68,8 +66,11 @@ class Evaluation:
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
     def parts(self) -> dict[str, Any]:
-        """Everything that the metric depends on beside the model; plain values."""
-        return {"evaluation": self.label, "code": digest_of_source(*self.code)}
+        """Everything that the metric depends on beside the model; plain values.
+
+        The code is that of the class, of its module and of what the module imports; a subclass adds its data.
+        """
+        return {"evaluation": self.label, "code": digest_of_code(self, beside=MODEL)}
 
     def items(self, processor: Any) -> Iterator[bytes]:
         """The items as bytes that are equal exactly if the items are, to be compared with the calibration data."""

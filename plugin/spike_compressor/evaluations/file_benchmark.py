@@ -76,7 +76,6 @@ class FileBenchmark(Evaluation):
     unit = "%"
     higher_is_better = True
     items_are = "pictures"
-    code = (*Evaluation.code, "evaluations/file_benchmark.py")
     #: Instructions below the question, and the longest answer.
     instructions: ClassVar[str] = ""
     longest_answer: ClassVar[int] = 32

@@ -37,7 +37,6 @@ class HarnessTask(Evaluation):
     unit = "%"
     higher_is_better = True
     items_are = "passages of 32 tokens"
-    code = (*Evaluation.code, "evaluations/lm_eval.py", "integrations/lm_eval/models.py")
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)

@@ -23,7 +23,6 @@ class TextPerplexity(Evaluation):
     unit = "perplexity"
     higher_is_better = False
     items_are = "passages of 32 tokens"
-    code = (*Evaluation.code, "evaluations/likelihood.py")
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
