@@ -7,7 +7,7 @@ import torch
 from helpers.messages import naming
 from spike_compressor.errors import InputError
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate
-from spike_compressor.metrics.recorder import LayerRecord
+from spike_compressor.metrics.records import LayerRecord
 
 
 def record(codes: list[int], timesteps: int = 3, outputs: int = 10, coding: str = "tc_lif") -> SpikeRecord:

@@ -227,7 +227,7 @@ def test_threads_do_not_see_each_others_tokens() -> None:
 def test_counting_happens_once_a_forward_pass() -> None:
     model, tracker = tracked("llava")
     counted: list[dict[str, int]] = []
-    tracker.on_rows = lambda rows: counted.append(rows.counts())
+    tracker.observers.append(lambda rows: counted.append(rows.counts()))
     tiny_models.logits(model, tiny_models.collate([tiny_models.sample(0, 4, 1)]))
     assert len(counted) == 1
 

@@ -226,10 +226,10 @@ def test_after_an_interrupt_tokens_are_counted_again(workshop: Workshop) -> None
     layer.observers.remove(stop)
     counted: list[dict[str, int]] = []
     tracker = spiking_state(model).tracker
-    tracker.on_rows = lambda rows: counted.append(rows.counts())
+    tracker.observers.append(lambda rows: counted.append(rows.counts()))
     with torch.no_grad():
         model(**batch)
-    tracker.on_rows = None
+    tracker.observers.clear()
     assert [sum(counts.values()) for counts in counted] == [real_tokens(batch)]
 
 

@@ -3,7 +3,8 @@
 from spike_compressor.metrics.activity import measure_activity
 from spike_compressor.metrics.energy import ENERGY_TABLES, EnergyTable, Estimate, estimate
 from spike_compressor.metrics.fidelity import FidelityRecord, record_fidelity
-from spike_compressor.metrics.recorder import LayerRecord, ProductRecord, SpikeRecord, recoded, record_spikes
+from spike_compressor.metrics.recorder import record_spikes
+from spike_compressor.metrics.records import LayerRecord, ProductRecord, SpikeRecord, recoded
 
 __all__ = [
     "ENERGY_TABLES",

@@ -12,7 +12,8 @@ from compressed_tensors.offload import get_execution_device
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.metrics.recorder import LayerRecord, SpikeRecord, record_spikes
+from spike_compressor.metrics.recorder import record_spikes
+from spike_compressor.metrics.records import LayerRecord, SpikeRecord
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import (
     AttentionSpikes,
@@ -21,6 +22,7 @@ from spike_compressor.runtime import (
     SpikingInactiveError,
     SpikingLinear,
     SpikingState,
+    observing,
     require_spiking,
     spiking_state,
 )
@@ -48,7 +50,7 @@ def measure_activity(model: nn.Module, batches: Iterable[Batch]) -> dict[str, An
     device = get_execution_device(model)
     record = SpikeRecord()
     coverage, samples, longest = 0.0, 0, 0
-    with _evaluating(model), _neurons_that_run(state) as macs:
+    with _evaluating(model), _neurons_that_run(model) as macs:
         for batch in batches:
             inputs = _on(device, batch)
             with record_spikes(model, operations=not samples) as one:
@@ -147,7 +149,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
+def _neurons_that_run(model: nn.Module) -> Iterator[Counter[str]]:
     """Compare how often each layer was called with how often its neurons ran.
 
     Yields:
@@ -156,6 +158,7 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
     Raises:
         SpikingInactiveError: a layer gave an output that no neuron took part in.
     """
+    state = spiking_state(model)
     calls: Counter[str] = Counter()
     events: Counter[str] = Counter()
     macs: Counter[str] = Counter()
@@ -171,19 +174,12 @@ def _neurons_that_run(state: SpikingState) -> Iterator[Counter[str]]:
         macs[event.name] += event.x.numel() * event.out_features
 
     handles = [layer.register_forward_hook(called(name)) for name, layer in state.layers.items()]
-    for layer in state.layers.values():
-        layer.observers.append(fired)
-    for attention in state.attention.values():
-        attention.observers.append(multiplied)
     try:
-        yield macs
+        with observing(model, layers=fired, attention=multiplied):
+            yield macs
     finally:
         for handle in handles:
             handle.remove()
-        for layer in state.layers.values():
-            layer.observers.remove(fired)
-        for attention in state.attention.values():
-            attention.observers.remove(multiplied)
     bypassed = [name for name, count in calls.items() if events[name] != count]
     if bypassed:
         name = bypassed[0]

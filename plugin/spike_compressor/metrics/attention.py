@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from spike_compressor.coding import quantize_rows
+from spike_compressor.metrics.records import SpikeRecord
 from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import AttentionSpikes, SpikingAttention
-
-if TYPE_CHECKING:
-    from spike_compressor.metrics.recorder import SpikeRecord
 
 
 class AttentionCounter:
@@ -30,11 +26,11 @@ class AttentionCounter:
                 continue
             entry = self.record.product((event.name, event.operand, name), spec.timesteps[name], spec.coding)
             saturated = _saturated(event, rows, spec.coding)
-            entry.count(event.operand, event.codes[rows], event.attended[rows], event.out_features, saturated)
+            entry.count_operand(event.operand, event.codes[rows], event.attended[rows], event.out_features, saturated)
 
 
 def _saturated(event: AttentionSpikes, rows: Tensor, coding: str) -> int:
-    """How many codes of the chosen rows were cut off; the attention knows it of all its rows together."""
+    """How many codes of the chosen rows were clipped; the attention knows it of all its rows together."""
     if not event.saturated or bool(rows.all()):
         return event.saturated
     return quantize_rows(event.x[rows], event.scale[rows], event.timesteps[rows], coding)[1]

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from spike_compressor.errors import InputError
-from spike_compressor.metrics.recorder import LayerRecord, SpikeRecord
+from spike_compressor.metrics.records import LayerRecord, SpikeRecord
 
 _HOROWITZ = "M. Horowitz, Computing's energy problem (and what we can do about it), ISSCC 2014, 45 nm, 0.9 V"
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.modality import MODALITIES
-from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
+from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing
 
 
 @dataclass
@@ -41,7 +41,7 @@ def record_fidelity(model: nn.Module) -> Iterator[FidelityRecord]:
     """Measure every spiking layer's output against the product of its real inputs with the same integer weights.
 
     What is counted is the error that the layer's own neurons make, on the inputs that it gets from the layers before
-    it; the error of quantizing weights is not in it. The reference is a float32 product, so it costs one more a layer.
+    it; the error of quantizing weights is not in it. The reference costs one more float32 product per layer.
 
     Raises:
         InputError: the model does not spike.
@@ -65,11 +65,5 @@ def record_fidelity(model: nn.Module) -> Iterator[FidelityRecord]:
                 record.signal[key] = record.signal.get(key, 0.0) + float(signal[rows].sum())
                 record.noise[key] = record.noise.get(key, 0.0) + float(noise[rows].sum())
 
-    layers = spiking_state(model).layers.values()
-    for layer in layers:
-        layer.observers.append(observe)
-    try:
+    with observing(model, layers=observe):
         yield record
-    finally:
-        for layer in layers:
-            layer.observers.remove(observe)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode
 from torch.utils.flop_counter import flop_registry
 
-from spike_compressor.runtime import SpikingAttention
+from spike_compressor.runtime import SpikingAttention, added_to
 
 
 def _cpu_attention_flops(query: Any, key: Any, value: Any, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
@@ -27,8 +28,11 @@ _FLOPS: dict[Any, Callable[..., int]] = {
 }
 
 
-class OperationCounter(TorchDispatchMode):
-    """Counts the operations that PyTorch has a formula for.
+class _Dispatch(TorchDispatchMode):
+    """Sees every operation of a thread once, for all the counters that run there.
+
+    PyTorch ends dispatch modes in the opposite order to that in which they began; blocks that count may end in any. So
+    there is one mode for all of them, on as long as one of them counts.
 
     `torch.utils.flop_counter.FlopCounterMode` with the same formulas also keeps count by module and tries to decompose
     every operation; on small layers that takes several times as long as the forward pass itself.
@@ -38,52 +42,26 @@ class OperationCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._flops = 0
+        self.counters: list[OperationCounter] = []
+        self._on = False
         self._whole: set[Any] = set()  # operations that are no compositions of others
 
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates so far."""
-        return self._flops // 2
-
-    @contextlib.contextmanager
-    def passing_over(self, modules: Iterable[nn.Module], attention: Iterable[SpikingAttention] = ()) -> Iterator[None]:
-        """Within the block what the `forward` of these modules computes is not counted; hooks on them are.
-
-        Of `attention` the products are passed over.
-        """
-        spiking = list(attention)
-        for products in spiking:
-            products.contexts.append(self.aside)
-        handles: list[Any] = []
-        for module in modules:  # the last thing before `forward`, and the first after it
-            handles.append(module.register_forward_pre_hook(self._step_aside))
-            handles.append(module.register_forward_hook(self._come_back, prepend=True, always_call=True))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            for products in spiking:
-                products.contexts.remove(self.aside)
-
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Within the block nothing is counted; for code that runs while this counts."""
-        self.__exit__(None, None, None)
-        try:
-            yield
-        finally:
+    def update(self) -> None:
+        """Go on or off, as the counters need it: off, operations are as fast as ever."""
+        needed = any(not counter.is_paused for counter in self.counters)
+        if needed and not self._on:
             self.__enter__()
-
-    def _step_aside(self, module: nn.Module, args: Any) -> None:
-        self.__exit__(None, None, None)
-
-    def _come_back(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.__enter__()
+            self._on = True
+        # under a mode of somebody else it stays on, and counts for nobody: only the uppermost one can go off
+        elif self._on and not needed and _get_current_dispatch_mode() is self:
+            self.__exit__(None, None, None)
+            self._on = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        counting = [counter for counter in self.counters if not counter.is_paused]
+        if not counting:
+            return func(*args, **kwargs)
         packet = getattr(func, "_overloadpacket", None)
         if packet is None:  # a higher-order operator: what it is made of comes by
             return NotImplemented
@@ -96,5 +74,102 @@ class OperationCounter(TorchDispatchMode):
             self._whole.add(func)
         out = func(*args, **kwargs)
         if formula is not None:
-            self._flops += formula(*args, **kwargs, out_val=out)
+            flops = formula(*args, **kwargs, out_val=out)
+            for counter in counting:
+                counter.flops += flops
         return out
+
+
+class _OfThread(threading.local):
+    """PyTorch's modes are a thread's own, and so is ours."""
+
+    def __init__(self) -> None:
+        self.dispatch = _Dispatch()
+
+
+_THREAD = _OfThread()
+
+
+class OperationCounter:
+    """Counts the operations within a block that PyTorch has a formula for.
+
+    Blocks may nest, overlap and end in any order; each counts what runs inside it.
+
+    Attributes:
+        flops: floating-point operations so far.
+    """
+
+    def __init__(self) -> None:
+        self.flops = 0
+        self._dispatch: _Dispatch | None = None
+        self._paused_by: list[Any] = []
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates so far."""
+        return self.flops // 2
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether operations are not counted at present."""
+        return bool(self._paused_by)
+
+    def __enter__(self) -> OperationCounter:
+        self._dispatch = _THREAD.dispatch
+        self._dispatch.counters.append(self)
+        self._dispatch.update()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._dispatch is not None
+        dispatch, self._dispatch = self._dispatch, None
+        dispatch.counters.remove(self)
+        dispatch.update()
+
+    @contextlib.contextmanager
+    def excluding(self, modules: Iterable[nn.Module], attention: Iterable[SpikingAttention] = ()) -> Iterator[None]:
+        """Within the block what the `forward` of these modules computes is not counted; hooks on them are.
+
+        Of `attention` the products are not counted.
+        """
+        handles: list[Any] = []
+        with added_to([products.contexts for products in attention], self.paused):
+            try:
+                for module in modules:  # the last thing before `forward`, and the first after it
+                    handles.append(module.register_forward_pre_hook(self._pause))
+                    handles.append(module.register_forward_hook(self._resume, prepend=True, always_call=True))
+                yield
+            finally:
+                for handle in handles:
+                    handle.remove()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block nothing is counted."""
+        mark = object()
+        self._pause_for(mark)
+        try:
+            yield
+        finally:
+            self._resume_from(mark)
+
+    def _pause(self, module: nn.Module, args: Any) -> None:
+        self._resume_from(module)  # torch calls no hook after KeyboardInterrupt: the mark of a call that was stopped
+        self._pause_for(module)
+
+    def _resume(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._resume_from(module)
+
+    def _pause_for(self, mark: Any) -> None:
+        self._paused_by.append(mark)
+        if self._dispatch is not None:
+            self._dispatch.update()
+
+    def _resume_from(self, mark: Any) -> None:
+        """Undo what `mark` paused, if it did: the hook after `forward` runs where the one before it did not, too."""
+        for index, one in enumerate(self._paused_by):
+            if one is mark:
+                del self._paused_by[index:]
+                break
+        if self._dispatch is not None:
+            self._dispatch.update()

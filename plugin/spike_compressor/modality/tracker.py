@@ -108,13 +108,15 @@ class ModalityTracker:
     """Hooks on a model that keep `current_rows` right during each of its forward passes.
 
     They sit on the model, on its base model and on the language models within, so that each entry point works: an inner
-    model that is called with embeddings goes on with the outer one's rows. `on_rows`, if given, is called once a
-    forward pass with its rows (statistics count tokens with it).
+    model that is called with embeddings goes on with the outer one's rows.
+
+    Attributes:
+        observers: called with the rows of each forward pass, once a pass, before it.
     """
 
     def __init__(self, model: nn.Module, adapter: ModalityAdapter) -> None:
         self.adapter = adapter
-        self.on_rows: Callable[[TokenRows], None] | None = None
+        self.observers: list[Callable[[TokenRows], None]] = []
         self._handles: list[Any] = []
         self._methods: list[tuple[nn.Module, str]] = []
         for name in adapter.methods:
@@ -150,8 +152,9 @@ class ModalityTracker:
         _FRAME.set(outer)
         rows = self._rows(inputs)
         _FRAME.set(_Frame(rows, outer, module))
-        if outer is None and rows is not None and self.on_rows is not None:
-            self.on_rows(rows)
+        if outer is None and rows is not None:
+            for observer in list(self.observers):
+                observer(rows)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         frame = _FRAME.get()

@@ -22,6 +22,7 @@ from spike_compressor.runtime.backends import (
 )
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
+from spike_compressor.runtime.observers import added_to, observing
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
@@ -43,6 +44,7 @@ __all__ = [
     "SpikingLinear",
     "SpikingState",
     "Synapses",
+    "added_to",
     "attach",
     "available_backends",
     "decoder_attention",
@@ -50,6 +52,7 @@ __all__ = [
     "get_backend",
     "integer_weight",
     "not_spiking",
+    "observing",
     "read_plan",
     "register_backend",
     "require_integer_weights",

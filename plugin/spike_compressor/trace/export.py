@@ -16,7 +16,7 @@ from spike_compressor._version import __version__
 from spike_compressor.coding import encode, fixed_membrane
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES
-from spike_compressor.runtime import LayerSpikes, SpikingLinear, spiking_state
+from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
 from spike_compressor.trace.schema import CODINGS
 from spike_compressor.trace.writer import BundleWriter
 
@@ -81,14 +81,8 @@ def export_trace(
     }
     with BundleWriter(out_dir, producer=producer, model=origin, overwrite=overwrite) as bundle:
         observer = _Exporter(bundle, tokens, frac_bits)
-        for name in chosen:
-            state.layers[name].observers.append(observer)
-        try:
-            with torch.inference_mode():
-                model(**inputs)
-        finally:
-            for name in chosen:
-                state.layers[name].observers.remove(observer)
+        with observing(model, layers=observer, names=chosen), torch.inference_mode():
+            model(**inputs)
         idle = [name for name in chosen if name not in observer.written]
         if idle and layers is not None:
             raise InputError(f"layer {idle[0]} did not run on these inputs; leave it out, or give inputs that use it")
