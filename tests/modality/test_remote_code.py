@@ -263,6 +263,9 @@ def test_a_checkpoint_with_a_function_needs_it_again(made: dict[str, tuple[Any, 
 
 def test_code_needs_leave_and_is_the_code_that_was_saved(made: dict[str, tuple[Any, Path]], tmp_path: Path) -> None:
     path = made["internvl_chat"][1]
+    card = (path / "README.md").read_text(encoding="utf-8")
+    assert 'spike_compressor.load("path/to/this/directory", trust_remote_code=True)' in card
+    assert 'AutoModelForCausalLM.from_pretrained("path/to/this/directory", trust_remote_code=True)' in card
     with pytest.raises(
         InputError, match=naming(path, "modeling_internvl_chat.InternVLChatModel", "trust_remote_code=True")
     ):

@@ -16,7 +16,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoProcessor, AutoTokenize
 from spike_compressor.errors import InputError
 
 #: Auto classes that remote code may be registered for, and config files that name it.
-_AUTO_MODELS = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModel")
+AUTO_MODELS = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModel")
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "tokenizer_config.json")
 
 
@@ -53,14 +53,14 @@ def model_class(config: Any, trust_remote_code: bool = False) -> Any:
         if hasattr(transformers, name):
             return getattr(transformers, name)
     remote = getattr(config, "auto_map", None) or {}
-    for name in _AUTO_MODELS:
+    for name in AUTO_MODELS:
         if trust_remote_code and name in remote:
             return getattr(transformers, name)
     if not named and not remote:
         return transformers.AutoModelForCausalLM
     lacking = f"transformers {transformers.__version__} has none of the classes {named}"
     if trust_remote_code:
-        raise InputError(f"{lacking}, and the model brings no code of its own for {' or '.join(_AUTO_MODELS)}")
+        raise InputError(f"{lacking}, and the model brings no code of its own for {' or '.join(AUTO_MODELS)}")
     raise InputError(f"{lacking}; trust_remote_code=True (--trust-remote-code) runs the model's own")
 
 

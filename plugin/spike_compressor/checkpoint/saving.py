@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import distributed as dist
 from torch import nn
 
+from spike_compressor.checkpoint.card import write_card
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
@@ -273,6 +274,7 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
     )
     content = sealed(config.model_dump(exclude_none=True))
     (directory / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_card(model, state, config, directory)
     if rotations:
         logger.warning(
             f"this checkpoint has online rotations ({', '.join(rotations)}), which plain transformers drops without an "
