@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spike_compressor.checkpoint.opening import AUTO_MODELS
 from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig
-from spike_compressor.files import write_text
 from spike_compressor.runtime import SpikingState
 
 CARD_NAME = "README.md"
@@ -38,9 +37,6 @@ def write_card(model: Any, state: SpikingState, config: SpikeConfig, directory: 
         state: its spikes.
         config: the checkpoint's `SpikeConfig`.
         directory: of the checkpoint.
-
-    Raises:
-        InputError: the file cannot be written.
     """
     metadata = card_metadata(model, config)
     measured = config.activity if config.activity is not None and config.activity.totals is not None else None
@@ -64,7 +60,7 @@ def write_card(model: Any, state: SpikingState, config: SpikeConfig, directory: 
         unmeasured=f": {reason}" if reason else "",
         reasons=_not_spiking(config),
     )
-    write_text(directory / CARD_NAME, text)
+    (directory / CARD_NAME).write_text(text, encoding="utf-8")  # a directory that takes its place as a whole
 
 
 def card_metadata(model: Any, config: SpikeConfig) -> dict[str, Any]:
