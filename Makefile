@@ -18,9 +18,10 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PIP    := $(PY) -m pip install --quiet --constraint constraints.txt
 OUT    ?= out/demo
-# tests run side by side, a file each; one thread a process keeps them out of each other's way
+# Tests run side by side, a file each, in the order of tests/helpers/order.py; one thread a process keeps them out of each
+# other's way. The slowest are listed at the end.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
 
 # Files that tell of finished set-ups, one for each set of packages.
 READY         := $(VENV)/.ready
@@ -92,7 +93,7 @@ test: $(TEST_PACKAGES)
 	$(PYTEST) -m 'not slow'
 
 test-full: $(TEST_PACKAGES)
-	$(PYTEST)
+	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

@@ -10,10 +10,22 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import pytest
 import torch
+from helpers.order import longest_first
 from helpers.workshop import Workshop
+from hypothesis import settings
+
+settings.register_profile("bounded", max_examples=150, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=2000, deadline=None, database=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "bounded"))
 
 # tiny matrices: threads cost more than they bring, and results must not depend on their number
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest begin, so that no worker is left alone with one of them at the end."""
+    items[:] = longest_first(items)
 
 
 @pytest.fixture(scope="session")

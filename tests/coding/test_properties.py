@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from helpers import scalar_reference as scalar
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spike_compressor.coding import (
     TCLIFNode,
@@ -17,8 +17,6 @@ from spike_compressor.coding import (
     quantize_rows,
     spikes_from_codes,
 )
-
-quick = settings(max_examples=150, deadline=None, database=None)
 
 timesteps = st.integers(1, 7)
 codings = st.sampled_from(available_codings())
@@ -38,7 +36,6 @@ def tables(draw: st.DrawFn) -> tuple[list[list[float]], list[float], list[int]]:
     return values, own_scales, draw(st.lists(timesteps, min_size=height, max_size=height))
 
 
-@quick
 @given(tables(), codings)
 def test_encode_is_the_scalar_neuron(table: tuple[list[list[float]], list[float], list[int]], coding: str) -> None:
     values, own_scales, own_timesteps = table
@@ -59,7 +56,6 @@ def test_encode_is_the_scalar_neuron(table: tuple[list[list[float]], list[float]
                 assert train.spikes[:t, i, k].tolist() == scalar.tc_lif(scalar.quotient(v, s), t)
 
 
-@quick
 @given(rows, scales, timesteps)
 def test_node_is_encode(values: list[float], scale: float, T: int) -> None:
     x = torch.tensor(values)
@@ -67,7 +63,6 @@ def test_node_is_encode(values: list[float], scale: float, T: int) -> None:
     assert torch.equal(TCLIFNode(T)(y), encode(x, scale, T).spikes)
 
 
-@quick
 @given(rows, scales, timesteps, st.integers(1, 24))
 def test_hardware_is_float(values: list[float], scale: float, T: int, frac_bits: int) -> None:
     x = torch.tensor(values)
@@ -76,7 +71,6 @@ def test_hardware_is_float(values: list[float], scale: float, T: int, frac_bits:
     assert torch.equal(codes_from_membrane(membrane, T, frac_bits), encode(x, scale, T).codes())
 
 
-@quick
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=20), timesteps, codings, st.data())
 def test_spikes_from_codes_round_trips(codes: list[int], T: int, coding: str, data: st.DataObject) -> None:
     zero = None
@@ -91,7 +85,6 @@ def test_spikes_from_codes_round_trips(codes: list[int], T: int, coding: str, da
     assert again.saturated == 0
 
 
-@quick
 @given(rows, timesteps)
 def test_sign_is_all_that_changes_with_the_sign(values: list[float], T: int) -> None:
     x = torch.tensor(values)
@@ -99,7 +92,6 @@ def test_sign_is_all_that_changes_with_the_sign(values: list[float], T: int) -> 
         assert torch.equal(encode(-x, 1.0, T, coding).spikes, -encode(x, 1.0, T, coding).spikes)
 
 
-@quick
 @given(rows, timesteps, st.floats(0.015625, 2, width=32))
 def test_dynamic_scale(values: list[float], T: int, ratio: float) -> None:
     x = torch.tensor(values)

@@ -14,7 +14,7 @@ from helpers import tiny_models
 from helpers.workshop import Workshop
 from spike_compressor import load
 
-SCRIPT = Path(__file__).with_name("distributed_run.py")
+SCRIPT = Path(__file__).parents[1] / "helpers" / "distributed_run.py"
 
 
 def run(command: list[str]) -> None:

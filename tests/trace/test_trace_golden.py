@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spike_compressor.trace import accumulate, codes_from_membranes, decode, dequantize, fire, membranes, steps_of
 from spike_compressor.trace.golden import round_to
@@ -58,7 +58,6 @@ def test_rows_have_their_own_timesteps():
         np.testing.assert_array_equal(decode(spikes, timesteps, coding)[:, 0], 2 ** timesteps.astype(int) - 1)
 
 
-@settings(deadline=None)
 @given(st.floats(-300, 300, width=32), st.integers(1, 7), st.integers(1, 24), st.floats(2**-10, 8, width=32))
 def test_fraction_bits_do_not_change_codes(x, T, F, scale):
     """Cutting the membrane to F bits gives the code of the float quotient, exactly."""

@@ -24,11 +24,12 @@ def main(source: Path, out: Path) -> None:
     rank = dist.get_rank() if world > 1 else 0
 
     import spike_compressor
-    from helpers import tiny_models
-    from helpers.workshop import GPTQ, RTN, Processor, recipe
     from llmcompressor import oneshot
     from loguru import logger
     from spike_compressor.runtime import spiking_state
+
+    from helpers import tiny_models
+    from helpers.workshop import GPTQ, RTN, Processor, recipe
 
     logger.remove()
     assert spike_compressor.__version__
