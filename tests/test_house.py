@@ -53,6 +53,17 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         {"low/a.py": "from small.low import b\n", "low/b.py": "import small.low.a\n"},
         "small.low.a <-> small.low.b",
     ),
+    "circles_of_types": (
+        {
+            "low/a.py": "from small.low.b import x\n",
+            "low/b.py": "import typing\nif typing.TYPE_CHECKING:\n    from .a import y\n",
+        },
+        "small.low.a <-> small.low.b",
+    ),
+    "circles_of_any": (
+        {"low/a.py": "from . import b\n", "low/b.py": "def f():\n    from small.low.a import y\n"},
+        "small.low.a <-> small.low.b",
+    ),
     "package_circles": (
         {"low/a.py": "def f():\n    import small.high.a\n", "high/a.py": "from small.low import a\n"},
         "high <-> low",

@@ -379,6 +379,10 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     "circles": Rule("import circles, module level", lambda source: source.circles("load")),
+    "circles_of_types": Rule("import circles, TYPE_CHECKING too", lambda source: source.circles("load", "types")),
+    "circles_of_any": Rule(
+        "import circles, within functions too", lambda source: source.circles("load", "types", "late")
+    ),
     "package_circles": Rule("circles of packages, by any import", Source.package_circles),
     "arrows": Rule("arrows back up", Source.arrows_back),
     "wall": Rule("imports through the public names", Source.holes_in_the_wall),
