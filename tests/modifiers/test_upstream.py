@@ -30,14 +30,14 @@ def weights_observed(model: Any) -> dict[str, bool]:
 
 @pytest.mark.usefixtures("uncured")
 def test_upstream_still_fails_at_gptq_over_a_vision_tower(workshop: Workshop) -> None:
-    """When this fails, LLM Compressor is healed: remove the cure."""
+    """When this fails, it is fixed upstream: remove the workaround."""
     with pytest.raises(AssertionError, match="No statistics available"):
         workshop.oneshot("llava", recipe(GPTQ))
 
 
 @pytest.mark.usefixtures("uncured")
 def test_upstream_still_forgets_the_weights_of_a_vision_tower(workshop: Workshop) -> None:
-    """When this fails, LLM Compressor is healed: remove the cure."""
+    """When this fails, it is fixed upstream: remove the workaround."""
     quant_only = f"quant_stage:\n  quant_modifiers:\n    {RTN}\n"
     model = workshop.oneshot("llava", quant_only, pipeline="sequential")
     forgotten = {name.split(".")[1] for name, right in weights_observed(model).items() if not right}
@@ -46,7 +46,7 @@ def test_upstream_still_forgets_the_weights_of_a_vision_tower(workshop: Workshop
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator to pin memory for")
 def test_upstream_still_pins_memory_for_no_accelerator(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When this fails, LLM Compressor is healed: remove the cure. With it, tests/recipes runs AWQ."""
+    """When this fails, it is fixed upstream: remove the workaround. With it, tests/recipes runs AWQ."""
     monkeypatch.setattr(tclif, "pin_for_accelerators_only", lambda: lambda: None)
     text = (Path(__file__).parents[2] / "recipes" / "compare" / "awq_w4_g64.yaml").read_text(encoding="utf-8")
     with pytest.raises(RuntimeError, match="accelerator"):
@@ -65,7 +65,7 @@ def test_cured_weights_do_not_depend_on_the_pipeline(workshop: Workshop, pipelin
 def test_upstream_still_drops_inputs_that_the_first_batch_had_not(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When this fails, LLM Compressor is healed: `CalibrationRows` need not refuse such data any more."""
+    """When this fails, it is fixed upstream: `CalibrationRows` need not refuse such data any more."""
     from transformers import LlavaOnevisionModel
 
     videos: list[Any] = []

@@ -294,9 +294,9 @@ def _online_rotations(model: nn.Module) -> dict[str, list[str]]:
 
 
 def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:
-    """What does not spike, and why: as the recipe told, else as the module shows."""
-    told: dict[str, str] = state.facts.get("not_spiking", {})
-    return {name: told.get(name, reason) for name, reason in not_spiking(model, state.layers).items()}
+    """What does not spike, and why: as the recipe says, else as the module shows."""
+    known: dict[str, str] = state.facts.get("not_spiking", {})
+    return {name: known.get(name, reason) for name, reason in not_spiking(model, state.layers).items()}
 
 
 def _budget(state: SpikingState) -> Budget:

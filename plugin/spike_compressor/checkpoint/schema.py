@@ -100,7 +100,7 @@ class Budget(_Strict):
     """What was asked for and what the plan takes.
 
     Mean timesteps over layers and modalities, unweighted, and weighted by calibration tokens x MACs where there were
-    any; synaptic operations a token where they were measured.
+    any; synaptic operations per token where they were measured.
     """
 
     allocation: str | None = None

@@ -18,7 +18,7 @@ def activation_scheme(name: str, module: nn.Module) -> Any:
     """The `QuantizationArgs` of a layer's input.
 
     Raises:
-        InputError: no activation scheme, or one that spikes cannot spell; says which and what to do.
+        InputError: no activation scheme, or one that spikes cannot encode; says which and what to do.
     """
     scheme = getattr(module, "quantization_scheme", None)
     args: Any = None if scheme is None else scheme.input_activations

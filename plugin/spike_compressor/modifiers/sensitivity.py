@@ -42,7 +42,7 @@ class ErrorTable:
         self._error = torch.zeros(shape, dtype=torch.float64)
         self._spikes = torch.zeros(shape, dtype=torch.float64)
         self._totals = torch.zeros(2, dtype=torch.float64)  # rows, energy that errors are compared with
-        self._spelled = _spikes_of_magnitudes(coding)
+        self._spikes_of_code = _spikes_of_magnitudes(coding)
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._weight: Tensor | None = None
 
@@ -83,11 +83,11 @@ class ErrorTable:
         else:
             squared = gradient.square()
         self._totals[0] += R
-        spelled = self._spelled.to(x.device)
+        spikes_of_code = self._spikes_of_code.to(x.device)
         for T in range(1, MAX_TIMESTEPS + 1):
             scale = absmax_scale(many, T, ratio)
             codes, _ = quantize_rows(many, scale, T, validate=False)
-            spikes = spelled[T - 1][codes.abs().long()].view(len(self.ratios), -1)
+            spikes = spikes_of_code[T - 1][codes.abs().long()].view(len(self.ratios), -1)
             self._spikes[T - 1] += spikes.sum(dim=1, dtype=torch.float64).cpu()
             lost = many - codes * scale.unsqueeze(1)
             if gradient is None:
@@ -133,7 +133,7 @@ class ErrorTable:
 def _spikes_of_magnitudes(coding: str) -> Tensor:
     """Spikes of a code by T and magnitude, float32 [7, 128].
 
-    An unsigned coding spells q + zero point; its spikes are counted for the middle zero point and averaged over signs.
+    An unsigned coding encodes q + zero point; its spikes are counted for the middle zero point and averaged over signs.
     """
     codec = get_coding(coding)
     table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS)

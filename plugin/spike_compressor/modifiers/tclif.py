@@ -65,9 +65,9 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     Attributes:
         targets: class names, module names or `re:` patterns of the Linears that spike.
         ignore: likewise, those that do not.
-        coding: how codes are spelled in spikes: tc_lif, csd, unary, unary_unsigned, binary_unsigned.
+        coding: how spikes encode codes: tc_lif, csd, unary, unary_unsigned, binary_unsigned.
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
-        threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale a layer and modality). Left
+        threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale per layer and modality). Left
             out: what the reinterpreted scheme says, else dynamic.
         threshold_ratio: dynamic thresholds only: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2; or `auto`: chosen
             by layer, modality and T for the least squared error on the calibration data.
@@ -96,7 +96,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
     _uncalibrated: list[str] = PrivateAttr(default_factory=list)
     _complete: bool = PrivateAttr(default=False)
-    _undo_cures: list[Callable[[], None]] = PrivateAttr(default_factory=list)
+    _undo_workarounds: list[Callable[[], None]] = PrivateAttr(default_factory=list)
 
     @field_validator("targets", "ignore")
     @classmethod
@@ -187,7 +187,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             shared = None if self._planner is None else self._planner.rows
             self._rows = shared or CalibrationRows(dataloader, self._adapter, self.allow_text_only)
         self._check_early()
-        self._undo_cures = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
+        self._undo_workarounds = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
         return True
 
     def _check_early(self) -> None:
@@ -215,8 +215,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         assert self._adapter is not None
-        while self._undo_cures:
-            self._undo_cures.pop()()
+        while self._undo_workarounds:
+            self._undo_workarounds.pop()()
         if self._rows is not None:
             self._rows.release()
         if not self._complete:  # LLM Compressor finalizes a recipe that failed before it begins the next one

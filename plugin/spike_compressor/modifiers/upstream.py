@@ -1,4 +1,4 @@
-"""Narrow cures for faults of LLM Compressor that stop spiking recipes, each with the test that tells when it is healed.
+"""Workarounds for faults of LLM Compressor that stop spiking recipes, each with a test that fails once it is fixed.
 
 Quantization of a vision tower: the sequential pipeline hands `on_sequential_epoch_end` only the modules that its tracer
 saw as calls. A vision tower is called inside a wrapped function, so its modules are missing from the list. GPTQ, which
@@ -29,11 +29,11 @@ def complete_sequential_epochs(model: nn.Module) -> Callable[[], None]:
     Returns:
         What undoes it, to be called when the recipe is done.
     """
-    cures = [_Cure(modifier) for modifier in modifiers_of_type(QuantizationMixin)]
+    workarounds = [_CompleteEpochs(modifier) for modifier in modifiers_of_type(QuantizationMixin)]
 
     def note(module: nn.Module, _: Any) -> None:
-        for cure in cures:
-            cure.called[module] = None
+        for workaround in workarounds:
+            workaround.called[module] = None
 
     handles = [
         module.register_forward_pre_hook(note)
@@ -44,8 +44,8 @@ def complete_sequential_epochs(model: nn.Module) -> Callable[[], None]:
     def undo() -> None:
         for handle in handles:
             handle.remove()
-        for cure in cures:
-            cure.undo()
+        for workaround in workarounds:
+            workaround.undo()
 
     return undo
 
@@ -67,8 +67,8 @@ def pin_for_accelerators_only() -> Callable[[], None]:
     return undo
 
 
-class _Cure:
-    """Completes the list of modules that one modifier is told of."""
+class _CompleteEpochs:
+    """Completes the list of modules that one modifier gets at the end of an epoch."""
 
     def __init__(self, modifier: Any) -> None:
         self.modifier = modifier

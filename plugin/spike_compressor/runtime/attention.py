@@ -1,8 +1,8 @@
 """Attention whose two products are summed by spikes: of queries into keys, and of probabilities into values.
 
-`Q K^T`: a query row fires, and each spike adds one integer key code into one score accumulator a key. `P V`: a row of
+`Q K^T`: a query row fires, and each spike adds one integer key code into one score accumulator per key. `P V`: a row of
 probabilities fires, and each spike adds one integer value code into each accumulator of its head. Keys and values are
-coded too, once a token, and are the multi-bit synapses of these products, as weights are those of a Linear.
+coded too, once per token, and are the multi-bit synapses of these products, as weights are those of a Linear.
 docs/numerics.md has every operation.
 """
 
@@ -36,7 +36,7 @@ class AttentionSpikes:
     Attributes:
         name: of the module.
         operand: `q` or `p`, whose spikes make the products; `k` or `v`, which are coded to be their synapses.
-        x: float32 [M, K] rows, one a token and head: K features, or for `p` one probability a key.
+        x: float32 [M, K] rows, one per token and head: K features, or for `p` one probability per key.
         codes: integer [M, K].
         modality: uint8 [M].
         timesteps: int64 [M].

@@ -112,7 +112,7 @@ def get_backend(name: str) -> Backend:
 
 @register_backend("fused")
 class Fused(Backend):
-    """All timesteps at once: the spike train of a row is carried as its integer code, one integer product a layer."""
+    """All timesteps at once: the spike train of a row is carried as its integer code, one integer product per layer."""
 
     def run(self, drive: Drive) -> Synapses:
         codes, saturated = drive.codes()
@@ -128,7 +128,7 @@ class Unrolled(Backend):
         acc: Tensor | None = None
         for spikes, weight in zip(train.spikes, train.weights, strict=True):
             sums = drive.product(drive.silence(spikes))
-            rows = weight.to(torch.int32).view(-1, *[1] * (sums.dim() - 1))  # one weight, or one a row
+            rows = weight.to(torch.int32).view(-1, *[1] * (sums.dim() - 1))  # one weight, or one per row
             acc = sums * rows if acc is None else acc + sums * rows
         codes = drive.silence(train.codes())
         if acc is None:  # no rows, hence no steps

@@ -162,7 +162,7 @@ class Neurons:
         return torch.as_tensor(value, dtype=dtype, device=x.device).expand(x.shape[0])
 
     def _per_row(self, table: tuple[float, ...], dtype: torch.dtype, x: Tensor) -> float | Tensor:
-        """The value that all rows share, or one a row [M]."""
+        """The value that all rows share, or one per row [M]."""
         if self.fixed_modality is not None:
             return table[self.fixed_modality]
         if len(set(table)) == 1:

@@ -76,7 +76,7 @@ class AttentionSpec:
     Attributes:
         rows: of queries, keys, values and probabilities alike; a row has the T of its token, a row of probabilities
             that of the query's. Dynamic and signed: attention has no calibrated scales and no zero points.
-        kv_cache: True: the cache holds integer codes and a scale a row. False: it holds what the model gives it, and
+        kv_cache: True: the cache holds integer codes and a scale per row. False: it holds what the model gives it, and
             rows are coded whenever they are used. The results are the same to the bit.
     """
 

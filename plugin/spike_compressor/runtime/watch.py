@@ -85,18 +85,18 @@ class Watch:
         """
         for parent, key, child, name in self._links:
             if parent._modules.get(key) is not child:
-                self._complain(name, f"it was replaced by {_kind(parent._modules.get(key))}")
+                self._refuse(name, f"it was replaced by {_kind(parent._modules.get(key))}")
         for name, layer in self._layers.items():
             if layer.__class__ is not SpikingLinear or "forward" in layer.__dict__:
                 reason = _why_inactive(layer)
                 if reason is not None:
-                    self._complain(name, reason)
+                    self._refuse(name, reason)
         for module, attention in self._attention:
             reason = why_inactive(module, attention)
             if reason is not None:
-                self._complain(attention.name, reason)
+                self._refuse(attention.name, reason)
 
-    def _complain(self, name: str, reason: str) -> None:
+    def _refuse(self, name: str, reason: str) -> None:
         affected = [layer for layer in self._layers if layer == name or layer.startswith(name + ".")]
         what = f"{name}, which holds {len(affected)} spiking layers," if affected not in ([], [name]) else name
         raise SpikingInactiveError(

@@ -46,7 +46,7 @@ class Measured:
         return sum(self.weight(slot) * plan[slot[0]][slot[1]] for slot in self.rows) / total if total else 0.0
 
     def sops_per_token(self, plan: Mapping[str, Mapping[str, int]]) -> float:
-        """Synaptic operations a token of a plan, from the measured spikes."""
+        """Synaptic operations per token of a plan, from the measured spikes."""
         tokens = sum(self.tokens.values())
         total = sum(self.sops(slot, plan[slot[0]][slot[1]]) for slot in self.rows)
         return total / tokens if tokens else 0.0
