@@ -62,9 +62,9 @@ def main() -> int:
     args = parser.parse_args()
     prepare(args.threads)
     from spike_compressor import export_trace
+    from spike_compressor.checkpoint import open_model, open_processor
     from spike_compressor.comparison.budget import SpikeBudget
     from spike_compressor.comparison.recipe import SplitRecipe
-    from spike_compressor.comparison.sweep import open_float, open_processor
     from spike_compressor.comparison.workbench import Workbench
 
     make, samples = MODELS[args.model]
@@ -72,7 +72,7 @@ def main() -> int:
     processor = open_processor(directory)
     bench = Workbench(
         directory,
-        partial(open_float, directory),
+        partial(open_model, directory, "float32"),
         processor,
         partial(calibration, processor, 0),
         args.scratch / "sweeps" / f"quantizers_{args.model}" / "weights",

@@ -34,9 +34,9 @@ def versions() -> dict[str, str]:
 
 
 def digest_of_model(directory: str | os.PathLike[str]) -> str:
-    """SHA-256 of what transformers reads of a model directory: configuration and weights."""
+    """SHA-256 of what transformers reads of a model directory: configuration, weights, and code that it brings."""
     folder = Path(directory)
-    files = [folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    files = [folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.py")]
     return digest_of_files(files, folder)
 
 

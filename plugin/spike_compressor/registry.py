@@ -91,6 +91,10 @@ class Registry(Generic[T]):
         """All names, sorted; nothing is imported."""
         return tuple(sorted({*self._entries, *self._entry_points()}))
 
+    def registered(self) -> dict[str, T]:
+        """What has been registered in this process, by name; entry points that nobody asked for are left out."""
+        return dict(self._entries)
+
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (name in self._entries or name in self._entry_points())
 

@@ -306,7 +306,7 @@ def test_an_evaluation_of_one_s_own(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_blind_baseline_stands_beside_accuracies(compared: tuple[dict[str, Any], Path]) -> None:
-    from spike_compressor.comparison.sweep import open_float, open_processor
+    from spike_compressor.checkpoint import open_model, open_processor
     from spike_compressor.evaluations import parse_evaluation
 
     result, folder = compared
@@ -317,7 +317,7 @@ def test_the_blind_baseline_stands_beside_accuracies(compared: tuple[dict[str, A
     from spike_compressor.demo.model import MODEL_DIR
 
     evaluation = parse_evaluation("questions:2")
-    seeing, processor = open_float(MODEL_DIR), open_processor(MODEL_DIR)
+    seeing, processor = open_model(MODEL_DIR, "float32"), open_processor(MODEL_DIR)
     blind = evaluation.blind(seeing, processor)
     assert blind is not None
     assert blind < evaluation.run(seeing, processor).value - 30

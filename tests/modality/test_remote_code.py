@@ -16,9 +16,10 @@ import pytest
 import spike_compressor
 import torch
 from helpers.messages import naming
+from helpers.remote_evaluation import MeanLogit, calibration
 from helpers.tiny_architectures import ARCHITECTURES, tokens
 from helpers.tiny_models import IMAGE, PAD, _loud, _text
-from helpers.workshop import GPTQ, Processor, recipe
+from helpers.workshop import GPTQ, RTN, Processor, recipe
 from spike_compressor.checkpoint import open_model, open_processor, read_config
 from spike_compressor.demo.model import build_processor
 from spike_compressor.errors import InputError
@@ -276,6 +277,27 @@ def test_code_needs_leave_and_is_the_code_that_was_saved(made: dict[str, tuple[A
         file.write("raise SystemExit('ran')\n")
     with pytest.raises(InputError, match=naming(twin, "modeling_internvl_chat.py", "SHA-256")):
         spike_compressor.load(twin, trust_remote_code=True)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_recipes_are_compared_where_code_is_allowed(
+    jobs: int, sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process and in others, which know neither its adapters nor its leave but by what they are given."""
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    source = Path(shutil.copytree(sources["internvl_chat"], tmp_path / "model"))
+    build_processor().tokenizer.save_pretrained(source)
+    path = tmp_path / "rtn.yaml"
+    path.write_text(recipe(RTN).replace("[lm_head,", "['re:.*lm_head',"), encoding="utf-8")
+    CONFIGURE["internvl_chat"]()
+    asked = ([path], ["2/3"], [MeanLogit("")], calibration, tmp_path / "out")
+    with pytest.raises(InputError, match=naming(source, "modeling_internvl_chat.", "--trust-remote-code")):
+        spike_compressor.compare(source, *asked, jobs=jobs)
+    result = spike_compressor.compare(source, *asked, jobs=jobs, trust_remote_code=True)
+    assert [row["kind"] for row in result["rows"]] == ["float", "weights", "spiking", "integer"]
+    values = [next(iter(row["figures"].values()))["value"] for row in result["rows"]]
+    assert values[2] == values[3]
+    assert len(set(values)) == 3
 
 
 @pytest.mark.parametrize("kind", CONFIGURE)

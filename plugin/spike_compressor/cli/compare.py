@@ -58,6 +58,7 @@ class Compare(Command):
         parser.add_argument(
             "--rtl", type=Path, nargs="+", default=[], help="reports of `make rtl-bench`, to be shown beside the rows"
         )
+        parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
         parser.add_argument("--jobs", type=at_least_one, default=1, help="processes (default: %(default)s)")
         parser.add_argument("--threads", type=at_least_one, default=1, help="threads a process (default: %(default)s)")
 
@@ -84,6 +85,7 @@ class Compare(Command):
             seeds=args.seeds,
             jobs=args.jobs,
             threads=args.threads,
+            trust_remote_code=args.trust_remote_code,
         )
         if hardware:
             result["hardware"] = hardware

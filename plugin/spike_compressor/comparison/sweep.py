@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from tqdm import tqdm
 
-from spike_compressor.checkpoint import load
+from spike_compressor.checkpoint import open_model, open_processor
+from spike_compressor.checkpoint.opening import open_config
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.recipe import SplitRecipe
@@ -31,6 +31,7 @@ from spike_compressor.evaluations.disjoint import require_disjoint
 from spike_compressor.fingerprint import versions
 from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
+from spike_compressor.modality import Adapters, configured_adapters, use_adapters
 from spike_compressor.runtime import spiking_state
 from spike_compressor.runtime.memory import give_memory_back
 from spike_compressor.runtime.reference import integer_activations, weights_only
@@ -84,6 +85,8 @@ class Sweep:
         folder: for cells and quantized weights.
         seeds: of random rotations and calibration data.
         threads: CPU threads of each process.
+        trust_remote_code: run code that the model brings.
+        adapters: what `configure_adapter` described, which other processes do not know.
     """
 
     model: Path
@@ -94,6 +97,8 @@ class Sweep:
     folder: Path
     seeds: tuple[int, ...] = (0,)
     threads: int = 1
+    trust_remote_code: bool = False
+    adapters: Adapters = field(default_factory=configured_adapters)
     _benches: dict[int, Workbench] = field(default_factory=dict, compare=False, repr=False)
 
     def cells(self) -> list[Cell]:
@@ -109,14 +114,15 @@ class Sweep:
     def bench(self, seed: int) -> Workbench:
         """Where models of one seed are made."""
         if seed not in self._benches:
-            processor = open_processor(self.model)
+            processor = open_processor(self.model, self.trust_remote_code)
             self._benches[seed] = Workbench(
                 self.model,
-                partial(open_float, self.model),
+                partial(open_model, self.model, torch.float32, self.trust_remote_code),
                 processor,
                 partial(self.calibration, processor, seed),
                 self.folder / "weights",
                 seed,
+                self.trust_remote_code,
             )
         return self._benches[seed]
 
@@ -160,7 +166,7 @@ class Sweep:
         if recipe is None:
             yield bench.open()
         elif cell.kind == "weights":
-            model = load(bench.quantized(recipe))
+            model = bench.exact(recipe)
             with weights_only(model):
                 yield model
         else:
@@ -211,22 +217,6 @@ def by_layer(record: SpikeRecord) -> dict[str, dict[str, Any]]:
     return table
 
 
-def open_float(directory: Path) -> Any:
-    """The float model of a directory, in float32, in the class that its config names."""
-    config = transformers.AutoConfig.from_pretrained(directory)
-    names = [name for name in config.architectures or () if hasattr(transformers, name)]
-    kind = getattr(transformers, names[0]) if names else transformers.AutoModelForCausalLM
-    return kind.from_pretrained(directory, dtype=torch.float32).eval()
-
-
-def open_processor(directory: Path) -> Any:
-    """The processor of a model directory, or its tokenizer where it has none."""
-    try:
-        return transformers.AutoProcessor.from_pretrained(directory)
-    except (ValueError, OSError, ImportError):
-        return transformers.AutoTokenizer.from_pretrained(directory)
-
-
 def compare(
     model: str | os.PathLike[str],
     recipes: Sequence[str | os.PathLike[str]] | dict[str, str | os.PathLike[str]],
@@ -239,6 +229,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     jobs: int = 1,
     threads: int = 1,
+    trust_remote_code: bool = False,
 ) -> dict[str, Any]:
     """Run every recipe under every budget, judge all models, and put them side by side.
 
@@ -257,6 +248,7 @@ def compare(
         seeds: of random rotations and calibration data; more than one tells whether the order of recipes is stable.
         jobs: processes that run cells.
         threads: CPU threads of each.
+        trust_remote_code: run code that the model brings, in every process.
 
     Returns:
         Plain values, as docs/compare.md describes them; `spike_compressor.comparison.report.write` draws them.
@@ -271,8 +263,7 @@ def compare(
     if not isinstance(recipes, dict) and len(named) < len(recipes):
         raise InputError("two recipes have the same file name; give them labels")
     directory = Path(model)
-    if not (directory / "config.json").is_file():
-        raise InputError(f"there is no model in {directory}: no config.json")
+    open_config(directory, trust_remote_code)  # refused now, not in the first cell
     sweep = Sweep(
         directory,
         {label: SplitRecipe.read(path) for label, path in named.items()},
@@ -282,6 +273,7 @@ def compare(
         Path(folder),
         tuple(seeds),
         threads,
+        trust_remote_code,
     )
     for seed in sweep.seeds:
         processor = sweep.bench(seed).processor
@@ -380,6 +372,7 @@ def _computed(sweep: Sweep, todo: list[Cell], jobs: int, bar: Any) -> Iterator[t
 def _one(sweep: Sweep, cell: Cell) -> dict[str, Any]:
     give_memory_back()
     torch.set_num_threads(sweep.threads)
+    use_adapters(sweep.adapters)
     return sweep.run(cell)
 
 

@@ -29,6 +29,7 @@ class Workbench:
         calibration: makes `oneshot`'s `dataset=`, the same at every call.
         folder: for checkpoints with quantized weights, named by content hash.
         seed: of torch, before each recipe. Random Hadamard rotations do not follow it: they are the same every time.
+        trust_remote_code: run code that the model brings.
     """
 
     directory: Path
@@ -37,6 +38,7 @@ class Workbench:
     calibration: Callable[[], Any]
     folder: Path
     seed: int = 0
+    trust_remote_code: bool = False
 
     @cached_property
     def _source(self) -> dict[str, str]:
@@ -81,7 +83,7 @@ class Workbench:
 
     def exact(self, recipe: SplitRecipe) -> Any:
         """The model with the recipe's quantized weights, as `quantized` keeps it."""
-        return load(self.quantized(recipe))
+        return load(self.quantized(recipe), trust_remote_code=self.trust_remote_code)
 
     def spiking(self, recipe: SplitRecipe) -> Any:
         """A model that spikes as the recipe says, on weights that were quantized before or are now.
@@ -98,4 +100,10 @@ class Workbench:
     def _oneshot(self, model: Any, text: str) -> None:
         from llmcompressor import oneshot
 
-        oneshot(model=model, processor=self.processor, dataset=self.calibration(), recipe=text)
+        oneshot(
+            model=model,
+            processor=self.processor,
+            dataset=self.calibration(),
+            recipe=text,
+            trust_remote_code_model=self.trust_remote_code,
+        )

@@ -12,7 +12,13 @@ from spike_compressor.modality.base import (
     register_adapter,
 )
 from spike_compressor.modality.choose import adapter_for
-from spike_compressor.modality.configured import ConfiguredAdapter, configure_adapter
+from spike_compressor.modality.configured import (
+    Adapters,
+    ConfiguredAdapter,
+    configure_adapter,
+    configured_adapters,
+    use_adapters,
+)
 from spike_compressor.modality.tracker import ModalityTracker, current_rows, modality_mask, rows_scope
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "TEXT",
     "VISION",
     "AdapterRecord",
+    "Adapters",
     "ConfiguredAdapter",
     "ModalityAdapter",
     "ModalityTracker",
@@ -27,8 +34,10 @@ __all__ = [
     "adapter_for",
     "available_adapters",
     "configure_adapter",
+    "configured_adapters",
     "current_rows",
     "modality_mask",
     "register_adapter",
     "rows_scope",
+    "use_adapters",
 ]

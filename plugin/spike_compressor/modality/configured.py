@@ -69,6 +69,24 @@ def configure_adapter(
     ADAPTERS.register(model_type, replace=True)(partial(ConfiguredAdapter, record=record, function=token_rows))
 
 
+#: Architecture -> what makes its adapter of a config.
+Adapters = dict[str, "partial[ConfiguredAdapter]"]
+
+
+def configured_adapters() -> Adapters:
+    """The adapters that `configure_adapter` described here, for a process that has to know them too.
+
+    They pickle as their functions do: a function of a module does, a lambda does not.
+    """
+    return {name: maker for name, maker in ADAPTERS.registered().items() if isinstance(maker, partial)}
+
+
+def use_adapters(adapters: Adapters) -> None:
+    """Make adapters of `configured_adapters` known here."""
+    for model_type, maker in adapters.items():
+        ADAPTERS.register(model_type, replace=True)(maker)
+
+
 def _name(function: RowsFunction | None) -> str | None:
     return None if function is None else str(getattr(function, "__qualname__", type(function).__qualname__))
 
