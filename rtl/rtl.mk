@@ -2,8 +2,8 @@
 # files that tell of finished set-ups.
 #
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
-#                                                                   DENSE=1: on its dense rival
-#   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense rival on a trace bundle
+#                                                                   DENSE=1: on its dense baseline
+#   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
 #   make fpga [FPGA="--seeds 3"]                                    both on an FPGA (ECP5): LUTs and clock
 #   make rtl-test                                                   every bench in tb/

@@ -1,4 +1,4 @@
-"""The dense rival on random jobs: every accumulator equals the golden model's, in any shape and with any stalls."""
+"""The dense baseline on random jobs: every accumulator equals the golden model's, in any shape and with any stalls."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ def check_counters(
     """Demand that the core counted what happened, and reports no error. Raises MismatchError.
 
     Args:
-        dense: the counters are those of the dense rival.
+        dense: the counters are those of the dense baseline.
     """
     expected = expected_counters(layer, shape)
     if dense:

@@ -64,8 +64,8 @@ def synthesised(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     cores = [entry for entry in data.get("spike", []) if entry.get("energy_pj")]
     good = [entry for entry in data.get("dense", []) if not entry["shape"].get("Multiply")]
-    rivals = {entry["macs_per_cycle"]: entry for entry in good if entry.get("energy_pj")}
-    pairs = [(core, rivals[slots]) for core in cores if (slots := core["macs_per_cycle"]) in rivals]
+    baselines = {entry["macs_per_cycle"]: entry for entry in good if entry.get("energy_pj")}
+    pairs = [(core, baselines[slots]) for core in cores if (slots := core["macs_per_cycle"]) in baselines]
     if not pairs:
         raise SystemExit(
             f"no energies of two designs of equal slots in {path}: run `make synth` with a trace bundle first"
@@ -74,7 +74,7 @@ def synthesised(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
 
 
 def against(
-    core: dict[str, Any], rival: dict[str, Any], codes: np.ndarray, timesteps: int, path: Path
+    core: dict[str, Any], baseline: dict[str, Any], codes: np.ndarray, timesteps: int, path: Path
 ) -> tuple[float, float, float]:
     """Words filled, throughput per area and energy per MAC, the last two over the dense array's.
 
@@ -85,8 +85,8 @@ def against(
     words = float(words_of(plane_counts(codes, timesteps, lanes, slots)).sum())
     spikes = float(sum((codes >> e & 1).sum() for e in range(timesteps)))
     macs, additions = codes.size * columns, spikes * columns
-    synth = Synth(path, {"spike": shape, "dense": rival["shape"]})
-    dense_cycles = macs / rival["macs_per_cycle"]
+    synth = Synth(path, {"spike": shape, "dense": baseline["shape"]})
+    dense_cycles = macs / baseline["macs_per_cycle"]
     speed = ratio(ratio(macs / words, synth.area("spike")), ratio(macs / dense_cycles, synth.area("dense")))
     energy = ratio(
         synth.energy("spike", macs=macs, cycles=words, words=words, additions=additions),
@@ -103,7 +103,7 @@ def chart(options: argparse.Namespace) -> str:
     rng = np.random.default_rng(options.seed)
     figures = ("words filled", "throughput / area", "energy / MAC")
     heads = [f"{core['name']}: {what}" for core, _ in pairs for what in figures]
-    beside = "; ".join(f"of {core['name']} over {rival['name']}" for core, rival in pairs)
+    beside = "; ".join(f"of {core['name']} over {baseline['name']}" for core, baseline in pairs)
     lines = [
         "# Where spikes win",
         "",
@@ -120,7 +120,7 @@ def chart(options: argparse.Namespace) -> str:
             for timesteps in (2, 3, 4):
                 codes = magnitudes(rng, distribution, options.rows, options.inputs, timesteps, outlier)
                 spikes = sum(int((codes >> e & 1).sum()) for e in range(timesteps)) / codes.size
-                found = [against(core, rival, codes, timesteps, options.synth) for core, rival in pairs]
+                found = [against(core, baseline, codes, timesteps, options.synth) for core, baseline in pairs]
                 cells = [f"{value:.2f}" for three in found for value in three]
                 lines.append(
                     f"| {distribution} | {outlier:g} | {timesteps} | {spikes:.2f} | " + " | ".join(cells) + " |"

@@ -1,9 +1,9 @@
-"""Compares the spike core with its dense rival on a trace bundle: cycles, MACs per cycle, utilisation, area, energy.
+"""Compares the spike core with its dense baseline on a trace bundle: cycles, MACs per cycle, utilisation, area, energy.
 
     python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
 
 Both are simulated, bit-exact, the spike core without the spike stream. With `--ideal`, and for layers in csd, which the
-rival does not know, its cycles come from `dense_cycles` instead, which says what a dense array that never waits needs.
+baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs.
 Areas and energies come from the results of `make synth`, if there are any for these shapes; without them the ratios
 that need them are null.
 
@@ -31,7 +31,7 @@ from toolchain import ROOT, ToolError  # noqa: E402
 
 SYNTH = ROOT / "rtl" / "synth" / "results.json"
 MODALITIES = ("text", "vision")
-#: The rival whose products are what synthesis makes of `*`: same cycles, another area and energy.
+#: The baseline whose products are what synthesis makes of `*`: same cycles, another area and energy.
 MULTIPLY = "dense_multiply"
 
 
@@ -49,7 +49,7 @@ class DenseShape:
         return self.rows * self.columns * self.lanes
 
     def fitting(self, spike: Shape) -> Shape:
-        """The rival's shape as a core's, with the limits of a spike core."""
+        """The baseline's shape as a core's, with the limits of a spike core."""
         blocks = max(2, spike.capacity // self.lanes)
         return Shape(self.rows, self.columns, self.lanes, 1, self.lanes, spike.weight_bits, spike.tmax, blocks, False)
 
@@ -117,15 +117,15 @@ class Tally:
         self.spike_cycles += spike
         self.dense_cycles += dense
 
-    def ratios(self, synth: Synth, rival: str) -> dict[str, float | None]:
-        """Throughput per area and energy per MAC over those of a rival that synthesis calls so."""
+    def ratios(self, synth: Synth, baseline: str) -> dict[str, float | None]:
+        """Throughput per area and energy per MAC over those of a baseline that synthesis calls so."""
         cycles = self.spike_cycles
         per_area = ratio(
-            ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area(rival))
+            ratio(self.macs / cycles, synth.area("spike")), ratio(self.macs / self.dense_cycles, synth.area(baseline))
         )
         energy = ratio(
             synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
-            synth.energy(rival, macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
+            synth.energy(baseline, macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
         )
         return {"throughput_per_area_ratio": per_area, "energy_per_mac_ratio": energy}
 
@@ -195,12 +195,12 @@ def compare(
     shape: Shape,
     dense: DenseShape,
     synth: Synth,
-    rivals: dict[str, int] | None = None,
+    baselines: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """The report: every layer, sums by kind, modality and T, and the total.
 
     Args:
-        rivals: the dense array's simulated cycles by layer; rows share them as the ideal array's. None: the ideal's.
+        baselines: the dense array's simulated cycles by layer; rows share them as the ideal array's. None: the ideal's.
     """
     layers, total = [], Tally()
     groups: dict[str, dict[str, Tally]] = {"by_kind": {}, "by_modality": {}, "by_timesteps": {}}
@@ -213,11 +213,11 @@ def compare(
         cycles = verdict["cycles"] * (words / words.sum() if words.any() else np.full(len(words), 1 / len(words)))
         # a spike is one addition for each output; columns beyond N are idle
         additions = np.count_nonzero(layer.spikes, axis=(0, 2)) * N
-        rival = dense_cycles(layer, dense)
-        if rivals is not None:
-            rival *= rivals[layer.name] / rival.sum()
+        baseline = dense_cycles(layer, dense)
+        if baselines is not None:
+            baseline *= baselines[layer.name] / baseline.sum()
         macs = np.full(len(words), K * N)
-        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], rival.sum())
+        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], baseline.sum())
         tally = Tally()
         tally.add(*whole)
         total.add(*whole)
@@ -231,7 +231,7 @@ def compare(
                 rows = np.array([item == label for item in labels])
                 group = groups[key].setdefault(label, Tally())
                 done = (macs[rows].sum(), additions[rows].sum(), words[rows].sum())
-                group.add(*done, cycles[rows].sum(), rival[rows].sum())
+                group.add(*done, cycles[rows].sum(), baseline[rows].sum())
         stalls = {name: count for name, count in verdict["counters"].items() if name.startswith("stall_")}
         layers.append({"name": layer.name, "kind": kind(layer.name), **tally.report(shape, dense, synth), **stalls})
     report: dict[str, Any] = {
@@ -245,7 +245,7 @@ def compare(
         "dense": {
             "design": "dense_core",
             "shape": vars(dense),
-            "cycles": "model" if rivals is None else "simulated",
+            "cycles": "model" if baselines is None else "simulated",
             "synthesis": synth.found.get("dense"),
         },
         MULTIPLY: {
@@ -285,7 +285,7 @@ def table(report: dict[str, Any]) -> Iterable[str]:
         )
     if report[MULTIPLY]["synthesis"]:
         area, energy = ("-" if value is None else f"{value:.2f}" for value in report[MULTIPLY]["total"].values())
-        yield f"{'total, rival made of `*`':73} {area:>20} {energy:>7}"
+        yield f"{'total, baseline made of `*`':73} {area:>20} {energy:>7}"
     if report["note"]:
         yield f"areas and energies: {report['note']}"
 
@@ -315,22 +315,22 @@ def main(arguments: list[str] | None = None) -> int:
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
         verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
         simulated = not options.ideal and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
-        rivals = run(bundle, names, shape=dense.fitting(shape), dense=True, **quiet) if simulated else []
+        baselines = run(bundle, names, shape=dense.fitting(shape), dense=True, **quiet) if simulated else []
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = [verdict["error"] for verdict in (*verdicts, *rivals) if verdict["error"]]
-    if failed or len(verdicts) != len(names) or (simulated and len(rivals) != len(names)):
+    failed = [verdict["error"] for verdict in (*verdicts, *baselines) if verdict["error"]]
+    if failed or len(verdicts) != len(names) or (simulated and len(baselines) != len(names)):
         print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
-    rival = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
-    shapes = {"spike": area, "dense": {**rival, "Multiply": 0}, MULTIPLY: {**rival, "Multiply": 1}}
+    baseline = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
+    shapes = {"spike": area, "dense": {**baseline, "Multiply": 0}, MULTIPLY: {**baseline, "Multiply": 1}}
     synth = Synth(options.synth, shapes)
-    cycles = {verdict["layer"]: verdict["cycles"] for verdict in rivals} if simulated else None
+    cycles = {verdict["layer"]: verdict["cycles"] for verdict in baselines} if simulated else None
     report = compare(bundle, verdicts, shape, dense, synth, cycles)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,11 +46,11 @@ def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str
 
 
 def dense_shape(bundle: Bundle, names: list[str]) -> Shape:
-    """A dense rival that can compute these layers. Raises TraceError for a coding that it does not know."""
+    """A dense baseline that can compute these layers. Raises TraceError for a coding that it does not know."""
     infos = [bundle.layer(name).info for name in names]
     for name, info in zip(names, infos, strict=True):
         if info.coding != "tc_lif":
-            raise TraceError(f"layer {name} is coded in {info.coding}; the dense rival computes tc_lif alone")
+            raise TraceError(f"layer {name} is coded in {info.coding}; the dense baseline computes tc_lif alone")
     return Shape(
         rows=8,
         columns=16,
@@ -117,8 +117,8 @@ def run(
     """Simulate; returns a verdict a layer.
 
     Args:
-        dense: on the dense rival, which has no spike stream.
-        multiply: on the rival that multiplies with `*`.
+        dense: on the dense baseline, which has no spike stream.
+        multiply: on the baseline that multiplies with `*`.
         record: file for the core's ports, cycle by cycle: see tb/hdl/port_recorder.sv.
 
     Raises TraceError, ToolError, or AssertionError if the simulator dies."""
@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("bundle", help="directory with a manifest.json")
     parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
     parser.add_argument("--stalls", action="store_true", help="pause all streams at random")
-    parser.add_argument("--dense", action="store_true", help="on the dense rival (bundles of tc_lif alone)")
+    parser.add_argument("--dense", action="store_true", help="on the dense baseline (bundles of tc_lif alone)")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of padding and stalls")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args(arguments)

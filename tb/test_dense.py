@@ -1,4 +1,4 @@
-"""The dense rival of the comparison computes the same results as the spike core: bit for bit, in several shapes."""
+"""The dense baseline of the comparison computes the same results as the spike core: bit for bit, in several shapes."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def write(path, *, coding="tc_lif", spoil=None):
 
 
 def test_replay(tmp_path, capsys):
-    """Bundles run through the rival, and a wrong sum in one is found."""
+    """Bundles run through the baseline, and a wrong sum in one is found."""
     assert run_trace.main([str(write(tmp_path / "good")), "--dense", "--stalls"]) == 0
     assert "2 layers, 28 rows: every accumulator equals the RTL's" in capsys.readouterr().out
     assert run_trace.main([str(write(tmp_path / "bad", spoil="down_proj")), "--dense", "--json"]) == 1
@@ -67,7 +67,7 @@ def test_refuses_csd(tmp_path, capsys):
 
 
 def test_fusesoc_core():
-    """The FuseSoC description names every source of the rival, and every parameter with its default."""
+    """The FuseSoC description names every source of the baseline, and every parameter with its default."""
     text = (RTL / "baseline" / "dense_core.core").read_text()
     assert re.findall(r"^      - (\w+\.sv)", text, re.M) == sorted(
         path.name for path in (RTL / "baseline").glob("*.sv")

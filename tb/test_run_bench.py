@@ -64,11 +64,13 @@ def report(tmp_path_factory):
     bundle = write(folder / "bundle", [("layers.0.up_proj", full), ("vision_tower.layers.0.fc1", halved)])
     synth = folder / "synth.json"
     design = {"area_um2": 2e6, "energy_pj": {"cycle": 10.0, "addition": 0.5}}
-    rival = {"area_um2": 3e6, "energy_pj": {"mac": 2.0}}
+    baseline = {"area_um2": 3e6, "energy_pj": {"mac": 2.0}}
     shape = {"Rows": 8, "Columns": 16, "Lanes": 8, "Slots": 64}
     dense = {"Rows": 8, "Columns": 16, "Lanes": 8}
-    other = {"shape": {**dense, "Multiply": 1}, "area_um2": 9e6, "energy_pj": {"mac": 9.0}}  # not the rival
-    synth.write_text(json.dumps({"spike": [{"shape": shape, **design}], "dense": [{"shape": dense, **rival}, other]}))
+    other = {"shape": {**dense, "Multiply": 1}, "area_um2": 9e6, "energy_pj": {"mac": 9.0}}  # not the baseline
+    synth.write_text(
+        json.dumps({"spike": [{"shape": shape, **design}], "dense": [{"shape": dense, **baseline}, other]})
+    )
     out = folder / "report.json"
     assert run_bench.main([str(bundle), "--out", str(out), "--synth", str(synth), *SMALL]) == 0
     return json.loads(out.read_text()), bundle
@@ -124,7 +126,7 @@ def test_the_report_is_one_that_comparisons_show(report, tmp_path):
     assert len(rows) == 1 + sum(len(data[key]) for key in ("by_kind", "by_modality", "by_timesteps"))
 
 
-def test_the_rival_is_simulated(tmp_path):
+def test_the_baseline_is_simulated(tmp_path):
     """Its cycles are those of its own counters: never fewer than an ideal array takes, and not many more."""
     arrays = random_arrays(np.random.default_rng(7), 4, 64, 8)
     bundle = write(tmp_path / "bundle", [("a", arrays)])
@@ -174,17 +176,17 @@ def test_the_committed_map_is_what_the_command_prints(tmp_path):
     assert (tmp_path / "map.md").read_text() == committed.read_text()
 
 
-def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
+def test_the_map_sets_synthesised_cores_beside_the_baseline(tmp_path):
     """Fewer spikes, more throughput per area and less energy; without energies it says what to run."""
     limits = {"WeightBits": 4, "Tmax": 4, "MaxInputs": 2048}
     core = {"Rows": 8, "Columns": 64, "Lanes": 16, "Slots": 16, **limits}
-    rival = {"Rows": 8, "Columns": 16, "Lanes": 8, **limits}
+    baseline = {"Rows": 8, "Columns": 16, "Lanes": 8, **limits}
     made = {
         "spike": [
             {"name": "core", "shape": core, "area_um2": 8e6, "energy_pj": {"word": 4000.0}, "macs_per_cycle": 1024}
         ],
         "dense": [
-            {"name": "array", "shape": rival, "area_um2": 8e6, "energy_pj": {"mac": 4.0}, "macs_per_cycle": 1024},
+            {"name": "array", "shape": baseline, "area_um2": 8e6, "energy_pj": {"mac": 4.0}, "macs_per_cycle": 1024},
         ],
     }
     results, page = tmp_path / "results.json", tmp_path / "map.md"
@@ -197,7 +199,7 @@ def test_the_map_sets_synthesised_cores_beside_the_rival(tmp_path):
     assert speed == pytest.approx(filled / spikes, rel=0.03)
     assert energy == pytest.approx(4000 / 1024 / 4 / speed, rel=0.03)
     assert by["gauss", "4", "3"][2] > speed
-    made["dense"][0]["macs_per_cycle"] = 2048  # no rival of the core's size
+    made["dense"][0]["macs_per_cycle"] = 2048  # no baseline of the core's size
     for lacking in (made, {}):
         results.write_text(json.dumps(lacking))
         with pytest.raises(SystemExit, match=naming("results.json", "make synth")):

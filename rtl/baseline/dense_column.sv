@@ -1,7 +1,7 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// One accumulator of the dense rival: `Lanes` products of a weight and a sign-magnitude activation a cycle.
+// One accumulator of the dense baseline: `Lanes` products of a weight and a sign-magnitude activation a cycle.
 //
 //   cycle 1   all partial products go through one carry-save tree, down to two numbers
 //   cycle 2   sum = their sum

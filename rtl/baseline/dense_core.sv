@@ -1,7 +1,7 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// The dense rival: the same streams, registers, front end and results as spike_core, computed by an array that
+// The dense baseline: the same streams, registers, front end and results as spike_core, computed by an array that
 // multiplies every weight with every activation, `Rows` x `Columns` x `Lanes` a cycle. It fires no spikes: what the front
 // end calls the spikes of an input is, for it, the input's magnitude in binary.
 //

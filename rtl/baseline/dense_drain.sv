@@ -1,7 +1,7 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Output buffer of the dense rival: takes a tile's accumulators over, half by half, and sends them row by row, while the
+// Output buffer of the dense baseline: takes a tile's accumulators over, half by half, and sends them row by row, while the
 // array goes on. enable_o stops the array while a row would be overwritten that has not left.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0

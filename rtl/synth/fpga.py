@@ -1,4 +1,4 @@
-"""The spike core and its dense rival on an FPGA: Lattice ECP5-85, placed and routed.
+"""The spike core and its dense baseline on an FPGA: Lattice ECP5-85, placed and routed.
 
     python rtl/synth/fpga.py [--design NAME …] [--seeds N] [--out FILE] [--work DIR]
 
@@ -142,7 +142,7 @@ def measure(name: str, design: Design, seeds: int, work: Path) -> dict[str, Any]
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The results as Markdown."""
-    yield "# The spike core and its dense rival on an FPGA"
+    yield "# The spike core and its dense baseline on an FPGA"
     yield ""
     yield f"Made by `make fpga`; {results['label']}. Device: {results['device']}. Flow: {results['flow']}."
     yield ""
@@ -161,9 +161,9 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield (
-        "A slot is an adder of the spike core, which one spike takes for one cycle, or a product of the rival, which "
-        "every input takes, zero or not. LUT4: logic, carries and LUT memories, as nextpnr counts them. LUT memories: "
-        "of 16 x 4 bits; block memories: of 18 kbit."
+        "A slot is an adder of the spike core, which one spike takes for one cycle, or a product of the baseline, "
+        "which every input takes, zero or not. LUT4: logic, carries and LUT memories, as nextpnr counts them. "
+        "LUT memories: of 16 x 4 bits; block memories: of 18 kbit."
     )
 
 

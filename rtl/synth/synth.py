@@ -1,4 +1,4 @@
-"""Area, clock, power and energy of the spike core and its dense rival, at several array sizes.
+"""Area, clock, power and energy of the spike core and its dense baseline, at several array sizes.
 
     python rtl/synth/synth.py [--trace BUNDLE …] [--design NAME …] [--out FILE] [--work DIR]
 
@@ -91,7 +91,7 @@ class Design:
 
     @property
     def macs(self) -> int:
-        """Adder slots of the array, or products a cycle of the rival."""
+        """Adder slots of the array, or products a cycle of the baseline."""
         return self.shape.columns * self.shape.lanes * (self.shape.rows if self.dense else 1)
 
 
@@ -102,7 +102,7 @@ def spike(columns: int, lanes: int, slots: int) -> Design:
 
 
 def dense(columns: int, lanes: int, *, multiply: bool = False) -> Design:
-    """A rival with the same limits."""
+    """A baseline with the same limits."""
     return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply)
 
 
@@ -229,7 +229,7 @@ def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[st
     raise AssertionError("energies are not positive")
 
 
-# The rival does not add spikes, but a product of more of them changes more nets.
+# The baseline does not add spikes, but a product of more of them changes more nets.
 EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "macs", "additions")}
 SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
 
@@ -307,7 +307,7 @@ def measure(
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The results as Markdown."""
     designs = [entry for key in ("spike", "dense") for entry in results.get(key, ())]
-    yield "# Synthesis of the spike core and its dense rival"
+    yield "# Synthesis of the spike core and its dense baseline"
     yield ""
     yield f"Made by `make synth`; {results['label']}. Library: {results['library']}."
     yield ""

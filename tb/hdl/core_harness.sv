@@ -17,7 +17,7 @@ module core_harness
   parameter int unsigned MaxInputs    = 8192,
   parameter bit          Csd          = 1'b1,
   parameter bit          LateCounters = 1'b0,  // of the spike core: counters come out of reset just below a carry
-  parameter bit          Dense        = 1'b0,  // the dense rival instead of the spike core
+  parameter bit          Dense        = 1'b0,  // the dense baseline instead of the spike core
   parameter bit          Multiply     = 1'b0   // its products with `*`
 );
 
