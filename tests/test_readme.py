@@ -41,10 +41,10 @@ def test_the_program_runs_offline_and_prints_what_is_shown(tmp_path: Path, monke
 def test_each_result_stands_in_the_table_that_it_names(row: list[str]) -> None:
     what, result, label, source = row
     assert re.search("measured|simulated|synthesised|estimated", label)
-    named = re.findall(r"\(([^)]+\.md)\)", source)
-    earlier = [row for row in ROWS[: ROWS.index(row)] if ".md)" in row[3]]
-    page = (ROOT / (named or re.findall(r"\(([^)]+\.md)\)", earlier[-1][3]))[0]).read_text(encoding="utf-8")
-    numbers = re.findall(r"\d+\.\d+", result)
+    named = re.findall(r"\(([^)#]+\.md)", source)
+    earlier = [row for row in ROWS[: ROWS.index(row)] if ".md" in row[3]]
+    page = (ROOT / (named or re.findall(r"\(([^)#]+\.md)", earlier[-1][3]))[0]).read_text(encoding="utf-8")
+    numbers = re.findall(r"(?<!W)\d+(?:\.\d+)?", result)
     assert numbers, what
     assert [number for number in numbers if number not in page] == [], what
 
