@@ -1,4 +1,4 @@
-"""The cures of `modifiers/upstream.py` are carried only as long as LLM Compressor needs them."""
+"""The workarounds of `modifiers/upstream.py` are carried only as long as LLM Compressor needs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spike_compressor.modifiers import tclif
 
 
 @pytest.fixture
-def uncured(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_workarounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tclif, "complete_sequential_epochs", lambda model: lambda: None)
 
 
@@ -28,14 +28,14 @@ def weights_observed(model: Any) -> dict[str, bool]:
     return found
 
 
-@pytest.mark.usefixtures("uncured")
+@pytest.mark.usefixtures("without_workarounds")
 def test_upstream_still_fails_at_gptq_over_a_vision_tower(workshop: Workshop) -> None:
     """When this fails, it is fixed upstream: remove the workaround."""
     with pytest.raises(AssertionError, match="No statistics available"):
         workshop.oneshot("llava", recipe(GPTQ))
 
 
-@pytest.mark.usefixtures("uncured")
+@pytest.mark.usefixtures("without_workarounds")
 def test_upstream_still_forgets_the_weights_of_a_vision_tower(workshop: Workshop) -> None:
     """When this fails, it is fixed upstream: remove the workaround."""
     quant_only = f"quant_stage:\n  quant_modifiers:\n    {RTN}\n"
@@ -54,7 +54,7 @@ def test_upstream_still_pins_memory_for_no_accelerator(workshop: Workshop, monke
 
 
 @pytest.mark.parametrize("pipeline", ["sequential", "independent", "basic"])
-def test_cured_weights_do_not_depend_on_the_pipeline(workshop: Workshop, pipeline: str) -> None:
+def test_weights_do_not_depend_on_the_pipeline(workshop: Workshop, pipeline: str) -> None:
     model = workshop.oneshot("llava", recipe(RTN), pipeline=pipeline)
     assert all(weights_observed(model).values())
     batch = workshop.batch("llava")
@@ -94,7 +94,7 @@ def test_pinning_is_as_before_after_a_recipe(workshop: Workshop) -> None:
     assert IntermediatesCache.pin_memory is before
 
 
-def test_the_cure_is_undone(workshop: Workshop) -> None:
+def test_the_workaround_is_undone(workshop: Workshop) -> None:
     from llmcompressor.core import active_session
     from llmcompressor.modifiers.gptq import GPTQModifier
     from spike_compressor.modifiers.recipe import modifiers_of_type
