@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
+import spike_compressor
+import yaml
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,3 +59,11 @@ def test_badges_say_what_the_package_says() -> None:
     assert re.findall(r"3\.(\d+)", python)[:2] == [low, str(int(end) - 1)]
     assert f"3.{low} to 3.{int(end) - 1}" in TEXT
     assert f">{licence}<" in (ROOT / "docs" / "assets" / "badge-licence.svg").read_text(encoding="utf-8")
+
+
+def test_citation_and_changelog_name_the_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == spike_compressor.__version__
+    assert "2604.18610" in citation["references"][0]["url"]
+    titles = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert titles[:2] == ["Unreleased", spike_compressor.__version__]
