@@ -109,7 +109,8 @@ $(DOCS): pyproject.toml constraints.txt | $(PIP_READY)
 	touch $@
 
 docs: $(DOCS)
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "the site is in build/site; $(PYTHON) -m http.server -d build/site shows it, with its search"
 
 bench: $(BENCHES)
 	$(PY) benchmarks/run.py
