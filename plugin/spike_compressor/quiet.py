@@ -42,14 +42,14 @@ def quiet_libraries(verbose: bool = False, *, bars: bool = False) -> None:
     from loguru import logger
 
     level = os.environ.get(_LEVEL) or ("INFO" if verbose else "WARNING")
-    told = verbose or level != "WARNING"
+    everything = verbose or level != "WARNING"
     logger.remove()
     # the stream is looked up at each message: it may be another one by then
     logger.add(
         lambda message: print(message, end="", file=sys.stderr),
         level=level,
         format=_line,
-        filter=None if told else _worth_reading,
+        filter=None if everything else _is_meaningful,
     )
     tqdm.__init__ = _TQDM if verbose or bars else _without_bar  # type: ignore[method-assign,assignment]
     if verbose:
@@ -71,6 +71,6 @@ def _line(record: Any) -> str:
     return "{level}: {message}\n"
 
 
-def _worth_reading(record: Any) -> bool:
-    chatter = record["level"].name == "METRIC"  # several lines a layer
+def _is_meaningful(record: Any) -> bool:
+    chatter = record["level"].name == "METRIC"  # several lines per layer
     return not chatter and not any(text in record["message"] for text in _MEANINGLESS)

@@ -98,7 +98,7 @@ def test_what_fired_is_shown(cli, measured, checkpoint):
     lines = cli("inspect", measured).out.splitlines()
     begin = next(n for n, line in enumerate(lines) if "4 calibration samples" in line)
     assert "64 vision tokens" in lines[begin]
-    headings = ("layers", "fires text", "fires vision", "saturates text", "saturates vision", "dead")
+    headings = ("layers", "fires text", "fires vision", "clips text", "clips vision", "dead")
     assert lines[begin + 1].split() == " ".join(headings).split()
     rows = [line for line in lines[begin + 2 :] if " of " in line and line.count("%") == 4]
     everything = json.loads((measured / "spike_config.json").read_text())["activity"]["totals"]

@@ -20,7 +20,7 @@ from spike_compressor.shipped import recipe_path
 class Compare(Command):
     """Judge several recipes under the same spike budgets, side by side.
 
-    Weights are quantized once a recipe; every finished row is kept under --out, so a sweep that was stopped goes on
+    Weights are quantized once per recipe; every finished row is kept under --out, so a sweep that was stopped goes on
     where it was. The report is one HTML file, a Markdown page, a CSV table and the whole result as JSON.
     """
 
@@ -50,7 +50,9 @@ class Compare(Command):
         parser.add_argument(
             "--samples", type=at_least_one, default=256, help="calibration samples (default: %(default)s)"
         )
-        parser.add_argument("--batch-size", type=at_least_one, default=8, help="samples a batch (default: %(default)s)")
+        parser.add_argument(
+            "--batch-size", type=at_least_one, default=8, help="samples per batch (default: %(default)s)"
+        )
         parser.add_argument(
             "--allocation", default="sensitivity", help="spends mean: and sops: budgets (default: %(default)s)"
         )
@@ -60,7 +62,9 @@ class Compare(Command):
         )
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
         parser.add_argument("--jobs", type=at_least_one, default=1, help="processes (default: %(default)s)")
-        parser.add_argument("--threads", type=at_least_one, default=1, help="threads a process (default: %(default)s)")
+        parser.add_argument(
+            "--threads", type=at_least_one, default=1, help="threads per process (default: %(default)s)"
+        )
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         recipes = [recipe_path(recipe) for recipe in args.recipes]

@@ -31,7 +31,7 @@ class Inspect(Command):
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("checkpoint", type=Path, help="spike-ready checkpoint directory")
-        parser.add_argument("--layers", action="store_true", help="list every layer, one a line")
+        parser.add_argument("--layers", action="store_true", help="list every layer, one per line")
         parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the plan into a .png, .svg or .pdf file")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _show_activity(config: SpikeConfig, groups: list[list[str]]) -> None:
     totals = activity.totals
     seen = list(totals.firing_rate)
     print(f"\nwhat fired on {activity.run.samples} calibration samples ({_tokens(activity.run.tokens)}):")
-    headings = ("layers", *(f"fires {name}" for name in seen), *(f"saturates {name}" for name in seen), "dead")
+    headings = ("layers", *(f"fires {name}" for name in seen), *(f"clips {name}" for name in seen), "dead")
     rows = [_activity_row(activity.layers, names, seen) for names in groups]
     everything = (
         "all",

@@ -18,7 +18,7 @@ from spike_compressor.shipped import recipe_path
 class OneShot(Command):
     """Run a recipe on a model and write a spike-ready checkpoint.
 
-    The recipe is LLM Compressor's YAML, ending in TCLIFModifier. Calibration data is a JSON Lines file with an object a
+    The recipe is LLM Compressor's YAML, ending in TCLIFModifier. Calibration data is a JSON Lines file one object per
     line: {"text": "... <image> ...", "image": "picture.png"}; `image` (a path beside the file, or a list of them) is
     left out for text. `--data demo` takes the embedded model's own calibration set.
     """
@@ -42,7 +42,9 @@ class OneShot(Command):
         parser.add_argument(
             "--samples", type=at_least_one, default=256, help="calibration samples at most (default: %(default)s)"
         )
-        parser.add_argument("--batch-size", type=at_least_one, default=8, help="samples a batch (default: %(default)s)")
+        parser.add_argument(
+            "--batch-size", type=at_least_one, default=8, help="samples per batch (default: %(default)s)"
+        )
         parser.add_argument(
             "--pipeline",
             default="independent",

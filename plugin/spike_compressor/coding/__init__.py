@@ -1,4 +1,4 @@
-"""Spike codings, the TC-LIF neuron, and the integer codes behind them: pure PyTorch, and no other room."""
+"""Spike codings, the TC-LIF neuron, and the integer codes behind them: pure PyTorch, and no other package."""
 
 from spike_compressor.coding import codings
 from spike_compressor.coding.arguments import MAX_TIMESTEPS

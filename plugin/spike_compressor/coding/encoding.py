@@ -67,7 +67,8 @@ def spikes_from_codes(
         The spikes; `codes()` of it are `codes` again, clamped.
 
     Raises:
-        ValueError, TypeError: as in `encode`; TypeError if `codes` are not integers.
+        ValueError: as in `encode`.
+        TypeError: as in `encode`; `codes` are not integers.
     """
     codec = get_coding(coding)
     codes = torch.as_tensor(codes)

@@ -35,7 +35,7 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
 
     Exact: `y` is the float32 quotient, and a power of two times it is exact in float64. Neither the
     truncated fraction nor the clamp changes the code that follows: every `k + 1/2` is a multiple of
-    `2^-F`, and the largest clamped membrane still saturates.
+    `2^-F`, and the largest clamped membrane still clips.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -55,7 +55,7 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
     timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
     y = x.to(torch.float32) / per_row_scale(scale, x)
     if not bool(torch.isfinite(y).all()):
-        raise_if_non_finite(x)  # an infinite y of a finite x saturates
+        raise_if_non_finite(x)  # an infinite y of a finite x clips
     # float64 holds every limit, and 2^F times any float32
     limit = torch.as_tensor(along_features(timesteps), dtype=torch.float64, device=x.device)
     limit = torch.ldexp(torch.ones_like(limit), limit.to(torch.int32) + frac_bits) - 1

@@ -87,7 +87,7 @@ class TCLIFNode(nn.Module):
         if y is None:
             raise ValueError("the first step after reset needs the drive y")
         y = check_floating(y).to(torch.float32)
-        if bool(y.isnan().any()):  # an infinite drive is a quotient that overflowed; it saturates
+        if bool(y.isnan().any()):  # an infinite drive is a quotient that overflowed; it clips
             raise_if_non_finite(y)
         self.sign = y.sign().to(torch.int8)
         self.v = y.abs().to(torch.float64) + 0.5

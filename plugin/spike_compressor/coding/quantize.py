@@ -57,7 +57,8 @@ def quantize_rows(
 
     Raises:
         NonFiniteInputError: `x` holds NaN or infinity.
-        ValueError, TypeError: as `encode`.
+        ValueError: as `encode`.
+        TypeError: as `encode`.
     """
     codec = get_coding(coding)
     x = check_floating(x)
@@ -143,7 +144,7 @@ def quantize_to_range(
             bottom, top = y.amin(dim=-1, keepdim=True), y.amax(dim=-1, keepdim=True)
         inside = bool(((bottom > floor - 0.5) & (top < ceiling + 0.5)).all())  # False for NaN
         extreme = validate and not inside and not bool(torch.isfinite(top - bottom).all())
-        if extreme and not bool(torch.isfinite(part).all()):  # an infinite y of a finite x only saturates
+        if extreme and not bool(torch.isfinite(part).all()):  # an infinite y of a finite x only clips
             raise_if_non_finite(x)
 
         # Round half away from zero by truncation. Adding 1/2 is wrong: 0.49999997 + 0.5 is 1 in float32. The
@@ -180,7 +181,7 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
     Args:
         x: floating point [*rows, K]; converted to float32.
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs saturate, above 1
+        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs clip, above 1
             fewer spikes fire.
         validate: refuse NaN and infinity, and check a `ratio` that is a tensor.
 

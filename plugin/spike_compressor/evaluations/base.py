@@ -22,7 +22,8 @@ class Metric:
 
     Attributes:
         value: in `Evaluation.unit`.
-        low, high: its 95 % bootstrap interval.
+        low: lower end of its 95 % bootstrap interval.
+        high: upper end.
         count: items that it was measured on.
         detail: plain values for tables and paired differences.
     """

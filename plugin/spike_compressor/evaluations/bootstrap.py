@@ -33,7 +33,8 @@ class Interval:
 
     Attributes:
         estimate: the value on the items themselves.
-        low, high: ends of the interval.
+        low: lower end of the interval.
+        high: upper end.
     """
 
     estimate: float

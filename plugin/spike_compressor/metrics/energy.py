@@ -2,7 +2,7 @@
 
 Every figure is an *estimate*: counts are measured, costs are from a table, and neither control, clock nor leakage is
 in them. A table says what an addition and a multiply-accumulate cost. Comparing the spikes' additions with
-floating-point MACs is the field's habit and flatters spikes; the rival that counts is an integer MAC of equal bits with
+floating-point MACs is the field's habit and flatters spikes; the fair baseline is an integer MAC of equal bits with
 the same memory traffic (arXiv 2409.08290), so it stands beside every estimate.
 """
 
@@ -27,8 +27,8 @@ class EnergyTable:
         source: publication and node.
         addition: pJ of one addition into an accumulator: a synaptic operation; a spike's sign makes it a subtraction.
         mac: pJ of one multiply-accumulate of the dense model in this arithmetic.
-        multiply_8: pJ of an 8 x 8 bit integer multiplication, for the integer rival.
-        accumulate: pJ of the integer rival's addition into its accumulator.
+        multiply_8: pJ of an 8 x 8 bit integer multiplication, for the integer baseline.
+        accumulate: pJ of the integer baseline's addition into its accumulator.
         sram_bit: pJ to read one bit from a 32 KB SRAM.
         dram_bit: pJ to move one bit from or to DRAM.
     """
@@ -53,7 +53,7 @@ def _horowitz(name: str, addition: float, mac: float, accumulate: float) -> Ener
 
 
 #: By name. The first three give spikes the addition of the arithmetic they are compared with, as the field does;
-#: `45nm-int32` gives spikes and rival alike the 32-bit accumulator that exact sums need.
+#: `45nm-int32` gives spikes and baseline alike the 32-bit accumulator that exact sums need.
 ENERGY_TABLES: Mapping[str, EnergyTable] = {
     table.name: table
     for table in (
@@ -71,9 +71,9 @@ class Traffic:
 
     Attributes:
         weights: read from DRAM, once for every pass of a layer over its rows.
-        activations: spikes to and from the array: a sign, and a bit a timestep; T + 1 bits a value for the rival.
+        activations: spikes to and from the array: a sign and a bit per timestep; T + 1 bits per value for the baseline.
         accumulators: 32 bits for each output.
-        fetched: weights read from SRAM into adders: one row of N for each spike, or for each input of the rival.
+        fetched: weights read from SRAM into adders: one row of N for each spike, or for each input of the baseline.
     """
 
     weights: int
@@ -95,9 +95,10 @@ class Estimate:
         source: where its costs are from.
         memory: whether memory traffic is included.
         spiking: additions caused by spikes.
-        integer_rival: MACs of equal bits, b_w x (T + 1), over the same rows; the rival that counts.
+        integer_rival: MACs of equal bits, b_w x (T + 1), over the same rows: the fair dense baseline.
         dense: MACs in the table's own arithmetic, without memory: the field's habit, given for context.
-        traffic, rival_traffic: bits moved.
+        traffic: bits moved for the spikes.
+        rival_traffic: bits moved for the integer baseline.
         label: always `estimate`.
     """
 
@@ -113,7 +114,7 @@ class Estimate:
 
     @property
     def ratio(self) -> float:
-        """Spiking over the integer rival; below 1 spikes win."""
+        """Spiking over the integer baseline; below 1 spikes win."""
         return self.spiking / self.integer_rival if self.integer_rival else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,14 +130,14 @@ def estimate(
     memory: bool = False,
     row_sharing: int = 1,
 ) -> Estimate:
-    """Energy of the spiking layers of a record, beside an integer rival of equal bits.
+    """Energy of the spiking layers of a record, beside an integer baseline of equal bits.
 
     Args:
         record: what `record_spikes` counted.
         table: a table, or the name of one of `ENERGY_TABLES`.
         weight_bits: of all layers, or by module name.
         memory: include memory traffic of both.
-        row_sharing: token rows that one weight fetch of the rival's array serves; spikes of different rows fall on
+        row_sharing: token rows that one weight fetch of the baseline's array serves; spikes of different rows fall on
             different weights, so theirs serves one.
 
     Raises:
@@ -149,14 +150,14 @@ def estimate(
     layers = [(name, layer) for (name, _), layer in record.layers.items() if layer.rows]
     bits = {name: _bits(weight_bits, name) for name, _ in layers}
     spiking = sum(layer.sops for _, layer in layers) * table.addition
-    rival = sum(layer.macs * table.rival_mac(bits[name], layer.timesteps + 1) for name, layer in layers)
+    baseline = sum(layer.macs * table.rival_mac(bits[name], layer.timesteps + 1) for name, layer in layers)
     own = _traffic(layers, bits, record.passes, 1, spikes=True)
     theirs = _traffic(layers, bits, record.passes, row_sharing, spikes=False)
     if memory:
         spiking += own.energy(table)
-        rival += theirs.energy(table)
+        baseline += theirs.energy(table)
     dense = sum(layer.macs for _, layer in layers) * table.mac
-    return Estimate(table.name, table.source, memory, spiking, rival, dense, own, theirs)
+    return Estimate(table.name, table.source, memory, spiking, baseline, dense, own, theirs)
 
 
 def _traffic(

@@ -45,7 +45,8 @@ class LayerRecord:
     Attributes:
         timesteps: nominal T.
         steps: timesteps that the coding really takes.
-        in_features, out_features: K and N.
+        in_features: K.
+        out_features: N.
         rows: token rows, padding left out.
         histogram: int64 [513], how often index - 256 was encoded: codes, or levels (code + zero point) where spikes
             are unsigned.

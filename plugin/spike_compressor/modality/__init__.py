@@ -1,4 +1,4 @@
-"""Which modality every token row belongs to: adapters an architecture, and the mask during a forward pass."""
+"""Which modality every token row belongs to: an adapter per architecture, and the mask during a forward pass."""
 
 from spike_compressor.modality import adapters as adapters  # each makes itself known
 from spike_compressor.modality.base import (

@@ -48,7 +48,7 @@ class TokenRows:
         return cls(modality, valid)
 
     def lookup(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Per-row value of a per-modality `table` (one entry a modality), flat [batch * sequence], cached."""
+        """Per-row value of a per-modality `table` (one entry per modality), flat [batch * sequence], cached."""
         key = (table, dtype, device)
         if key not in self._derived:
             values = torch.tensor(table, dtype=dtype, device=device)
@@ -66,7 +66,10 @@ class AdapterRecord:
     """What an adapter knows, as a checkpoint keeps it, so that rows keep their modality when it is opened again.
 
     Attributes:
-        vision_modules, placeholder_ids, decoder_path, methods: as in `ModalityAdapter`.
+        vision_modules: as in `ModalityAdapter`.
+        placeholder_ids: likewise.
+        decoder_path: likewise.
+        methods: likewise.
         token_rows: name of the function that tells rows apart, if one was configured.
         configured: True if `configure_adapter` made it, so that this record is all there is to it (but the function).
     """
@@ -194,7 +197,7 @@ class ModalityAdapter:
         past: Any = inputs.get("past_key_values")
         if hasattr(past, "get_seq_length"):
             return int(past.get_seq_length()) > 0
-        return bool(past)  # older remote code: a tuple a layer
+        return bool(past)  # older remote code: a tuple per layer
 
 
 #: Makes the adapter of a config.
@@ -220,7 +223,7 @@ def available_adapters() -> tuple[str, ...]:
 _OLD_SENSES = ("visual", "vision_tower", "mm_vision_tower", "audio", "audio_tower")
 
 
-def other_senses(config: Any) -> list[str]:
+def other_modalities(config: Any) -> list[str]:
     """Names of what a config has for something else than text."""
     known = set(getattr(config, "sub_configs", None) or ())
     known |= {key for key in vars(config) if key.endswith("_config") and getattr(config, key) is not None}

@@ -12,7 +12,7 @@ from spike_compressor.modality.base import (
     AdapterRecord,
     ModalityAdapter,
     available_adapters,
-    other_senses,
+    other_modalities,
 )
 from spike_compressor.modality.configured import ConfiguredAdapter
 
@@ -36,7 +36,7 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
         adapter = ADAPTERS.get(model_type)(config)
     elif saved is not None and saved.configured:
         adapter = _from_record(config, model_type, saved)
-    elif not (senses := other_senses(config)):
+    elif not (senses := other_modalities(config)):
         adapter = ModalityAdapter(config)
     else:
         raise InputError(

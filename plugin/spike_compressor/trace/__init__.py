@@ -1,6 +1,6 @@
 """Trace bundles: the integers that a spiking layer computed, written so that hardware can be checked.
 
-This room needs NumPy only; importing it loads neither torch nor LLM Compressor. `docs/traces.md` has the
+This package needs NumPy only; importing it loads neither torch nor LLM Compressor. `docs/traces.md` has the
 format.
 """
 

@@ -75,7 +75,11 @@ class Layer:
         return acc if acc.ndim == 3 else acc[:, :, None]
 
     def check(self) -> None:
-        """Check form and numbers. Raises TraceError at the first violation."""
+        """Check form and numbers.
+
+        Raises:
+            TraceError: names the first violation.
+        """
         self.check_form()
         self.check_numbers()
 
@@ -160,7 +164,11 @@ class Bundle:
         return (self.layer(i) for i in range(len(self.infos)))
 
     def layer(self, which: int | str) -> Layer:
-        """One layer, by position or name. Raises TraceError for a name that the bundle does not have."""
+        """One layer, by position or name.
+
+        Raises:
+            TraceError: the bundle has no layer of that name.
+        """
         if isinstance(which, str):
             names = [info.name for info in self.infos]
             if which not in names:
@@ -170,7 +178,11 @@ class Bundle:
         return Layer(info, self.path / info.file)
 
     def validate(self) -> None:
-        """Check every layer. Raises TraceError at the first violation."""
+        """Check every layer.
+
+        Raises:
+            TraceError: names the first violation.
+        """
         for layer in self:
             layer.check()
 

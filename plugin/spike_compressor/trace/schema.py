@@ -56,7 +56,11 @@ class LayerInfo:
 
     @classmethod
     def from_json(cls, entry: Any, where: str) -> LayerInfo:
-        """Read a manifest entry. Raises TraceError naming the field that is missing or wrong."""
+        """Read a manifest entry.
+
+        Raises:
+            TraceError: names the field that is missing or wrong.
+        """
         if not isinstance(entry, Mapping):
             raise TraceError(f"{where}: expected an object, got {type(entry).__name__}")
         name = _text(entry, "name", where)
@@ -112,7 +116,11 @@ GROUPED = frozenset({"acc", "weight_scale"})  # these have one axis more, G, wit
 
 
 def parse_manifest(data: Any) -> tuple[dict[str, Any], dict[str, Any], list[LayerInfo]]:
-    """Read a manifest: (producer, model, layers). Raises TraceError naming what is wrong."""
+    """Read a manifest: (producer, model, layers).
+
+    Raises:
+        TraceError: names what is wrong.
+    """
     where = MANIFEST
     if not isinstance(data, Mapping):
         raise TraceError(f"{where}: expected an object, got {type(data).__name__}")
