@@ -1,7 +1,7 @@
 """Compare two recipes under the same spike budget, and say which is better and what it costs.
 
     python examples/compare_two_recipes.py                       # rotation or not, on the embedded model; some minutes
-    python examples/compare_two_recipes.py --recipes a.yaml b.yaml --budget 3/4 mean:3.0 --questions 200
+    python examples/compare_two_recipes.py --recipes a.yaml compare/gptq_w4_g64 --budget 3/4 mean:3.0 --questions 200
 
 Both recipes end in the spiking modifiers; the budget replaces their timesteps. What was computed stays in `--out`: a
 second run, or one with a budget more, computes only what is missing.
@@ -15,8 +15,7 @@ from pathlib import Path
 from spike_compressor import compare
 from spike_compressor.demo.data import calibration_batches
 from spike_compressor.demo.model import MODEL_DIR
-
-RECIPES = Path(__file__).parents[1] / "recipes" / "compare"
+from spike_compressor.shipped import recipe_path
 
 
 def calibration(processor, seed: int):
@@ -29,14 +28,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=MODEL_DIR, help="model directory (default: the embedded model)")
     parser.add_argument(
-        "--recipes", nargs=2, type=Path, default=[RECIPES / "rtn_w4_g64.yaml", RECIPES / "quip_gptq_w4_g64.yaml"]
+        "--recipes",
+        nargs=2,
+        default=["compare/rtn_w4_g64", "compare/quip_gptq_w4_g64"],
+        help="files, or names of shipped ones (default: %(default)s)",
     )
     parser.add_argument("--budget", nargs="+", default=["3/4"], help="T of vision / T of text, or mean:3.0")
     parser.add_argument("--questions", type=int, default=20, help="questions of each of the 15 kinds")
     parser.add_argument("--out", type=Path, default=Path("compared"), help="folder of finished results")
     args = parser.parse_args(argv)
 
-    result = compare(args.model, args.recipes, args.budget, [f"questions:{args.questions}"], calibration, args.out)
+    recipes = [recipe_path(recipe) for recipe in args.recipes]
+    result = compare(args.model, recipes, args.budget, [f"questions:{args.questions}"], calibration, args.out)
     label, unit = result["evaluations"][0]["label"], result["evaluations"][0]["unit"]
     for row in result["rows"]:
         if row["kind"] == "integer":  # the same integers without spikes: only a check, which compare() has made
