@@ -148,7 +148,7 @@ class RowActivity(_Strict):
     """What the rows of one modality did in one layer.
 
     `rows` without padding, `firing_rate` in spikes per neuron and timestep, `saturation` as the share of codes that
-    were cut off at the end of their range.
+    were clipped at an end of their range.
     """
 
     rows: int
