@@ -43,7 +43,7 @@ def digest_of_code(*things: Any, beside: Iterable[str] = ()) -> str:
     for thing in map(_definition, things):
         name = _module_name(thing)
         if _file(name) is None:
-            found[f"{name}:{thing.__qualname__}"] = digest(_compiled(thing))
+            found[f"{name}:{getattr(thing, '__qualname__', '')}"] = digest(_compiled(thing))
         if name.partition(".")[0] != _PACKAGE:
             found.update(_versions(name.partition(".")[0]))
     return digest(found)

@@ -17,11 +17,13 @@ from spike_compressor.cli.models import calibration_of_seed
 from spike_compressor.coding.base import CODINGS, Coding, register_coding
 from spike_compressor.comparison import SplitRecipe
 from spike_compressor.comparison.budget import SpikeBudget
-from spike_compressor.comparison.dependencies import spiking_code, weights_code
+from spike_compressor.comparison.dependencies import adapter_settings, spiking_code, weights_code
 from spike_compressor.comparison.sweep import Cell, Sweep
 from spike_compressor.demo.model import MODEL_DIR
 from spike_compressor.evaluations import parse_evaluation
 from spike_compressor.fingerprint_code import modules_behind
+from spike_compressor.modality import configure_adapter
+from spike_compressor.modality.base import ADAPTERS
 
 #: Of the cell that its budget belongs to.
 CELLS = {
@@ -81,6 +83,25 @@ def test_what_other_packages_bring_counts_with_its_own_module(
     monkeypatch.setitem(ModifierFactory._registered_registry, "OwnModifier", OwnModifier)
     split = SplitRecipe.read(recipe("OwnModifier: {}\nGPTQModifier: {scheme: W4A16}\n"))
     assert weights_code(split) == [OwnModifier]
+
+
+def rows(inputs: Any) -> Any:
+    """A function that tells token rows apart."""
+    return None
+
+
+def test_a_configured_adapter_counts_with_its_settings_and_its_function(directory: Callable[[str], Path]) -> None:
+    place = directory("own_architecture")
+    with ADAPTERS.temporarily():
+        assert adapter_settings(place) == {}
+        configure_adapter("own_architecture", placeholder_ids=[7], vision_modules=["tower"])
+        first = adapter_settings(place)
+        assert first["adapter"]["placeholder_ids"] == (7,)
+        configure_adapter("own_architecture", placeholder_ids=[8], vision_modules=["tower"])
+        assert adapter_settings(place) != first
+        assert __name__ not in behind(place, timesteps=3)
+        configure_adapter("own_architecture", token_rows=rows, vision_modules=["tower"])
+        assert __name__ in behind(place, timesteps=3)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +40,22 @@ def spiking_code(recipe: SplitRecipe, directory: Path) -> list[Any]:
             MSTSModifier,
             get_allocation(planner.get("allocation", MSTSModifier.model_fields["allocation"].default)),
         ]
+    adapter = _adapter(directory)
+    given = adapter.keywords.values() if isinstance(adapter, partial) else ()
+    return [*found, adapter_for, *filter(None, [adapter]), *filter(callable, given)]
+
+
+def adapter_settings(directory: Path) -> dict[str, Any]:
+    """What `configure_adapter` was given for the architecture of a model, as plain values; empty if nothing was."""
+    adapter = _adapter(directory)
+    record = adapter.keywords.get("record") if isinstance(adapter, partial) else None
+    return {} if record is None else {"adapter": dataclasses.asdict(record)}
+
+
+def _adapter(directory: Path) -> Any:
+    """The registered adapter of a model's architecture, a class or a partial of one; None without any."""
     model_type = str(json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
-    return [*found, adapter_for, *([ADAPTERS.get(model_type)] if model_type in ADAPTERS else [])]
+    return ADAPTERS.get(model_type) if model_type in ADAPTERS else None
 
 
 def weights_code(recipe: SplitRecipe) -> list[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from spike_compressor.checkpoint import SCHEMA_VERSION, load, save
-from spike_compressor.comparison.dependencies import spiking_code, weights_code
+from spike_compressor.comparison.dependencies import adapter_settings, spiking_code, weights_code
 from spike_compressor.comparison.recipe import SplitRecipe, recipe_text
 from spike_compressor.fingerprint import digest, digest_of_batches, digest_of_model, versions
 from spike_compressor.fingerprint_code import digest_of_code
@@ -50,6 +50,7 @@ class Workbench:
             return {"model": self._source["model"], "versions": versions()}
         return {
             **self._weights_parts(recipe),
+            **adapter_settings(self.directory),
             "spikes": [[name, dict(fields)] for name, fields in recipe.spikes],
             "code": digest_of_code(type(self), *spiking_code(recipe, self.directory)),
         }
@@ -61,6 +62,7 @@ class Workbench:
         code = [*weights_code(kept), *(spiking_code(kept, self.directory) if recipe.reinterprets else [])]
         return {
             **self._source,
+            **(adapter_settings(self.directory) if recipe.reinterprets else {}),
             **({"weights_code": digest_of_code(*code)} if code else {}),
             "versions": versions(),
             "checkpoint": SCHEMA_VERSION,
