@@ -60,7 +60,6 @@ process = "their_spikes:Process"
 vipllava = "their_spikes:VipLlavaAdapter"
 """
 
-# decorated or not: an entry point is enough
 THEIR_MODULE = '''
 """A package that adds one of each kind."""
 
@@ -68,10 +67,10 @@ import os
 from pathlib import Path
 
 from spike_compressor.coding import Coding, register_coding
-from spike_compressor.evaluations import Evaluation, Metric
-from spike_compressor.modality import ModalityAdapter
-from spike_compressor.modifiers.allocation import get_allocation
-from spike_compressor.runtime.backends import Fused
+from spike_compressor.evaluations import Evaluation, Metric, register_evaluation
+from spike_compressor.modality import ModalityAdapter, register_adapter
+from spike_compressor.modifiers.allocation import get_allocation, register_allocation
+from spike_compressor.runtime.backends import Fused, register_backend
 
 
 @register_coding("least_first")
@@ -89,6 +88,7 @@ class LeastFirst(Coding):
             plane.copy_((magnitude >> t & 1) * levels.sign())
 
 
+@register_backend("careful")
 class Careful(Fused):
     """As the fused one; leaves a file in the working directory that tells of it."""
 
@@ -97,6 +97,7 @@ class Careful(Fused):
         return super().run(*args, **kwargs)
 
 
+@register_allocation("richer_mlp")
 class RicherMLP(get_allocation("fixed")):
     """One timestep more in the MLPs."""
 
@@ -105,6 +106,7 @@ class RicherMLP(get_allocation("fixed")):
         return {name: {m: T + (".mlp." in name) for m, T in table.items()} for name, table in plan.items()}
 
 
+@register_evaluation("process")
 class Process(Evaluation):
     """The process that it ran in."""
 
@@ -127,6 +129,7 @@ class Process(Evaluation):
         model(**processor.tokenizer("is there a 7 ?", return_tensors="pt"))
 
 
+@register_adapter("vipllava")
 class VipLlavaAdapter(ModalityAdapter):
     """VipLLaVA."""
 
@@ -317,6 +320,7 @@ def test_demo(place: Place, demo: Any) -> None:
     assert all((place.folder / demo[name]).exists() for name in ("checkpoint", "trace"))
 
 
+@pytest.mark.slow
 def test_demo_with_a_recipe_by_name(place: Place) -> None:
     shown = place.call("demo", "--recipe", "rtn_w4_tclif_34", "--questions", 2, "--out", "rtn").stdout
     assert "rtn_w4_tclif_34" in shown
@@ -357,8 +361,8 @@ def test_a_coding_an_allocation_and_an_adapter_of_another_package(crowded: Place
     tiny_vipllava(crowded.folder / "vipllava")
     made = crowded.json("oneshot", "--model", "vipllava", "--recipe", "theirs.yaml", "--out", "theirs")
     plan = made["config"]["plan"]
-    assert plan["model.language_model.layers.0.mlp.up_proj"] == {"text": 5, "vision": 4}
-    assert plan["model.language_model.layers.0.self_attn.q_proj"] == {"text": 4, "vision": 3}
+    assert plan["model.language_model.layers.0.mlp.up_proj"]["timesteps"] == {"text": 5, "vision": 4}
+    assert plan["model.language_model.layers.0.self_attn.q_proj"]["timesteps"] == {"text": 4, "vision": 3}
     assert made["config"]["coding"] == "least_first"
     assert made["config"]["adapter"]["vision_modules"] == ["model.vision_tower", "model.multi_modal_projector"]
 
@@ -400,15 +404,11 @@ def test_an_evaluation_of_another_package_in_worker_processes(crowded: Place) ->
     assert os.getpid() not in parents  # they ran below the command line
 
 
-@pytest.mark.parametrize(
-    ("coding", "named"),
-    [("broken", ["broken", "their-spikes", "their_spikes.not_there"]), ("least_frist", ["least_frist", "least_first"])],
-)
-def test_a_name_that_cannot_be_had_is_one_line(crowded: Place, coding: str, named: list[str]) -> None:
-    (crowded.folder / "bad.yaml").write_text(THEIR_RECIPE.replace("least_first", coding))
+def test_what_cannot_be_imported_is_one_line_for_who_asks_for_it(crowded: Place) -> None:
+    (crowded.folder / "bad.yaml").write_text(THEIR_RECIPE.replace("least_first", "broken"))
     failed = crowded.call("oneshot", "--model", "demo", "--recipe", "bad.yaml", "--out", "bad", code=2)
     assert failed.stderr.count("\n") == 1, failed.stderr
-    assert all(name in failed.stderr for name in named)
+    assert all(name in failed.stderr for name in ("broken", "their-spikes", "their_spikes.not_there"))
 
 
 def tiny_vipllava(path: Path) -> None:

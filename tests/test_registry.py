@@ -117,9 +117,10 @@ def test_an_entry_point_is_imported_when_it_is_asked_for(theirs: Package, colour
     theirs.brings("teal", "their_colours:Teal")
     assert colours.names() == ("red", "teal")
     assert "teal" in colours
-    theirs.module.Teal = teal = colour("Teal", "their_colours")  # type: ignore[attr-defined]
-    assert colours.get("teal") is teal
-    assert teal.name == "teal"  # type: ignore[attr-defined]
+    # in the place of a module that is imported now, and decorates what it defines
+    theirs.module.__getattr__ = lambda name: colours.register("teal")(colour(name, "their_colours"))  # type: ignore[method-assign]
+    assert colours.get("teal").__name__ == "Teal"
+    assert colours.get("teal").name == "teal"
 
 
 def test_an_entry_point_may_lead_to_what_a_decorator_registered(theirs: Package, colours: Registry[Any]) -> None:
@@ -136,7 +137,8 @@ def test_an_entry_point_may_lead_to_what_a_decorator_registered(theirs: Package,
         ({"teal": "their_colours:Gone"}, "teal.*their_colours:Gone"),
         ({"crimson": "their_colours:Scarlet"}, "crimson.*their_colours.*scarlet"),
         ({"red": "their_colours:Scarlet"}, "red.*their_colours.*scarlet"),
-        ({"red": "their_colours:Plain"}, "red.*paint:Red.*their_colours:Plain"),
+        ({"red": "their_colours:Plain"}, "red.*their_colours:Plain"),
+        ({"plain": "their_colours:Plain"}, "plain.*their_colours:Plain"),
     ],
 )
 def test_a_faulty_entry_point_harms_only_who_asks_for_it(
@@ -154,13 +156,17 @@ def test_a_faulty_entry_point_harms_only_who_asks_for_it(
 
 
 def test_two_packages_with_one_name_are_refused(theirs: Package, colours: Registry[Any]) -> None:
-    theirs.module.Teal = colour("Teal", "their_colours")  # type: ignore[attr-defined]
+    theirs.module.Teal = teal = colours.register("teal")(colour("Teal", "their_colours"))  # type: ignore[attr-defined]
     theirs.module.Sea = colour("Sea", "their_colours")  # type: ignore[attr-defined]
     for value in ("their_colours:Teal", "their_colours:Teal", "their_colours:Sea"):  # one is found in two places
         theirs.brings("teal", value)
     assert colours.get("red")
-    with pytest.raises(InputError, match=r"teal.*their_colours:Teal.*their_colours:Sea"):
+    with pytest.raises(InputError, match=r"teal.*their_colours:Sea"):
         colours.get("teal")
+    theirs.points.pop()
+    again: Registry[Any] = Registry("colour", "tests.colours", named=True)
+    again.register("teal")(teal)
+    assert again.get("teal") is teal
 
 
 def test_the_groups_are_the_documented_ones() -> None:

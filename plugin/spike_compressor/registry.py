@@ -5,7 +5,8 @@ Another package makes its own known by an entry point, in its `pyproject.toml`:
     [project.entry-points."spike_compressor.codings"]
     least_first = "their_package.codings:LeastFirst"
 
-The command line and worker processes find them like the built-in ones; they are imported when they are asked for.
+The command line and worker processes find them like the built-in ones; they are imported when they are asked for, and
+register themselves then, with the same decorator as those and under the name of the entry point.
 """
 
 from __future__ import annotations
@@ -65,7 +66,18 @@ class Registry(Generic[T]):
             raise InputError(f"a {self.kind} has one name; got {', '.join(names)}")
 
         def decorate(thing: AnyT) -> AnyT:
-            self._add(thing, names, replace)
+            source = _source(thing)
+            for name in names:
+                taken = self._sources.get(name)
+                if taken is not None and taken != source and not replace:
+                    raise InputError(
+                        f"{self.kind} {name!r} is registered already, by {taken}; {source} needs another name"
+                    )
+            if self._named:
+                thing.name = names[0]  # type: ignore[attr-defined]
+            entry: Any = thing if self._convert is None else self._convert(thing)
+            for name in names:
+                self._entries[name], self._sources[name] = entry, source
             return thing
 
         return decorate
@@ -110,18 +122,6 @@ class Registry(Generic[T]):
         finally:
             self._entries, self._sources, self._settled = before
 
-    def _add(self, thing: Any, names: tuple[str, ...], replace: bool = False) -> None:
-        source = _source(thing)
-        for name in names:
-            taken = self._sources.get(name)
-            if taken is not None and taken != source and not replace:
-                raise InputError(f"{self.kind} {name!r} is registered already, by {taken}; {source} needs another name")
-        if self._named:
-            thing.name = names[0]
-        entry = thing if self._convert is None else self._convert(thing)
-        for name in names:
-            self._entries[name], self._sources[name] = entry, source
-
     def _entry_points(self) -> dict[str, list[EntryPoint]]:
         if self._points is None:
             self._points = {}
@@ -140,13 +140,13 @@ class Registry(Generic[T]):
                 f"{error}"
             ) from error
         source = _source(thing)
-        known = [name for name, other in self._sources.items() if other == source]  # decorated, when it was imported
-        if not known:
-            self._add(thing, (point.name,))
-        elif point.name not in known:
+        # a process that gets an instance by pickle imports the class, and knows nothing of entry points
+        known = [name for name, other in self._sources.items() if other == source]
+        if point.name not in known:
+            found = f"registers itself as {', '.join(known)}" if known else "does not register itself"
             raise InputError(
-                f"{self.kind} {point.name!r} of the package {_package(point)} is registered as {', '.join(known)}; its "
-                "entry point must have the same name"
+                f"{self.kind} {point.name!r} of the package {_package(point)}: {point.value} {found}; decorate it with "
+                "the name of its entry point"
             )
 
 

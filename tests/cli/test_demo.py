@@ -66,6 +66,7 @@ def test_every_field_and_artefact(cli, untrained, tmp_path, capsys):
     shown = capsys.readouterr().out
     for heading in ("blind", "float", "W4 only", "spiking", "firing rate", "coverage", "checkpoint", *KINDS):
         assert heading in shown
+    assert "make rtl TRACE=" in shown
 
 
 def test_bad_input(cli, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.quiet import quiet_libraries
+from spike_compressor.shipped import recipe_path
 
 
 @register_command("demo")
@@ -35,11 +36,12 @@ class Demo(Command):
         )
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
+        recipe = None if args.recipe is None else recipe_path(args.recipe)  # before seconds of imports
         quiet_libraries(args.verbose)
         from spike_compressor.demo.run import DEFAULT_RECIPE, run_demo
         from spike_compressor.progress import Steps
 
-        return run_demo(args.out, args.recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose))
+        return run_demo(args.out, recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose))
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         from spike_compressor.demo.report import print_report

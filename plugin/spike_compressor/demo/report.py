@@ -45,5 +45,6 @@ def print_report(result: dict[str, Any]) -> None:
     console.print(f"checkpoint: {result['checkpoint']}", highlight=False)
     console.print(f"trace of every layer: {result['trace']}", highlight=False)
     replay = "make rtl TRACE=" + os.path.abspath(result["trace"])
-    console.print(f"to replay it on the SystemVerilog, in a clone of the repository: {replay}", highlight=False)
+    # a command to copy: not to be broken where the terminal ends
+    console.print(f"on the SystemVerilog, in a clone of the repository: {replay}", highlight=False, soft_wrap=True)
     console.print(f"{result['seconds']:.0f} s")
