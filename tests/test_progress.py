@@ -24,6 +24,12 @@ def test_a_log_gets_one_line_when_the_step_is_finished() -> None:
     assert re.fullmatch(r"evaluate \[bold\]: \d\.\d s\n", run(terminal=False))
 
 
+def test_a_step_that_ran_elsewhere_has_the_same_line() -> None:
+    stream = io.StringIO()
+    Steps(console=Console(file=stream)).finished("evaluate [bold]", 2.04)
+    assert stream.getvalue() == "evaluate [bold]: 2.0 s\n"
+
+
 def test_verbose_says_when_it_begins_too() -> None:
     for terminal in (False, True):
         assert re.fullmatch(

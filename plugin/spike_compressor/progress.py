@@ -53,20 +53,24 @@ class Steps:
     """
 
     def __init__(self, *, verbose: bool = False, console: Console | None = None) -> None:
-        self._verbose = verbose
+        self.verbose = verbose
         self._console = console or Console(stderr=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
         """The block is a step. One that raises leaves no line; its error says enough."""
         started = time.monotonic()
-        if self._console.is_interactive and not self._verbose:
+        if self._console.is_interactive and not self.verbose:
             yield from self._redrawn(name)
             return
-        if self._verbose:
+        if self.verbose:
             print(f"{name} ...", file=self._console.file, flush=True)
         yield Step(name)
-        print(f"{name}: {time.monotonic() - started:.1f} s", file=self._console.file, flush=True)
+        self.finished(name, time.monotonic() - started)
+
+    def finished(self, name: str, seconds: float) -> None:
+        """Write the line of a step that ran elsewhere, in another process say."""
+        print(f"{name}: {seconds:.1f} s", file=self._console.file, flush=True)
 
     def _redrawn(self, name: str) -> Iterator[Step]:
         columns = (

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import partial
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import spike_compressor
 from helpers.messages import naming
 from spike_compressor.cli.models import calibration_of_seed
 from spike_compressor.cli.program import run
-from spike_compressor.comparison import compare, read_hardware, report, sweep
+from spike_compressor.comparison import compare, ranking, read_hardware, report, sweep
 from spike_compressor.comparison.budget import SpikeBudget
+from spike_compressor.comparison.run import check_integers
 from spike_compressor.demo import evaluations
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import Evaluation, Metric, register_evaluation
 from spike_compressor.evaluations.base import EVALUATIONS
+from spike_compressor.plot import style
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "compare"
 RTN = RECIPES / "rtn_w4_g64.yaml"
@@ -80,7 +83,7 @@ def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any],
     row = rows(result, "spiking")[0]
     spikes, layers = row["spikes"], row["layers"]
     sops = sum(one["sops"] for by in layers.values() for one in by.values())
-    assert sweep.total_sops(row) == pytest.approx(sops / sum(spikes["tokens"].values()))
+    assert ranking.total_sops(row) == pytest.approx(sops / sum(spikes["tokens"].values()))
     layer = layers["model.language_model.layers.0.mlp.down_proj"]
     assert [len(layer[name]["firing"]) for name in ("vision", "text")] == [2, 3]
     # the same codes in unary spikes fire |q| times, in tc_lif at most T times
@@ -136,12 +139,18 @@ def test_a_sweep_that_was_killed_goes_on(model: Path, tmp_path: Path, monkeypatc
 
 
 def test_processes_compute_what_one_process_computes(
-    compared: tuple[dict[str, Any], Path], model: Path, tmp_path: Path
+    compared: tuple[dict[str, Any], Path], model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """And say no more than that they are through with a cell."""
     result, _ = compared
     other = compare(model, [RTN], ["2/3", "mean:2.5"], ["answers:1", "questions:1"], CALIBRATION, tmp_path, jobs=2)
     for row, same in zip(result["rows"], other["rows"], strict=True):
         assert {**row, "seconds": 0} == {**same, "seconds": 0}
+    out, err = capfd.readouterr()
+    assert out == ""
+    told = [line for line in err.splitlines() if line.strip()]
+    assert sorted(line[0] for line in told if re.fullmatch(r"\d/5 .*: \d+\.\d s", line)) == list("12345")
+    assert len(told) == 5 + 2  # the check before them, and the blind baseline behind
 
 
 # Refusals
@@ -205,8 +214,8 @@ def test_spikes_that_lose_something_are_an_error() -> None:
     spiking = {**row, "kind": "spiking", "figures": {"e": {"value": 1.0}}}
     integer = {**row, "kind": "integer", "figures": {"e": {"value": 1.5}}}
     with pytest.raises(RuntimeError, match=naming("r", "b")):
-        sweep._check_integers({"rows": [spiking, integer]})
-    sweep._check_integers({"rows": [spiking, {**integer, "figures": spiking["figures"]}]})
+        check_integers({"rows": [spiking, integer]})
+    check_integers({"rows": [spiking, {**integer, "figures": spiking["figures"]}]})
 
 
 # Ranking
@@ -220,15 +229,15 @@ def made(recipe: str, sops: float, value: float, seed: int = 0, budget: str = "3
 
 def test_the_pareto_front_by_hand() -> None:
     cloud = [made("a", 1, 50), made("b", 2, 40), made("c", 2, 60), made("d", 3, 60), made("e", 4, 61)]
-    assert [row["recipe"] for row in sweep.pareto(cloud, "e", True)] == ["a", "c", "e"]
-    assert [row["recipe"] for row in sweep.pareto(cloud, "e", False)] == ["a", "b"]
+    assert [row["recipe"] for row in ranking.pareto(cloud, "e", True)] == ["a", "c", "e"]
+    assert [row["recipe"] for row in ranking.pareto(cloud, "e", False)] == ["a", "b"]
 
 
 def test_an_order_is_stable_when_all_pairs_of_recipes_keep_theirs() -> None:
     def order(*figures: tuple[str, int, float], budget: str = "3/4", higher: bool = True) -> tuple[int, int] | None:
         rows = [made(recipe, 1, value, seed) for recipe, seed, value in figures]
         judged = [{"label": "e", "higher_is_better": higher}]
-        return sweep.pairs_in_order({"rows": rows, "evaluations": judged, "seeds": [0, 1]}, "e", budget)
+        return ranking.pairs_in_order({"rows": rows, "evaluations": judged, "seeds": [0, 1]}, "e", budget)
 
     same = [("a", 0, 96.0), ("b", 0, 95.0), ("a", 1, 97.0), ("b", 1, 97.0), ("c", 0, 90.0), ("c", 1, 91.0)]
     assert order(*same) == order(*same, higher=False) == (3, 3)  # a and b tie in one seed
@@ -242,23 +251,77 @@ def test_an_order_is_stable_when_all_pairs_of_recipes_keep_theirs() -> None:
 # Report
 
 
+class Page(HTMLParser):
+    """A report's tags in order, each with its attributes, and what stands in the title."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.title = ""
+        self._within = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._within = tag
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._within = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._within == "title":
+            self.title += data
+
+    def of(self, *tags: str) -> list[dict[str, str]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
 def test_the_report_is_whole_and_self_contained(compared: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     result, _ = compared
     files = report.write(result, tmp_path / "report", "spike-compressor compare --some things")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == sorted(path.name for path in files)
-    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons.org", ""
-    )
-    assert page.count("<svg") >= 6
+    text = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.of("link", "script", "img", "iframe")
+    links = [value for _, tag in page.tags for name, value in tag.items() if name in ("href", "src", "xlink:href")]
+    assert {link[:1] for link in links if not link.startswith("data:image/png")} == {"#"}
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert len(page.of("svg")) >= 6
     for title in ("Pareto", "Energy (estimate)", "Where spikes fire", "Modality evolution and plan", "--some things"):
-        assert title in page
-    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert "| rtn_w4_g64 |" in text
+        assert title in text
+    markdown = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "| rtn_w4_g64 |" in markdown
     with (tmp_path / "report" / "cells.csv").open(encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [row["kind"] for row in table] == [row["kind"] for row in result["rows"]]
     assert json.loads((tmp_path / "report" / "comparison.json").read_text()) == result
+
+
+def test_the_page_reads_on_any_screen(compared: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    """Contents that lead somewhere, tables and pictures in boxes that scroll, pictures in the page's colours."""
+    result, _ = compared
+    label = "<b>rtn & more</b>"
+    renamed = [{**row, "recipe": label if row["recipe"] else ""} for row in result["rows"]]
+    recipes = {label: next(iter(result["recipes"].values()))}
+    report.write({**result, "model": "a & b", "recipes": recipes, "rows": renamed}, tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.of("html") == [{"lang": "en"}]
+    assert page.title == "a & b: recipes compared"
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.of("meta")
+    assert not page.of("b")  # labels are text
+    names = [tag["id"] for tag in page.of("h1", "h2", "section", "table", "figure", "g") if "id" in tag]
+    assert len(names) == len(set(names))
+    anchors = [tag["href"].removeprefix("#") for tag in page.of("a") if "xlink:href" not in tag]
+    assert anchors == [tag["id"] for tag in page.of("h2")]
+    tags = [tag for tag, _ in page.tags]
+    before = [page.tags[index - 1] for index, tag in enumerate(tags) if tag in ("table", "svg")]
+    assert {attributes.get("class") for _, attributes in before} == {"scroll"}
+    assert {(tag["role"], bool(tag["aria-label"])) for tag in page.of("svg")} == {("img", True)}
+    assert "prefers-color-scheme: dark" in text
+    assert "currentColor" in text
+    assert style.INK not in text.partition("</style>")[2]
+    assert "fill: #ffffff" not in text.partition("</style>")[2].lower()  # no white page behind a picture
 
 
 def test_the_command(compared: tuple[dict[str, Any], Path], model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.workshop import GPTQ_GROUP, Processor, Workshop, recipe
+from loguru import logger
 from spike_compressor.comparison import SplitRecipe, Workbench
 from spike_compressor.runtime import spiking_state
 
@@ -66,6 +67,17 @@ def test_weights_are_quantized_once(bench: Bench) -> None:
     another = dataclasses.replace(bench.bench, seed=1)
     assert another.parts(split)["seed"] == 1
     assert another.parts(split) != bench.bench.parts(split)
+
+
+def test_oneshot_is_not_told_of_a_quantized_model(bench: Bench) -> None:
+    """It would warn of what it is about to do to the weights; the spiking modifiers do nothing to them."""
+    warnings: list[str] = []
+    sink = logger.add(warnings.append, level="WARNING")
+    try:
+        bench.bench.spiking(SplitRecipe.read(recipe(ROTATED + GPTQ_GROUP)).spiking(SETTINGS["output"]))
+    finally:
+        logger.remove(sink)
+    assert not [text for text in warnings if "quantized" in text]
 
 
 def test_inherited_timesteps_stay_those_of_the_scheme(workshop: Workshop, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ class Compare(Command):
         quiet_libraries(args.verbose)
         from spike_compressor.cli.models import calibration_of_seed, check_recipe
         from spike_compressor.comparison import compare, read_hardware, report
+        from spike_compressor.progress import Steps
 
         hardware = read_hardware(args.rtl)
         for recipe in recipes:
@@ -90,6 +91,7 @@ class Compare(Command):
             jobs=args.jobs,
             threads=args.threads,
             trust_remote_code=args.trust_remote_code,
+            steps=Steps(verbose=args.verbose),
         )
         if hardware:
             result["hardware"] = hardware

@@ -4,7 +4,7 @@ from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.hardware import read_hardware
 from spike_compressor.comparison.recipe import SplitRecipe
-from spike_compressor.comparison.sweep import compare
+from spike_compressor.comparison.run import compare
 from spike_compressor.comparison.workbench import Workbench
 
 __all__ = ["Cells", "SpikeBudget", "SplitRecipe", "Workbench", "compare", "read_hardware"]

@@ -22,7 +22,8 @@ def read_hardware(paths: Iterable[str | os.PathLike[str]]) -> list[dict[str, Any
 
     Returns:
         For each: `file`, `bundle`, the two designs (`spike`, `dense`), and figures of the `total`, `by_kind`,
-        `by_modality` and `by_timesteps`. Cycles of the core are simulated; what the rival's are, it says itself.
+        `by_modality` and `by_timesteps`. Cycles of the core are simulated; `dense` says what those of the dense
+        baseline are.
 
     Raises:
         InputError: no such file, or none that `make rtl-bench` wrote.

@@ -1,43 +1,27 @@
-"""Several recipes under several spike budgets, side by side."""
+"""What a comparison computes: its cells, how the model of each is made, and what is measured on it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from spike_compressor.checkpoint import open_model, open_processor
-from spike_compressor.checkpoint.opening import open_config
 from spike_compressor.comparison.budget import SpikeBudget
-from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.workbench import Workbench
-from spike_compressor.errors import InputError
-from spike_compressor.evaluations.base import Evaluation, parse_evaluation
-from spike_compressor.evaluations.disjoint import require_disjoint
-from spike_compressor.fingerprint import versions
+from spike_compressor.evaluations.base import Evaluation
 from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
-from spike_compressor.modality import Adapters, configured_adapters, use_adapters
+from spike_compressor.modality import Adapters, configured_adapters
 from spike_compressor.runtime import spiking_state
-from spike_compressor.runtime.memory import give_memory_back
 from spike_compressor.runtime.reference import integer_activations, weights_only
-
-SCHEMA = "spike-comparison"
-SCHEMA_VERSION = 1
 
 #: What a row of the table is: the float model; a recipe's weights without spikes; the same with integer activations; or
 #: its spikes.
@@ -215,223 +199,3 @@ def by_layer(record: SpikeRecord) -> dict[str, dict[str, Any]]:
                 "macs": layer.macs,
             }
     return table
-
-
-def compare(
-    model: str | os.PathLike[str],
-    recipes: Sequence[str | os.PathLike[str]] | dict[str, str | os.PathLike[str]],
-    budgets: Sequence[str],
-    evaluations: Sequence[str | Evaluation],
-    calibration: Callable[[Any, int], Any],
-    folder: str | os.PathLike[str],
-    *,
-    allocation: str = "sensitivity",
-    seeds: Sequence[int] = (0,),
-    jobs: int = 1,
-    threads: int = 1,
-    trust_remote_code: bool = False,
-) -> dict[str, Any]:
-    """Run every recipe under every budget, judge all models, and put them side by side.
-
-    Weights are quantized once a recipe and seed. Every finished cell is kept in `folder` under the hash of all that it
-    depends on, model, recipe, data, code and package versions, so that a killed sweep goes on where it was and a
-    changed one computes only what changed.
-
-    Args:
-        model: directory of a float model that transformers opens.
-        recipes: recipe files, or label -> file; each ends in the spiking modifiers, whose timesteps budgets replace.
-        budgets: `3/4` (T of vision / text), `mean:3.25`, `sops:2e6`.
-        evaluations: `questions:200`, `answers`, `text:FILE`, ...: the first one's items count spikes.
-        calibration: makes `oneshot`'s data of (processor, seed); a function of a module, or a partial of one.
-        folder: for cells and weights.
-        allocation: that spends `mean:` and `sops:` budgets.
-        seeds: of random rotations and calibration data; more than one tells whether the order of recipes is stable.
-        jobs: processes that run cells.
-        threads: CPU threads of each.
-        trust_remote_code: run code that the model brings, in every process.
-
-    Returns:
-        Plain values, as docs/compare.md describes them; `spike_compressor.comparison.report.write` draws them.
-
-    Raises:
-        InputError: settings that make no sense, or calibration data that are evaluated on; before anything runs.
-        RuntimeError: the integer reference and the spikes disagree.
-    """
-    named = recipes if isinstance(recipes, dict) else {Path(path).stem: path for path in recipes}
-    if not named or not budgets or not evaluations or not seeds:
-        raise InputError("compare needs at least one recipe, one budget, one evaluation and one seed")
-    if not isinstance(recipes, dict) and len(named) < len(recipes):
-        raise InputError("two recipes have the same file name; give them labels")
-    directory = Path(model)
-    open_config(directory, trust_remote_code)  # refused now, not in the first cell
-    sweep = Sweep(
-        directory,
-        {label: SplitRecipe.read(path) for label, path in named.items()},
-        _distinct(SpikeBudget.parse(text, allocation) for text in budgets),
-        tuple(one if isinstance(one, Evaluation) else parse_evaluation(one) for one in evaluations),
-        calibration,
-        Path(folder),
-        tuple(seeds),
-        threads,
-        trust_remote_code,
-    )
-    for seed in sweep.seeds:
-        processor = sweep.bench(seed).processor
-        for evaluation in sweep.evaluations:
-            require_disjoint(
-                evaluation.calibration_items(calibration(processor, seed)),
-                evaluation.items(processor),
-                evaluation.items_are,
-            )
-    rows = _run(sweep, jobs)
-    result = {
-        "format": SCHEMA,
-        "version": SCHEMA_VERSION,
-        "model": directory.name,
-        "evaluations": [
-            {"label": one.label, "unit": one.unit, "higher_is_better": one.higher_is_better}
-            for one in sweep.evaluations
-        ],
-        "budgets": [{"label": budget.label, **budget.fields} for budget in sweep.budgets],
-        "recipes": {label: recipe.text() for label, recipe in sweep.recipes.items()},
-        "seeds": list(sweep.seeds),
-        "versions": versions(),
-        "rows": rows,
-        "blind": _blind(sweep),
-    }
-    _check_integers(result)
-    return result
-
-
-def _blind(sweep: Sweep) -> dict[str, float]:
-    """What the float model reaches with the pictures exchanged, by evaluation that knows of pictures."""
-    store, bench = Cells(sweep.folder / "cells"), sweep.bench(sweep.seeds[0])
-    found = {}
-    for evaluation in sweep.evaluations:
-        if type(evaluation).blind is not Evaluation.blind:
-            key = {"kind": "blind", "model": bench.parts(), "evaluation": evaluation.parts()}
-            found[evaluation.label] = float(store.cell(key, partial(_blinded, evaluation, bench)))
-    return found
-
-
-def _blinded(evaluation: Evaluation, bench: Workbench) -> float | None:
-    return evaluation.blind(bench.open(), bench.processor)
-
-
-def _distinct(budgets: Iterable[SpikeBudget]) -> tuple[SpikeBudget, ...]:
-    """Each budget once: `3` and `3/3` are the same."""
-    return tuple({budget.label: budget for budget in budgets}.values())
-
-
-def _run(sweep: Sweep, jobs: int) -> list[dict[str, Any]]:
-    """Every cell's row, in order: from the folder, or computed."""
-    store = Cells(sweep.folder / "cells")
-    cells = sweep.cells()
-    keys = {cell: sweep.key(cell) for cell in cells}
-    found = {cell: result for cell in cells if (result := store.get(keys[cell])) is not None}
-    todo = [cell for cell in cells if cell not in found]
-    with tqdm(total=len(cells), initial=len(found), desc="cells", unit="cell", dynamic_ncols=True) as bar:
-        for cell, result in _computed(sweep, todo, jobs, bar):
-            found[cell] = store.put(keys[cell], json.loads(json.dumps(result)))
-            bar.update()
-    return [
-        {"kind": cell.kind, "recipe": cell.recipe, "budget": cell.budget, "seed": cell.seed, **found[cell]}
-        for cell in cells
-    ]
-
-
-def _computed(sweep: Sweep, todo: list[Cell], jobs: int, bar: Any) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    if jobs < 1:
-        raise InputError(f"jobs is {jobs}; it must be at least 1")
-    if jobs == 1:
-        for cell in todo:
-            bar.set_postfix_str(cell.label)
-            yield cell, _one(sweep, cell)
-        return
-    # threads and CUDA do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        # one process quantizes a recipe's weights; then its cells are free
-        waiting = {cell: cell for cell in todo}
-        first: dict[tuple[str, int], Cell] = {}
-        running: dict[Future[dict[str, Any]], Cell] = {}
-        try:
-            while waiting or running:
-                for cell in list(waiting):
-                    group = (cell.recipe, cell.seed)
-                    if group not in first or first[group] not in {*waiting, *running.values()}:
-                        running[pool.submit(_one, sweep, cell)] = waiting.pop(cell)
-                        first.setdefault(group, cell)
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    cell = running.pop(future)
-                    yield cell, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _one(sweep: Sweep, cell: Cell) -> dict[str, Any]:
-    give_memory_back()
-    torch.set_num_threads(sweep.threads)
-    use_adapters(sweep.adapters)
-    return sweep.run(cell)
-
-
-def _check_integers(result: dict[str, Any]) -> None:
-    """Spikes carry what integers carry: both rows must show the very same metrics."""
-    spiking = {(row["recipe"], row["budget"], row["seed"]): row for row in result["rows"] if row["kind"] == "spiking"}
-    for row in result["rows"]:
-        if row["kind"] != "integer":
-            continue
-        other = spiking[row["recipe"], row["budget"], row["seed"]]
-        if row["figures"] != other["figures"]:
-            raise RuntimeError(
-                f"{row['recipe']} at {row['budget']}: integer activations and spikes give different metrics; please "
-                "report this"
-            )
-
-
-def pareto(rows: Sequence[dict[str, Any]], evaluation: str, higher_is_better: bool) -> list[dict[str, Any]]:
-    """The spiking rows that no other one beats in the metric at as few synaptic operations; cheapest first."""
-    front: list[dict[str, Any]] = []
-    best = -math.inf
-    for row in sorted(rows, key=lambda row: (total_sops(row), -_score(row, evaluation, higher_is_better))):
-        score = _score(row, evaluation, higher_is_better)
-        if score > best:
-            best = score
-            front.append(row)
-    return front
-
-
-def total_sops(row: dict[str, Any]) -> float:
-    """Synaptic operations for one token of the language model."""
-    spikes = row["spikes"]
-    tokens = sum(spikes["tokens"].values())
-    return (
-        sum(sops * spikes["tokens"][name] for name, sops in spikes["sops_per_token"].items()) / tokens
-        if tokens
-        else 0.0
-    )
-
-
-def _score(row: dict[str, Any], evaluation: str, higher_is_better: bool) -> float:
-    value = float(row["figures"][evaluation]["value"])
-    return value if higher_is_better else -value
-
-
-def pairs_in_order(result: dict[str, Any], evaluation: str, budget: str) -> tuple[int, int] | None:
-    """Pairs of recipes that all seeds put in one order at a budget, ties allowed, and all pairs.
-
-    Seeds that have no row at this budget do not count. None if fewer than two seeds or recipes do, or if recipes had
-    different seeds.
-    """
-    (higher,) = (one["higher_is_better"] for one in result["evaluations"] if one["label"] == evaluation)
-    scores: dict[str, dict[int, float]] = {}
-    for row in result["rows"]:
-        if (row["kind"], row["budget"]) == ("spiking", budget):
-            scores.setdefault(row["recipe"], {})[row["seed"]] = _score(row, evaluation, higher)
-    by_recipe = list(scores.values())
-    if len(by_recipe) < 2 or len({frozenset(one) for one in by_recipe}) != 1 or len(by_recipe[0]) < 2:
-        return None
-    pairs = [[a[seed] - b[seed] for seed in a] for a, b in combinations(by_recipe, 2)]
-    kept = sum(all(d >= 0 for d in differences) or all(d <= 0 for d in differences) for differences in pairs)
-    return kept, len(pairs)

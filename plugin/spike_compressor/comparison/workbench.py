@@ -85,7 +85,11 @@ class Workbench:
 
     def exact(self, recipe: SplitRecipe) -> Any:
         """The model with the recipe's quantized weights, as `quantized` keeps it."""
-        return load(self.quantized(recipe), trust_remote_code=self.trust_remote_code)
+        model = load(self.quantized(recipe), trust_remote_code=self.trust_remote_code)
+        # where it comes from: `oneshot` looks there whether weights are quantized already, and warns if they are. But
+        # what follows on these are spiking modifiers alone, which quantize no weights
+        model.config.name_or_path = str(self.directory)
+        return model
 
     def spiking(self, recipe: SplitRecipe) -> Any:
         """A model that spikes as the recipe says, on weights that were quantized before or are now.

@@ -12,9 +12,8 @@ from typing import Any
 from spike_compressor.checkpoint import SpikeConfig, modalities_of_layers, read_config
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_file
-from spike_compressor.plot.style import COLOURS, drawing
+from spike_compressor.plot.style import COLOURS, INK, MUTED, drawing
 
-_NEUTRAL = "#555555"
 _FORMATS = (".png", ".svg", ".pdf")
 _T_MAX = 7
 #: Inches: a cell of the heat maps, what labels need beside them, and the heights of the curves' panels.
@@ -43,7 +42,7 @@ def plot_plan(
     Args:
         checkpoint: a spike-ready checkpoint's directory, or its config.
         file: the picture; .png, .svg or .pdf. The same config gives the same bytes.
-        title: shown above; the directory's name if left out.
+        title: shown above; the directory's name, or of a config the architecture's, if left out.
 
     Returns:
         The path of the picture.
@@ -61,7 +60,7 @@ def plot_plan(
         config = read_config(checkpoint)
         title = title or Path(checkpoint).resolve().name
     with drawing():
-        figure = _figure(config, title or config.architecture)
+        figure = _figure(config, config.architecture if title is None else title)
         dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
         with replacing_file(path) as fresh:
             figure.savefig(fresh, dpi=200, metadata=dates.get(path.suffix.lower()))
@@ -112,9 +111,9 @@ def _figure(config: SpikeConfig, title: str) -> Any:
     figure.text(0.12 / width, 1 - 0.38 / height, _subtitle(config), va="top")
     if config.evolution is None:
         note = (
-            "This checkpoint holds no MED curves: its recipe ran without data, or it was written before there were any."
+            "There are no MED curves: the recipe measured none, for it ran without data or with timesteps of its own."
         )
-        figure.text(0.12 / width, 1 - 0.55 / height, note, va="top", style="italic", color=_NEUTRAL)
+        figure.text(0.12 / width, 1 - 0.55 / height, note, va="top", style="italic", color=MUTED)
     return figure
 
 
@@ -186,7 +185,7 @@ def _draw_curves(axes: Any, config: SpikeConfig, columns: int) -> None:
     assert config.evolution is not None
     depths = _depths(config)
     for name, curve in config.evolution.modalities.items():
-        colour = COLOURS.get(name, _NEUTRAL)
+        colour = COLOURS.get(name, MUTED)
         label = f"{name}: {curve.tokens:,} tokens of {curve.samples:,} samples"
         axes.plot(depths, curve.mean, color=colour, marker="o", markersize=2.5, linewidth=1.2, label=label)
         low = [mean - half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
@@ -207,7 +206,7 @@ def _draw_discrepancy(axes: Any, config: SpikeConfig, columns: int) -> None:
     values = config.evolution.discrepancy
     colours = [COLOURS["text"] if value >= 0 else COLOURS["vision"] for value in values]
     axes.bar(_depths(config), values, width=0.7, color=colours)
-    axes.axhline(0, color="black", linewidth=0.6)
+    axes.axhline(0, color=INK, linewidth=0.6)
     axes.set_title("MED: above zero text turns further, below zero vision")
     axes.set_ylabel("$MED(l)$")
     axes.grid(axis="y", linewidth=0.4, alpha=0.5)
@@ -218,7 +217,7 @@ def _draw_stack(axes: Any, stack: _Stack, columns: int) -> None:
     for row, cells in enumerate(stack.cells.values()):
         for depth, values in cells.items():
             _draw_cell(axes, depth, row, values)
-    axes.set_title(f"T of {stack.modality} rows, {stack.prefix}", color=COLOURS.get(stack.modality, "black"))
+    axes.set_title(f"T of {stack.modality} rows, {stack.prefix}", color=COLOURS.get(stack.modality, INK))
     _heat_axis(axes, _row_labels(stack.cells))
     _depth_axis(axes, columns, max(stack.depths) + 1)
 
@@ -265,6 +264,7 @@ def _depth_axis(axes: Any, columns: int, numbered: int) -> None:
     """Columns of all panels stand under each other; every one has its number."""
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_xticks(range(numbered), [str(depth) for depth in range(numbered)], fontsize=6)
+    axes.set_xlabel("layer", fontsize=6, loc="right", labelpad=1)
 
 
 def _draw_legend(figure: Any, axes: list[Any], right: float, width: float) -> None:
