@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from harness import finish, machine, parser, prepare
+from harness import finish, parser, prepare
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -77,36 +77,12 @@ def rows(name: str, found: Any) -> list[dict[str, Any]]:
     return table
 
 
-def draw(curves: Mapping[str, Any], path: Any) -> None:
-    """Curves with their intervals, a panel a model, as SVG."""
-    from spike_compressor.plot.style import COLOURS, drawing
-
-    with drawing() as figure_class:
-        figure = figure_class(figsize=(4.2 * len(curves), 2.8), layout="constrained")
-        for axes, (name, found) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-            depth = range(len(found.layers))
-            for modality, curve in found.curves.items():
-                low = [mean - half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
-                high = [mean + half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
-                axes.fill_between(depth, low, high, color=COLOURS[modality], alpha=0.25, linewidth=0)
-                axes.plot(depth, curve.mean, color=COLOURS[modality], marker="o", markersize=3, label=f"D {modality}")
-            if found.discrepancy is not None:
-                axes.plot(depth, found.discrepancy, color="#555555", linestyle="--", label="MED")
-            axes.axhline(0, color="black", linewidth=0.6)
-            axes.set(title=name, xlabel="decoder layer", ylabel="1 - cosine")
-            axes.legend(frameon=False)
-        figure.savefig(path, metadata={"Date": None})
-
-
 def main() -> int:
     args = arguments().parse_args()
     prepare(args.threads)
     curves = measure(args)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    draw(curves, args.out.with_suffix(".svg"))
     settings = {"embedded": f"{args.samples} calibration questions", "SmolLM2-135M": f"{args.windows} x 512 tokens"}
-    result = {"benchmark": "evolution", "label": "measured", "machine": machine(args.threads), "settings": settings}
-    return finish({**result, "rows": [row for name, found in curves.items() for row in rows(name, found)]}, [], args)
+    return finish("evolution", args, settings, [row for name, found in curves.items() for row in rows(name, found)])
 
 
 if __name__ == "__main__":

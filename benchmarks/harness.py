@@ -7,18 +7,20 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from drawings import drawing
 from spike_compressor.files import write_text
 
 ROOT = Path(__file__).parents[1]
 #: Models, checkpoints with quantized weights, and finished cells; git does not see it.
 SCRATCH = ROOT / "out" / "bench"
 RESULTS = ROOT / "docs" / "results"
+#: Those that differ in nothing but the quantizer.
+RECIPES = ROOT / "recipes" / "compare"
 
 
 @dataclass(frozen=True)
@@ -58,48 +60,63 @@ def prepare(threads: int) -> None:
     give_memory_back()
 
 
-class Once:
-    """A model that is made when it is first needed and serves several cells: `with once() as model`.
+def measured(
+    name: str,
+    args: argparse.Namespace,
+    model: Path,
+    recipes: Mapping[str, Any],
+    budgets: Sequence[Any],
+    evaluations: Sequence[Any],
+    calibration: Callable[[Any, int], Any],
+    seeds: Sequence[int] = (0,),
+) -> dict[str, Any]:
+    """What `compare` finds; its weights and finished rows are kept under `--scratch` by the benchmark's name.
 
     Args:
-        make: makes the model.
-        within: a context to use it in, `weights_only` for one.
+        name: of the benchmark.
+        args: of its command line.
+        model: directory of the float model.
+        recipes: label -> file or `SplitRecipe`.
+        budgets: texts, or `SpikeBudget`s.
+        evaluations: texts, or `Evaluation`s.
+        calibration: makes `oneshot`'s data of (processor, seed).
+        seeds: of rotations and calibration data.
     """
+    from spike_compressor.comparison import compare
 
-    def __init__(self, make: Callable[[], Any], within: Callable[[Any], Any] = nullcontext) -> None:
-        self._make, self._within = make, within
-        self._model: Any = None
-
-    @contextmanager
-    def __call__(self) -> Iterator[Any]:
-        if self._model is None:
-            self._model = self._make()
-        with self._within(self._model):
-            yield self._model
+    folder = sweep_folder(name, args)
+    jobs = getattr(args, "jobs", 1)
+    return compare(
+        model, recipes, budgets, evaluations, calibration, folder, seeds=seeds, jobs=jobs, threads=args.threads
+    )
 
 
-def progress(label: str) -> Callable[[int, int], None]:
-    """A bar with remaining time, driven by (done, total)."""
-    from tqdm import tqdm
+def sweep_folder(name: str, args: argparse.Namespace) -> Path:
+    """Where a benchmark's comparison keeps weights and rows."""
+    return Path(args.scratch) / "sweeps" / name
 
-    bar: list[Any] = []
 
-    def report(done: int, total: int) -> None:
-        if not bar:
-            bar.append(tqdm(total=total, desc=label, dynamic_ncols=True, leave=False))
-        bar[0].update(done - bar[0].n)
-        if done >= total:
-            bar[0].close()
+def rows_of(result: dict[str, Any], kind: str, **which: Any) -> list[dict[str, Any]]:
+    """A comparison's rows of one kind (`float`, `weights`, `integer`, `spiking`), and of a recipe, budget or seed."""
+    found = [row for row in result["rows"] if row["kind"] == kind]
+    return [row for row in found if all(row[key] == value for key, value in which.items())]
 
-    return report
+
+def recipe_file(name: str) -> Path:
+    """A recipe of the comparison, or else one that users copy. Raises SystemExit if there is neither."""
+    for folder in (RECIPES, RECIPES.parent):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise SystemExit(f"no recipe {name!r} in recipes/compare/ or recipes/")
 
 
 def machine(threads: int) -> dict[str, Any]:
     """The machine that measures, and the packages."""
+    from spike_compressor.comparison.report import processor_name
     from spike_compressor.fingerprint import versions
 
     return {
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": f"{platform.system()} {platform.machine()}",
@@ -108,20 +125,33 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"
+def finish(
+    name: str,
+    args: argparse.Namespace,
+    settings: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    goals: Sequence[Goal] = (),
+    command: str | None = None,
+) -> int:
+    """Write the result, and beside it its picture if it has one; print it. The exit code: was every goal reached?
 
-
-def finish(result: dict[str, Any], goals: Sequence[Goal], args: argparse.Namespace) -> int:
-    """Write the result, print it; the exit code says whether every goal was reached."""
-    result = {**result, "goals": [asdict(goal) for goal in goals]}
+    Args:
+        name: of the benchmark.
+        args: of its command line.
+        settings: what it ran on, to be shown above the table.
+        rows: of the table.
+        goals: what it must show.
+        command: that makes these rows again, where it is not the benchmark's by itself.
+    """
+    result: dict[str, Any] = {"benchmark": name, "label": "measured"}
+    if command is not None:
+        result["command"] = command
+    result |= {"machine": machine(args.threads), "settings": settings, "rows": rows}
+    result["goals"] = [asdict(goal) for goal in goals]
     write_text(args.out, json.dumps(result, indent=1) + "\n")
+    picture = drawing(result)
+    if picture is not None:
+        write_text(args.out.with_suffix(".svg"), picture)
     if args.json:
         print(json.dumps(result))
     else:

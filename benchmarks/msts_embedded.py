@@ -10,13 +10,18 @@ more. Every cell is kept under `--scratch`, so a killed run goes on where it was
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from harness import ROOT, Goal, Once, finish, machine, parser, prepare, progress
+from harness import Goal, finish, measured, parser, prepare, recipe_file, rows_of, sweep_folder
+from spike_compressor.comparison import Cells, SpikeBudget, SplitRecipe, Workbench
+from spike_compressor.comparison.ranking import total_sops
+from spike_compressor.comparison.sweep import Sweep
+from spike_compressor.demo.evaluations import DemoQuestions
+from spike_compressor.demo.model import MODEL_DIR
 
-RECIPES = {"RTN": "rtn_w4_g64.yaml", "GPTQ": "gptq_w4_g64.yaml", "QuIP + GPTQ": "quip_gptq_w4_g64.yaml"}
+NAME = "msts_embedded"
+RECIPES = {"RTN": "rtn_w4_g64", "GPTQ": "gptq_w4_g64", "QuIP + GPTQ": "quip_gptq_w4_g64"}
 #: What runs unless told otherwise: the plainest weights, and the best for spikes.
 USUAL = ("RTN", "QuIP + GPTQ")
 #: Pairs of timesteps Tv/Tt whose means others are compared at.
@@ -32,8 +37,17 @@ BEST = "sensitivity (gradient)"
 COUNTED = 30
 
 
+class Questions(DemoQuestions):
+    """The embedded model's questions; spikes are counted on more of them than `compare` takes."""
+
+    def sample(self, model: Any, processor: Any) -> None:
+        from spike_compressor.demo.evaluate import judge
+
+        judge(model, processor, self.questions(min(COUNTED, self.per_kind)))
+
+
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__.splitlines()[0], "msts_embedded.json")
+    made = parser(__doc__.splitlines()[0], f"{NAME}.json")
     made.add_argument("--recipes", nargs="+", default=list(USUAL), choices=list(RECIPES), help="weights")
     made.add_argument("--fixed", nargs="+", default=list(FIXED), help="pairs Tv/Tt of the strategy `fixed`")
     made.add_argument(
@@ -47,130 +61,88 @@ def arguments() -> argparse.ArgumentParser:
     return made
 
 
-class Bench:
-    """The embedded model, its questions, and the cells."""
+def calibration(samples: int, processor: Any, seed: int) -> Any:
+    """Batches of the calibration split."""
+    from spike_compressor.demo.data import calibration_batches
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        from spike_compressor import record_spikes
-        from spike_compressor.comparison import Cells, Workbench
-        from spike_compressor.demo.data import calibration_batches, items
-        from spike_compressor.demo.evaluate import judge
-        from spike_compressor.demo.model import MODEL_DIR, load_model, load_processor
-        from spike_compressor.evaluations import require_disjoint
-        from spike_compressor.fingerprint_code import digest_of_code
-
-        self.args = args
-        self.cells = Cells(args.scratch / "cells")
-        self.processor = load_processor()
-        self.test = items("test", args.questions)
-        self.calibration: Callable[[], Any] = lambda: calibration_batches(self.processor, samples=args.samples)
-        calibrated: Any = self.calibration().dataset
-        require_disjoint(
-            (item.image.tobytes() for item in calibrated),
-            (item.image.tobytes() for item in self.test),
-            "pictures",
-        )
-        self.bench = Workbench(MODEL_DIR, load_model, self.processor, self.calibration, args.scratch / "weights")
-        self.evaluation = {"questions": args.questions, "code": digest_of_code(judge, record_spikes)}
-
-    def answers(self, label: str, parts: dict[str, Any], opened: Once) -> dict[str, list[bool]]:
-        """Right or wrong by kind; from the cells if it is there."""
-        from spike_compressor.demo.evaluate import judge
-
-        def compute() -> dict[str, str]:
-            with opened() as model:
-                right = judge(model, self.processor, self.test, progress=progress(label))
-            by_kind: dict[str, str] = {}
-            for item, correct in zip(self.test, right, strict=True):
-                by_kind[item.kind] = by_kind.get(item.kind, "") + str(int(correct))
-            return by_kind
-
-        found = self.cells.cell({"what": "answers", "parts": parts, **self.evaluation}, compute)
-        return {kind: [digit == "1" for digit in digits] for kind, digits in found.items()}
-
-    def spikes(self, parts: dict[str, Any], opened: Once) -> dict[str, Any]:
-        """Mean timesteps on the calibration data, which budgets are defined by, and operations on test questions."""
-        import torch
-        from spike_compressor import record_spikes
-        from spike_compressor.demo.evaluate import judge
-
-        def compute() -> dict[str, Any]:
-            with opened() as model:
-                with torch.inference_mode(), record_spikes(model) as calibration:
-                    for batch in self.calibration():
-                        model(**batch)
-                with record_spikes(model) as test:
-                    judge(model, self.processor, self._counted())
-            return {
-                "mean_timesteps": calibration.mean_timesteps(),
-                "mean_timesteps_unweighted": calibration.mean_timesteps(weighted=False),
-                "timesteps": {m: calibration.mean_timesteps(m) for m in ("vision", "text")},
-                "sops_per_token": test.sops_per_token(),
-                "firing_rate": test.firing_rate(),
-            }
-
-        key = {"what": "spikes", "parts": parts, "counted": COUNTED, **self.evaluation}
-        found: dict[str, Any] = self.cells.cell(key, compute)
-        return found
-
-    def _counted(self) -> list[Any]:
-        taken: dict[str, list[Any]] = {}
-        for item in self.test:
-            if len(taken.setdefault(item.kind, [])) < COUNTED:
-                taken[item.kind].append(item)
-        return [item for items in taken.values() for item in items]
+    return calibration_batches(processor, samples=samples, seed=seed)
 
 
 def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, list[bool]]]]:
-    """Rows of the table, and the answers behind each."""
-    from spike_compressor.comparison import SplitRecipe
-    from spike_compressor.runtime.reference import weights_only
+    """Rows of the table, and the answers behind each: right or wrong by kind of question."""
+    evaluation = Questions(str(args.questions))
+    recipes = {name: SplitRecipe.read(recipe_file(RECIPES[name])) for name in args.recipes}
+    data = partial(calibration, args.samples)
+    bench = Sweep(MODEL_DIR, recipes, (), (), data, sweep_folder(NAME, args)).bench(0)
+    compared = partial(measured, NAME, args, MODEL_DIR, recipes)
 
-    bench = Bench(args)
-    rows: list[dict[str, Any]] = [{"weights": "float", "spikes": "none"}]
-    answers = [bench.answers("float", bench.bench.parts(), Once(bench.bench.open))]
+    def timesteps(row: dict[str, Any], budget: SpikeBudget) -> dict[str, Any]:
+        return on_calibration_data(bench, recipes[row["recipe"]].spiking(budget.fields))
+
+    pairs = {budget.label: budget for budget in map(SpikeBudget.parse, args.fixed)}
+    fixed = compared(list(pairs.values()), [evaluation], data)
+    # a mean over tokens x MACs is one of the model and its data: the same for all weights
+    first = rows_of(fixed, "spiking", recipe=args.recipes[0])
+    means = {row["budget"]: timesteps(row, pairs[row["budget"]])["mean_timesteps"] for row in first}
+    spent: dict[str, tuple[str, str, SpikeBudget]] = {}
+    for budget in args.budgets:
+        mean = means[budget] if budget in means else float(budget)
+        for strategy, fields in STRATEGIES.items():
+            planned = SpikeBudget(f"{strategy} at {budget}", {**fields, "budget": {"mean_timesteps": mean}})
+            spent[planned.label] = strategy, budget, planned
+    others = compared([planned for _, _, planned in spent.values()], [evaluation], data)
+    spent |= {label: ("fixed", label, budget) for label, budget in pairs.items()}
+    found = rows_of(fixed, "float")
     for name in args.recipes:
-        recipe = SplitRecipe.read(ROOT / "recipes" / "compare" / RECIPES[name])
-        bypassed = Once(partial(bench.bench.exact, recipe), weights_only)
-        parts = {**bench.bench.parts(recipe.exact()), "bypassed": 1}
-        rows.append({"weights": name, "spikes": "none"})
-        answers.append(bench.answers(f"{name}, W4 only", parts, bypassed))
+        found += rows_of(fixed, "weights", recipe=name) + rows_of(fixed, "spiking", recipe=name)
+        found += rows_of(others, "spiking", recipe=name)
+    rows = []
+    for row in found:
+        made: dict[str, Any] = {"weights": row["recipe"] or "float", "spikes": "none"}
+        if row["kind"] == "spiking":
+            made["spikes"], made["budget"], planned = spent[row["budget"]]
+            made |= {**timesteps(row, planned), "sops_per_token": total_sops(row)}
+        rows.append(made)
+    correct = [row["figures"][evaluation.label]["detail"]["correct"] for row in found]
+    return rows, [{kind: [digit == "1" for digit in digits] for kind, digits in one.items()} for one in correct]
 
-        def row(label: str, msts: dict[str, Any], budget: str, recipe: SplitRecipe = recipe, name: str = name) -> float:
-            chosen = recipe.spiking(msts)
-            parts = bench.bench.parts(chosen)
-            opened = Once(partial(bench.bench.spiking, chosen))
-            spikes = bench.spikes(parts, opened)
-            rows.append({"weights": name, "spikes": label, "budget": budget, **spikes})
-            answers.append(bench.answers(f"{name}, {label}, {budget}", parts, opened))
-            return float(spikes["mean_timesteps"])
 
-        means: dict[str, float] = {}
-        for pair in args.fixed:
-            vision, text = (int(T) for T in pair.split("/"))
-            means[pair] = row("fixed", {"allocation": "fixed", "timesteps": {"vision": vision, "text": text}}, pair)
-        for budget in args.budgets:
-            mean = means[budget] if budget in means else float(budget)
-            for label, strategy in STRATEGIES.items():
-                row(label, {**strategy, "budget": {"mean_timesteps": mean}}, budget)
-    return rows, answers
+def on_calibration_data(bench: Workbench, recipe: SplitRecipe) -> dict[str, Any]:
+    """Mean timesteps of a recipe's plan on the calibration data, which budgets are defined by."""
+    import torch
+    from spike_compressor import record_spikes
+
+    def compute() -> dict[str, Any]:
+        model = bench.spiking(recipe)
+        with torch.inference_mode(), record_spikes(model) as record:
+            for batch in bench.calibration():
+                model(**batch)
+        return {
+            "mean_timesteps": record.mean_timesteps(),
+            "mean_timesteps_unweighted": record.mean_timesteps(weighted=False),
+            "timesteps": {name: record.mean_timesteps(name) for name in ("vision", "text")},
+        }
+
+    key = {"what": "timesteps on the calibration data", "model": bench.parts(recipe)}
+    found: dict[str, Any] = Cells(bench.folder.parent / "cells").cell(key, compute)
+    return found
 
 
 def with_intervals(rows: list[dict[str, Any]], answers: list[dict[str, list[bool]]]) -> None:
-    """Add bootstrap intervals: of each row, against float, and against its rivals `fixed` and `uniform`."""
+    """Add bootstrap intervals: of each row, against float, and against `fixed` and `uniform`."""
     from spike_compressor.evaluations import accuracy_difference, accuracy_interval
 
     for row, own in zip(rows, answers, strict=True):
         row["accuracy"] = accuracy_interval(own).to_dict()
         row["minus_float"] = accuracy_difference(own, answers[0]).to_dict()
         for strategy in ("fixed", "uniform"):
-            rival = rival_of(row, rows, strategy)
-            if rival is not None:
-                row[f"minus_{strategy}"] = accuracy_difference(own, answers[rival]).to_dict()
-                row[f"{strategy}_rival"] = rows[rival]["budget"]
+            baseline = baseline_of(row, rows, strategy)
+            if baseline is not None:
+                row[f"minus_{strategy}"] = accuracy_difference(own, answers[baseline]).to_dict()
+                row[f"{strategy}_rival"] = rows[baseline]["budget"]
 
 
-def rival_of(row: dict[str, Any], rows: list[dict[str, Any]], strategy: str) -> int | None:
+def baseline_of(row: dict[str, Any], rows: list[dict[str, Any]], strategy: str) -> int | None:
     """Index of the row that `row` is held against: of `strategy` and the same weights, and of the same budget.
 
     If `fixed` has no pair of that mean, the pair of the next larger one.
@@ -193,13 +165,13 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
     for row in rows:
         if row["spikes"] != BEST:
             continue
-        for rival in ("fixed", "uniform"):
-            if f"minus_{rival}" not in row:
+        for baseline in ("fixed", "uniform"):
+            if f"minus_{baseline}" not in row:
                 continue
-            difference = row[f"minus_{rival}"]
+            difference = row[f"minus_{baseline}"]
             low, middle, high = (100 * difference[key] for key in ("low", "estimate", "high"))
-            where = f"{row['weights']}, budget {row['budget']}: {BEST} loses no more than {rival}"
-            against = row.get(f"{rival}_rival", row["budget"])
+            where = f"{row['weights']}, budget {row['budget']}: {BEST} loses no more than {baseline}"
+            against = row.get(f"{baseline}_rival", row["budget"])
             if against != row["budget"]:
                 where += f" {against}"
             shown = f"{middle:+.2f} points ({low:+.2f} .. {high:+.2f})"
@@ -212,18 +184,13 @@ def main() -> int:
     prepare(args.threads)
     rows, answers = measure(args)
     with_intervals(rows, answers)
-    head = {
-        "benchmark": "msts_embedded",
-        "label": "measured",
-        "machine": machine(args.threads),
-        "settings": {
-            "calibration": f"{args.samples} questions of the calibration split",
-            "evaluation": f"{args.questions} questions of each kind, test split",
-            "spikes": f"timesteps on calibration data; operations on {COUNTED} test questions of each kind",
-            "kinds": len(answers[0]),
-        },
+    settings = {
+        "calibration": f"{args.samples} questions of the calibration split",
+        "evaluation": f"{args.questions} questions of each kind, test split",
+        "spikes": f"timesteps on calibration data; operations on {COUNTED} test questions of each kind",
+        "kinds": len(answers[0]),
     }
-    return finish({**head, "rows": rows}, goals(rows), args)
+    return finish(NAME, args, settings, rows, goals(rows))
 
 
 if __name__ == "__main__":

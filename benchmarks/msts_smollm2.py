@@ -8,24 +8,74 @@ Weights are quantized once for each recipe; every cell is kept under `--scratch`
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from harness import ROOT, Goal, Once, finish, machine, parser, prepare, progress
+import smollm2
+from harness import Goal, finish, measured, parser, prepare, recipe_file
+from spike_compressor.evaluations import Evaluation, Metric, Perplexity, perplexity, perplexity_interval, shingles
+from spike_compressor.fingerprint import digest
+from torch import Tensor
 
+NAME = "msts_smollm2"
 RECIPES = {
-    "SpinQuant R1R2 + GPTQ": "spinquant_r1r2_gptq_w4_g64.yaml",
-    "SpinQuant R1R2R4 + GPTQ": "spinquant_r1r2r4_gptq_w4_g64.yaml",
-    "QuIP + GPTQ": "quip_gptq_w4_g64.yaml",
+    "SpinQuant R1R2 + GPTQ": "spinquant_r1r2_gptq_w4_g64",
+    "SpinQuant R1R2R4 + GPTQ": "spinquant_r1r2r4_gptq_w4_g64",
+    "QuIP + GPTQ": "quip_gptq_w4_g64",
 }
 #: The recipe that has no online rotation, where `down_proj` starves.
 OFFLINE = "SpinQuant R1R2 + GPTQ"
 SENSITIVITY = {"output": "sensitivity (output)", "gradient": "sensitivity (gradient)"}
 
 
+class HeldOutWorks(Evaluation):
+    """Perplexity of the held-out works, each by itself and all together.
+
+    Args:
+        windows: of text, the same number of each work.
+        context, stride: tokens of a window, and from one to the next.
+    """
+
+    name = "works"
+    unit = "perplexity"
+    higher_is_better = False
+    items_are = "passages of 32 tokens"
+
+    def __init__(self, windows: int, context: int, stride: int) -> None:
+        super().__init__(f"{context}/{stride}x{windows}")
+        self.windows, self.context, self.stride = windows, context, stride
+
+    def parts(self) -> dict[str, Any]:
+        works = {name: smollm2.work(name) for name in smollm2.EVALUATION_WORKS}
+        return {**super().parts(), "works": digest(works)}
+
+    def texts(self, tokenizer: Any) -> dict[str, Tensor]:
+        return smollm2.evaluation_texts(tokenizer, self.windows, self.context)
+
+    def items(self, processor: Any) -> Iterator[bytes]:
+        for text in self.texts(processor).values():
+            yield from shingles(text)
+
+    def calibration_items(self, loader: Any) -> Iterator[bytes]:
+        for batch in loader:
+            for row in batch["input_ids"]:
+                yield from shingles(row)
+
+    def run(self, model: Any, processor: Any, progress: Any = None) -> Metric:
+        texts = self.texts(processor)
+        found = {name: perplexity(model, text, self.context, self.stride) for name, text in texts.items()}
+        whole = Perplexity.joined(list(found.values()))
+        detail = {"by_text": {name: one.perplexity for name, one in found.items()}, "perplexity": whole.to_dict()}
+        return Metric.of(perplexity_interval(whole), whole.scored, detail)
+
+    def sample(self, model: Any, processor: Any) -> None:
+        first = next(iter(self.texts(processor).values()))
+        perplexity(model, first[: self.context], self.context)
+
+
 def arguments() -> argparse.ArgumentParser:
-    made = parser(__doc__.splitlines()[0], "msts_smollm2.json")
+    made = parser(__doc__.splitlines()[0], f"{NAME}.json")
     made.add_argument("--mean", type=float, nargs="+", default=[4.0], help="mean timesteps, weighted by tokens x MACs")
     made.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES), help="weights")
     made.add_argument("--context", type=int, default=512, help="tokens of a window")
@@ -33,7 +83,6 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--windows", type=int, default=18, help="windows of held-out text")
     made.add_argument("--samples", type=int, default=32, help="calibration windows")
     made.add_argument("--ratio", default="1.0", help="threshold_ratio: a number or `auto`")
-    made.add_argument("--keep", action="store_true", help="keep rows of other weights that stand in --out")
     return made
 
 
@@ -49,108 +98,46 @@ def spike_settings(mean: float) -> dict[str, dict[str, Any]]:
     }
 
 
-class Bench:
-    """The model, its texts, and the cells."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        import smollm2
-        from spike_compressor.comparison import Cells, Workbench
-        from spike_compressor.evaluations import require_disjoint, shingles
-
-        self.args = args
-        self.cells = Cells(args.scratch / "cells")
-        directory = smollm2.model_directory(args.scratch)
-        tokenizer = smollm2.load_tokenizer(args.scratch)
-        rows = smollm2.calibration_rows(tokenizer, args.samples, args.context)
-        self.texts = smollm2.evaluation_texts(tokenizer, args.windows, args.context)
-        require_disjoint(
-            (piece for row in rows for piece in shingles(row)),
-            (piece for text in self.texts.values() for piece in shingles(text)),
-            "passages of 32 tokens",
-        )
-        self.bench = Workbench(
-            directory,
-            lambda: smollm2.load_model(args.scratch),
-            tokenizer,
-            lambda: smollm2.calibration_batches(rows),
-            args.scratch / "weights",
-        )
-
-    def perplexity(self, label: str, parts: dict[str, Any], opened: Once, plan: bool = False) -> dict[str, Any]:
-        """Perplexity over all texts, and the plan if the model spikes; from the cells if it is there."""
-        from spike_compressor.evaluations import Perplexity, perplexity
-        from spike_compressor.fingerprint import digest_of_batches
-        from spike_compressor.fingerprint_code import digest_of_code
-
-        args = self.args
-        stride = args.stride or args.context
-        key = {
-            "parts": parts,
-            "texts": digest_of_batches([self.texts]),
-            "context": args.context,
-            "stride": stride,
-            "code": digest_of_code(perplexity),
-        }
-
-        def compute() -> dict[str, Any]:
-            with opened() as model:
-                facts = spike_facts(model) if plan else {}
-                found = {
-                    name: perplexity(model, text, args.context, stride, progress=progress(f"{label}: {name}"))
-                    for name, text in self.texts.items()
-                }
-            whole = Perplexity.joined(list(found.values()))
-            return {**facts, "by_text": {k: v.perplexity for k, v in found.items()}, "perplexity": whole.to_dict()}
-
-        found: dict[str, Any] = self.cells.cell(key, compute)
-        return found
-
-
-def spike_facts(model: Any) -> dict[str, Any]:
-    """The budget as `MSTSModifier` reports it, and the plan summed up by the layers' names."""
-    from spike_compressor.runtime import spiking_state
-
-    state = spiking_state(model)
-    by_kind: dict[str, list[int]] = {}
-    for name, layer in state.layers.items():
-        by_kind.setdefault(name.rpartition(".")[2], []).append(layer.spec.timesteps["text"])
-    return {"budget": state.facts["budget"], "timesteps": {k: sum(v) / len(v) for k, v in by_kind.items()}}
+def calibration(samples: int, context: int, tokenizer: Any, seed: int) -> Any:
+    """Batches of the calibration works."""
+    return smollm2.calibration_batches(smollm2.calibration_rows(tokenizer, samples, context))
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of the table."""
-    from spike_compressor.comparison import SplitRecipe
-    from spike_compressor.runtime.reference import weights_only
+    from spike_compressor.comparison import SpikeBudget, SplitRecipe
 
-    bench = Bench(args)
-    make = bench.bench
     ratio = args.ratio if args.ratio == "auto" else float(args.ratio)
-    rows = [{"weights": "float", "spikes": "none", **bench.perplexity("float", make.parts(), Once(make.open))}]
-    for name in args.recipes:
-        recipe = SplitRecipe.read(ROOT / "recipes" / "compare" / RECIPES[name])
-        parts = {**make.parts(recipe.exact()), "bypassed": 1}
-        bypassed = Once(partial(make.exact, recipe), weights_only)
-        rows.append({"weights": name, "spikes": "none", **bench.perplexity(f"{name}, W4 only", parts, bypassed)})
-        for mean in args.mean:
-            for label, msts in spike_settings(mean).items():
-                chosen = recipe.spiking(msts, threshold_ratio=ratio)
-                opened = Once(partial(make.spiking, chosen))
-                found = bench.perplexity(f"{name}, {label} T={mean:g}", make.parts(chosen), opened, plan=True)
-                rows.append({"weights": name, "spikes": label, "mean_timesteps": mean, **found})
+    evaluation = HeldOutWorks(args.windows, args.context, args.stride or args.context)
+    recipes = {
+        name: SplitRecipe.read(recipe_file(RECIPES[name])).spiking(threshold_ratio=ratio) for name in args.recipes
+    }
+    settings = [(label, mean, fields) for mean in args.mean for label, fields in spike_settings(mean).items()]
+    planned = {f"{label} at {mean:g}": (label, mean, fields) for label, mean, fields in settings}
+    budgets = [SpikeBudget(name, fields) for name, (_, _, fields) in planned.items()]
+    data = partial(calibration, args.samples, args.context)
+    result = measured(NAME, args, smollm2.model_directory(args.scratch), recipes, budgets, [evaluation], data)
+    rows = []
+    for row in (row for row in result["rows"] if row["kind"] != "integer"):
+        made: dict[str, Any] = {"weights": row["recipe"] or "float", "spikes": "none"}
+        if row["kind"] == "spiking":
+            made["spikes"], made["mean_timesteps"], _ = planned[row["budget"]]
+            made |= {"budget": row["budget_facts"], "timesteps": timesteps_by_kind(row["plan"])}
+        rows.append({**made, **row["figures"][evaluation.label]["detail"]})
     return rows
 
 
-def kept_rows(args: argparse.Namespace, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of an earlier result whose weights are not measured now. The float model must be what it was."""
-    before = json.loads(args.out.read_text(encoding="utf-8"))["rows"]
-    if before[0]["perplexity"] != rows[0]["perplexity"]:
-        raise SystemExit(f"{args.out} was measured on another model or other texts; leave --keep out")
-    return [row for row in before[1:] if row["weights"] not in args.recipes]
+def timesteps_by_kind(plan: dict[str, dict[str, int]]) -> dict[str, float]:
+    """Mean T of layers of one name, `down_proj` for one."""
+    by_kind: dict[str, list[int]] = {}
+    for name, timesteps in plan.items():
+        by_kind.setdefault(name.rpartition(".")[2], []).append(timesteps["text"])
+    return {kind: sum(found) / len(found) for kind, found in by_kind.items()}
 
 
 def with_intervals(rows: list[dict[str, Any]]) -> None:
     """Add bootstrap intervals over chunks: of each row, against float, and against `uniform` of the same mean."""
-    from spike_compressor.evaluations import Perplexity, perplexity_interval, perplexity_ratio
+    from spike_compressor.evaluations import perplexity_ratio
 
     measured = [Perplexity.from_dict(row["perplexity"]) for row in rows]
     for row, own in zip(rows, measured, strict=True):
@@ -185,13 +172,8 @@ def _clearly(ratio: dict[str, float]) -> bool:
 def main() -> int:
     args = arguments().parse_args()
     prepare(args.threads)
-    import smollm2
-
-    if not smollm2.available():
-        raise SystemExit(f"SmolLM2's weights and texts are not installed: {smollm2.INSTALL}")
+    smollm2.require()
     rows = measure(args)
-    if args.keep:
-        rows += kept_rows(args, rows)
     with_intervals(rows)
     settings = {
         "calibration": f"{args.samples} windows of {args.context} tokens: {len(smollm2.CALIBRATION_WORKS)} works",
@@ -201,8 +183,7 @@ def main() -> int:
         "threshold_ratio": args.ratio,
         "caveat": smollm2.CAVEAT,
     }
-    head = {"benchmark": "msts_smollm2", "label": "measured", "machine": machine(args.threads), "settings": settings}
-    return finish({**head, "rows": rows}, goals(rows), args)
+    return finish(NAME, args, settings, rows, goals(rows))
 
 
 if __name__ == "__main__":

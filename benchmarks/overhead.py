@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Goal, finish, machine, parser, prepare
+from harness import ROOT, Goal, finish, parser, prepare
 
 MODELS = ("embedded", "smollm2")
 RECIPE = "quip_gptq_w4_g64.yaml"
@@ -45,28 +45,28 @@ def arguments() -> argparse.ArgumentParser:
 def recipe(spikes: bool, allocation: str) -> str:
     """The recipe, with or without its spiking modifiers.
 
-    GPTQ over a vision tower fails in upstream's sequential pipeline without the cure that TCLIFModifier brings. So that
-    there is a run to compare with, a modifier that does nothing else brings it where there are no spikes.
+    GPTQ over a vision tower fails in upstream's sequential pipeline without the workaround in TCLIFModifier. So that
+    there is a run to compare with, a modifier that does nothing else applies it where there are no spikes.
     """
     from spike_compressor.comparison import SplitRecipe
     from spike_compressor.comparison.recipe import recipe_text
 
     whole = SplitRecipe.read(ROOT / "recipes" / "compare" / RECIPE).spiking(MSTS[allocation])
-    return whole.text() if spikes else recipe_text((*whole.weights, (_register_cure(), {})))
+    return whole.text() if spikes else recipe_text((*whole.weights, (_register_workaround(), {})))
 
 
-def _register_cure() -> str:
+def _register_workaround() -> str:
     from llmcompressor.modifiers import Modifier
     from llmcompressor.modifiers.factory import ModifierFactory
     from spike_compressor.modifiers.upstream import complete_sequential_epochs
 
-    class UpstreamCure(Modifier):
+    class UpstreamWorkaround(Modifier):
         def on_initialize(self, state: Any, **kwargs: Any) -> bool:
             complete_sequential_epochs(state.model)
             return True
 
-    ModifierFactory.register(UpstreamCure.__name__, UpstreamCure)
-    return UpstreamCure.__name__
+    ModifierFactory.register(UpstreamWorkaround.__name__, UpstreamWorkaround)
+    return UpstreamWorkaround.__name__
 
 
 def work(args: argparse.Namespace) -> dict[str, float]:
@@ -162,29 +162,19 @@ def main() -> int:
     import smollm2
 
     if "smollm2" in args.models:
-        if not smollm2.available():
-            raise SystemExit(f"SmolLM2's weights and texts are not installed: {smollm2.INSTALL}")
+        smollm2.require()
         smollm2.model_directory(args.scratch)
     rows = [measure(args, model) for model in args.models]
     if args.keep:
         rows += [
             row for row in json.loads(args.out.read_text(encoding="utf-8"))["rows"] if row["model"] not in args.models
         ]
-    result = {
-        "benchmark": "overhead",
-        "label": "measured",
-        "machine": machine(args.threads),
-        "settings": {
-            "recipe": f"recipes/compare/{RECIPE}",
-            "allocation": args.allocation,
-            "calibration": {
-                "embedded": f"{args.samples} questions",
-                "smollm2": f"{args.windows} windows of 512 tokens",
-            },
-        },
-        "rows": rows,
+    settings = {
+        "recipe": f"recipes/compare/{RECIPE}",
+        "allocation": args.allocation,
+        "calibration": {"embedded": f"{args.samples} questions", "smollm2": f"{args.windows} windows of 512 tokens"},
     }
-    return finish(result, goals(rows), args)
+    return finish("overhead", args, settings, rows, goals(rows))
 
 
 if __name__ == "__main__":

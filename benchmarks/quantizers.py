@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import ROOT, Goal, finish, machine, parser
+from harness import RECIPES, Goal, finish, measured, parser, recipe_file, rows_of, sweep_folder
 
-RECIPES = ROOT / "recipes" / "compare"
 BUDGETS = ("2/3", "3/4", "4/5", "7/7")
-#: Of a report, what is kept with the results; `comparison.json` stays under `--scratch`.
-KEPT = ("report.html", "report.md", "cells.csv")
+#: Of a report, what is kept with the results; the page and `comparison.json` stay under `--scratch`.
+KEPT = ("report.md", "cells.csv")
 
 
 def arguments(
@@ -34,14 +33,6 @@ def arguments(
 def all_recipes(*without: str) -> list[str]:
     """Names of the compared recipes, but for those that begin with one of `without`."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.startswith(without))
-
-
-def recipe_file(name: str) -> Path:
-    """A recipe of the comparison, or else one that users copy. Raises SystemExit if there is neither."""
-    for folder in (RECIPES, RECIPES.parent):
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    raise SystemExit(f"no recipe {name!r} in recipes/compare/ or recipes/")
 
 
 def command(name: str, args: argparse.Namespace) -> str:
@@ -67,44 +58,30 @@ def measure(
 
     The first seed runs at every budget, further ones at those of `--seeds-at`.
     """
-    from spike_compressor.comparison import compare, report
+    from spike_compressor.comparison import report
 
-    folder = args.scratch / "sweeps" / name
-    recipes = [recipe_file(recipe) for recipe in args.recipes]
-
-    def sweep(budgets: list[str], seeds: list[int]) -> dict[str, Any]:
-        return compare(
-            model,
-            recipes,
-            budgets,
-            evaluations,
-            calibration,
-            folder,
-            seeds=seeds,
-            jobs=args.jobs,
-            threads=args.threads,
-        )
-
+    recipes = {recipe: recipe_file(recipe) for recipe in args.recipes}
     first, *more = args.seeds
-    result = sweep(args.budgets, [first])
-    report.write(result, folder, command(name, args))
+    result = measured(name, args, model, recipes, args.budgets, evaluations, calibration, [first])
     target = args.out.with_suffix("")
     target.mkdir(parents=True, exist_ok=True)
+    folder = sweep_folder(name, args)
+    report.write(result, folder, command(name, args))
     for file in KEPT:
         shutil.copyfile(folder / file, target / file)
     if more:
-        added = sweep(args.seeds_at, more)
+        added = measured(name, args, model, recipes, args.seeds_at, evaluations, calibration, more)
         rows = [row for row in added["rows"] if row["kind"] != "float"]
         result = {**result, "rows": result["rows"] + rows, "seeds": args.seeds}
     return result
 
 
-def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
+def compact(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Figures with intervals, operations and spikes of each row; `pareto` compares rows of the first seed."""
-    from spike_compressor.comparison.sweep import pareto, total_sops
+    from spike_compressor.comparison.ranking import pareto, total_sops
 
     first = result["evaluations"][0]
-    spiking = [row for row in result["rows"] if (row["kind"], row["seed"]) == ("spiking", result["seeds"][0])]
+    spiking = rows_of(result, "spiking", seed=result["seeds"][0])
     front = {id(row) for row in pareto(spiking, first["label"], first["higher_is_better"])}
     rows = []
     for row in result["rows"]:
@@ -124,14 +101,16 @@ def conclude(
     name: str, args: argparse.Namespace, result: dict[str, Any], goals: list[Goal], settings: dict[str, Any]
 ) -> int:
     """Write the result; the exit code."""
-    head = {"benchmark": name, "label": "measured", "command": command(name, args), "machine": machine(args.threads)}
-    shown = {"evaluations": ", ".join(one["label"] for one in result["evaluations"]), **settings}
-    return finish({**head, "settings": shown, "rows": rows_of(result)}, goals, args)
+    shown = {"evaluations": ", ".join(one["label"] for one in result["evaluations"]), **settings, "seeds": args.seeds}
+    stable = order_over_seeds(result, args.seeds_at)
+    if stable:
+        shown["order of recipes over seeds"] = "; ".join(stable)
+    return finish(name, args, shown, compact(result), goals, command(name, args))
 
 
 def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
     """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
-    from spike_compressor.comparison.sweep import pairs_in_order
+    from spike_compressor.comparison.ranking import pairs_in_order
 
     label = result["evaluations"][0]["label"]
     orders = {budget: pairs_in_order(result, label, budget) for budget in budgets}

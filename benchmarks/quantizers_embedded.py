@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from harness import Goal, prepare
-from quantizers import all_recipes, arguments, conclude, measure, order_over_seeds
+from quantizers import all_recipes, arguments, conclude, measure
 
 NAME = "quantizers_embedded"
 #: Points of the curve of accuracy over operations, T from 2 to 7.
@@ -51,10 +51,7 @@ def main() -> int:
     evaluations = [f"questions:{args.questions}", f"answers:{args.answers}"]
     calibration = partial(calibration_of_seed, "demo", args.samples, 8)
     result = measure(NAME, args, MODEL_DIR, evaluations, calibration)
-    settings = {"calibration": f"{args.samples} questions of the calibration split", "seeds": args.seeds}
-    stable = order_over_seeds(result, args.seeds_at)
-    if stable:
-        settings["order of recipes over seeds"] = "; ".join(stable)
+    settings = {"calibration": f"{args.samples} questions of the calibration split"}
     return conclude(NAME, args, result, goals(result), settings)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import smollm2
 from harness import Goal, prepare
-from quantizers import BUDGETS, all_recipes, arguments, conclude, measure, order_over_seeds
+from quantizers import BUDGETS, all_recipes, arguments, conclude, measure
 from spike_compressor.files import write_text
 
 NAME = "quantizers_smollm2"
@@ -52,20 +52,15 @@ def main() -> int:
 def run(name: str, args: argparse.Namespace, goals: Callable[[dict[str, Any]], list[Goal]] | None = None) -> int:
     """Sweep, report, result; the exit code."""
     prepare(args.threads)
-    if not smollm2.available():
-        raise SystemExit(f"SmolLM2's weights and texts are not installed: {smollm2.INSTALL}")
+    smollm2.require()
     model = smollm2.model_directory(args.scratch)
     evaluations = [f"text:{held_out(args.scratch, args.windows)}@{CONTEXT}x{args.windows}"]
     result = measure(name, args, model, evaluations, partial(calibration, args.samples))
     settings = {
         "held-out text": f"{args.windows} windows of {CONTEXT} tokens: {', '.join(smollm2.EVALUATION_WORKS)}",
         "calibration": f"{args.samples} windows of {CONTEXT} tokens out of {POOL}",
-        "seeds": args.seeds,
         "caveat": smollm2.CAVEAT,
     }
-    stable = order_over_seeds(result, args.seeds_at)
-    if stable:
-        settings["order of recipes over seeds"] = "; ".join(stable)
     return conclude(name, args, result, goals(result) if goals else [], settings)
 
 

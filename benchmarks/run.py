@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 
 from harness import RESULTS, ROOT, SCRATCH
-from spike_compressor.files import write_text
-from tables import markdown
+from tables import publish
 
 BENCHMARKS = (
     "evolution",
@@ -52,9 +51,7 @@ def main() -> int:
             failed.append(name)
             continue
         result = json.loads(path.read_text(encoding="utf-8"))
-        text = markdown(result)
-        write_text(path.with_suffix(".md"), text)
-        print(text, flush=True)
+        print(publish(result, path), flush=True)
         summary += [f"{'pass' if g['passed'] else 'FAIL'}  {g['goal']}: {g['found']}" for g in result["goals"]]
         cpu = result["machine"]["cpu"]
     if summary:

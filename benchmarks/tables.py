@@ -1,6 +1,6 @@
-"""Markdown tables from the results' JSON.
+"""Markdown tables from the results' JSON, and pictures of those that have one.
 
-python benchmarks/tables.py docs/results/*.json     # writes docs/results/*.md
+python benchmarks/tables.py docs/results/*.json     # writes docs/results/*.md and *.svg
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from drawings import drawing
 from spike_compressor.files import write_text
 
 
@@ -127,7 +128,7 @@ def _quantizers(rows: list[dict[str, Any]]) -> list[str]:
     budgets = list(dict.fromkeys(row["budget"] for row in rows if row["kind"] == "spiking"))
     lines: list[str] = []
     for label in rows[0]["figures"]:
-        heads = ("recipe", "seed", "weights only", *(f"{budget}" for budget in budgets))
+        heads = ("recipe", "seed", "weight-only", *(f"{budget}" for budget in budgets))
         (real,) = (_interval(row["figures"][label], 1, 2) for row in rows if row["kind"] == "float")
         cells = [("float", "", real, *("" for _ in budgets))]
         for recipe, seed in dict.fromkeys((row["recipe"], row["seed"]) for row in rows if row["kind"] == "weights"):
@@ -191,13 +192,20 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], text: int) -> li
     return [f"| {' | '.join(line)} |" for line in (heads, rule, *rows)]
 
 
+def publish(result: dict[str, Any], path: Path) -> str:
+    """Write the table beside the result's JSON file, and the picture where there is one; the table."""
+    text, picture = markdown(result), drawing(result)
+    write_text(path.with_suffix(".md"), text)
+    if picture is not None:
+        write_text(path.with_suffix(".svg"), picture)
+    return text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", nargs="+", type=Path, help="JSON files; the table of x.json becomes x.md beside it")
     for path in parser.parse_args().results:
-        text = markdown(json.loads(path.read_text(encoding="utf-8")))
-        write_text(path.with_suffix(".md"), text)
-        print(text)
+        print(publish(json.loads(path.read_text(encoding="utf-8")), path))
     return 0
 
 

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import SCRATCH, prepare
-from quantizers import RECIPES
+from harness import SCRATCH, prepare, recipe_file
 
 
 def embedded(folder: Path, samples: int) -> tuple[Path, Any, Any]:
@@ -34,8 +33,7 @@ def smollm2(folder: Path, samples: int) -> tuple[Path, Any, Any]:
     import smollm2 as model
     from quantizers_smollm2 import CONTEXT, calibration
 
-    if not model.available():
-        raise SystemExit(f"SmolLM2's weights and texts are not installed: {model.INSTALL}")
+    model.require()
 
     def inputs(tokenizer: Any) -> Any:
         texts = model.evaluation_texts(tokenizer, 3, CONTEXT)
@@ -62,26 +60,18 @@ def main() -> int:
     args = parser.parse_args()
     prepare(args.threads)
     from spike_compressor import export_trace
-    from spike_compressor.checkpoint import open_model, open_processor
-    from spike_compressor.comparison.budget import SpikeBudget
-    from spike_compressor.comparison.recipe import SplitRecipe
-    from spike_compressor.comparison.workbench import Workbench
+    from spike_compressor.comparison import SpikeBudget, SplitRecipe
+    from spike_compressor.comparison.sweep import Sweep
 
     make, samples = MODELS[args.model]
     directory, calibration, inputs = make(args.scratch, args.samples or samples)
-    processor = open_processor(directory)
-    bench = Workbench(
-        directory,
-        partial(open_model, directory, "float32"),
-        processor,
-        partial(calibration, processor, 0),
-        args.scratch / "sweeps" / f"quantizers_{args.model}" / "weights",
-        0,
-    )
-    recipe = SplitRecipe.read(RECIPES / f"{args.recipe}.yaml")
-    model = bench.spiking(recipe.spiking(SpikeBudget.parse(args.budget, "sensitivity").fields))
+    budget = SpikeBudget.parse(args.budget)
+    recipe = SplitRecipe.read(recipe_file(args.recipe))
+    folder = args.scratch / "sweeps" / f"quantizers_{args.model}"  # where the comparison keeps the same weights
+    bench = Sweep(directory, {args.recipe: recipe}, (budget,), (), calibration, folder).bench(0)
+    model = bench.spiking(recipe.spiking(budget.fields))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    export_trace(model, inputs(processor), args.out, layers=args.layers, tokens=args.rows, overwrite=True)
+    export_trace(model, inputs(bench.processor), args.out, layers=args.layers, tokens=args.rows, overwrite=True)
     print(f"wrote {args.out}")
     return 0
 
