@@ -20,7 +20,7 @@ def test_all_layers(trace, tmp_path):
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[-1] == f"{len(bundle)} layers in {tmp_path / 'trace'}"
-    assert [line.split(":")[0] for line in lines[:-1]] == [info.name for info in bundle.infos]
+    assert [line.split()[0] for line in lines[1:-1]] == [info.name for info in bundle.infos]
 
 
 def test_layers_and_tokens(trace, tmp_path):

@@ -16,6 +16,7 @@ from spike_compressor.evaluations import (
     perplexity_interval,
     perplexity_ratio,
 )
+from spike_compressor.evaluations.bootstrap import grouped_interval
 
 
 def answers(right: int, wrong: int) -> list[bool]:
@@ -97,3 +98,22 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     kinds = {"a": answers(30, 10)}
     assert accuracy_interval(kinds) == accuracy_interval(kinds)
     assert perplexity_interval(text(1, 5, 3)) == perplexity_interval(text(1, 5, 3))
+
+
+def test_items_of_a_group_are_drawn_together() -> None:
+    """Ten answers about one picture are as sure as one; the interval of ten pictures is narrower."""
+    right = np.array([1.0, 0.0] * 10)
+
+    def width(groups: list[int]) -> float:
+        found = grouped_interval(groups, lambda chosen: float(right[chosen].mean()), 500)
+        assert found.estimate == 0.5
+        assert found.low <= 0.5 <= found.high
+        return found.high - found.low
+
+    apart, pairs = width(list(range(20))), width([index // 2 for index in range(20)])
+    by_answer = width([index % 2 for index in range(20)])
+    assert pairs == 0  # each pair has one right answer
+    assert 0.2 < apart < 0.6
+    assert by_answer == 1
+    with pytest.raises(InputError):
+        grouped_interval([], lambda chosen: 0.0)

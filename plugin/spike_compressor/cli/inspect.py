@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spike_compressor.cli.command import Command, register_command
+from spike_compressor.tables import print_table
 
 if TYPE_CHECKING:
     from spike_compressor.checkpoint import SpikeConfig
@@ -67,7 +68,7 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
     rows: list[tuple[str, ...]] = []
     for key, names in groups.items():
         rows += [(name, *key) for name in names] if layers else [(f"{len(names)}: {_kinds(names)}", *key)]
-    _print_columns(headings, rows)
+    print_table(headings, rows)
     _show_budget(config)
     for entry, names in attention_groups(config):
         T = ", ".join(f"{modality} T={entry.timesteps[modality]}" for modality in config.modalities)
@@ -121,7 +122,7 @@ def _show_activity(config: SpikeConfig, groups: list[list[str]]) -> None:
         *(f"{100 * totals.saturation[name]:.2f} %" for name in seen),
         f"{totals.dead:,} of {totals.inputs:,}",
     )
-    _print_columns(headings, [*rows, everything])
+    print_table(headings, rows, total=everything)
     print("fires: share of neurons and timesteps with a spike; dead: inputs that never fired in this run")
     sops = ", ".join(f"{totals.sops_per_token[name]:,.0f} a {name} token" for name in seen)
     print(f"spikes do {totals.coverage:.1%} of the multiply-accumulates; synaptic operations: {sops}")
@@ -170,14 +171,6 @@ def attention_groups(config: Any) -> list[tuple[Any, list[str]]]:
         else:
             alike.append(name)
     return groups
-
-
-def _print_columns(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Aligned columns, nothing ever cut off: the names are made to be copied into recipes."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    for row in (headings, *rows):
-        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        print("  ".join([row[0].ljust(widths[0]), *cells]))
 
 
 def _groups(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.errors import InputError
 from spike_compressor.quiet import quiet_libraries
+from spike_compressor.tables import print_table
 
 
 @register_command("trace")
@@ -60,7 +61,11 @@ class Trace(Command):
         return {"bundle": str(path), "layers": [info.to_json() for info in open_bundle(path).infos]}
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
-        for layer in result["layers"]:
-            size = f"{layer['in_features']} -> {layer['out_features']}"
-            print(f"{layer['name']}: {layer['tokens']} rows, {size}, T <= {layer['max_timesteps']}")
+        print_table(
+            ("layer", "rows", "inputs", "outputs", "T at most"),
+            [
+                tuple(str(layer[field]) for field in ("name", "tokens", "in_features", "out_features", "max_timesteps"))
+                for layer in result["layers"]
+            ],
+        )
         print(f"{len(result['layers'])} layers in {result['bundle']}")

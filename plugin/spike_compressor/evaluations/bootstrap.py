@@ -10,7 +10,7 @@ multinomial) distribution directly: the same distribution as drawing every item,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,32 @@ def perplexity_ratio(first: Perplexity, second: Perplexity, resamples: int = RES
     weights = _redrawn(len(nll), resamples, seed)
     draws = np.exp((weights @ (nll - other)) / (weights @ tokens))
     return _interval(first.perplexity / second.perplexity, draws)
+
+
+def grouped_interval(
+    groups: Sequence[Hashable], metric: Callable[[NDArray[Any]], float], resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Any metric of items that come in groups, questions about one picture say: groups are redrawn whole.
+
+    Args:
+        groups: of each item, which group it belongs to.
+        metric: of the items with these indices, int64 [chosen]; an index may come up several times.
+
+    Raises:
+        InputError: no items.
+    """
+    if not groups:
+        raise InputError("there are no answers to draw from")
+    members: dict[Hashable, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    together = [np.array(indices) for indices in members.values()]
+    rng = np.random.default_rng(seed)
+    draws = [
+        metric(np.concatenate([together[group] for group in rng.integers(len(together), size=len(together))]))
+        for _ in range(resamples)
+    ]
+    return _interval(metric(np.arange(len(groups))), np.array(draws))
 
 
 def _check(correct: Correct) -> None:

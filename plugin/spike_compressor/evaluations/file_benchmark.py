@@ -31,7 +31,7 @@ from spike_compressor.evaluations.base import (
     pixels_of,
     whole_number,
 )
-from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval
+from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval, grouped_interval
 from spike_compressor.fingerprint import digest_of_files
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
@@ -182,17 +182,11 @@ class FileBenchmark(Evaluation):
 
     def _interval(self, asked: Sequence[Item], scores: np.ndarray) -> Interval:
         """Bootstrap over pictures: questions about one picture are drawn together."""
-        groups: dict[bytes, list[int]] = {}
-        for index, item in enumerate(asked):
-            groups.setdefault(item.picture or str(index).encode(), []).append(index)
-        members = [np.array(group) for group in groups.values()]
-        rng = np.random.default_rng(0)
-        draws = []
-        for _ in range(RESAMPLES // 10):
-            chosen = np.concatenate([members[group] for group in rng.integers(len(members), size=len(members))])
-            draws.append(self.total([asked[index] for index in chosen], scores[chosen]))
-        low, high = np.percentile(draws, [2.5, 97.5])
-        return Interval(self.total(asked, scores), float(low), float(high))
+        return grouped_interval(
+            [item.picture or str(index).encode() for index, item in enumerate(asked)],
+            lambda chosen: self.total([asked[index] for index in chosen], scores[chosen]),
+            RESAMPLES // 10,
+        )
 
     @torch.inference_mode()
     def answer(self, model: Any, processor: Any, item: Item) -> str:
