@@ -89,6 +89,8 @@ def test_the_python_recipes_work_and_their_tests_can_fail(tmp_path: Path) -> Non
 def test_the_rtl_recipe_works_and_its_test_can_fail(tmp_path: Path) -> None:
     pytest.importorskip("cocotb")
     tree = copied(tmp_path, "plugin", "tb", "rtl", "pyproject.toml", "README.md")
+    for runtime in (ROOT / "build" / "rtl").glob("runtime-*"):  # Verilator's own library, compiled for other benches
+        shutil.copytree(runtime, tree / "build" / "rtl" / runtime.name)
     section = Section("Add an RTL variant")
     section.follow(tree)
     wrong = section.code.replace("sum_o + operands_i[i]", "sum_o | operands_i[i]")

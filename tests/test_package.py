@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import spike_compressor
+from helpers import tiny_models
 from helpers.messages import naming
 from helpers.workshop import GPTQ, RTN, Workshop
 from safetensors.torch import load_file
@@ -25,7 +25,6 @@ def check():
 
 # A process each, which costs seconds: so each checks all that it can.
 ORDERS = {
-    "host first": "import llmcompressor\nimport spike_compressor\ncheck()",
     "plugin first": """
 import spike_compressor
 assert "torch" not in sys.modules
@@ -57,42 +56,45 @@ def test_public_names() -> None:
         spike_compressor.nonsense  # noqa: B018
 
 
+# LLM Compressor alone runs the recipes; then the plugin is imported, after its host.
 BASELINE = """
-import os, sys
-if sys.argv[1] == "with":
-    import spike_compressor
+model_dir, out, tests, *recipes = sys.argv[1:]
 import torch
 torch.set_num_threads(1)
-sys.path.insert(0, sys.argv[4])
+sys.path.insert(0, tests)
 from helpers import tiny_models
+from helpers.workshop import Processor
 from llmcompressor import oneshot
-class Processor:
-    def save_pretrained(self, path): pass
-for number, recipe in enumerate(sys.argv[5:]):
-    model = tiny_models.LlamaForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32)
+for number, recipe in enumerate(recipes):
+    model = tiny_models.LlamaForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
     oneshot(model=model, processor=Processor(), dataset=tiny_models.loader(images=0), recipe=recipe,
-            output_dir=os.path.join(sys.argv[3], str(number)))
-assert ("spike_compressor" in sys.modules) is (sys.argv[1] == "with")
+            output_dir=os.path.join(out, str(number)))
+assert "spike_compressor" not in sys.modules
+import spike_compressor
+check()
 """
 
 
 def test_llm_compressors_own_recipes_are_as_before(workshop: Workshop, tmp_path: Path) -> None:
+    """With the plugin in this process, without it in another, which gets to know the modifiers afterwards."""
     smooth = "SmoothQuantModifier: {smoothing_strength: 0.5}"
     recipes = [
         f"quant_stage:\n  quant_modifiers:\n    {RTN}\n",
         f"quant_stage:\n  quant_modifiers:\n    {smooth}\n    {GPTQ}\n",
     ]
-    for plugin in ("with", "without"):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", textwrap.dedent(BASELINE), plugin, str(workshop.source("llama"))),
-                *(str(tmp_path / plugin), str(Path(__file__).parent), *recipes),
-            ],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for number, text in enumerate(recipes):
+        folder = tmp_path / "with" / str(number)
+        workshop.oneshot("llama", text, dataset=tiny_models.loader(images=0), output_dir=str(folder))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", PRELUDE + BASELINE, str(workshop.source("llama"))),
+            *(str(tmp_path / "without"), str(Path(__file__).parent), *recipes),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     for number in range(len(recipes)):
         folders = [tmp_path / plugin / str(number) for plugin in ("with", "without")]
         assert len({tuple(sorted(path.name for path in folder.iterdir())) for folder in folders}) == 1

@@ -156,7 +156,15 @@ def test_questions_about_pictures_are_answered_as_without_the_harness(checkpoint
     assert sum(expected) > len(asked) / 2
 
 
-def test_the_command_line_is_the_harness_with_one_model_more(checkpoint: Path, tasks: Path, tmp_path: Path) -> None:
+def test_the_command_line_is_the_harness_with_one_model_more(
+    checkpoint: Path,
+    tasks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from spike_compressor.integrations.lm_eval.__main__ import main
+
     command = [sys.executable, "-m", "spike_compressor.integrations.lm_eval", "run", "--model", "spike"]
     command += ["--model_args", f"pretrained={checkpoint}", "--tasks", "colours", "--include_path", str(tasks)]
     command += ["--device", "cpu", "--output_path", str(tmp_path)]
@@ -167,9 +175,10 @@ def test_the_command_line_is_the_harness_with_one_model_more(checkpoint: Path, t
     here = evaluated(checkpoint, tasks, "colours")["results"]["colours"]
     assert (told["acc,none"], told["acc_norm,none"]) == (here["acc,none"], here["acc_norm,none"])
     command[command.index(f"pretrained={checkpoint}")] = f"pretrained={MODEL_DIR}"
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "spike_config.json" in done.stderr.splitlines()[-1]
+    monkeypatch.setattr(sys, "argv", command[2:])
+    capsys.readouterr()
+    assert main() == 2
+    assert "spike_config.json" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_model_arguments_choose_the_backend_and_nothing_foreign(checkpoint: Path) -> None:
