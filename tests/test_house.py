@@ -92,6 +92,7 @@ BROKEN: dict[str, tuple[dict[str, str], str]] = {
         {"low/__init__.py": "from .run import run\n", "low/run.py": "def run(): ...\n"},
         "low/__init__.py:1 run is a module of small.low too",
     ),
+    "long_files": ({"low/a.py": '"""Long."""\n' + "x = 1\n" * 400}, "low/a.py has 401 lines"),
 }
 
 

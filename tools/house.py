@@ -389,6 +389,7 @@ RULES: dict[str, Rule] = {
     "callbacks": Rule("package-level callback lists", Source.callbacks),
     "registries": Rule("registries that are no Registry", Source.own_registries),
     "callable_modules": Rule("modules that are callables, too", Source.callable_modules),
+    "long_files": Rule(f"files over {LINES} lines without a reason", Source.long_files),
 }
 
 
