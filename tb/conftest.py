@@ -1,4 +1,4 @@
-"""Lets the benches import each other and the trace room, with or without the package installed."""
+"""Lets the benches import each other and the package trace, with or without the package installed."""
 
 import sys
 from pathlib import Path

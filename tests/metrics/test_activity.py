@@ -18,7 +18,7 @@ from spike_compressor.metrics import measure_activity
 from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.modifiers.activity import few_samples
 from spike_compressor.runtime import SpikingInactiveError, SpikingLinear, spiking_layers, spiking_state
-from spike_compressor.runtime.reference import weights_only
+from spike_compressor.runtime.reference import weight_only
 from torch.utils.flop_counter import FlopCounterMode
 
 STATIC = recipe(RTN, "threshold: static, threshold_observer: mse")
@@ -106,7 +106,7 @@ def test_an_output_without_neurons_is_an_error(model: Any, workshop: Workshop, m
     layers = spiking_layers(model)
     batch = workshop.batch("llava")
     with (
-        weights_only(model),
+        weight_only(model),
         pytest.raises(
             SpikingInactiveError, match=naming(next(iter(layers)), "_ReferenceLinear", "spike_compressor.load()")
         ),

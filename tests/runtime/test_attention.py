@@ -30,7 +30,7 @@ from spike_compressor.runtime import (
 )
 from spike_compressor.runtime.cache import pack_rows, unpack_rows
 from spike_compressor.runtime.matmul import OperandMatmul
-from spike_compressor.runtime.reference import weights_only
+from spike_compressor.runtime.reference import weight_only
 from spike_compressor.runtime.softmax import exp, softmax, tanh
 from transformers import (
     DynamicCache,
@@ -503,7 +503,7 @@ def test_off_by_default_and_gone_after_detach(workshop: Workshop) -> None:
     attention = spiking(model, vision_tower=True).model.language_model.layers[0].self_attn
     assert set(model.state_dict()) == state
     assert not torch.equal(tiny_models.logits(model, batch), before)
-    with weights_only(model):
+    with weight_only(model):
         assert torch.equal(tiny_models.logits(model, batch), before)
     assert not torch.equal(tiny_models.logits(model, batch), before)
     detach(model)
@@ -565,7 +565,7 @@ spike_stage:
     valid = batch["attention_mask"].bool()
     assert torch.allclose(decoded[valid], whole[valid], atol=1e-4 * float(whole.abs().max()))
     assert step_by_step.cache.layers[0].keys.dtype == torch.int8  # type: ignore[attr-defined]
-    with weights_only(model):
+    with weight_only(model):
         real = tiny_models.logits(model, batch)
     assert float((whole - real)[valid].norm() / real[valid].norm()) < 0.05
     plain = workshop.oneshot("llama", text.format(rtn=RTN).replace(", R3", ""))

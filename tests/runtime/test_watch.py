@@ -23,7 +23,7 @@ from spike_compressor.runtime import (
     spiking_layers,
     suspended,
 )
-from spike_compressor.runtime.reference import weights_only
+from spike_compressor.runtime.reference import weight_only
 
 UP = "model.language_model.layers.0.mlp.up_proj"
 MLP = UP.rpartition(".")[0]
@@ -156,7 +156,7 @@ def test_what_is_legal_stays_so(model: Any, workshop: Workshop) -> None:
     expected = tiny_models.logits(model, batch)
     with suspended(model):
         assert not torch.equal(tiny_models.logits(model, batch), expected)
-    with weights_only(model):
+    with weight_only(model):
         assert not torch.equal(tiny_models.logits(model, batch), expected)
     assert torch.equal(tiny_models.logits(model, batch), expected)
     with pytest.raises(RuntimeError, match="stop"), suspended(model):

@@ -21,7 +21,7 @@ from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
 from spike_compressor.modality import Adapters, configured_adapters
 from spike_compressor.runtime import spiking_state
-from spike_compressor.runtime.reference import integer_activations, weights_only
+from spike_compressor.runtime.reference import integer_activations, weight_only
 
 #: What a row of the table is: the float model; a recipe's weights without spikes; the same with integer activations; or
 #: its spikes.
@@ -29,7 +29,7 @@ Kind = Literal["float", "weights", "integer", "spiking"]
 #: What a row's numbers come from beside its model and evaluations.
 _COMPUTING: dict[Kind, tuple[Callable[..., Any], ...]] = {
     "float": (),
-    "weights": (weights_only,),
+    "weights": (weight_only,),
     "integer": (integer_activations,),
     "spiking": (record_spikes, record_fidelity, recoded, estimate),
 }
@@ -151,7 +151,7 @@ class Sweep:
             yield bench.open()
         elif cell.kind == "weights":
             model = bench.exact(recipe)
-            with weights_only(model):
+            with weight_only(model):
                 yield model
         else:
             model = bench.spiking(recipe)

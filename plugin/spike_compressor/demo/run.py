@@ -21,7 +21,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_file, write_text
 from spike_compressor.metrics import SpikeRecord, record_spikes
 from spike_compressor.progress import Steps
-from spike_compressor.runtime.reference import weights_only
+from spike_compressor.runtime.reference import weight_only
 from spike_compressor.shipped import recipe_path
 from spike_compressor.trace.export import export_trace
 
@@ -72,7 +72,7 @@ def run_demo(
     with steps.step("quantize and attach neurons"):
         calibration = calibration_batches(processor, samples=CALIBRATION_SAMPLES)
         oneshot(model=model, processor=processor, dataset=calibration, recipe=str(path))
-    with steps.step("evaluate the quantized weights") as step, weights_only(model):
+    with steps.step("evaluate the quantized weights") as step, weight_only(model):
         w4 = evaluate(model, processor, test, progress=step)
     with steps.step("save and reload"):
         checkpoint = save(model, out / "checkpoint", processor)

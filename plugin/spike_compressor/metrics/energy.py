@@ -42,7 +42,7 @@ class EnergyTable:
     sram_bit: float
     dram_bit: float
 
-    def rival_mac(self, weight_bits: int, activation_bits: int) -> float:
+    def baseline_mac(self, weight_bits: int, activation_bits: int) -> float:
         """pJ of an integer MAC of b_w x b_a bits: multipliers grow with the product of their operands' widths."""
         return self.multiply_8 * weight_bits * activation_bits / 64 + self.accumulate
 
@@ -150,7 +150,7 @@ def estimate(
     layers = [(name, layer) for (name, _), layer in record.layers.items() if layer.rows]
     bits = {name: _bits(weight_bits, name) for name, _ in layers}
     spiking = sum(layer.sops for _, layer in layers) * table.addition
-    baseline = sum(layer.macs * table.rival_mac(bits[name], layer.timesteps + 1) for name, layer in layers)
+    baseline = sum(layer.macs * table.baseline_mac(bits[name], layer.timesteps + 1) for name, layer in layers)
     own = _traffic(layers, bits, record.passes, 1, spikes=True)
     theirs = _traffic(layers, bits, record.passes, row_sharing, spikes=False)
     if memory:

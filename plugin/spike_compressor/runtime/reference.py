@@ -87,7 +87,7 @@ def integer_activations(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def weights_only(model: nn.Module) -> Iterator[None]:
+def weight_only(model: nn.Module) -> Iterator[None]:
     """Within the block nothing spikes: layers multiply their real inputs by their integer weights, attention is real.
 
     What remains is the error of quantizing weights alone; online rotations stay in place.
