@@ -60,7 +60,7 @@ def _embedded(rows: list[dict[str, Any]]) -> list[str]:
             f"{row['mean_timesteps_unweighted']:.3f}" if "mean_timesteps" in row else "",
             f"{row['sops_per_token']:,.0f}" if "sops_per_token" in row else "",
             _interval(row["accuracy"], 100, 2),
-            _interval(row.get("minus_fixed"), 100, 2, sign="+") + _other_rival(row),
+            _interval(row.get("minus_fixed"), 100, 2, sign="+") + _other_baseline(row),
             _interval(row.get("minus_uniform"), 100, 2, sign="+"),
         )
         for row in rows
@@ -68,9 +68,9 @@ def _embedded(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=3)
 
 
-def _other_rival(row: dict[str, Any]) -> str:
-    rival = row.get("fixed_rival", row.get("budget"))
-    return "" if rival == row.get("budget") else f" to {rival}"
+def _other_baseline(row: dict[str, Any]) -> str:
+    baseline = row.get("fixed_rival", row.get("budget"))
+    return "" if baseline == row.get("budget") else f" to {baseline}"
 
 
 def _smollm2(rows: list[dict[str, Any]]) -> list[str]:
