@@ -26,11 +26,7 @@ class Picture(NamedTuple):
 
 
 def figures(result: dict[str, Any]) -> dict[str, list[Picture]]:
-    """The pictures of a comparison by title of the report's section.
-
-    Raises:
-        InputError: matplotlib is not installed.
-    """
+    """The pictures of a comparison by title of the report's section."""
     spiking = [row for row in result["rows"] if row["kind"] == "spiking" and row["seed"] == result["seeds"][0]]
     made: dict[str, list[Picture]] = {}
     for evaluation in result["evaluations"]:

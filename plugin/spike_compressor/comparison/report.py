@@ -30,7 +30,7 @@ def write(result: dict[str, Any], folder: str | os.PathLike[str], command: str =
         command: that made it, to be shown.
 
     Raises:
-        InputError: the folder cannot be written, or matplotlib is not installed.
+        InputError: the folder cannot be written.
     """
     target = Path(folder)
     files = {

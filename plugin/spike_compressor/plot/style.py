@@ -60,9 +60,6 @@ def drawn_svg(draw: Callable[[Any], None], size: tuple[float, float]) -> str:
     Args:
         draw: draws on the axes that it is given.
         size: width and height in inches.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
     with drawing() as figure_class:
         figure = figure_class(figsize=size, layout="constrained")

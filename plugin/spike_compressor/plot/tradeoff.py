@@ -45,9 +45,6 @@ def plot_tradeoff(
 
     Returns:
         The picture as SVG, the same text for the same values.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
 
     def draw(axes: Any) -> None:
