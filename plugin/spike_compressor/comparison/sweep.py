@@ -53,7 +53,8 @@ class Cell:
 
     @property
     def label(self) -> str:
-        return ", ".join(filter(None, [self.recipe or "float", self.budget or self.kind, f"seed {self.seed}"]))
+        kind = "" if self.kind == "spiking" else self.kind
+        return ", ".join(filter(None, [self.recipe, self.budget, kind, f"seed {self.seed}"]))
 
 
 @dataclass(frozen=True)
