@@ -257,7 +257,7 @@ def demo(place: Place) -> Any:
 
 
 @pytest.fixture(scope="module")
-def crowded(place: Place, demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def crowded(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """The same environment, with a package of somebody else in it."""
     project = tmp_path_factory.mktemp("theirs")
     (project / "pyproject.toml").write_text(THEIR_PROJECT)
