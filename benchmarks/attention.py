@@ -166,8 +166,8 @@ def _rate(entries: list[Any]) -> float:
 
 def _table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "| attention | accuracy | against real attention, 95 % interval | coverage | SOPs a token, of which attention "
-        "| spikes a neuron q / k / p / v | CPU time |",
+        "| attention | accuracy | against real attention, 95 % interval | coverage | SOPs per token, of which attention"
+        " | spikes per neuron q / k / p / v | CPU time |",
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for label, row in rows.items():
