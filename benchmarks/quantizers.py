@@ -109,7 +109,7 @@ def conclude(
 
 
 def order_over_seeds(result: dict[str, Any], budgets: list[str]) -> list[str]:
-    """Whether the order of recipes is the same for all seeds, in words, a sentence a budget."""
+    """Whether the order of recipes is the same for all seeds, in words, one sentence per budget."""
     from spike_compressor.comparison.ranking import pairs_in_order
 
     label = result["evaluations"][0]["label"]

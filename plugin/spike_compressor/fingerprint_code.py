@@ -32,7 +32,7 @@ MODEL = tuple(f"{_PACKAGE}.{layer}" for layer in ("coding", "modality", "runtime
 def digest_of_code(*things: Any, beside: Iterable[str] = ()) -> str:
     """SHA-256 of the code behind classes, functions, modules or instances.
 
-    Modules are read once a process: what is edited while it runs is not what it computes with. What has no source file,
+    Modules are read once per process: what is edited while it runs is not what it computes with. What has no source,
     as in a notebook, is hashed by its compiled functions.
 
     Args:

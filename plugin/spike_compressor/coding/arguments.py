@@ -49,7 +49,7 @@ def check_integer_rows(value: PerRow, name: str, rows: torch.Size, device: torch
     if value.shape != rows:
         raise ValueError(
             f"{name} has shape {list(value.shape)}, but there is one row for each of {list(rows)}: "
-            f"give one int, or one a row"
+            f"give one int, or one per row"
         )
     return value.to(device=device, dtype=torch.int32)
 
@@ -98,7 +98,7 @@ def per_row_scale(scale: float | Tensor, x: Tensor, *, validate: bool = True) ->
     0-dimensional CPU tensor) as a multiplication with the reciprocal, whose last bit is not the quotient's.
 
     Raises:
-        ValueError: a shape that is neither one number nor one a row, or (`validate`) a scale that is not a
+        ValueError: a shape that is neither one number nor one per row, or (`validate`) a scale that is not a
             positive finite float32.
     """
     if isinstance(scale, Tensor):
@@ -113,7 +113,7 @@ def per_row_scale(scale: float | Tensor, x: Tensor, *, validate: bool = True) ->
     elif scale.shape != (*rows, 1):
         raise ValueError(
             f"scale has shape {list(scale.shape)}, but x has shape {list(x.shape)}: "
-            f"give one number, or one a row ({list(rows)} or {[*rows, 1]})"
+            f"give one number, or one per row ({list(rows)} or {[*rows, 1]})"
         )
     if validate and scale.numel():
         low, high = (float(bound) for bound in torch.aminmax(scale))

@@ -29,7 +29,7 @@ class AttentionSettings(CheckedFields):
         ignore: likewise, those that do not.
         coding: a signed coding: tc_lif, csd or unary.
         threshold_ratio: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2. Thresholds are always dynamic.
-        kv_cache: the KV cache holds integer codes and a scale a row, instead of what the model gives it. Changes memory
+        kv_cache: the KV cache holds integer codes, a scale per row, not what the model gives it. Changes memory
             and no result.
     """
 

@@ -21,7 +21,8 @@ class CalibrationRows:
 
     Attributes:
         batches: rows of the batches read so far in this iteration.
-        samples, tokens: prompts, and tokens by modality, of the last whole iteration; over all ranks.
+        samples: prompts of the last whole iteration, over all ranks.
+        tokens: their tokens by modality.
         on_restart: called whenever a new iteration begins.
 
     Raises (from within the iteration):

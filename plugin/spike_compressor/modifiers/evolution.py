@@ -102,7 +102,8 @@ class EvolutionStatistics:
         Args:
             layer: index of the decoder layer.
             batch: index of the batch; a layer that runs twice on a batch counts once.
-            before, after: its input and output [B, S, H].
+            before: its input [B, S, H].
+            after: its output [B, S, H].
             rows: the batch's tokens [B, S].
         """
         if self.has(layer, batch):

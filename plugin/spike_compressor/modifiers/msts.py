@@ -51,10 +51,11 @@ class MSTSModifier(CheckedFields, Modifier):
     Attributes:
         allocation: `fixed` (the same T in every layer), `uniform` (as equal as the budget allows), `med` (by modality
             evolution discrepancy), `sensitivity` (by measured error) or `file` (a plan written earlier or by hand).
-        timesteps: for `fixed`: one T, or one a modality.
+        timesteps: for `fixed`: one T, or one per modality.
         budget: for `uniform`, `med`, `sensitivity`: `{mean_timesteps: 3.25}`, weighted by calibration tokens x MACs, or
             `{sops_per_token: 2.0e6}`.
-        min_timesteps, max_timesteps: bounds of T for those three, one or by modality; 1 and 7 if left out.
+        min_timesteps: for the same three: least T, one or by modality; 1 if left out.
+        max_timesteps: likewise the greatest; 7 if left out.
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
             backward pass over the data; `output` takes errors of layers' outputs as shares of the outputs.
         med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 1 if left out.

@@ -1,6 +1,6 @@
 """What each T costs a layer: its error and its spikes, measured on rows of the calibration data.
 
-One pass serves all T and all threshold ratios: they are tried on the same rows. A few rows a prompt are enough, since
+One pass serves all T and all threshold ratios: they are tried on the same rows. A few rows per prompt are enough, since
 every prompt contributes; they are spread evenly over it, so the result does not depend on how prompts are batched.
 """
 

@@ -134,7 +134,7 @@ def _subtitle(config: SpikeConfig) -> str:
 
 
 def _stacks(config: SpikeConfig) -> tuple[list[_Stack], dict[str, dict[str, int]]]:
-    """The plan as stacks of numbered blocks, one a modality, and the layers outside of any: T by modality."""
+    """The plan as stacks of numbered blocks, one per modality, and the layers outside of any: T by modality."""
     seen = modalities_of_layers(config)
     stacks: dict[tuple[str, str], _Stack] = {}
     others: dict[str, dict[str, int]] = {}

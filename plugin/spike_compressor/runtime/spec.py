@@ -20,7 +20,7 @@ class LayerSpec:
     Attributes:
         timesteps: T by modality, 1 to 7; L = 2^(T+1) levels whatever the coding.
         coding: name of a registered coding.
-        threshold: `dynamic` (every row has its own scale) or `static` (one scale a modality).
+        threshold: `dynamic` (every row has its own scale) or `static` (one scale per modality).
         ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), by modality, in (0, 2].
         scale: static only: s by modality, in units of the input.
         symmetric: False where an asymmetric activation quantizer is reinterpreted: rows then have a zero point.

@@ -48,7 +48,8 @@ class Budget(CheckedFields):
 
         Args:
             measured: rows of every slot, and their spikes if the budget counts synaptic operations.
-            lowest, highest: bounds of T by modality.
+            lowest: least T by modality.
+            highest: greatest T by modality.
 
         Raises:
             InputError: the bounds alone exceed the budget.
