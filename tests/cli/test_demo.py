@@ -64,7 +64,7 @@ def test_every_field_and_artefact(cli, untrained, tmp_path, capsys):
 
     print_report(answer)
     shown = capsys.readouterr().out
-    for heading in ("blind", "float", "W4 only", "spiking", "firing rate", "coverage", "checkpoint", *KINDS):
+    for heading in ("blind", "float", "weight-only", "spiking", "firing rate", "coverage", "checkpoint", *KINDS):
         assert heading in shown
     assert "make rtl TRACE=" in shown
 

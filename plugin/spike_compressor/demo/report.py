@@ -13,7 +13,7 @@ def print_report(result: dict[str, Any]) -> None:
     accuracy = result["accuracy"]
     models = (result["blind"], accuracy["float"], accuracy["w4"], accuracy["spiking"])
     print_table(
-        ("question kind", "questions", "blind", "float", "W4 only", "spiking"),
+        ("question kind", "questions", "blind", "float", "weight-only", "spiking"),
         [
             (kind, f"{count:,}", *(f"{100 * model['by_kind'][kind]:.1f}" for model in models))
             for kind, count in result["questions"]["by_kind"].items()
