@@ -104,7 +104,7 @@ def evaluated(checkpoint: Path, tasks: Path, name: str, model: str = "spike") ->
         model=model,
         model_args={"pretrained": str(checkpoint)},
         tasks=[name],
-        task_manager=TaskManager(include_path=str(tasks)),
+        task_manager=TaskManager(include_path=str(tasks), include_defaults=False),
         device="cpu",
         batch_size=2,
         bootstrap_iters=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,12 @@ class HarnessTask(Evaluation):
         found = {**super().parts(), "lm_eval": lm_eval.__version__}
         return found if self.file is None else {**found, "task": self.file.read_text(encoding="utf-8")}
 
-    def _task(self) -> Any:
-        from lm_eval.tasks import TaskManager
+    def _manager(self) -> Any:
+        return _task_manager(None if self.file is None else str(self.file.resolve().parent))
 
-        manager = TaskManager(include_path=None if self.file is None else str(self.file.resolve().parent))
+    def _task(self) -> Any:
         try:
-            found = manager.load([self.task])["tasks"]
+            found = self._manager().load([self.task])["tasks"]
         except (KeyError, ValueError, OSError) as error:
             raise InputError(f"--eval {self.label}: the task cannot be loaded: {error}") from error
         if len(found) != 1:
@@ -96,6 +97,7 @@ class HarnessTask(Evaluation):
         found = simple_evaluate(
             model=self._wrapped(model, processor),
             tasks=[self._task()],
+            task_manager=self._manager(),
             limit=self.limit,
             bootstrap_iters=0,
             log_samples=True,
@@ -120,6 +122,17 @@ class HarnessTask(Evaluation):
         from spike_compressor.integrations.lm_eval.models import SpikeLM
 
         return SpikeLM(pretrained=model, tokenizer=getattr(processor, "tokenizer", processor), batch_size=8)
+
+
+@functools.cache
+def _task_manager(folder: str | None) -> Any:
+    """lm-evaluation-harness's index: of the tasks in a folder, or of its own.
+
+    It reads thousands of files for its own tasks, so it does that once per process, and not for a task of the user's.
+    """
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=folder, include_defaults=folder is None)
 
 
 def _name_in(file: Path) -> str:
