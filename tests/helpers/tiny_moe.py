@@ -1,4 +1,4 @@
-"""Tiny untrained mixtures of experts, text-only and with pictures, as LLM Compressor takes them: experts in one parameter.
+"""Tiny untrained mixtures of experts, text-only and with pictures; their experts are stacked in one parameter.
 
 Four experts, two of them for each token, in two layers; `TINY_MOE` by model type. Batches come from `tiny_models`.
 """
