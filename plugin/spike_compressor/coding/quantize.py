@@ -209,7 +209,8 @@ def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Minimum and maximum of each row of `x` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
     table = as_table(x)
     if table.numel() == 0:
-        return torch.zeros(x.shape[:-1], device=x.device), torch.zeros(x.shape[:-1], device=x.device)
+        none = torch.zeros(x.shape[:-1], dtype=torch.float32, device=x.device)
+        return none, none.clone()
     low, high = [], []
     for block in row_blocks(table.shape[0], table.shape[1], x.device):
         part = table[block].to(torch.float32)

@@ -20,6 +20,7 @@ from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
 from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
+from spike_compressor.runtime.precision import without_autocast
 
 #: Registers a hook: module, hook, kind ("forward_pre", "forward"), further arguments.
 Register = Callable[..., Any]
@@ -179,7 +180,9 @@ class Probe:
         def on_gradient(gradient: Tensor) -> None:
             for modality, flat in sampled.items():
                 # the gradient in this layer's input through this layer alone: its input may feed others too
-                part = gradient.reshape(-1, gradient.shape[-1])[flat].float() @ module.weight.detach().float()
+                chosen = gradient.reshape(-1, gradient.shape[-1])[flat].float()
+                with without_autocast(chosen.device):
+                    part = chosen @ module.weight.detach().float()
                 self._measure(name, module, modality, rows[modality], part)
 
         output.register_hook(on_gradient)

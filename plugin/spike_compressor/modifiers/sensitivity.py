@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spike_compressor.coding import MAX_TIMESTEPS, absmax_scale, get_coding, quantize_rows, spikes_from_codes
 from spike_compressor.modifiers.distributed import sum_over_ranks
+from spike_compressor.runtime.precision import without_autocast
 
 #: Rows of each modality that a prompt contributes.
 ROWS_PER_SAMPLE = 8
@@ -60,14 +61,16 @@ class ErrorTable:
         self._pending.append((x.to(torch.float32), None if gradient is None else gradient.to(torch.float32)))
         self._weight = weight
         if sum(rows.numel() for rows, _ in self._pending) >= _BLOCK:
-            self._try()
+            self._flush()
+
+    def _flush(self) -> None:
+        """Try every T and ratio on the rows that are waiting."""
+        if self._pending:
+            with without_autocast(self._pending[0][0].device):
+                self._try(torch.cat([rows for rows, _ in self._pending]))
 
     @torch.no_grad()
-    def _try(self) -> None:
-        """Try every T and ratio on the rows that are waiting."""
-        if not self._pending:
-            return
-        x = torch.cat([rows for rows, _ in self._pending])
+    def _try(self, x: Tensor) -> None:
         gradients = [gradient for _, gradient in self._pending if gradient is not None]
         gradient = torch.cat(gradients) if gradients else None
         weight, self._weight = self._weight, None
@@ -101,13 +104,13 @@ class ErrorTable:
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
-        self._try()
+        self._flush()
         sum_over_ranks(self._error, self._spikes, self._totals)
 
     @property
     def rows(self) -> int:
         """Rows that were measured."""
-        self._try()
+        self._flush()
         return int(self._totals[0])
 
     def ratio(self, timesteps: int) -> float:
@@ -125,7 +128,7 @@ class ErrorTable:
         return float(self._spikes[timesteps - 1, self._best(timesteps)]) / self.rows if self.rows else 0.0
 
     def _best(self, timesteps: int) -> int:
-        self._try()
+        self._flush()
         return int(self._error[timesteps - 1].argmin())
 
 
@@ -136,7 +139,7 @@ def _spikes_of_magnitudes(coding: str) -> Tensor:
     An unsigned coding encodes q + zero point; its spikes are counted for the middle zero point and averaged over signs.
     """
     codec = get_coding(coding)
-    table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS)
+    table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS, dtype=torch.float32)
     for T in range(1, MAX_TIMESTEPS + 1):
         magnitudes = torch.arange(2**T, dtype=torch.int16).view(1, -1)
         settings = {} if codec.signed else {"zero_point": 1 << T}

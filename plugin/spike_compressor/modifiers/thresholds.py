@@ -19,7 +19,7 @@ class MagnitudeHistogram:
 
     def __init__(self) -> None:
         self.counts = torch.zeros(2**15, dtype=torch.int64)
-        self.absmax = torch.zeros(1)
+        self.absmax = torch.zeros(1, dtype=torch.float32)
 
     def update(self, x: Tensor) -> None:
         """Add rows x [R, K]."""

@@ -22,6 +22,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityAdapter
 from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.cache import CodedCache
+from spike_compressor.runtime.precision import without_autocast
 from spike_compressor.runtime.spec import AttentionSpec
 
 #: Name of our function among transformers' attention implementations.
@@ -169,7 +170,7 @@ def spiking_attention_forward(
         key, value = key[:, :, : query.shape[2]], value[:, :, : query.shape[2]]
     allowed, bias = _masks(attention_mask, query.shape[2], key.shape[2], causal, attention.name, query.device)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    with torch.no_grad(), contextlib.ExitStack() as stack:
+    with torch.no_grad(), without_autocast(query.device), contextlib.ExitStack() as stack:
         for context in attention.contexts:
             stack.enter_context(context())
         out, weights = attention(query, key, value, allowed, bias, scale, softcap, original == "eager")

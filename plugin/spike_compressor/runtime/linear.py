@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spike_compressor.modality import MODALITIES, VISION
 from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
+from spike_compressor.runtime.precision import without_autocast
 from spike_compressor.runtime.spec import LayerSpec
 from spike_compressor.runtime.weights import IntegerWeight
 
@@ -22,7 +23,8 @@ class SpikingLinear(nn.Linear):
 
     A Linear becomes one in place (`attach`) by this class and its `neurons`, and stays the module that it was: its
     hooks (online rotations among them), parameters and place in the model are untouched. The output is
-    `(float32(acc) * act_scale) * weight_scale + bias` in float32, then the dtype of the input.
+    `(float32(acc) * act_scale) * weight_scale + bias` in float32, then the dtype of the input, under `torch.autocast`
+    too.
 
     Attributes:
         neurons: what it spikes with. The properties below read them.
@@ -78,12 +80,13 @@ class SpikingLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         neurons = self.neurons
-        drive, synapses = neurons.fire(input.reshape(-1, self.in_features).to(torch.float32))
-        out = neurons.dequantize(synapses.acc, drive.scale, self.bias)
-        if neurons.observers:
-            event = neurons.event(drive, synapses, out)
-            for observer in list(neurons.observers):
-                observer(self, event)
+        with without_autocast(input.device):
+            drive, synapses = neurons.fire(input.reshape(-1, self.in_features).to(torch.float32))
+            out = neurons.dequantize(synapses.acc, drive.scale, self.bias)
+            if neurons.observers:
+                event = neurons.event(drive, synapses, out)
+                for observer in list(neurons.observers):
+                    observer(self, event)
         return out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:

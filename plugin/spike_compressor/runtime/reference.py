@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
 from spike_compressor.runtime.linear import SpikingLinear
+from spike_compressor.runtime.precision import without_autocast
 
 
 class _Reference(Protocol):
@@ -29,17 +30,19 @@ class _ReferenceLinear(SpikingLinear):
     reference: _Reference
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.reference.forward(self, input)
+        with without_autocast(input.device):
+            return self.reference.forward(self, input)
 
 
 class _WeightOnly:
-    """Real inputs times the integer weights."""
+    """Real inputs times the integer weights, in float32 as the spiking layer computes."""
 
     def __init__(self, layer: SpikingLinear) -> None:
         self._weight = layer.integer.floats()
 
     def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
-        return nn.functional.linear(input, self._weight.to(input.dtype), layer.bias)
+        bias = None if layer.bias is None else layer.bias.to(torch.float32)
+        return nn.functional.linear(input.to(torch.float32), self._weight, bias).to(input.dtype)
 
 
 class _IntegerActivations:
