@@ -12,6 +12,7 @@ from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.quantization import QuantizationStatus
 from safetensors.torch import load_file
 
+from spike_compressor.checkpoint.arguments import load_arguments
 from spike_compressor.checkpoint.opening import model_class, open_config
 from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import apply_online_rotations
@@ -22,8 +23,8 @@ from spike_compressor.checkpoint.schema import (
     THRESHOLDS_NAME,
     LayerEntry,
     SpikeConfig,
-    verify_hashes,
 )
+from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.errors import InputError
 from spike_compressor.modality import MODALITIES, adapter_for
 from spike_compressor.runtime import AttentionSpec, LayerSpec, attach, get_backend, require_spiking
@@ -39,28 +40,30 @@ def load(
         backend: `fused` (all timesteps at once, as integers) or `unrolled` (one timestep at a time); the results are
             the same to the bit.
         trust_remote_code: run code that the checkpoint brings.
-        kwargs: go to `from_pretrained` (`dtype`, `attn_implementation`, ...). `dtype` defaults to the checkpoint's.
+        kwargs: go to `from_pretrained`: `dtype` (the checkpoint's unless it is given; `torch_dtype` means the same),
+            `attn_implementation`, `device_map`, ... What would open another model than the saved one is refused.
 
     Returns:
         The model, in eval mode, online rotations applied.
 
     Raises:
         InputError: not a spike-ready checkpoint, or one that is damaged; says which file or field. Or it brings code of
-            its own, and `trust_remote_code` is not set.
+            its own, and `trust_remote_code` is not set. Or an argument that cannot be honoured, or is not known.
     """
     directory = Path(path)
     get_backend(backend)
+    arguments = load_arguments(kwargs)
     config = read_config(directory)
-    verify_hashes(directory, config.sha256)
+    verify_files(directory, config)
     specs = _specs(directory, config)
     model_config = open_config(directory, trust_remote_code)
     kind = model_class(model_config, trust_remote_code)
-    model = _from_pretrained(kind, directory, {**kwargs, "trust_remote_code": trust_remote_code})
+    model = _from_pretrained(kind, directory, {**arguments, "trust_remote_code": trust_remote_code})
     hook = getattr(model, "ct_decompress_hook", None)
     if hook is not None:  # it would turn the integer weights into floats at the first forward pass
         hook.remove()
         del model.ct_decompress_hook
-    apply_online_rotations(model, model_config, directory, config.online_rotations.transforms)
+    apply_online_rotations(model, model_config, weight_files(directory, config), config.online_rotations.transforms)
     for name, module in model.named_modules():
         if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
             decompress_module(module)
@@ -89,7 +92,7 @@ def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any]) -> Any:
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
     try:
-        model, report = kind.from_pretrained(directory, output_loading_info=True, **{"dtype": "auto", **kwargs})
+        model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
     finally:
         transformers.logging.set_verbosity(verbosity)
     for problem in ("missing_keys", "mismatched_keys"):

@@ -13,6 +13,8 @@ import transformers
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoProcessor, AutoTokenizer
 
+from spike_compressor.checkpoint.arguments import floating_dtype
+from spike_compressor.checkpoint.read import require_no_spikes
 from spike_compressor.errors import InputError
 
 #: Auto classes that remote code may be registered for, and config files that name it.
@@ -73,14 +75,12 @@ def open_model(path: str | os.PathLike[str], dtype: str | torch.dtype = "auto", 
         trust_remote_code: run code that the directory brings.
 
     Raises:
-        InputError: no model there; one that cannot be read; one with code of its own, without `trust_remote_code`.
+        InputError: no model there; one that cannot be read; one that spikes already; one with code of its own, without
+            `trust_remote_code`.
     """
     directory = Path(path)
-    if dtype != "auto":
-        named = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-        if not isinstance(named, torch.dtype) or not named.is_floating_point:
-            raise InputError(f"{dtype} is no floating-point dtype of torch (float32, bfloat16, float16, ...)")
-        dtype = named
+    require_no_spikes(directory)
+    dtype = floating_dtype(dtype)
     kind = model_class(open_config(directory, trust_remote_code), trust_remote_code)
     try:
         return kind.from_pretrained(directory, dtype=dtype, trust_remote_code=trust_remote_code).eval()

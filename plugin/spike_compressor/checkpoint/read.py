@@ -43,6 +43,19 @@ def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
         raise InputError(f"{file}: {complaint(error, content)}") from None
 
 
+def require_no_spikes(directory: Path) -> None:
+    """Check that a model directory is no spike-ready checkpoint, before a recipe starts from it.
+
+    Raises:
+        InputError: it is one; plain transformers would open it without its online rotations and thresholds.
+    """
+    if (directory / CONFIG_NAME).is_file():
+        raise InputError(
+            f"{directory} is a spike-ready checkpoint already ({CONFIG_NAME}), and a recipe starts from a model that "
+            "is not quantized: name the float model that it was made from. `spike_compressor.load` opens this one."
+        )
+
+
 def _require_seal(content: dict[str, Any], file: Path) -> None:
     """The seal is that of the file as it stands, whatever its version."""
     if not isinstance(content.get("sha256"), dict):

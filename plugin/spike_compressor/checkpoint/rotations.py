@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +15,70 @@ from torch import nn
 from spike_compressor.errors import InputError
 
 
+def online_rotations(transforms: TransformConfig | None) -> dict[str, list[str]]:
+    """The rotations that run at inference, and the places where each acts."""
+    groups = {} if transforms is None else transforms.config_groups
+    places = {
+        name: sorted({str(args.location) for args in scheme.apply if args.is_online()})
+        for name, scheme in groups.items()
+    }
+    return {name: where for name, where in places.items() if where}
+
+
+def transforms_of(model_config: Any) -> TransformConfig:
+    """The rotations that a model's config names, fused ones among them; often none."""
+    quantization = getattr(model_config, "quantization_config", None) or {}
+    if not isinstance(quantization, dict):
+        quantization = quantization.to_dict()
+    saved = quantization.get("transform_config") or {}
+    return TransformConfig.model_validate(saved) if saved.get("config_groups") else TransformConfig(config_groups={})
+
+
 def apply_online_rotations(
-    model: nn.Module, model_config: Any, directory: Path, expected: dict[str, list[str]]
-) -> None:
+    model: nn.Module, model_config: Any, files: Sequence[Path], expected: dict[str, list[str]]
+) -> set[str]:
     """Attach the rotations that run at inference and give them the saved matrices.
 
     The ones that were fused into weights are in the weights already and must not be applied again.
 
+    Args:
+        model: as transformers opened it, without them.
+        model_config: its config, which defines them.
+        files: that hold the model's weights, the matrices among them.
+        expected: the rotations that `spike_config.json` announces, and where they act.
+
+    Returns:
+        Names of the tensors that were read, as the model and as the files call them.
+
     Raises:
-        InputError: the checkpoint announces rotations that it does not define, or lacks their matrices.
+        InputError: what is announced and what the config defines differ, or a matrix is missing.
     """
+    full = transforms_of(model_config)
+    defined = online_rotations(full)
+    if defined != {name: sorted(where) for name, where in expected.items()}:
+        name = next(name for name in (*expected, *defined) if sorted(expected.get(name, ())) != defined.get(name, []))
+        announced, acts = ", ".join(expected.get(name, ())), ", ".join(defined.get(name, []))
+        raise InputError(
+            f"{files[0].parent}: spike_config.json announces the online rotation {name!r} at {announced or 'none'}, "
+            f"and config.json defines it at {acts or 'none'}; copy both files again, from one checkpoint"
+        )
     if not expected:
-        return
-    quantization = getattr(model_config, "quantization_config", None) or {}
-    saved = quantization.get("transform_config") or {}
-    full = TransformConfig.model_validate(saved) if saved.get("config_groups") else TransformConfig(config_groups={})
-    missing = [name for name in expected if name not in full.config_groups]
-    if missing:
-        raise InputError(f"{directory / 'config.json'} does not define the online rotation {missing[0]!r}")
+        return set()
     online: dict[str, TransformScheme] = {}
     for name, scheme in full.config_groups.items():
         args = [args for args in scheme.apply if args.is_online()]
         if args:
             online[name] = scheme.model_copy(update={"apply": args})
     apply_transform_config(model, TransformConfig(config_groups=online))
-    _load_matrices(model, directory)
+    read = _load_matrices(model, files)
     model.transform_config = full  # what saving it again must write
+    return read
 
 
-def _load_matrices(model: nn.Module, directory: Path) -> None:
+def _load_matrices(model: nn.Module, files: Sequence[Path]) -> set[str]:
     """Fill every rotation's tensors; those of one size share storage, and only the first was saved."""
-    stored = _stored_tensors(model, directory)
+    stored = stored_tensors(model, files)
+    read: set[str] = set()
     wanted: list[tuple[str, nn.Parameter]] = []
     for name, module in model.named_modules():
         if isinstance(module, TransformBase):
@@ -56,19 +90,21 @@ def _load_matrices(model: nn.Module, directory: Path) -> None:
             with safe_open(path, framework="pt") as file, torch.no_grad():
                 parameter.copy_(file.get_tensor(key))
             filled.add(id(parameter))
+            read |= {name, key}
     lacking = [name for name, parameter in wanted if id(parameter) not in filled]
     if lacking:
-        raise InputError(f"{directory}: the matrix of the online rotation {lacking[0]} is missing")
+        raise InputError(f"{files[0].parent}: the matrix of the online rotation {lacking[0]} is missing")
+    return read
 
 
-def _stored_tensors(model: Any, directory: Path) -> dict[str, tuple[Path, str]]:
-    """File and key of every stored tensor, by the name that it has in the model.
+def stored_tensors(model: Any, files: Sequence[Path]) -> dict[str, tuple[Path, str]]:
+    """File and key of every stored tensor, by the name that it has in the model and by the key.
 
     Transformers spells many names differently in checkpoints than in models; it keeps the renamings on the model.
     """
     renamings = getattr(model, "_weight_conversions", None) or ()
     stored: dict[str, tuple[Path, str]] = {}
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in files:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  (a safetensors handle is no mapping)
                 name = key

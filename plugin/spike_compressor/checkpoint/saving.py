@@ -21,7 +21,9 @@ from safetensors.torch import save_file
 from torch import distributed as dist
 from torch import nn
 
+from spike_compressor.checkpoint.arguments import require_own_state, save_arguments
 from spike_compressor.checkpoint.card import write_card
+from spike_compressor.checkpoint.rotations import online_rotations
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
@@ -34,6 +36,7 @@ from spike_compressor.checkpoint.schema import (
     SpikeConfig,
     sealed,
 )
+from spike_compressor.checkpoint.seal import SEALED
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_directory, sha256_of
 from spike_compressor.modality import MODALITIES
@@ -45,8 +48,6 @@ from spike_compressor.runtime import (
     suspended,
 )
 
-#: Everything that `load` reads.
-_HASHED = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "*.py")
 _PACKAGES = ("spike-compressor", "llmcompressor", "compressed-tensors", "transformers", "torch")
 
 
@@ -60,29 +61,33 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     Args:
         path: of the directory; an existing checkpoint there is replaced.
         processor: anything with `save_pretrained` (processor or tokenizer) that belongs to the model.
-        kwargs: go to transformers' `save_pretrained` (`max_shard_size`, ...).
+        kwargs: `max_shard_size` goes to transformers' `save_pretrained`. Its other arguments are taken where they
+            change nothing (`state_dict` of the model itself, `safe_serialization=True`, ...), and otherwise refused.
+            With `is_main_process=False` nothing is written, unless the run is a distributed one, where all take part.
 
     Returns:
         The path.
 
     Raises:
         InputError: the model does not spike, or not with all layers of its plan; or `path` holds something that is no
-            spike-ready checkpoint.
+            spike-ready checkpoint. Or an argument would put other content into the checkpoint, or is not known.
     """
     state = spiking_state(model)
     require_spiking(model)
     target = Path(path)
-    if kwargs.pop("save_compressed", True) is not True:
-        raise InputError("spike-ready checkpoints hold integer weights: save_compressed=False makes no sense for them")
-    _check_target(target)
     first = is_source_process()  # in a distributed run every rank compresses its share, and the first one writes
+    if not _takes_part(kwargs.pop("is_main_process", True), first):
+        return target
+    require_own_state(model, kwargs.pop("state_dict", None))
+    arguments = save_arguments(kwargs)
+    _check_target(target)
     with replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
         with suspended(model):
             _remove_decompression(model)
             _store_as_bytes(model, state)
             try:
                 with _upstream_method(model) as save_pretrained:
-                    save_pretrained(str(directory), **kwargs)
+                    save_pretrained(str(directory), **arguments)
             finally:
                 _remove_decompression(model)
                 _decompress_others(model, state)
@@ -110,11 +115,24 @@ class _SaveSpikeReady:
         self.model = model
 
     def __call__(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        if args and getattr(self.model, "_spiking_state", None) is not None:
+            raise InputError("save_pretrained: give its arguments by their names; only the directory goes without")
         if getattr(self.model, "_spiking_state", None) is None:
             with _upstream_method(self.model) as plain:
                 plain(save_directory, *args, **kwargs)
         else:
             save(self.model, save_directory, **kwargs)
+
+
+def _takes_part(is_main_process: Any, first: bool) -> bool:
+    """Whether this process has anything to do: those that are not the main one still compress in a distributed run."""
+    if is_main_process not in (True, False):
+        raise InputError(f"save: is_main_process={is_main_process!r} is neither True nor False")
+    if is_main_process or not is_distributed():
+        return bool(is_main_process)
+    if first:
+        raise InputError("save: is_main_process=False in the first process, which is the one that writes; leave it out")
+    return True
 
 
 def make_saveable(model: Any) -> None:
@@ -242,11 +260,11 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
     }
     if thresholds:
         save_file(thresholds, directory / THRESHOLDS_NAME)
-    rotations = _online_rotations(model)
+    rotations = online_rotations(getattr(model, "transform_config", None))
     facts = state.facts
     adapter = state.tracker.adapter
     record = adapter.record()
-    hashed = [path for pattern in _HASHED for path in sorted(directory.glob(pattern))]
+    hashed = [path for pattern in SEALED for path in sorted(directory.glob(pattern))]
     config = SpikeConfig(
         producer={name: importlib.metadata.version(name) for name in _PACKAGES},
         architecture=str(getattr(adapter.config, "model_type", "")),
@@ -280,17 +298,6 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
             f"this checkpoint has online rotations ({', '.join(rotations)}), which plain transformers drops without an "
             "error: open it with spike_compressor.load()"
         )
-
-
-def _online_rotations(model: nn.Module) -> dict[str, list[str]]:
-    config = getattr(model, "transform_config", None)
-    if config is None:
-        return {}
-    places = {
-        name: sorted({str(args.location) for args in scheme.apply if args.is_online()})
-        for name, scheme in config.config_groups.items()
-    }
-    return {name: where for name, where in places.items() if where}
 
 
 def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:

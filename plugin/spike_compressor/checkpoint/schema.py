@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from spike_compressor.errors import InputError
-from spike_compressor.files import sha256_of
 
 if TYPE_CHECKING:  # reading a config must not wait for torch
     from spike_compressor.modality import AdapterRecord
@@ -256,27 +252,3 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
     hashes = {name: digest for name, digest in content["sha256"].items() if name != CONFIG_NAME}
     bare = json.dumps({**content, "sha256": hashes}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return {**content, "sha256": {**hashes, CONFIG_NAME: hashlib.sha256(bare.encode()).hexdigest()}}
-
-
-def verify_hashes(directory: Path, expected: dict[str, str]) -> None:
-    """Check the files of a checkpoint against the hashes in its config.
-
-    Raises:
-        InputError: a file is missing or is not the one that was saved.
-    """
-    for required in ("config.json", CONFIG_NAME):
-        if required not in expected:
-            raise InputError(f"{directory / CONFIG_NAME}: `sha256` says nothing of {required}")
-    for name, digest in expected.items():
-        if name == CONFIG_NAME:  # its own seal, which `read_config` checks
-            continue
-        path = directory / name
-        if Path(name).name != name:
-            raise InputError(f"{directory / CONFIG_NAME}: {name!r} in `sha256` is no plain file name")
-        if not path.is_file():
-            raise InputError(f"{directory}: {name} is missing; copy the checkpoint again, whole")
-        if sha256_of(path) != digest:
-            raise InputError(
-                f"{directory}: {name} is not the file that was saved with {CONFIG_NAME} (its SHA-256 differs); copy "
-                "the checkpoint again, or save it anew if you changed it on purpose."
-            )

@@ -37,10 +37,10 @@ class Inspect(Command):
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         from spike_compressor.checkpoint import read_config
-        from spike_compressor.checkpoint.schema import verify_hashes
+        from spike_compressor.checkpoint.seal import verify_files
 
         config = read_config(args.checkpoint)
-        verify_hashes(args.checkpoint, config.sha256)
+        verify_files(args.checkpoint, config)
         result = checkpoint_result(args.checkpoint, config)
         if args.plot is not None:
             from spike_compressor.plot import plot_plan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from spike_compressor.checkpoint.read import require_no_spikes
 from spike_compressor.errors import InputError
 
 MODEL_HELP = "model directory, id of a model on the Hugging Face Hub, or `demo` for the embedded model"
@@ -20,7 +21,7 @@ def model_directory(name: str) -> Path:
     """The directory that `--model` names; a model of the Hub is downloaded into its cache, unless it is there.
 
     Raises:
-        InputError: there is no model in it, or no such model; says what was tried.
+        InputError: there is no model in it, or no such model; says what was tried. Or it is a spike-ready checkpoint.
     """
     if name == "demo":
         from spike_compressor.demo.model import MODEL_DIR
@@ -32,6 +33,7 @@ def model_directory(name: str) -> Path:
             directory = _from_hub(name)
     if not (directory / "config.json").is_file():
         raise InputError(f"--model {name}: there is no config.json in {directory}; {remedy}")
+    require_no_spikes(directory)
     return directory
 
 

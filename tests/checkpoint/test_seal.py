@@ -1,0 +1,142 @@
+"""What may be in a checkpoint directory beside what must be: nothing that is read as the model and was not saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import spike_compressor
+import torch
+from helpers import tiny_models
+from helpers.messages import naming
+from helpers.workshop import RTN, Workshop, recipe
+from safetensors.torch import load_file, save_file
+from spike_compressor.checkpoint.schema import sealed
+from spike_compressor.cli.program import run
+from spike_compressor.errors import InputError
+from spike_compressor.files import sha256_of
+
+QUIP = "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}"
+ROTATED = recipe(QUIP + "\n" + RTN)
+
+
+@pytest.fixture
+def rotated(workshop: Workshop, tmp_path: Path) -> Path:
+    """A checkpoint with online rotations, in shards, that may be damaged."""
+    path = tmp_path / "rotated"
+    spike_compressor.save(spike_compressor.load(workshop.made("llama", ROTATED)[1]), path, max_shard_size="60KB")
+    assert not (path / "model.safetensors").exists()
+    return path
+
+
+def refused(path: Path, *names: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """`load` and `inspect` say the same."""
+    with pytest.raises(InputError, match=naming(path, *names)) as caught:
+        spike_compressor.load(path)
+    capsys.readouterr()
+    assert run(["inspect", str(path)]) == 2
+    assert str(caught.value) in capsys.readouterr().err.replace("\n", " ")
+
+
+READ = [
+    "model.safetensors",
+    "zzz.safetensors",
+    "pytorch_model.bin",
+    "model.safetensors.index.json.old.index.json",
+    "pytorch_model.bin.index.json",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "model.gguf",
+    "modeling_llama.py",
+    "custom_generate/generate.py",
+]
+
+
+def test_no_other_file_is_read(workshop: Workshop, rotated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = workshop.made("llama", ROTATED)[1] / "model.safetensors"
+    for name in READ:
+        (rotated / name).parent.mkdir(exist_ok=True)
+        if name.endswith(".safetensors"):
+            shutil.copy(single, rotated / name)
+        else:
+            (rotated / name).write_text("{}")
+        refused(rotated, name, "sha256", capsys=capsys)
+        (rotated / name).unlink()
+    spike_compressor.load(rotated)
+
+
+def test_a_stray_matrix_is_not_read_even_if_its_name_is_sealed(
+    rotated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored: dict[str, torch.Tensor] = {}
+    for file in rotated.glob("model-*.safetensors"):
+        stored |= load_file(file)
+    stray = {name: torch.eye(len(t), dtype=t.dtype) for name, t in stored.items() if "v_input" in name}
+    assert stray
+    save_file(stray, rotated / "zzz.safetensors", metadata={"format": "pt"})
+    content = json.loads((rotated / "spike_config.json").read_text())
+    content["sha256"]["zzz.safetensors"] = sha256_of(rotated / "zzz.safetensors")
+    (rotated / "spike_config.json").write_text(json.dumps(sealed(content)))
+    refused(rotated, "zzz.safetensors", "sha256", capsys=capsys)
+
+
+def test_what_users_add_stays_allowed(workshop: Workshop, rotated: Path) -> None:
+    (rotated / "README.md").write_text("ours now")
+    (rotated / "chat_template.jinja").write_text("{{ messages }}")
+    (rotated / "tokenizer.json").write_text("{}")
+    (rotated / "training_args.bin").write_bytes(b"a Trainer's notes")
+    (rotated / "processing_ours.py").write_text("from .ours_helper import x\n")
+    (rotated / "ours_helper.py").write_text("x = 1\n")
+    (rotated / "preprocessor_config.json").write_text('{"auto_map": {"AutoProcessor": "processing_ours.Ours"}}')
+    (rotated / "notes").mkdir()
+    (rotated / "notes" / "old.safetensors").write_bytes(b"in a folder that nothing reads")
+    batch = workshop.batch("llama")
+    expected = tiny_models.logits(workshop.made("llama", ROTATED)[0], batch)
+    assert torch.equal(tiny_models.logits(spike_compressor.load(rotated), batch), expected)
+
+
+def test_shards_that_are_not_sealed(rotated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    index = json.loads((rotated / "model.safetensors.index.json").read_text())
+    first = sorted(set(index["weight_map"].values()))[0]
+    content = json.loads((rotated / "spike_config.json").read_text())
+    del content["sha256"][first]
+    (rotated / "spike_config.json").write_text(json.dumps(sealed(content)))
+    refused(rotated, first, "sha256", capsys=capsys)
+    (rotated / first).unlink()
+    refused(rotated, first, "sha256", capsys=capsys)
+
+
+@pytest.mark.parametrize("change", ["dropped from spike_config.json", "moved in config.json"])
+def test_rotations_of_both_configs_are_held_against_each_other(change: str, rotated: Path) -> None:
+    content = json.loads((rotated / "spike_config.json").read_text())
+    name = next(iter(content["online_rotations"]["transforms"]))
+    if change.startswith("dropped"):
+        content["online_rotations"]["transforms"] = {}
+    else:
+        config = json.loads((rotated / "config.json").read_text())
+        config["quantization_config"]["transform_config"]["config_groups"] = {}
+        (rotated / "config.json").write_text(json.dumps(config))
+        content["sha256"]["config.json"] = sha256_of(rotated / "config.json")
+    (rotated / "spike_config.json").write_text(json.dumps(sealed(content)))
+    with pytest.raises(InputError, match=naming(rotated, f"'{name}'", "spike_config.json", "config.json")):
+        spike_compressor.load(rotated)
+
+
+def test_a_recipe_does_not_start_from_a_spike_ready_checkpoint(
+    workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = workshop.made("llama", ROTATED)[1]
+    out = tmp_path / "again"
+    for command in (
+        ["oneshot", "--recipe", "rtn_w4_tclif_34"],
+        ["compare", "--recipes", "compare/rtn_w4_g64", "--budget", "3/4", "--eval", "text:x@8x1", "--data", "x"],
+    ):
+        assert run([*command, "--model", str(path), "--out", str(out)]) == 2
+        message = capsys.readouterr().err
+        assert str(path) in message.replace("\n", "")
+        assert "float" in message
+    with pytest.raises(InputError, match=naming(path, "spike_compressor.load")):
+        spike_compressor.checkpoint.open_model(path)
+    assert not out.exists()
