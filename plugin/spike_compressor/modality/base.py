@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
+from spike_compressor.modality.decoder import find_decoder_layers
 from spike_compressor.registry import Registry
 
 #: Index of a modality is its code in every mask and in trace bundles.
@@ -105,7 +106,7 @@ class ModalityAdapter:
     #: Arguments of `forward` that bring pictures. A call that goes on with a cache and brings none has text only: what
     #: was generated is text, should it be a placeholder's id by accident.
     picture_fields: ClassVar[tuple[str, ...]] = ("pixel_values", "pixel_values_videos", "image_hidden_states")
-    #: Dotted name of the `ModuleList` of decoder layers, where transformers' `get_decoder().layers` is not it.
+    #: Dotted name of the `ModuleList` of decoder layers, where the model does not tell (`find_decoder_layers`).
     decoder_path: str = ""
     #: Methods beside `forward` that are called with token ids and call the language model with embeddings.
     methods: tuple[str, ...] = ()
@@ -140,18 +141,19 @@ class ModalityAdapter:
         Raises:
             InputError: they cannot be found; says how an adapter names them.
         """
+        path = self.decoder_path or find_decoder_layers(model, self.vision_modules)
         layers: Any = None
-        if self.decoder_path:
+        if path is not None:
             with contextlib.suppress(AttributeError):
-                layers = model.get_submodule(self.decoder_path)
-        else:
-            decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
-            layers = getattr(decoder, "layers", None)
-        path = next((name for name, module in model.named_modules() if module is layers), None)
-        if path is None or not len(layers):
+                layers = model.get_submodule(path)
+        if not isinstance(layers, nn.ModuleList) or not len(layers):
+            model_type = getattr(self.config, "model_type", "")
+            wrong = f" (there is no such list at {self.decoder_path!r})" if self.decoder_path else ""
+            configure = f"configure_adapter({model_type!r}, decoder_path=...) or " if self.multimodal else ""
             raise InputError(
-                f"the decoder layers of {type(model).__name__} are not known; set `decoder_path` of its modality "
-                f"adapter to the dotted name of their ModuleList (now {self.decoder_path!r})"
+                f"the decoder layers of {type(model).__name__} are not known{wrong}; give the dotted name of their "
+                f"ModuleList as `decoder_path`: {configure}a subclass of spike_compressor.modality.ModalityAdapter "
+                f"decorated with register_adapter({model_type!r})"
             )
         return {f"{path}.{index}": layer for index, layer in enumerate(layers)}
 

@@ -46,7 +46,7 @@ def configure_adapter(
         placeholder_ids: ids of the tokens in whose places pictures stand.
         token_rows: where ids do not tell: a function of the arguments of `forward` (and of `methods`) by name. It gives
             a mask [batch, sequence], 0 text and 1 vision, or None where these arguments do not tell.
-        decoder_path: dotted name of the `ModuleList` of decoder layers, where `get_decoder().layers` is not it.
+        decoder_path: dotted name of the `ModuleList` of decoder layers, where they are not found.
         methods: methods of the model beside `forward` that take token ids and call the language model with embeddings
             (`generate` of most remote code).
 

@@ -120,15 +120,18 @@ class MSTSModifier(CheckedFields, Modifier):
                 )
             return True
         allow_text_only = self.allow_text_only or follower.allow_text_only
-        self._rows = CalibrationRows(dataloader, adapter_for(state.model), allow_text_only)
+        adapter = adapter_for(state.model)
+        self._rows = CalibrationRows(dataloader, adapter, allow_text_only)
         # rows and curves cost next to nothing and are worth having of every plan
         self._probe = Probe(
             state.model,
             self._modules,
             self._rows,
-            needs | {Need.ROWS, Need.EVOLUTION},
+            # modalities that turn differently: where there is one, no curve changes the plan
+            needs if adapter.multimodal else needs - {Need.EVOLUTION},
             follower.coding,
             follower.candidate_ratios,
+            curves=True,
         )
         if not self._measures_errors:
             # what is counted does not depend on weights, so any modifier's pass over the data serves

@@ -34,6 +34,7 @@ class Probe:
         modules: the layers that are to spike.
         rows: modalities of the data's tokens.
         needs: what to collect; rows are always counted.
+        curves: collect `Need.EVOLUTION` too if the model lets us: nobody asked for it, so nothing is refused for it.
         coding, ratios: for `Need.ERRORS`: whose spikes to count, and the threshold ratios to try.
     """
 
@@ -45,9 +46,14 @@ class Probe:
         needs: frozenset[Need],
         coding: str,
         ratios: tuple[float, ...],
+        curves: bool = False,
     ) -> None:
         self.model, self.modules, self.rows, self.needs = model, modules, rows, needs
-        self._layers = rows.adapter.decoder_layers(model) if Need.EVOLUTION in needs else {}
+        self._layers: dict[str, nn.Module] = {}
+        self._curves = curves and Need.EVOLUTION not in needs
+        with contextlib.suppress(InputError) if self._curves else contextlib.nullcontext():
+            if self._curves or Need.EVOLUTION in needs:
+                self._layers = rows.adapter.decoder_layers(model)
         self._coding, self._ratios = coding, ratios
         self._reset()
         rows.on_restart.append(self._reset)
@@ -104,13 +110,27 @@ class Probe:
         self, index: int, state: State, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         batch = state.current_batch_idx
-        if self._evolution.has(index, batch):  # a quantizer that tries a layer again may do so with batches of its own
+        if not self._layers or self._evolution.has(
+            index, batch
+        ):  # a quantizer that tries a layer again may do so with batches of its own
             return
         before, after = hidden_states(args, kwargs, output)
         rows = self.rows.batches[batch]
-        self._evolution.update(
-            index, batch, before.view(*rows.modality.shape, -1), after.view(*rows.modality.shape, -1), rows
-        )
+        tokens = rows.modality.shape
+        if before.shape != after.shape or before.shape[:-1].numel() != tokens.numel():
+            self._no_curve(index, before, after, tokens)
+            return
+        self._evolution.update(index, batch, before.view(*tokens, -1), after.view(*tokens, -1), rows)
+
+    def _no_curve(self, index: int, before: Tensor, after: Tensor, tokens: torch.Size) -> None:
+        """A decoder layer that sees other rows than the batch's tokens, or changes them, has no curve."""
+        if not self._curves:
+            raise InputError(
+                f"the decoder layer {tuple(self._layers)[index]} turns {list(before.shape)} into {list(after.shape)} "
+                f"where the batch has {list(tokens)} tokens, so allocation `med` cannot tell how tokens turn; use "
+                "`sensitivity` or `uniform`"
+            )
+        self._layers, self._evolution = {}, EvolutionStatistics(())
 
     def gradient_pass(self, progress: Callable[[Any], Any] = iter) -> None:
         """Run the data forward and backward once and collect everything, errors weighted by the loss's gradient.
@@ -201,6 +221,8 @@ class Probe:
             for j, modality in enumerate(MODALITIES)
             if counts[i, j]
         }
+        if Need.EVOLUTION in self.needs:
+            self._require_curves()
         self._evolution.reduce()
         errors = {}
         if Need.ERRORS in self.needs:
@@ -215,9 +237,19 @@ class Probe:
             tokens=dict(self.rows.tokens),
             pinned=pinned,
             decoder_layer=self._decoder_layers(),
-            evolution=self._evolution.result() if Need.EVOLUTION in self.needs else None,
+            evolution=self._evolution.result() if self._layers else None,
             errors=errors,
         )
+
+    def _require_curves(self) -> None:
+        """A layer that a pipeline ran in parts has no curve, and would pass for one that only text reached."""
+        batches = range(len(self.rows.batches))
+        for index, name in enumerate(self._layers):
+            if batches and not any(self._evolution.has(index, batch) for batch in batches):
+                raise InputError(
+                    f"the decoder layer {name} was not called as a whole while calibrating, so allocation `med` cannot "
+                    "tell how tokens turn in it; use pipeline='basic', or `sensitivity` or `uniform`"
+                )
 
     def _decoder_layers(self) -> dict[str, int]:
         return {
