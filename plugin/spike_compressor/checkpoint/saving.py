@@ -84,7 +84,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     with replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
         with suspended(model):
             _remove_decompression(model)
-            _store_as_bytes(model, state)
+            _store_as_bytes(model)
             try:
                 with _upstream_method(model) as save_pretrained:
                     save_pretrained(str(directory), **arguments)
@@ -168,14 +168,15 @@ def _remove_decompression(model: Any) -> None:
         hook.remove()
 
 
-def _store_as_bytes(model: nn.Module, state: SpikingState) -> None:
-    """Let quantized layers that do not spike keep their integers in an int8 each, like those that do.
+def _store_as_bytes(model: nn.Module) -> None:
+    """Let every quantized Linear keep its integers in an int8 each, whether it spikes or not.
 
-    Transformers cannot open packed weights in every architecture (SigLIP: it initializes `weight`, which is not there).
+    Transformers cannot open packed weights in every architecture (SigLIP: it initializes `weight`, which is not there),
+    and the format that compressed-tensors infers for a Linear of a class of its own (Falcon's) is none: floats.
     """
-    for name, module in model.named_modules():
+    for module in model.modules():
         scheme: Any = getattr(module, "quantization_scheme", None)
-        if name in state.layers or not isinstance(module, nn.Linear) or scheme is None or scheme.weights is None:
+        if not isinstance(module, nn.Linear) or scheme is None or scheme.weights is None:
             continue
         compressed = getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED
         if scheme.weights.type == QuantizationType.INT and scheme.weights.num_bits <= 8 and not compressed:

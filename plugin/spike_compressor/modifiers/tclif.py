@@ -38,6 +38,7 @@ from spike_compressor.runtime import (
     AttentionSpec,
     LayerSpec,
     attach,
+    not_affine,
     not_spiking,
     require_integer_weights,
 )
@@ -152,6 +153,11 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                     f"TCLIFModifier.targets matches {name}, a {type(module).__name__}; only Linears spike. Narrow "
                     "`targets` or list it in `ignore`."
                 )
+        for name, reason in not_affine(matches).items():
+            raise InputError(
+                f"TCLIFModifier.targets matches {name}, which cannot spike: {reason}. List it in `ignore`, and in the "
+                "quantization modifier's."
+            )
         if not matches:
             raise InputError(f"TCLIFModifier: targets {self.targets} minus ignore {self.ignore} match no module")
         return matches

@@ -1,5 +1,6 @@
 """The spiking Linear, its backends, and attaching them to a model."""
 
+from spike_compressor.runtime.affine import not_affine
 from spike_compressor.runtime.attaching import (
     SpikingState,
     attach,
@@ -51,6 +52,7 @@ __all__ = [
     "detach",
     "get_backend",
     "integer_weight",
+    "not_affine",
     "not_spiking",
     "observing",
     "read_plan",

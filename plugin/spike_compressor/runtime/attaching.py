@@ -15,6 +15,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityAdapter, ModalityTracker
+from spike_compressor.runtime.affine import not_affine
 from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.attention_interface import install, prepare_attention, uninstall
 from spike_compressor.runtime.linear import SpikingLinear
@@ -102,6 +103,8 @@ def attach(
     modules = dict(model.named_modules())
     # whatever is refused is refused here, before anything changes
     linears = {name: _linear(modules, name) for name in specs}
+    for name, reason in not_affine(linears).items():
+        raise InputError(f"{name} cannot spike: {reason}. List it in TCLIFModifier's `ignore`.")
     neurons = {
         name: Neurons(name, spec, integer_weight(linears[name], name), backend, adapter.fixed_modality(name))
         for name, spec in specs.items()
