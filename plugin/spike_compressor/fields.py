@@ -7,18 +7,19 @@ deep the bad field lies.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 import reprlib
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 from typing_extensions import Self
 
 from spike_compressor.errors import InputError
+from spike_compressor.registry import nearest
 
 #: pydantic's words for what YAML and JSON call otherwise, by the type of the error.
 _WORDS = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "list_type": "must be a list"}
@@ -79,10 +80,26 @@ class CheckedFields(BaseModel):
     def _input_error(cls, error: ValidationError, content: Any) -> InputError:
         ours = [base for base in cls.__mro__ if issubclass(base, CheckedFields)]  # the field's, not its framework's
         names = [name for base in reversed(ours) for name in inspect.get_annotations(base) if name in cls.model_fields]
-        return InputError(complaint(error, content, cls._name(), names))
+        return InputError(complaint(error, content, cls._name(), names, cls))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, content: Any) -> Any:
+        """pydantic takes True for 1, and YAML reads `yes` and `on` as True."""
+        for name, value in content.items() if isinstance(content, Mapping) else ():
+            field = cls.model_fields.get(name)
+            if field is not None and _holds_truth(value) and not _takes_truth(field.annotation):
+                raise ValueError(f"{cls._name()}.{name} is {_values.repr(value)}: true and false are no value of it")
+        return content
 
 
-def complaint(error: ValidationError, content: Any, where: str = "", fields: Iterable[str] = ()) -> str:
+def complaint(
+    error: ValidationError,
+    content: Any,
+    where: str = "",
+    fields: Iterable[str] = (),
+    model: type[BaseModel] | None = None,
+) -> str:
     """What pydantic found wrong, in one sentence a field: where it is, what stands there, what it takes.
 
     Args:
@@ -90,7 +107,9 @@ def complaint(error: ValidationError, content: Any, where: str = "", fields: Ite
         content: what was validated, by which names of fields are told from pydantic's names of alternatives; None if
             it is not known.
         where: what the content is, for the first part of each path.
-        fields: names that a field may have at the top of the content, for the message about one that is unknown.
+        fields: names that a field may have at the top of the content, for the message about one that is unknown; left
+            out, those of the model.
+        model: that the content is validated by, for the names that there are further down.
     """
     by_field: dict[Any, list[tuple[list[str], Any]]] = {}
     for item in error.errors(include_url=False):
@@ -101,7 +120,10 @@ def complaint(error: ValidationError, content: Any, where: str = "", fields: Ite
     for found in by_field.values():
         # of the alternatives that a field has, the one that is meant
         deepest = max((path for path, _ in found), key=len)
-        sentences.append(_sentence(deepest, [item for path, item in found if path == deepest], where, fields))
+        at_fault = [item for path, item in found if path == deepest]
+        top = len(at_fault[0]["loc"]) == 1
+        known = fields if top and fields else _fields_at(model, deepest[bool(where) : -1])
+        sentences.append(_sentence(deepest, at_fault, where, known))
     return "; ".join(sentences)
 
 
@@ -118,6 +140,37 @@ def _path(location: tuple[int | str, ...], content: Any, named: bool) -> list[st
     return path
 
 
+def _fields_at(model: Any, path: list[str]) -> list[str]:
+    """Names of the fields of the model that lies at a path of keys within a model; empty if that is not known."""
+    kinds = [] if model is None else [model]
+    for key in path:
+        fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
+        if fields:  # else it is a key of a mapping to the same models
+            kinds = [kind for field in fields for kind in _types(field.annotation) if _is_model(kind)]
+    return [name for kind in kinds for name in kind.model_fields]
+
+
+def _types(annotation: Any) -> set[Any]:
+    """Every type that an annotation names, `int` and `str` of `dict[str, int]` among them."""
+    inner = typing.get_args(annotation)
+    return {annotation} if not inner else set().union(*(_types(part) for part in inner))
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _takes_truth(annotation: Any) -> bool:
+    # models look at their own fields
+    return any(kind in (bool, Any) or _is_model(kind) for kind in _types(annotation))
+
+
+def _holds_truth(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_truth(inner) for inner in value.values())
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_holds_truth, value)))
+
+
 def _entry(value: Any, key: Any) -> Any:
     """What lies at a key or an index of a value that has such, else `_NOWHERE`."""
     try:
@@ -130,11 +183,9 @@ def _sentence(keys: list[str], items: list[Any], where: str, fields: Iterable[st
     item, path = items[0], ".".join(keys)
     kind, value, raised = item["type"], item["input"], item.get("ctx", {}).get("error")
     if kind == "extra_forbidden":
-        name = str(item["loc"][-1])
-        close = difflib.get_close_matches(name, fields, 1) if len(item["loc"]) == 1 else []
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = f"; there are: {', '.join(fields)}" if len(item["loc"]) == 1 and fields else "; remove it"
-        return f"{path} is no known field{hint or known}"
+        close = nearest(str(item["loc"][-1]), fields)
+        known = f"; there are: {', '.join(fields)}" if fields else "; remove it"
+        return f"{path} is no known field{f'; did you mean {close!r}?' if close else known}"
     if kind == "missing":
         return f"{path} is missing and has no default; give it a value"
     if item["loc"] and item["loc"][-1] == "[key]":
@@ -147,7 +198,10 @@ def _sentence(keys: list[str], items: list[Any], where: str, fields: Iterable[st
             return f"{path}: {said}"
         return f"{path} is {_values.repr(value)}: {said}"
     rules = dict.fromkeys(_rule(one).removeprefix("must be ") for one in items)
-    return f"{path} is {_values.repr(value)}: must be {' or '.join(rules)}"
+    words = [word for one in items for word in re.findall(r"'([^']*)'", str(one.get("ctx", {}).get("expected", "")))]
+    close = nearest(value, words) if isinstance(value, str) else None
+    hint = f"; did you mean {close!r}?" if close else ""
+    return f"{path} is {_values.repr(value)}: must be {' or '.join(rules)}{hint}"
 
 
 def _rule(item: Any) -> str:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from spike_compressor.errors import InputError
 
-__all__ = ["Registry", "import_folder"]
+__all__ = ["Registry", "import_folder", "nearest"]
 
 T = TypeVar("T")
 AnyT = TypeVar("AnyT")
@@ -90,8 +90,8 @@ class Registry(Generic[T]):
                 that two packages bring.
         """
         if name not in self:
-            close = difflib.get_close_matches(str(name), self.names(), n=1)
-            hint = f"did you mean {close[0]!r}? There are" if close else "there are"
+            close = nearest(str(name), self.names())
+            hint = f"did you mean {close!r}? There are" if close else "there are"
             raise InputError(f"unknown {self.kind} {name!r}; {hint}: {', '.join(self.names()) or 'none'}")
         if name not in self._settled:
             for point in self._entry_points().get(name, ()):
@@ -158,6 +158,18 @@ def _source(thing: object) -> str:
     """Where a class, a function or an instance was defined, as an entry point writes it."""
     named = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
+
+
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that a wrong name was probably meant to be; None if none is like it.
+
+    Args:
+        name: that is none of them.
+        names: that there are.
+        cutoff: least likeness, 0 (anything) to 1 (equal).
+    """
+    close = difflib.get_close_matches(name, dict.fromkeys(names), 1, cutoff)
+    return close[0] if close else None
 
 
 def import_folder(package: str, path: Iterable[str]) -> None:

@@ -5,11 +5,11 @@ In a checkout they lie in `recipes/`, which the package carries as `spike_compre
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
 from spike_compressor.errors import InputError
+from spike_compressor.registry import nearest
 
 __all__ = ["about_recipe", "recipe_names", "recipe_path"]
 
@@ -33,8 +33,8 @@ def recipe_path(recipe: str | os.PathLike[str]) -> Path:
     names = recipe_names()
     if str(recipe) in names:
         return _folder() / f"{recipe}.yaml"
-    close = difflib.get_close_matches(_as_name(path), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}? " if close else ""
+    close = nearest(_as_name(path), names, cutoff=0.5)
+    hint = f"did you mean {close}? " if close else ""
     raise InputError(
         f"no recipe at {recipe}, and none is shipped under that name; {hint}`spike-compressor recipes` lists them"
     )

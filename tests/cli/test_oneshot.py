@@ -160,10 +160,35 @@ def test_models(refused, tmp_path, model_dir):
     assert "int4" in refused(dtype="int4")
 
 
-def test_calibration_that_a_recipe_needs(refused, tmp_path):
+def test_calibration_that_a_recipe_needs_is_asked_for_before_the_model_is_opened(refused, samples, tmp_path):
     recipe = tmp_path / "static.yaml"
     recipe.write_text(RTN.read_text() + "      threshold: static\n")
-    assert "TCLIFModifier" in refused(recipe=recipe)
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    (unreadable / "config.json").write_text("{}")
+    for needy, names in ((recipe, ("TCLIFModifier", "threshold: static")), (GPTQ, ("GPTQModifier",))):
+        line = refused(recipe=needy, model=unreadable)
+        assert all(name in line for name in (*names, "--data"))
+    line = refused(recipe=GPTQ, data=samples, model=unreadable, pipeline="datafree")
+    assert all(name in line for name in ("GPTQModifier", "--pipeline datafree"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("spike_modifiers:", "spike_modifier:", ("spike_stage.spike_modifier", "'spike_modifiers'")),
+        ("spike_stage:", "spike_stages:", ("spike_stages", "'spike_stage'")),
+        ("  quant_modifiers:", "  run_type: oneshot\n  quant_modifiers:", ("run_type", "remove")),
+        ("num_bits: 4", "num_bitz: 4", ("config_groups.w4.weights.num_bitz", "'num_bits'")),
+        ("ignore: [lm_head]", "ignore: [lm_head, vision_tower]", ("QuantizationModifier.ignore", "'vision_tower'")),
+    ],
+)
+def test_what_a_recipe_would_lose_is_refused(refused, tmp_path, old, new, says):
+    recipe = tmp_path / "recipe.yaml"
+    assert old in RTN.read_text()
+    recipe.write_text(RTN.read_text().replace(old, new))
+    line = refused(recipe=recipe)
+    assert all(name in line for name in says)
 
 
 def test_what_must_not_be_written_over(cli, model_dir, tmp_path):

@@ -13,8 +13,8 @@ from helpers.tiny_architectures import ARCHITECTURES, Architecture
 
 W4 = "{targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: channel}}"
 W4_GROUP = "{targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: group, group_size: 32}}"
-#: SigLIP's pooling head is never called as Linears
-IGNORE = '[lm_head, "re:.*vision_tower.*head.*"]'
+#: SigLIP's pooling head is never called as Linears; one pattern, since other towers have none
+IGNORE = '["re:lm_head$|.*vision_tower.*head.*"]'
 
 
 def recipe(

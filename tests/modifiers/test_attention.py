@@ -69,7 +69,7 @@ def test_bad_settings_are_refused_by_name(attention: dict[str, Any], names: tupl
 @pytest.mark.parametrize(
     ("attention", "names"),
     [
-        ("{timesteps: 5, targets: [nowhere]}", ("targets", "ignore", ["nowhere"])),
+        ("{timesteps: 5, targets: [nowhere]}", ("targets", "nowhere")),
         ("{timesteps: 5, targets: [LlamaMLP]}", ("targets", "layers.0.mlp", "LlamaMLP")),
     ],
 )

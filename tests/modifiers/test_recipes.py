@@ -10,7 +10,7 @@ import torch
 import yaml
 from helpers import tiny_models
 from helpers.messages import naming
-from helpers.workshop import GPTQ, RTN, Workshop, recipe
+from helpers.workshop import GPTQ, IGNORE, RTN, Workshop, recipe
 from spike_compressor import MSTSModifier, TCLIFModifier
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.calibration import CalibrationRows
@@ -56,7 +56,7 @@ def test_python_modifiers_do_as_yaml_does(workshop: Workshop) -> None:
     modifiers = [
         QuantizationModifier(**yaml.safe_load(RTN)["QuantizationModifier"]),
         MSTSModifier(allocation="fixed", timesteps={"vision": 3, "text": 4}),
-        TCLIFModifier(targets="Linear", ignore=["lm_head", "re:.*vision_tower.*head.*"]),
+        TCLIFModifier(targets="Linear", ignore=yaml.safe_load(IGNORE)),
     ]
     model = workshop.oneshot("llava", modifiers)
     batch = workshop.batch("llava")
@@ -347,14 +347,14 @@ BAD: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "no target": (
         recipe(RTN).replace("targets: [Linear], ignore", "targets: ['re:.*nowhere'], ignore", 2),
-        ("TCLIFModifier", "targets", ["re:.*nowhere"]),
+        ("TCLIFModifier.targets", "re:.*nowhere"),
     ),
     "target no Linear": (
         recipe(RTN).replace("targets: [Linear], ignore", "targets: [LlamaMLP], ignore"),
         ("TCLIFModifier.targets", "layers.0.mlp", "LlamaMLP", "`ignore`"),
     ),
     "lm_head without weights": (
-        recipe(RTN).replace(", ignore: [lm_head, ", ", ignore: ["),
+        recipe(RTN).replace(f", ignore: {IGNORE}", ", ignore: [re:.*vision_tower.*norm.*]"),
         ("lm_head", "GPTQModifier", "`ignore`"),
     ),
     "float8": (

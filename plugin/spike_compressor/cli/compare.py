@@ -78,7 +78,7 @@ class Compare(Command):
 
         hardware = read_hardware(args.rtl)
         for recipe in recipes:
-            check_recipe(recipe)
+            check_recipe(recipe, args.data)
         result = compare(
             directory,
             recipes,

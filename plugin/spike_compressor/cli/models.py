@@ -8,25 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from llmcompressor.recipe import Recipe
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader
 
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
+from spike_compressor.modifiers.preflight import check_modifiers, require_data
+from spike_compressor.modifiers.reading import read_recipe
 
 
-def check_recipe(path: Path) -> None:
+def check_recipe(path: Path, data: str | None = None, pipeline: str = "independent") -> None:
     """Parse a recipe before anything expensive begins.
 
+    Args:
+        path: of the recipe.
+        data: where its calibration data come from; None for none.
+        pipeline: that is to run it; `datafree` reads no data.
+
     Raises:
-        InputError: no such file, no YAML, or no TCLIFModifier in it.
-        ValueError: an unknown modifier, a field that does not exist or has a bad value; from LLM Compressor.
+        InputError: no such file, no YAML, no TCLIFModifier in it, a part that has no effect, modifiers that cannot work
+            together, or that need data and get none.
+        ValueError: a bad value of a modifier that is not ours; from LLM Compressor.
     """
     if not path.is_file():
         raise InputError(f"no recipe at {path}")
     try:
-        modifiers = Recipe.create_instance(str(path)).modifiers
+        modifiers = read_recipe(path).modifiers
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {error}") from error
     except (AttributeError, TypeError, KeyError) as error:  # YAML, but not of the shape of a recipe
@@ -37,6 +44,10 @@ def check_recipe(path: Path) -> None:
         raise InputError(
             f"{path} has no TCLIFModifier, so nothing would spike; add one after the quantization modifier"
         )
+    check_modifiers(modifiers)
+    require_data(modifiers, data)
+    if pipeline == "datafree":
+        require_data(modifiers, None, "--pipeline datafree reads none")
 
 
 def calibration_of_seed(source: str, samples: int, batch_size: int, processor: Any, seed: int) -> DataLoader[Any]:

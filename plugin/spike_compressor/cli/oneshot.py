@@ -65,7 +65,7 @@ class OneShot(Command):
         from spike_compressor.cli.models import calibration_data, check_recipe
         from spike_compressor.progress import Steps
 
-        check_recipe(recipe)
+        check_recipe(recipe, args.data, args.pipeline)
         steps = Steps(verbose=args.verbose)
         with steps.step("open model and data"):
             processor = open_processor(directory, args.trust_remote_code)

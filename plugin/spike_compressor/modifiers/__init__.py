@@ -4,6 +4,7 @@ from llmcompressor.modifiers.factory import ModifierFactory
 
 from spike_compressor.modifiers.allocation import Allocation, available_allocations, register_allocation
 from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.preflight import install_preflight
 from spike_compressor.modifiers.tclif import TCLIFModifier
 
 __all__ = [
@@ -20,6 +21,7 @@ def register() -> None:
     """Make the modifiers known to LLM Compressor's recipes. Importing the package does this."""
     for modifier in (MSTSModifier, TCLIFModifier):
         ModifierFactory.register(modifier.__name__, modifier)
+    install_preflight()
 
 
 register()

@@ -12,6 +12,7 @@ from spike_compressor.coding import get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import MODALITIES, ModalityAdapter
+from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.runtime import AttentionSpec, LayerSpec, decoder_attention, why_no_spiking_attention
 from spike_compressor.runtime.plan import timesteps_by_modality
 
@@ -77,7 +78,10 @@ class AttentionSettings(CheckedFields):
 
     def _targeted(self, model: nn.Module, adapter: ModalityAdapter) -> list[str]:
         targets = list(decoder_attention(model, adapter)) if self.targets is None else self.targets
-        names = []
+        names = ModuleNames(model)
+        names.require_targets(targets, "TCLIFModifier.attention.targets")
+        names.require_ignored(self.ignore, targets, "TCLIFModifier.attention.ignore")
+        chosen = []
         for name, module in match_named_modules(model, targets, self.ignore):
             reason = why_no_spiking_attention(module)
             if reason is not None:
@@ -85,10 +89,10 @@ class AttentionSettings(CheckedFields):
                     f"TCLIFModifier.attention.targets matches {name}, whose products cannot spike: {reason}. Narrow "
                     "`targets`, or list it in `ignore`."
                 )
-            names.append(name)
-        if not names:
+            chosen.append(name)
+        if not chosen:
             raise InputError(
                 f"TCLIFModifier.attention: targets {self.targets} minus ignore {self.ignore} match no module; leave "
                 "`targets` out for all decoder layers"
             )
-        return names
+        return chosen

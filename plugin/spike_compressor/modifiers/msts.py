@@ -93,7 +93,8 @@ class MSTSModifier(CheckedFields, Modifier):
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
-        get_allocation(self.allocation)(self)  # refuses settings that do not fit, before anything runs
+        strategy = get_allocation(self.allocation)(self)  # refuses settings that do not fit, before anything runs
+        self.requires_calibration_data = bool(strategy.needs)
 
     # Lifecycle
 
@@ -113,11 +114,6 @@ class MSTSModifier(CheckedFields, Modifier):
             self._decide(Measured())
         dataloader = kwargs.get("calib_data")
         if dataloader is None:
-            if needs:
-                raise InputError(
-                    f"MSTSModifier: allocation {self.allocation!r} with this budget measures the model on calibration "
-                    "data; pass `dataset=` to oneshot"
-                )
             return True
         allow_text_only = self.allow_text_only or follower.allow_text_only
         adapter = adapter_for(state.model)

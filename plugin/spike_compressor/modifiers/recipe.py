@@ -55,6 +55,10 @@ def recipe_text() -> str:
     recipe: Any = active_session().lifecycle.recipe
     # a subclass of SafeLoader that builds nothing but plain values
     content = yaml.load(recipe.yaml(), Loader=_Plain)
+    for modifier in recipe.modifiers:
+        if "ignore" not in modifier.model_fields_set:  # a default need not match, what is written must
+            groups = content[f"{recipe.stage}_stage"]
+            groups[f"{modifier.group or recipe.stage}_modifiers"][type(modifier).__name__].pop("ignore", None)
     return str(yaml.safe_dump(_without_results(content), sort_keys=False))
 
 

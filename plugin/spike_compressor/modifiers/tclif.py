@@ -183,11 +183,6 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
             self._plan = {name: dict(table) for name in self._modules}
         dataloader = kwargs.get("calib_data")  # the one that pipelines iterate over; state.data.calib is a copy of it
-        if self._calibrates and dataloader is None:
-            raise InputError(
-                "TCLIFModifier: static thresholds and `threshold_ratio: auto` need calibration data; pass `dataset=` "
-                "to oneshot"
-            )
         self._loader = dataloader
         if dataloader is not None:
             shared = None if self._planner is None else self._planner.rows

@@ -1,0 +1,143 @@
+"""What can be told of a recipe before any of its modifiers touches the model: order, data, names.
+
+LLM Compressor tells a modifier of a recipe when its turn has come to be initialized, and a modifier that it never made
+not at all. So the check stands in front of `CompressionLifecycle.initialize`, which every `oneshot` calls with the
+recipe, the model and the data. A recipe without modifiers of ours passes as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from llmcompressor.core.lifecycle import CompressionLifecycle
+from llmcompressor.modifiers import Modifier
+from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
+from llmcompressor.modifiers.transform.quip import QuIPModifier
+from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+from torch import nn
+
+from spike_compressor.errors import InputError
+from spike_compressor.modifiers.matching import ModuleNames
+from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.reading import read_recipe
+from spike_compressor.modifiers.tclif import TCLIFModifier
+
+_MARK = "_checks_spiking_recipes"
+
+
+def install_preflight() -> None:
+    """Let every session of LLM Compressor check the recipes that name a modifier of ours before it runs them."""
+    initialize = CompressionLifecycle.initialize
+    if hasattr(initialize, _MARK):
+        return
+
+    @functools.wraps(initialize)
+    def checked(self: Any, recipe: Any = None, recipe_stage: Any = None, recipe_args: Any = None, **kwargs: Any) -> Any:
+        if recipe and not self.initialized_:
+            recipe = read_recipe(recipe, recipe_stage)
+            check_modifiers(recipe.modifiers)
+            if spikes(recipe.modifiers):
+                require_data(recipe.modifiers, kwargs.get("calib_data"))
+                check_names(recipe.modifiers, kwargs["model"])
+        return initialize(self, recipe, recipe_stage, recipe_args, **kwargs)
+
+    setattr(checked, _MARK, True)
+    setattr(CompressionLifecycle, "initialize", checked)  # noqa: B010
+
+
+def spikes(modifiers: Sequence[Modifier]) -> bool:
+    """Whether a recipe has modifiers of ours."""
+    return any(isinstance(modifier, (TCLIFModifier, MSTSModifier)) for modifier in modifiers)
+
+
+def check_modifiers(modifiers: Sequence[Modifier]) -> None:
+    """The modifiers of a recipe must be able to work together, in their order.
+
+    Raises:
+        InputError: more than one `TCLIFModifier`, or something of LLM Compressor's after it.
+    """
+    neurons = [place for place, modifier in enumerate(modifiers) if isinstance(modifier, TCLIFModifier)]
+    if len(neurons) > 1:
+        raise InputError(
+            f"the recipe has {len(neurons)} TCLIFModifiers; a model gets its neurons from one: give it the `targets` "
+            "of all, and their timesteps to an MSTSModifier before it (`overrides`)"
+        )
+    for modifier in modifiers[neurons[0] + 1 :] if neurons else ():
+        if type(modifier).__module__.partition(".")[0] == "llmcompressor":
+            raise InputError(
+                f"{type(modifier).__name__} stands after TCLIFModifier, whose neurons go in front of finished weights; "
+                "move it before TCLIFModifier and MSTSModifier"
+            )
+
+
+def require_data(modifiers: Sequence[Modifier], data: Any, because: str = "the recipe got none") -> None:
+    """A recipe with modifiers that look at calibration data must have some.
+
+    Args:
+        modifiers: of the recipe.
+        data: whatever they will get; None for none.
+        because: why there are none.
+
+    Raises:
+        InputError: names the modifiers that look at data.
+    """
+    needy = dict.fromkeys(type(modifier).__name__ for modifier in modifiers if modifier.requires_calibration_data)
+    if data is None and needy:
+        verb = "need" if len(needy) > 1 else "needs"
+        reasons = [reason for modifier in modifiers for reason in _reasons(modifier)]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        raise InputError(
+            f"{' and '.join(needy)} {verb} calibration data{why}, and {because}; pass `dataset=` to oneshot, or "
+            "--data on the command line"
+        )
+
+
+def _reasons(modifier: Modifier) -> list[str]:
+    """Which fields of a modifier of ours ask for data."""
+    if isinstance(modifier, TCLIFModifier) and modifier.requires_calibration_data:
+        return ["`threshold: static`" if modifier.threshold == "static" else "`threshold_ratio: auto`"]
+    if isinstance(modifier, MSTSModifier) and modifier.requires_calibration_data:
+        return [f"allocation {modifier.allocation!r} with this budget"]
+    return []
+
+
+def check_names(modifiers: Sequence[Modifier], model: nn.Module) -> None:
+    """What the user wrote into `targets` and `ignore` must have an effect on the model.
+
+    Defaults may name modules that a model does not have.
+
+    Raises:
+        InputError: names the modifier, the field, the entry, and what was probably meant.
+    """
+    names = ModuleNames(model)
+    for modifier in modifiers:
+        kind, given = type(modifier).__name__, modifier.model_fields_set
+        if isinstance(modifier, QuantizationMixin):
+            for where, targets, weights in _quantized(modifier):
+                names.require_targets(targets, f"{kind}.{where}", weights)
+            if "ignore" in given:
+                names.require_ignored(modifier.ignore, sorted(modifier.resolved_targets), f"{kind}.ignore")
+        elif isinstance(modifier, (TCLIFModifier, QuIPModifier)):
+            targets, ignore = _as_list(modifier.targets), _as_list(modifier.ignore)
+            if "targets" in given:
+                names.require_targets(targets, f"{kind}.targets")
+            if "ignore" in given:
+                names.require_ignored(ignore, targets, f"{kind}.ignore")
+        elif isinstance(modifier, SmoothQuantModifier) and modifier.ignore:
+            names.require_targets(modifier.ignore, f"{kind}.ignore")
+
+
+def _quantized(modifier: QuantizationMixin) -> list[tuple[str, list[str], bool]]:
+    """The lists of targets that a quantization modifier has: their place, their entries, whether weights are meant."""
+    if modifier.config_groups:
+        groups = modifier.config_groups.items()
+        return [(f"config_groups.{name}.targets", group.targets, group.weights is not None) for name, group in groups]
+    if isinstance(modifier.scheme, dict):
+        return [(f"scheme.{name}", _as_list(targets), True) for name, targets in modifier.scheme.items()]
+    return [("targets", _as_list(modifier.targets), True)] if "targets" in modifier.model_fields_set else []
+
+
+def _as_list(entries: str | list[str]) -> list[str]:
+    return [entries] if isinstance(entries, str) else list(entries)
