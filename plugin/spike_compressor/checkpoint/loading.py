@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from spike_compressor.checkpoint.schema import (
     RECIPE_NAME,
     THRESHOLDS_NAME,
     LayerEntry,
+    Layout,
     SpikeConfig,
 )
 from spike_compressor.checkpoint.seal import verify_files, weight_files
@@ -58,7 +60,7 @@ def load(
     specs = _specs(directory, config)
     model_config = open_config(directory, trust_remote_code)
     kind = model_class(model_config, trust_remote_code)
-    model = _from_pretrained(kind, directory, {**arguments, "trust_remote_code": trust_remote_code})
+    model = _from_pretrained(kind, directory, {**arguments, "trust_remote_code": trust_remote_code}, config.experts)
     hook = getattr(model, "ct_decompress_hook", None)
     if hook is not None:  # it would turn the integer weights into floats at the first forward pass
         hook.remove()
@@ -87,18 +89,28 @@ def load(
     return model.eval()
 
 
-def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any]) -> Any:
+def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any], experts: Layout | None) -> Any:
     """transformers' own loading, with what it only logs made an error: tensors that are not there or do not fit."""
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
     try:
-        model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
+        with contextlib.nullcontext() if experts is None else _experts().opened(experts):
+            model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
     finally:
         transformers.logging.set_verbosity(verbosity)
     for problem in ("missing_keys", "mismatched_keys"):
         if report.get(problem):
             raise InputError(f"{directory}: {problem.replace('_', ' ')} in its weights: {sorted(report[problem])[:3]}")
+    if experts is not None:
+        _experts().as_in_memory(model, experts)
     return model
+
+
+def _experts() -> Any:
+    """What splits experts into Linears; it imports LLM Compressor, for which models without experts need not wait."""
+    from spike_compressor.checkpoint import experts
+
+    return experts
 
 
 def _specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:

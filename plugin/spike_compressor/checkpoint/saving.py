@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import nn
 
 from spike_compressor.checkpoint.arguments import require_own_state, save_arguments
 from spike_compressor.checkpoint.card import write_card
+from spike_compressor.checkpoint.patterns import name_patterns
 from spike_compressor.checkpoint.rotations import online_rotations
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
@@ -32,6 +32,7 @@ from spike_compressor.checkpoint.schema import (
     AttentionEntry,
     Budget,
     LayerEntry,
+    Layout,
     OnlineRotations,
     SpikeConfig,
     sealed,
@@ -72,6 +73,9 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         InputError: the model does not spike, or not with all layers of its plan; or `path` holds something that is no
             spike-ready checkpoint. Or an argument would put other content into the checkpoint, or is not known.
     """
+    # as for `_upstream_method`
+    from spike_compressor.checkpoint import experts, plain
+
     state = spiking_state(model)
     require_spiking(model)
     target = Path(path)
@@ -85,19 +89,23 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         with suspended(model):
             _remove_decompression(model)
             _store_as_bytes(model)
-            try:
-                with _upstream_method(model) as save_pretrained:
-                    save_pretrained(str(directory), **arguments)
-            finally:
-                _remove_decompression(model)
-                _decompress_others(model, state)
+            with experts.as_stored(model):
+                try:
+                    with _upstream_method(model) as save_pretrained:
+                        save_pretrained(str(directory), **arguments)
+                finally:
+                    _remove_decompression(model)
+                    _decompress_others(model, state)
+                if first:
+                    _write_explicit_targets(model, state, directory)
             if first:
-                _write_explicit_targets(model, state, directory)
                 _write_recipe(state, directory)
         if first:
             if processor is not None:
                 processor.save_pretrained(str(directory))
-            _write_spike_files(model, state, directory)
+            layout = experts.layout(model)
+            why_not = None if layout is None else plain.why_not_plain(model, directory)
+            _write_spike_files(model, state, directory, layout, why_not)
     if is_distributed():
         dist.barrier()  # no rank goes on to read what is not in its place yet
     return target
@@ -237,22 +245,26 @@ def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Pa
             schemes.append(scheme)
             members.append([])
         members[schemes.index(scheme)].append(name)
+    everything = [name for name, _ in model.named_modules()]
+    ours = name_patterns(ignored, everything)
     spelled = {entry for entry in quantization["ignore"] if not entry.startswith("re:")}
-    quantization["ignore"] = sorted(spelled | {_pattern(name) for name in ignored})
+    quantization["ignore"] = sorted((spelled - set(ignored)) | set(ours))
     groups = quantization["config_groups"]
     if len(schemes) > 1:
         # numbered in the order in which the schemes occur; the file sorts group_10 before group_2
         in_order = sorted(groups, key=lambda key: int(key.rpartition("_")[2]))
-        for key, names in zip(in_order, members, strict=True):
-            groups[key]["targets"] = [_pattern(name) for name in names]
+        named = {}
+        for number, (key, names, scheme) in enumerate(zip(in_order, members, schemes, strict=True)):
+            # of groups whose targets speak of experts, shared ones among them, transformers takes the first for all
+            first = scheme.format == CompressionFormat.pack_quantized and any(".experts." in name for name in names)
+            named[f"experts_{number}" if first else key] = {**groups[key], "targets": name_patterns(names, everything)}
+        quantization["config_groups"] = named
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _pattern(name: str) -> str:
-    return f"re:{re.escape(name)}$"
-
-
-def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None:
+def _write_spike_files(
+    model: Any, state: SpikingState, directory: Path, experts: Layout | None, why_not_plain: str | None
+) -> None:
     thresholds = {
         f"{name}.{modality}": torch.tensor([layer.spec.scale[modality]], dtype=torch.float32)
         for name, layer in state.layers.items()
@@ -288,7 +300,9 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
         evolution=facts.get("evolution"),
         activity=facts.get("activity"),
         online_rotations=OnlineRotations(transforms=rotations),
-        opens_in_plain_transformers=not rotations,
+        experts=experts,
+        opens_in_plain_transformers=not rotations and why_not_plain is None,
+        why_not_plain=why_not_plain,
         sha256={path.name: sha256_of(path) for path in hashed},
     )
     content = sealed(config.model_dump(exclude_none=True))
@@ -298,6 +312,11 @@ def _write_spike_files(model: Any, state: SpikingState, directory: Path) -> None
         logger.warning(
             f"this checkpoint has online rotations ({', '.join(rotations)}), which plain transformers drops without an "
             "error: open it with spike_compressor.load()"
+        )
+    if why_not_plain is not None:
+        logger.warning(
+            f"plain transformers does not open this checkpoint, or with random experts ({why_not_plain}): open it with "
+            "spike_compressor.load()"
         )
 
 

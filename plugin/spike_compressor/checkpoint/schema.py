@@ -18,6 +18,10 @@ THRESHOLDS_NAME = "spike_thresholds.safetensors"
 SCHEMA_VERSION: Final = 2  # what is written; `migrations` reads the older ones
 
 
+#: How a checkpoint holds experts: a tensor for each of them, or one for all of a layer.
+Layout = Literal["separate", "stacked"]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -228,7 +232,9 @@ class SpikeConfig(_Strict):
     evolution: Evolution | None = None
     activity: Activity | None = None
     online_rotations: OnlineRotations = Field(default_factory=OnlineRotations)
+    experts: Layout | None = None
     opens_in_plain_transformers: bool
+    why_not_plain: str | None = None
     sha256: dict[str, str]
 
     def adapter_record(self) -> AdapterRecord | None:
