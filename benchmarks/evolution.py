@@ -30,7 +30,7 @@ def evolution(model: Any, batches: Iterable[Mapping[str, Any]]) -> Any:
 
     adapter = adapter_for(model)
     layers = adapter.decoder_layers(model)
-    statistics = EvolutionStatistics(tuple(layers))
+    statistics = EvolutionStatistics(tuple(layers), adapter.token_modalities)
     under_way: list[Any] = [0, None]
 
     def collect(index: int, _: Any, args: Any, kwargs: Any, output: Any) -> None:
@@ -71,8 +71,8 @@ def rows(name: str, found: Any) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"model": name, "layer": layer}
         for modality, curve in found.curves.items():
             row[modality] = {"mean": curve.mean[layer], "half_width": curve.half_width[layer], "tokens": curve.tokens}
-        if found.discrepancy is not None:
-            row["discrepancy"] = found.discrepancy[layer]
+        if "vision" in found.discrepancy:
+            row["discrepancy"] = found.discrepancy["vision"][layer]
         table.append(row)
     return table
 

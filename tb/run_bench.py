@@ -30,7 +30,6 @@ from spike_compressor.trace import Bundle, Layer, TraceError, open_bundle  # noq
 from toolchain import ROOT, ToolError  # noqa: E402
 
 SYNTH = ROOT / "rtl" / "synth" / "results.json"
-MODALITIES = ("text", "vision")
 #: The baseline whose products are what synthesis makes of `*`: same cycles, another area and energy.
 MULTIPLY = "dense_multiply"
 
@@ -224,7 +223,7 @@ def compare(
         group = groups["by_kind"].setdefault(kind(layer.name), Tally())
         group.add(*whole)
         for key, labels in (
-            ("by_modality", [MODALITIES[int(m)] for m in layer.modality]),
+            ("by_modality", [layer.modalities[int(m)] for m in layer.modality]),
             ("by_timesteps", [f"T={t}" for t in layer.timesteps]),
         ):
             for label in dict.fromkeys(labels):

@@ -364,7 +364,7 @@ def test_a_coding_an_allocation_and_an_adapter_of_another_package(crowded: Place
     assert plan["model.language_model.layers.0.mlp.up_proj"]["timesteps"] == {"text": 5, "vision": 4}
     assert plan["model.language_model.layers.0.self_attn.q_proj"]["timesteps"] == {"text": 4, "vision": 3}
     assert made["config"]["coding"] == "least_first"
-    assert made["config"]["adapter"]["vision_modules"] == ["model.vision_tower", "model.multi_modal_projector"]
+    assert made["config"]["adapter"]["modules"] == {"vision": ["model.vision_tower", "model.multi_modal_projector"]}
 
 
 def test_a_backend_of_another_package(crowded: Place, demo: Any) -> None:

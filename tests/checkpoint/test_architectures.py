@@ -68,7 +68,7 @@ def test_calibration_counts_are_the_prompts(name: str, workshop: Workshop) -> No
     assert config.activity.run is not None, config.activity.not_measured
     assert config.activity.never_called == []
     assert set(config.activity.totals.firing_rate) == {"text", "vision"}
-    assert [module + "." for module in config.adapter.vision_modules] == list(ARCHITECTURES[name].vision)
+    assert [module + "." for module in config.adapter.modules["vision"]] == list(ARCHITECTURES[name].vision)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

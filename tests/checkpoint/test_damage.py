@@ -82,7 +82,7 @@ def _remove_threshold(content: dict[str, Any]) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
-    "newer version": (lambda c: c.update(schema_version=3), ("version", 3, 2, "upgrade")),
+    "newer version": (lambda c: c.update(schema_version=4), ("version", 4, 3, "upgrade")),
     "no version": (lambda c: c.pop("schema_version"), ("version", None)),
     "version true": (lambda c: c.update(schema_version=True), ("version", True)),
     "format": (lambda c: c.update(format="other"), ("format", "'other'", "'spike-config'")),
@@ -299,9 +299,9 @@ def test_the_config_says_what_it_is(workshop: Workshop) -> None:
     _, path = workshop.made("llava", STATIC)
     content = json.loads((path / "spike_config.json").read_text())
     assert content["format"] == "spike-config"
-    assert content["schema_version"] == 2
+    assert content["schema_version"] == 3
     assert content["architecture"] == "llava"
-    assert content["placeholder_ids"] == [tiny_models.IMAGE]
+    assert content["placeholders"] == {"vision": [tiny_models.IMAGE]}
     assert content["coding"] == "tc_lif"
     assert set(content["producer"]) == {
         "spike-compressor",

@@ -17,8 +17,9 @@ from spike_compressor.checkpoint.migrations import MIGRATIONS, migrated
 from spike_compressor.checkpoint.schema import sealed
 from spike_compressor.errors import InputError
 
+DATA = Path(__file__).parent / "data"
 #: As version 0.1.0 wrote it, the last one with schema 1: LLaVA, static thresholds.
-WRITTEN_BY_0_1_0 = Path(__file__).parent / "data" / "spike_config_schema_1.json"
+WRITTEN_BY_0_1_0 = DATA / "spike_config_schema_1.json"
 
 
 @pytest.fixture
@@ -28,11 +29,21 @@ def old(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def downgraded(path: Path) -> dict[str, Any]:
-    """Rewrite a fresh checkpoint's config as 0.1.0 would have written it; returns it."""
+def downgraded(path: Path, version: int) -> dict[str, Any]:
+    """Rewrite a fresh checkpoint's config as an older version would have written it; returns it."""
     content: dict[str, Any] = json.loads((path / "spike_config.json").read_text())
-    content["schema_version"] = 1
-    for entry in content["plan"].values():
+    content["schema_version"] = version
+    content["placeholder_ids"] = content.pop("placeholders").get("vision", [])
+    content["adapter"]["vision_modules"] = content["adapter"].pop("modules").get("vision", [])
+    if "discrepancy" in content.get("evolution", {}):
+        content["evolution"]["discrepancy"] = content["evolution"]["discrepancy"]["vision"]
+    if content["modalities"] == ["text"]:  # every entry had T of vision, whether the model saw or not
+        content["modalities"] = ["text", "vision"]
+        for entry in content["plan"].values():
+            entry["timesteps"]["vision"] = 7
+            if "threshold_ratio" in entry:
+                entry["threshold_ratio"]["vision"] = 1.0
+    for entry in content["plan"].values() if version == 1 else ():
         entry["sees"] = entry.pop("modalities")
     content = sealed(content)
     (path / "spike_config.json").write_text(json.dumps(content))
@@ -55,6 +66,33 @@ def test_a_file_of_schema_1_is_read(old: Path) -> None:
         assert config.plan[name].timesteps == entry["timesteps"]
         assert config.plan[name].threshold == "static"
     assert config.sha256 == content["sha256"]
+
+
+def test_a_file_of_schema_2_is_read(tmp_path: Path) -> None:
+    """LLaVA with curves: what was said of vision is said by name."""
+    content = json.loads((DATA / "spike_config_schema_2.json").read_text())
+    assert (content["schema_version"], content["placeholder_ids"]) == (2, [5])
+    shutil.copy(DATA / "spike_config_schema_2.json", tmp_path / "spike_config.json")
+    config = read_config(tmp_path)
+    assert config.schema_version == SCHEMA_VERSION
+    assert config.placeholders == {"vision": [5]}
+    assert config.adapter is not None
+    assert config.adapter.modules == {"vision": content["adapter"]["vision_modules"]}
+    assert config.evolution is not None
+    assert config.evolution.discrepancy == {"vision": content["evolution"]["discrepancy"]}
+    assert {name: entry.timesteps for name, entry in config.plan.items()} == {
+        name: entry["timesteps"] for name, entry in content["plan"].items()
+    }
+
+
+def test_a_text_only_file_of_schema_2_is_read(tmp_path: Path) -> None:
+    shutil.copy(DATA / "spike_config_schema_2_text.json", tmp_path / "spike_config.json")
+    config = read_config(tmp_path)
+    assert config.placeholders == {}
+    assert config.adapter is not None
+    assert config.adapter.modules == {}
+    assert set(modalities_of_layers(config)) == set(config.plan)
+    assert {tuple(seen) for seen in modalities_of_layers(config).values()} == {("text",)}
 
 
 def test_the_seal_of_an_old_file_is_checked_as_it_stands(old: Path) -> None:
@@ -90,16 +128,21 @@ def test_migrating_leaves_what_was_read_as_it_is() -> None:
     assert migrated(once) == once
 
 
-def test_an_old_checkpoint_is_loaded_and_saved_in_the_present_version(workshop: Workshop, tmp_path: Path) -> None:
-    text = recipe(RTN, "threshold: static")
-    fresh = workshop.made("llava", text)[1]
+@pytest.mark.parametrize(
+    ("kind", "version", "spikes"),
+    [("llava", 1, "threshold: static"), ("llava", 2, "threshold: static"), ("llama", 2, "")],
+)
+def test_an_old_checkpoint_is_loaded_and_saved_in_the_present_version(
+    workshop: Workshop, tmp_path: Path, kind: str, version: int, spikes: str
+) -> None:
+    fresh = workshop.made(kind, recipe(RTN, spikes))[1]
     copied = Path(shutil.copytree(fresh, tmp_path / "old"))
-    downgraded(copied)
-    batch = workshop.batch("llava")
+    downgraded(copied, version)
+    batch = workshop.batch(kind)
     model = spike_compressor.load(copied)
     assert torch.equal(model(**batch).logits, spike_compressor.load(fresh)(**batch).logits)
     spike_compressor.save(model, tmp_path / "again")
     again = json.loads((tmp_path / "again" / "spike_config.json").read_text())
     assert again["schema_version"] == SCHEMA_VERSION
     assert again["plan"] == json.loads((fresh / "spike_config.json").read_text())["plan"]
-    assert read_config(tmp_path / "again").plan == read_config(copied).plan
+    assert again["modalities"] == json.loads((fresh / "spike_config.json").read_text())["modalities"]

@@ -70,7 +70,7 @@ def test_a_missing_file_is_named(cli, copy):
     [
         (lambda text: text[:-40], "JSON"),
         (lambda text: "[]", "version"),
-        (lambda text: text.replace('"schema_version": 2', '"schema_version": 9'), "version 9"),
+        (lambda text: text.replace('"schema_version": 3', '"schema_version": 9'), "version 9"),
         (lambda text: text.replace('"coding": "tc_lif",', '"coding": "tc_lif", "colour": 1,', 1), "SHA-256"),
         (lambda text: text.replace('"text": 4', '"text": 5', 1), "SHA-256"),
     ],

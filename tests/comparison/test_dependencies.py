@@ -96,7 +96,7 @@ def test_a_configured_adapter_counts_with_its_settings_and_its_function(director
         assert adapter_settings(place) == {}
         configure_adapter("own_architecture", placeholder_ids=[7], vision_modules=["tower"])
         first = adapter_settings(place)
-        assert first["adapter"]["placeholder_ids"] == (7,)
+        assert first["adapter"]["placeholders"] == {"vision": (7,)}
         configure_adapter("own_architecture", placeholder_ids=[8], vision_modules=["tower"])
         assert adapter_settings(place) != first
         assert __name__ not in behind(place, timesteps=3)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.tiny_architectures import ARCHITECTURES, Architecture, Case, tokens
 from spike_compressor.modality import (
+    VISION,
     ModalityTracker,
     TokenRows,
     adapter_for,
@@ -217,7 +218,7 @@ def test_vision_modules_and_decoder_layers(tracked: tuple[str, Any]) -> None:
     architecture = ARCHITECTURES[name]
     adapter = adapter_for(model)
     linears = [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    vision = [n for n in linears if adapter.is_vision_module(n)]
+    vision = [n for n in linears if adapter.fixed_modality(n) == VISION]
     assert vision == [n for n in linears if n.startswith(architecture.vision)]
     assert [n for n in linears if n not in vision] == [n for n in linears if n.startswith(architecture.text)]
     layers = adapter.decoder_layers(model)

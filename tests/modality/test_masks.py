@@ -13,6 +13,7 @@ from helpers.messages import naming
 from helpers.tiny_models import BOS, IMAGE, IMAGE_TOKENS, VIDEO
 from spike_compressor.errors import InputError
 from spike_compressor.modality import (
+    AUDIO,
     TEXT,
     VISION,
     ModalityAdapter,
@@ -77,17 +78,19 @@ def test_qwen2_vl_rows_of_images_and_videos() -> None:
     assert rows.counts()["vision"] == 4 + 2
     adapter = adapter_for(model)
     assert adapter.token_rows(torch.tensor([[BOS, VIDEO, IMAGE, 9]])).modality.tolist() == [[0, 1, 1, 0]]
-    assert adapter.is_vision_module("model.visual.blocks.0.mlp.fc1")
-    assert adapter.is_vision_module("model.visual.merger.mlp.0")
-    assert not adapter.is_vision_module("model.visualizer")
-    assert not adapter.is_vision_module("model.language_model.layers.0.mlp.up_proj")
+    assert adapter.fixed_modality("model.visual.blocks.0.mlp.fc1") == VISION
+    assert adapter.fixed_modality("model.visual.merger.mlp.0") == VISION
+    assert adapter.fixed_modality("model.visualizer") is None
+    assert adapter.fixed_modality("model.language_model.layers.0.mlp.up_proj") is None
 
 
 def test_llava_vision_modules() -> None:
     model, _ = tracked("llava")
     adapter = adapter_for(model)
     vision = {
-        name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and adapter.is_vision_module(name)
+        name
+        for name, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and adapter.fixed_modality(name) == VISION
     }
     assert {name.split(".")[1] for name in vision} == {"vision_tower", "multi_modal_projector"}
     text = {name for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)} - vision
@@ -169,8 +172,14 @@ def test_a_mask_that_does_not_fit_is_refused() -> None:
         modality_mask(torch.zeros(3, dtype=torch.long)),
     ):
         pass
-    with pytest.raises(InputError, match=naming("0..1", "text", "vision")), modality_mask(torch.full((1, 3), 2)):
-        pass
+    with pytest.raises(InputError, match=naming(200, "0 text", "1 vision", "2 audio")):
+        modality_mask(torch.full((1, 3), 200)).__enter__()
+    with (  # a modality, and none of the model's
+        modality_mask(torch.full((1, 4), AUDIO)),
+        pytest.raises(InputError, match=naming(2, "0 text", "1 vision")),
+    ):
+        model(inputs_embeds=embeds)
+    assert current_rows() is None
 
 
 def test_an_exception_leaves_no_mask_behind() -> None:

@@ -223,9 +223,9 @@ def made(sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_checkpoint_with_ids_needs_no_configuration_again(made: dict[str, tuple[Any, Path]]) -> None:
     model, path = made["internvl_chat"]
     config = read_config(path)
-    assert config.placeholder_ids == [IMAGE]
+    assert config.placeholders == {"vision": [IMAGE]}
     assert config.adapter.model_dump() == {
-        "vision_modules": ["vision_model", "mlp1"],
+        "modules": {"vision": ["vision_model", "mlp1"]},
         "decoder_path": "language_model.model.layers",
         "methods": ["generate"],
         "token_rows": None,
@@ -357,8 +357,8 @@ def test_the_class_of_remote_code_is_the_one_that_it_brings() -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"placeholder_ids": [IMAGE, 9]}, ("placeholder_ids", [5, 9], [5])),
-        ({"vision_modules": ["vision_model"]}, ("vision_modules", ["vision_model"], ["vision_model", "mlp1"])),
+        ({"placeholder_ids": [IMAGE, 9]}, ("placeholders", [5, 9], [5])),
+        ({"vision_modules": ["vision_model"]}, ("modules", ["vision_model"], ["vision_model", "mlp1"])),
         ({"token_rows": image_bounds}, ("token_rows", "image_bounds", None)),
     ],
 )
@@ -390,7 +390,7 @@ def test_what_cannot_be_configured(given: dict[str, Any], names: tuple[object, .
     [
         (torch.zeros(3), ("[batch, sequence]", "TokenRows", [3])),
         ("vision", ("TokenRows", "str")),
-        (torch.full((1, 2), 2), ("0..1", "text", "vision")),
+        (torch.full((1, 2), 2), (2, "0 text", "1 vision")),
         (torch.zeros(1, 3), ([1, 3], [1, 2])),
     ],
 )

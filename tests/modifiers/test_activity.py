@@ -167,6 +167,6 @@ def test_embeddings_are_samples_too(workshop: Workshop) -> None:
     assert [tuple(batch["inputs_embeds"].shape) for batch in batches] == [(1, 16, 64)] * 3
     assert measure_activity(model, batches)["run"] == {
         "samples": 3,
-        "tokens": {"text": 48, "vision": 0},
+        "tokens": {"text": 48},
         "longest": 16,
     }

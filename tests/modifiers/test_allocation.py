@@ -38,6 +38,7 @@ def measured(med: list[float] | None = None, **more: Any) -> Measured:
         curves["vision"] = Curve((0.5,) * LAYERS, (0.0,) * LAYERS, 30, 3)
         curves["text"] = Curve(tuple(0.5 + value for value in med), (0.0,) * LAYERS, 20, 3)
     return Measured(
+        modalities=("text", "vision"),
         macs=macs,
         rows=rows,
         tokens={"text": 20, "vision": 30},
@@ -132,7 +133,7 @@ def test_a_budget_that_bounds_exceed_is_refused(allocation: str) -> None:
         ),
         (
             {"allocation": "uniform", "budget": {"mean_timesteps": 3}, "min_timesteps": 0},
-            ("MSTSModifier.min_timesteps", "text", 1, 7, 0),
+            ("MSTSModifier.min_timesteps", 1, 7, 0),
         ),
         (
             {"allocation": "uniform", "budget": {"mean_timesteps": 3}, "weighting": "output"},
@@ -172,7 +173,7 @@ def test_whole_uniform_budgets_need_no_data() -> None:
     modifier = MSTSModifier(allocation="uniform", budget={"mean_timesteps": 4})
     strategy = get_allocation("uniform")(modifier)
     assert not strategy.needs
-    assert strategy.plan(["a", "b"], Measured()) == {name: {"text": 4, "vision": 4} for name in "ab"}
+    assert strategy.plan(["a", "b"], Measured(("text", "vision"))) == {name: {"text": 4, "vision": 4} for name in "ab"}
 
 
 def test_med_is_monotone_in_the_discrepancy() -> None:

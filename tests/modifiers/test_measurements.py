@@ -28,7 +28,7 @@ def rows(table: list[list[int]], valid: list[list[int]] | None = None) -> TokenR
 
 
 def test_evolution_is_one_minus_the_mean_cosine_by_modality() -> None:
-    statistics = EvolutionStatistics(("layers.0", "layers.1"))
+    statistics = EvolutionStatistics(("layers.0", "layers.1"), ("text", "vision"))
     before = torch.randn(2, 3, 2)
     tokens = rows([[1, 1, 0], [1, 0, 0]], [[1, 1, 1], [1, 1, 0]])  # the last one is padding
     after = turned(before, 60)
@@ -40,7 +40,7 @@ def test_evolution_is_one_minus_the_mean_cosine_by_modality() -> None:
     evolution = statistics.result()
     assert evolution.curves["text"].mean == pytest.approx((0.5, 0.0), abs=1e-6)
     assert evolution.curves["vision"].mean == pytest.approx((1.0, 0.0), abs=1e-6)
-    assert evolution.discrepancy == pytest.approx((-0.5, 0.0), abs=1e-6)
+    assert evolution.discrepancy["vision"] == pytest.approx((-0.5, 0.0), abs=1e-6)
     assert (evolution.curves["text"].tokens, evolution.curves["vision"].tokens) == (2, 3)
     assert evolution.curves["text"].samples == 2
 
@@ -50,7 +50,7 @@ def test_evolution_streams() -> None:
     torch.manual_seed(0)
     before, after = torch.randn(6, 5, 8), torch.randn(6, 5, 8)
     tokens = rows([[1, 1, 0, 0, 0]] * 6)
-    whole, parts = EvolutionStatistics(("l",)), EvolutionStatistics(("l",))
+    whole, parts = EvolutionStatistics(("l",), ("text", "vision")), EvolutionStatistics(("l",), ("text", "vision"))
     whole.update(0, 0, before, after, tokens)
     for n in range(3):
         part = slice(2 * n, 2 * n + 2)
@@ -64,12 +64,12 @@ def test_evolution_streams() -> None:
 
 
 def test_a_batch_that_runs_twice_counts_once() -> None:
-    statistics = EvolutionStatistics(("l",))
+    statistics = EvolutionStatistics(("l",), ("text", "vision"))
     h = torch.randn(1, 4, 2)
     for degrees in (60, 90):  # a quantizer that tries the layer again
         statistics.update(0, 0, h, turned(h, degrees), rows([[0, 0, 0, 0]]))
     assert statistics.result().curves["text"].mean[0] == pytest.approx(0.5, abs=1e-6)
-    assert statistics.result().discrepancy is None
+    assert statistics.result().discrepancy == {}
     statistics.reset()
     assert not statistics.result().curves
 
@@ -79,7 +79,7 @@ def test_the_interval_covers_the_mean_over_prompts_that_differ() -> None:
     generator = torch.Generator().manual_seed(1)
     covered = 0
     for _ in range(200):
-        statistics = EvolutionStatistics(("l",))
+        statistics = EvolutionStatistics(("l",), ("text", "vision"))
         angles = 60 + 15 * torch.randn(40, generator=generator)  # one a prompt
         for n, degrees in enumerate(angles.tolist()):
             h = torch.randn(1, 20, 2, generator=generator)

@@ -87,7 +87,7 @@ def test_med_curves_are_those_of_the_model(workshop: Workshop, pipeline: str) ->
     tokens = {name: curve["tokens"] for name, curve in evolution["modalities"].items()}
     assert tokens == spiking_state(model).facts["calibration"]["tokens"]
     difference = [t - v for t, v in zip(expected["text"], expected["vision"], strict=True)]
-    assert evolution["discrepancy"] == pytest.approx(difference, abs=1e-5)
+    assert evolution["discrepancy"]["vision"] == pytest.approx(difference, abs=1e-5)
 
 
 def test_med_reads_the_data_no_more_often_than_the_quantizer(workshop: Workshop) -> None:

@@ -320,7 +320,7 @@ BAD: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "meaningless field": (recipe(RTN, msts="{timesteps: 3, plan: x.yaml}"), ("MSTSModifier", "`plan`", "'fixed'")),
     "T too large": (recipe(RTN, msts="{timesteps: {vision: 3, text: 8}}"), ("MSTSModifier.timesteps", "text", 1, 7, 8)),
-    "T zero": (recipe(RTN, "timesteps: 0", None), ("TCLIFModifier.timesteps", "text", 1, 7, 0)),
+    "T zero": (recipe(RTN, "timesteps: 0", None), ("TCLIFModifier.timesteps", 1, 7, 0)),
     "missing modality": (recipe(RTN, "timesteps: {text: 3}", None), ("TCLIFModifier.timesteps", "vision")),
     "unknown modality": (recipe(RTN, msts="{timesteps: {text: 3, sound: 3}}"), ("MSTSModifier.timesteps", "'sound'")),
     "unknown coding": (recipe(RTN, "coding: morse"), ("morse", "tc_lif")),

@@ -39,7 +39,7 @@ def config(depth: int = 3, curves: bool = True, experts: int = 0) -> SpikeConfig
     plan["model.projector.linear_1"] = entry(4, 7, ["vision"])
     evolution = {
         "layers": [f"{DECODER}.{layer}" for layer in range(depth)],
-        "discrepancy": [0.1 * (-1) ** layer for layer in range(depth)],
+        "discrepancy": {"vision": [0.1 * (-1) ** layer for layer in range(depth)]},
         "modalities": {
             name: {"mean": [value] * depth, "half_width": [0.01] * depth, "tokens": tokens, "samples": 8}
             for name, value, tokens in (("text", 0.3, 1234), ("vision", 0.2, 5678))
@@ -50,7 +50,7 @@ def config(depth: int = 3, curves: bool = True, experts: int = 0) -> SpikeConfig
             "producer": {},
             "architecture": "llava",
             "modalities": both,
-            "placeholder_ids": [5],
+            "placeholders": {"vision": [5]},
             "coding": "tc_lif",
             "plan": plan,
             "not_spiking": {},

@@ -14,7 +14,7 @@ from helpers.messages import naming
 from helpers.tiny_architectures import ARCHITECTURES
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TokenRows, adapter_for, modality_mask, rows_scope
+from spike_compressor.modality import VISION, TokenRows, adapter_for, modality_mask, rows_scope
 from spike_compressor.runtime import (
     AttentionSpec,
     LayerSpec,
@@ -255,7 +255,7 @@ def test_every_row_has_the_timesteps_of_its_token(kind: str, side: str, workshop
     model = spiking(workshop.model(kind), vision=2, text=5, vision_tower=True)
     batch = workshop.batch(kind, side)
     vision = (batch["input_ids"] == tiny_models.IMAGE).unsqueeze(1)
-    tower = [name for name in spiking_attention(model) if adapter_for(model).is_vision_module(name)]
+    tower = [name for name in spiking_attention(model) if adapter_for(model).fixed_modality(name) == VISION]
     assert tower
     events = events_of(model, batch)
     assert {(event.name, event.operand) for event in events} == {

@@ -97,19 +97,30 @@ def _metadata_of(card: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _multimodal(config: SpikeConfig) -> bool:
-    return bool(config.placeholder_ids or (config.adapter is not None and config.adapter.vision_modules))
+def _modalities(config: SpikeConfig) -> set[str]:
+    """What the model takes beside text."""
+    modules = config.adapter.modules if config.adapter is not None else {}
+    return {*config.placeholders, *modules} - {"text"}
+
+
+#: What a model takes beside text -> the Hub's name of its task; more than one: any-to-any.
+_TASKS = {"vision": "image-text-to-text", "audio": "audio-text-to-text"}
 
 
 def _pipeline_tag(model: Any, config: SpikeConfig) -> str | None:
-    if _multimodal(config):
-        return "image-text-to-text"
+    if type(model).__name__.endswith("ForSpeechSeq2Seq") or config.architecture == "whisper":
+        return "automatic-speech-recognition"
+    others = _modalities(config)
+    if len(others) > 1:
+        return "any-to-any"
+    if others:
+        return _TASKS.get(next(iter(others)))
     return "text-generation" if type(model).__name__.endswith("ForCausalLM") else None
 
 
 def _auto_class(model: Any, config: SpikeConfig) -> str:
     remote = getattr(model.config, "auto_map", None) or {}
-    known = "AutoModelForImageTextToText" if _multimodal(config) else "AutoModelForCausalLM"
+    known = "AutoModelForImageTextToText" if _modalities(config) else "AutoModelForCausalLM"
     return next((name for name in AUTO_MODELS if name in remote), known)
 
 

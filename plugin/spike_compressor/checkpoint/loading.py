@@ -28,7 +28,7 @@ from spike_compressor.checkpoint.schema import (
 )
 from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES, adapter_for
+from spike_compressor.modality import adapter_for, register_modality
 from spike_compressor.runtime import AttentionSpec, LayerSpec, attach, get_backend, require_spiking
 
 
@@ -116,8 +116,13 @@ def _experts() -> Any:
 def _specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
     scales = load_file(directory / THRESHOLDS_NAME) if THRESHOLDS_NAME in config.sha256 else {}
     specs = {}
+    for modality in config.modalities:
+        register_modality(modality)
     for name, entry in config.plan.items():
         try:
+            missing = [modality for modality in config.modalities if modality not in entry.timesteps]
+            if missing:
+                raise InputError(f"timesteps have no T for {missing[0]}, got {entry.timesteps}")
             specs[name] = entry.spec(_scale(name, entry, scales))
         except ValueError as error:
             raise InputError(f"{directory / CONFIG_NAME}: plan of {name}: {error}") from None
@@ -137,7 +142,7 @@ def _attention_specs(directory: Path, config: SpikeConfig) -> dict[str, Attentio
 def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dict[str, float] | None:
     if entry.threshold == "dynamic":
         return None
-    missing = [modality for modality in MODALITIES if f"{name}.{modality}" not in scales]
+    missing = [modality for modality in entry.timesteps if f"{name}.{modality}" not in scales]
     if missing:
         raise InputError(f"{THRESHOLDS_NAME} has no threshold for {missing[0]} rows")
-    return {modality: float(scales[f"{name}.{modality}"]) for modality in MODALITIES}
+    return {modality: float(scales[f"{name}.{modality}"]) for modality in entry.timesteps}

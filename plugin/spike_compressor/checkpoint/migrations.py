@@ -28,9 +28,26 @@ def _renamed(entry: Any, old: str, new: str) -> Any:
     return {new if key == old else key: value for key, value in entry.items()}
 
 
+def _by_modality(content: Content) -> Content:
+    """2 -> 3: what was said of vision alone is said of any modality."""
+    content = dict(content)
+    for holder, old, new in (
+        ("", "placeholder_ids", "placeholders"),
+        ("adapter", "vision_modules", "modules"),
+        ("evolution", "discrepancy", "discrepancy"),
+    ):
+        part = content.get(holder) if holder else content
+        if not isinstance(part, Mapping) or part.get(old) is None:
+            continue
+        of_vision = {"vision": part[old]} if part[old] else {}
+        changed = {new if key == old else key: of_vision if key == old else value for key, value in part.items()}
+        content = {**content, holder: changed} if holder else changed
+    return content
+
+
 #: version -> what makes the next version's content of it. Contents are as they were read: their form is not checked
 #: yet, and they are left as they are.
-MIGRATIONS: dict[int, Callable[[Content], Content]] = {1: _rename_sees}
+MIGRATIONS: dict[int, Callable[[Content], Content]] = {1: _rename_sees, 2: _by_modality}
 
 
 def require_known_version(content: Any, where: str) -> None:

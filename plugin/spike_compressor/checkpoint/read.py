@@ -79,6 +79,9 @@ def modalities_of_layers(config: SpikeConfig) -> dict[str, list[str]]:
     except InputError:
         return {name: list(config.modalities) for name in config.plan}
     if not adapter.multimodal:  # text only, or the adapter of an architecture that is not imported here
-        seen = list(config.modalities) if config.placeholder_ids else ["text"]
+        seen = list(config.modalities) if config.placeholders else ["text"]
         return dict.fromkeys(config.plan, seen)
-    return {name: ["vision"] if adapter.is_vision_module(name) else list(config.modalities) for name in config.plan}
+    return {
+        name: list(config.modalities) if adapter.fixed_modality(name) is None else list(adapter.modalities_of(name))
+        for name in config.plan
+    }

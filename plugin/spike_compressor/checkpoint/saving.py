@@ -40,7 +40,6 @@ from spike_compressor.checkpoint.schema import (
 from spike_compressor.checkpoint.seal import SEALED
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_directory, sha256_of
-from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import (
     SpikingState,
     not_spiking,
@@ -269,7 +268,7 @@ def _write_spike_files(
         f"{name}.{modality}": torch.tensor([layer.spec.scale[modality]], dtype=torch.float32)
         for name, layer in state.layers.items()
         if layer.spec.scale is not None
-        for modality in MODALITIES
+        for modality in layer.spec.scale
     }
     if thresholds:
         save_file(thresholds, directory / THRESHOLDS_NAME)
@@ -281,10 +280,10 @@ def _write_spike_files(
     config = SpikeConfig(
         producer={name: importlib.metadata.version(name) for name in _PACKAGES},
         architecture=str(getattr(adapter.config, "model_type", "")),
-        modalities=list(MODALITIES),
-        placeholder_ids=list(record.placeholder_ids),
+        modalities=list(adapter.modalities),
+        placeholders={name: list(ids) for name, ids in record.placeholders.items()},
         adapter=Adapter(
-            vision_modules=list(record.vision_modules),
+            modules={name: list(modules) for name, modules in record.modules.items()},
             decoder_path=record.decoder_path,
             methods=list(record.methods),
             token_rows=record.token_rows,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # reading a config must not wait for torch
 CONFIG_NAME = "spike_config.json"
 RECIPE_NAME = "recipe.yaml"
 THRESHOLDS_NAME = "spike_thresholds.safetensors"
-SCHEMA_VERSION: Final = 2  # what is written; `migrations` reads the older ones
+SCHEMA_VERSION: Final = 3  # what is written; `migrations` reads the older ones
 
 
 #: How a checkpoint holds experts: a tensor for each of them, or one for all of a layer.
@@ -55,14 +55,13 @@ class LayerEntry(_Strict):
 
     def spec(self, scale: dict[str, float] | None) -> LayerSpec:
         """The layer's spec again; `scale` by modality for static thresholds."""
-        from spike_compressor.modality import MODALITIES
         from spike_compressor.runtime import LayerSpec
 
         return LayerSpec(
             timesteps=self.timesteps,
             coding=self.coding,
             threshold=self.threshold,
-            ratio=self.threshold_ratio or dict.fromkeys(MODALITIES, 1.0),
+            ratio=self.threshold_ratio or {},
             scale=scale,
             symmetric=self.symmetric,
             zero_point=self.zero_point,
@@ -89,10 +88,9 @@ class AttentionEntry(_Strict):
 
     def spec(self) -> AttentionSpec:
         """The module's spec again."""
-        from spike_compressor.modality import MODALITIES
         from spike_compressor.runtime import AttentionSpec, LayerSpec
 
-        ratio = dict.fromkeys(MODALITIES, self.threshold_ratio)
+        ratio = dict.fromkeys(self.timesteps, self.threshold_ratio)
         return AttentionSpec(LayerSpec(self.timesteps, self.coding, ratio=ratio), self.kv_cache)
 
 
@@ -127,15 +125,18 @@ class Curve(_Strict):
 
 
 class Evolution(_Strict):
-    """The raw MED curves over the decoder layers; `discrepancy` is D_text - D_vision where both were seen."""
+    """The raw MED curves over the decoder layers.
+
+    `discrepancy` has `D_text - D_M` of every other modality M that was seen, where text was.
+    """
 
     layers: list[str]
-    discrepancy: list[float] | None = None
+    discrepancy: dict[str, list[float]] | None = None
     modalities: dict[str, Curve]
 
     @model_validator(mode="after")
     def _one_value_a_layer(self) -> Evolution:
-        columns = {"discrepancy": self.discrepancy} if self.discrepancy is not None else {}
+        columns = {f"discrepancy.{name}": values for name, values in (self.discrepancy or {}).items()}
         for name, curve in self.modalities.items():
             columns |= {f"modalities.{name}.mean": curve.mean, f"modalities.{name}.half_width": curve.half_width}
         for name, values in columns.items():
@@ -203,9 +204,9 @@ class Activity(_Strict):
 
 
 class Adapter(_Strict):
-    """Which modules see vision only, and how rows are told apart (with `placeholder_ids`): what made the masks."""
+    """Which modules see one modality only, and how rows are told apart (with `placeholders`): what made the masks."""
 
-    vision_modules: list[str]
+    modules: dict[str, list[str]]
     decoder_path: str = ""
     methods: list[str] = Field(default_factory=list)
     token_rows: str | None = None
@@ -216,11 +217,11 @@ class SpikeConfig(_Strict):
     """The whole file."""
 
     format: Literal["spike-config"] = "spike-config"
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     producer: dict[str, str]
     architecture: str
     modalities: list[str]
-    placeholder_ids: list[int]
+    placeholders: dict[str, list[int]]
     adapter: Adapter | None = None
     coding: str
     plan: dict[str, LayerEntry]
@@ -244,8 +245,8 @@ class SpikeConfig(_Strict):
         if self.adapter is None:
             return None
         return AdapterRecord(
-            vision_modules=tuple(self.adapter.vision_modules),
-            placeholder_ids=tuple(self.placeholder_ids),
+            modules={name: tuple(modules) for name, modules in self.adapter.modules.items()},
+            placeholders={name: tuple(ids) for name, ids in self.placeholders.items()},
             decoder_path=self.adapter.decoder_path,
             methods=tuple(self.adapter.methods),
             token_rows=self.adapter.token_rows,

@@ -125,13 +125,13 @@ def _firing(row: dict[str, Any], modality: str, name: str) -> Picture:
 
 
 def _plan(row: dict[str, Any], name: str, evolution: dict[str, Any] | None) -> Picture:
-    modalities = ["text", "vision"]
+    modalities = list(next(iter(row["plan"].values())))
     config = SpikeConfig.model_validate(
         {
             "producer": {},
             "architecture": row["architecture"],
             "modalities": modalities,
-            "placeholder_ids": [0] if "vision" in row["spikes"]["firing_rate"] else [],
+            "placeholders": {name: [0] for name in row["spikes"]["firing_rate"] if name != "text"},
             "coding": "tc_lif",
             "plan": {
                 name: {"timesteps": table, "coding": "tc_lif", "threshold": "dynamic"}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spike_compressor.errors import InputError
 from spike_compressor.metrics.recorder import record_spikes
 from spike_compressor.metrics.records import LayerRecord, SpikeRecord
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import in_order
 from spike_compressor.runtime import (
     AttentionSpikes,
     LayerSpikes,
@@ -80,7 +80,7 @@ def _report(state: SpikingState, record: SpikeRecord, coverage: float, run: dict
     attention: dict[str, Any] = {}
     for (name, operand, modality), product in record.attention.items():
         attention.setdefault(name, {}).setdefault(operand, {})[modality] = _rows(product)
-    seen = [name for name in MODALITIES if any(name in layer["modalities"] for layer in layers.values())]
+    seen = in_order({name for layer in layers.values() for name in layer["modalities"]})
     return {
         "run": run,
         "totals": {

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from spike_compressor.coding import quantize_rows
 from spike_compressor.metrics.records import SpikeRecord
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import rows_by_modality
 from spike_compressor.runtime import AttentionSpikes, SpikingAttention
 
 
@@ -18,12 +18,7 @@ class AttentionCounter:
 
     def __call__(self, attention: SpikingAttention, event: AttentionSpikes) -> None:
         spec = attention.spec.rows
-        for code, name in enumerate(MODALITIES):
-            rows = event.modality == code
-            if event.valid is not None:
-                rows = rows & event.valid
-            if not bool(rows.any()):
-                continue
+        for name, rows in rows_by_modality(event.modality, event.valid).items():
             entry = self.record.product((event.name, event.operand, name), spec.timesteps[name], spec.coding)
             saturated = _saturated(event, rows, spec.coding)
             entry.count_operand(event.operand, event.codes[rows], event.attended[rows], event.out_features, saturated)

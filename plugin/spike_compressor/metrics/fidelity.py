@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing
 
 
@@ -56,14 +56,10 @@ def record_fidelity(model: nn.Module) -> Iterator[FidelityRecord]:
         exact = nn.functional.linear(event.x, weights[event.name], bias)
         signal = exact.square().sum(dim=1, dtype=torch.float64)
         noise = (event.output - exact).square().sum(dim=1, dtype=torch.float64)
-        for code, name in enumerate(MODALITIES):
-            rows = event.modality == code
-            if event.valid is not None:
-                rows = rows & event.valid
-            if bool(rows.any()):
-                key = (event.name, name)
-                record.signal[key] = record.signal.get(key, 0.0) + float(signal[rows].sum())
-                record.noise[key] = record.noise.get(key, 0.0) + float(noise[rows].sum())
+        for name, rows in rows_by_modality(event.modality, event.valid).items():
+            key = (event.name, name)
+            record.signal[key] = record.signal.get(key, 0.0) + float(signal[rows].sum())
+            record.noise[key] = record.noise.get(key, 0.0) + float(noise[rows].sum())
 
     with observing(model, layers=observe):
         yield record

@@ -12,7 +12,7 @@ from spike_compressor.coding import get_coding, quantize_rows
 from spike_compressor.metrics.attention import AttentionCounter
 from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.metrics.records import LayerRecord, SpikeRecord
-from spike_compressor.modality import MODALITIES, TokenRows
+from spike_compressor.modality import TokenRows, modality_code, rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
 
 
@@ -35,16 +35,13 @@ class LayerCounter:
         never = ~encoded.ne(0).any(dim=0).cpu()
         before = self.record.silent.get(event.name)
         self.record.silent[event.name] = never if before is None else never & before
-        for code, name in enumerate(MODALITIES):
-            rows = modality == code
-            if not bool(rows.any()):
-                continue
+        for name, rows in rows_by_modality(modality).items():
             key = (event.name, name)
             if key not in self.record.layers:
                 T, coding = layer.spec.timesteps[name], layer.spec.coding
                 steps = get_coding(coding).steps(T)
                 self.record.layers[key] = LayerRecord(T, steps, coding, layer.in_features, layer.out_features)
-            saturated = self._saturated(layer, event, event.modality == code, valid)
+            saturated = self._saturated(layer, event, event.modality == modality_code(name), valid)
             self.record.layers[key].count_rows(encoded[rows], int(ends[rows].sum()), saturated)
 
     def _saturated(self, layer: SpikingLinear, event: LayerSpikes, rows: Tensor, valid: Tensor | None) -> int:
@@ -96,7 +93,7 @@ def record_spikes(model: nn.Module, operations: bool = True) -> Iterator[SpikeRe
         InputError: the model does not spike.
     """
     state = spiking_state(model)
-    record = SpikeRecord()
+    record = SpikeRecord(tokens=dict.fromkeys(state.tracker.adapter.modalities, 0))
     counted = OperationCounter()
 
     def count_tokens(rows: TokenRows) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spike_compressor.coding import Coding, get_coding, spikes_from_codes
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import in_order
 
 _OFFSET = 256  # what a neuron encodes lies in -255 .. 255
 
@@ -180,7 +180,7 @@ class SpikeRecord:
 
     layers: dict[tuple[str, str], LayerRecord] = field(default_factory=dict)
     attention: dict[tuple[str, str, str], ProductRecord] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    tokens: dict[str, int] = field(default_factory=dict)
     other_macs: int = 0
     passes: dict[str, int] = field(default_factory=dict)
     silent: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -221,7 +221,7 @@ class SpikeRecord:
 
         What the vision tower and the projector spend counts for the vision tokens that they make.
         """
-        tokens = sum(self.tokens.values()) if modality is None else self.tokens[modality]
+        tokens = sum(self.tokens.values()) if modality is None else self.tokens.get(modality, 0)
         return sum(record.sops for record in self._records(modality)) / tokens if tokens else 0.0
 
     def mean_timesteps(self, modality: str | None = None, weighted: bool = True) -> float:
@@ -257,7 +257,7 @@ class SpikeRecord:
             for counted in ("rows", "ends", "saturated", "histogram", "evaluated", "dense", "additions"):
                 setattr(ours, counted, getattr(ours, counted) + getattr(theirs, counted))
         for name, count in other.tokens.items():
-            self.tokens[name] += count
+            self.tokens[name] = self.tokens.get(name, 0) + count
         for name, calls in other.passes.items():
             self.passes[name] = self.passes.get(name, 0) + calls
         for name, never in other.silent.items():
@@ -270,7 +270,7 @@ class SpikeRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Totals, for reports: plain numbers by modality."""
-        seen = [name for name in MODALITIES if self._records(name)]
+        seen = in_order({key[-1] for key in (*self.layers, *self.attention) if self._records(key[-1])})
         return {
             "tokens": dict(self.tokens),
             "timesteps": {name: self.mean_timesteps(name) for name in seen},

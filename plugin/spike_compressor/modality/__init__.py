@@ -2,9 +2,6 @@
 
 from spike_compressor.modality import adapters as adapters  # each makes itself known
 from spike_compressor.modality.base import (
-    MODALITIES,
-    TEXT,
-    VISION,
     AdapterRecord,
     ModalityAdapter,
     TokenRows,
@@ -19,9 +16,21 @@ from spike_compressor.modality.configured import (
     configured_adapters,
     use_adapters,
 )
+from spike_compressor.modality.names import (
+    AUDIO,
+    MODALITIES,
+    TEXT,
+    VISION,
+    in_order,
+    modality_code,
+    modality_names,
+    register_modality,
+    rows_by_modality,
+)
 from spike_compressor.modality.tracker import ModalityTracker, current_rows, modality_mask, rows_scope
 
 __all__ = [
+    "AUDIO",
     "MODALITIES",
     "TEXT",
     "VISION",
@@ -36,8 +45,13 @@ __all__ = [
     "configure_adapter",
     "configured_adapters",
     "current_rows",
+    "in_order",
+    "modality_code",
     "modality_mask",
+    "modality_names",
     "register_adapter",
+    "register_modality",
+    "rows_by_modality",
     "rows_scope",
     "use_adapters",
 ]

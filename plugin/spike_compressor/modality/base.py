@@ -1,4 +1,4 @@
-"""The adapter interface: one small class an architecture says which token rows are vision."""
+"""The adapter interface: one small class an architecture says which rows belong to which modality."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.decoder import find_decoder_layers
+from spike_compressor.modality.names import in_order, lies_in, modality_code, modality_names, rows_by_modality
 from spike_compressor.registry import Registry
-
-#: Index of a modality is its code in every mask and in trace bundles.
-MODALITIES: tuple[str, ...] = ("text", "vision")
-TEXT, VISION = 0, 1
 
 
 @dataclass
@@ -24,7 +21,7 @@ class TokenRows:
     """The token rows of one forward pass of the language model.
 
     Attributes:
-        modality: uint8 [batch, sequence], `TEXT` or `VISION`. Padding counts as text: it is computed too.
+        modality: uint8 [batch, sequence], codes of modalities. Padding counts as text: it is computed too.
         valid: bool [batch, sequence], False where the row is padding and must not enter statistics; None if all count.
     """
 
@@ -49,7 +46,7 @@ class TokenRows:
         return cls(modality, valid)
 
     def lookup(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Per-row value of a per-modality `table` (one entry per modality), flat [batch * sequence], cached."""
+        """Per-row value of a per-modality `table` (one entry per code), flat [batch * sequence], cached."""
         key = (table, dtype, device)
         if key not in self._derived:
             values = torch.tensor(table, dtype=dtype, device=device)
@@ -57,9 +54,12 @@ class TokenRows:
         return self._derived[key]
 
     def counts(self) -> dict[str, int]:
-        """Tokens by modality, padding left out."""
-        modality = self.modality if self.valid is None else self.modality[self.valid]
-        return {name: int((modality == code).sum()) for code, name in enumerate(MODALITIES)}
+        """Tokens by modality, padding left out; modalities without tokens are left out too."""
+        return {name: int(mask.sum()) for name, mask in rows_by_modality(self.modality, self.valid).items()}
+
+
+#: Modality -> something of it.
+ByModality = Mapping[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -67,73 +67,109 @@ class AdapterRecord:
     """What an adapter knows, as a checkpoint keeps it, so that rows keep their modality when it is opened again.
 
     Attributes:
-        vision_modules: as in `ModalityAdapter`.
-        placeholder_ids: likewise.
-        decoder_path: likewise.
+        modules: as in `ModalityAdapter`.
+        placeholders: ids of placeholder tokens by modality, sorted.
+        decoder_path: as in `ModalityAdapter`.
         methods: likewise.
         token_rows: name of the function that tells rows apart, if one was configured.
         configured: True if `configure_adapter` made it, so that this record is all there is to it (but the function).
     """
 
-    vision_modules: tuple[str, ...] = ()
-    placeholder_ids: tuple[int, ...] = ()
+    modules: ByModality = field(default_factory=dict)
+    placeholders: ByModality = field(default_factory=dict)
     decoder_path: str = ""
     methods: tuple[str, ...] = ()
     token_rows: str | None = None
     configured: bool = False
 
-    def is_vision_module(self, name: str) -> bool:
-        """As `ModalityAdapter.is_vision_module`."""
-        return _lies_in(name, self.vision_modules)
-
-
-def _lies_in(name: str, modules: tuple[str, ...]) -> bool:
-    return any(name == module or name.startswith(module + ".") for module in modules)
-
 
 class ModalityAdapter:
-    """Tells vision rows from text rows for one family of architectures.
+    """Tells the modality of token rows for one family of architectures.
 
-    A new architecture is a subclass with `vision_modules`, decorated with `register_adapter` and the `model_type` of
-    its config, or several. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows` where
+    A new architecture is a subclass with `modules`, decorated with `register_adapter` and the `model_type` of its
+    config, or several. Placeholders are usually found by token id; override `placeholder_ids` or `token_rows` where
     that is not enough. `configure_adapter` does the same without a class.
     """
 
-    #: Dotted names of submodules, relative to the model, all of whose token rows are vision.
+    #: Modality -> submodules, relative to the model, all of whose rows belong to it: dotted names of modules with all
+    #: that is in them, or `re:` patterns that names of modules begin with. Where a module lies in several, the first
+    #: modality counts. Beside text, the modalities of the model are those that are named here.
+    modules: ClassVar[ByModality] = {}
+    #: Short for `modules` of a model that has text and vision: its vision modules.
     vision_modules: tuple[str, ...] = ()
-    #: Config attributes that hold the ids of placeholder tokens.
-    placeholder_fields: ClassVar[tuple[str, ...]] = ("image_token_id", "video_token_id")
-    #: Arguments of `forward` that bring pictures. A call that goes on with a cache and brings none has text only: what
-    #: was generated is text, should it be a placeholder's id by accident.
-    picture_fields: ClassVar[tuple[str, ...]] = ("pixel_values", "pixel_values_videos", "image_hidden_states")
+    #: Modality -> config attributes that hold the ids of its placeholder tokens; a tuple is short for vision's.
+    placeholder_fields: ClassVar[ByModality | tuple[str, ...]] = {
+        "vision": ("image_token_id", "image_token_index", "video_token_id", "video_token_index"),
+        "audio": ("audio_token_id", "audio_token_index"),
+    }
+    #: Arguments of `forward` that bring pictures, sounds and the like. A call that goes on with a cache and brings none
+    #: has text only: what was generated is text, should it be a placeholder's id by accident.
+    media_fields: ClassVar[tuple[str, ...]] = (
+        "pixel_values",
+        "pixel_values_videos",
+        "image_hidden_states",
+        "input_features",
+        "audio_values",
+    )
     #: Dotted name of the `ModuleList` of decoder layers, where the model does not tell (`find_decoder_layers`).
     decoder_path: str = ""
     #: Methods beside `forward` that are called with token ids and call the language model with embeddings.
     methods: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "vision_modules" in vars(cls):
+            cls.modules = {**cls.modules, "vision": tuple(cls.vision_modules)}
+        if not isinstance(cls.placeholder_fields, Mapping):
+            cls.placeholder_fields = {"vision": tuple(cls.placeholder_fields)}
+        if "picture_fields" in vars(cls):
+            raise InputError(f"{cls.__qualname__}: `picture_fields` of modality adapters is called `media_fields` now")
+
     def __init__(self, config: Any) -> None:
         self.config = config
-        self.ids = tuple(sorted(self.placeholder_ids()))
+        for name in self.modules:
+            modality_code(name)
+        found = self.placeholder_ids()
+        for name in found:
+            modality_code(name)
+        self.placeholders: ByModality = {name: tuple(sorted(found[name])) for name in in_order(found) if found[name]}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that rows of the model can have, in the order of their codes; text is always one."""
+        return in_order({"text", *self.modules})
 
     @property
     def multimodal(self) -> bool:
-        """True if the architecture can see anything but text."""
-        return bool(self.vision_modules)
+        """True if the architecture can see or hear anything but text."""
+        return len(self.modalities) > 1
 
-    def placeholder_ids(self) -> set[int]:
-        """Ids of the tokens in whose places image or video features stand."""
-        values = (getattr(self.config, name, None) for name in self.placeholder_fields)
-        return {int(value) for value in values if value is not None}
+    @property
+    def token_modalities(self) -> tuple[str, ...]:
+        """The modalities that token rows of the language model can have: all, unless an adapter knows better."""
+        return self.modalities
 
-    def is_vision_module(self, name: str) -> bool:
-        """True if every row that the module `name` sees is vision (vision tower, projector)."""
-        return _lies_in(name, self.vision_modules)
+    def placeholder_ids(self) -> Mapping[str, set[int]]:
+        """Modality -> ids of the tokens in whose places its features stand."""
+        found: dict[str, set[int]] = {}
+        assert isinstance(self.placeholder_fields, Mapping)
+        for modality in self.modules:
+            values = (getattr(self.config, name, None) for name in self.placeholder_fields.get(modality, ()))
+            found[modality] = {int(value) for value in values if value is not None}
+        return found
 
     def fixed_modality(self, name: str) -> int | None:
-        """Modality code of every row that the module `name` sees, or None where the rows' tokens tell it."""
+        """Code of the modality of every row that the module `name` sees, or None where the rows' tokens tell it."""
         if not self.multimodal:
-            return TEXT
-        return VISION if self.is_vision_module(name) else None
+            return modality_code("text")
+        found = (modality for modality, modules in self.modules.items() if lies_in(name, modules))
+        modality = next(found, None)
+        return None if modality is None else modality_code(modality)
+
+    def modalities_of(self, name: str) -> tuple[str, ...]:
+        """The modalities that rows of the module `name` can have."""
+        code = self.fixed_modality(name)
+        return self.token_modalities if code is None else (modality_names()[code],)
 
     def decoder_layers(self, model: Any) -> dict[str, nn.Module]:
         """The decoder layers of the language model by module name, first layer first.
@@ -141,7 +177,8 @@ class ModalityAdapter:
         Raises:
             InputError: they cannot be found; says how an adapter names them.
         """
-        path = self.decoder_path or find_decoder_layers(model, self.vision_modules)
+        others = [module for name, modules in self.modules.items() if name != "text" for module in modules]
+        path = self.decoder_path or find_decoder_layers(model, others)
         layers: Any = None
         if path is not None:
             with contextlib.suppress(AttributeError):
@@ -184,17 +221,19 @@ class ModalityAdapter:
             attention_mask: [batch, past + sequence] of 0/1, or None; see `TokenRows.of`.
         """
         modality = torch.zeros(input_ids.shape, dtype=torch.uint8, device=input_ids.device)
-        for token in self.ids:
-            modality[input_ids == token] = VISION
+        for name, ids in self.placeholders.items():
+            for token in ids:
+                modality[input_ids == token] = modality_code(name)
         return TokenRows.of(modality, attention_mask)
 
     def record(self) -> AdapterRecord:
         """What a checkpoint keeps of this adapter."""
-        return AdapterRecord(tuple(self.vision_modules), self.ids, self.decoder_path, tuple(self.methods))
+        modules = {name: tuple(listed) for name, listed in self.modules.items()}
+        return AdapterRecord(modules, self.placeholders, self.decoder_path, tuple(self.methods))
 
     def continues(self, inputs: Mapping[str, Any]) -> bool:
-        """True if a call goes on with what a cache holds and brings no pictures: its tokens were generated, or said."""
-        if any(inputs.get(name) is not None for name in self.picture_fields):
+        """True if a call goes on with what a cache holds and brings no media: its tokens were generated, or said."""
+        if any(inputs.get(name) is not None for name in self.media_fields):
             return False
         past: Any = inputs.get("past_key_values")
         if hasattr(past, "get_seq_length"):

@@ -10,11 +10,13 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality.base import (
     ADAPTERS,
     AdapterRecord,
+    ByModality,
     ModalityAdapter,
     available_adapters,
     other_modalities,
 )
 from spike_compressor.modality.configured import ConfiguredAdapter
+from spike_compressor.modality.names import lies_in, register_modality
 
 
 def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapter:
@@ -42,9 +44,10 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
         raise InputError(
             f"architecture {model_type!r} has {senses[0]} but no modality adapter (there are: "
             f"{', '.join(available_adapters())}). Either spike_compressor.configure_adapter({model_type!r}, "
-            "placeholder_ids=[ids of the tokens where pictures stand], vision_modules=[names of the modules that only "
-            "see vision]), or, with rules of your own, subclass spike_compressor.modality.ModalityAdapter with "
-            f"vision_modules, and decorate it with register_adapter({model_type!r})."
+            "modules={'vision': [names of the modules that only see vision]}, placeholders={'vision': [ids of the "
+            "tokens where pictures stand]}), with 'audio' likewise, or, with rules of your own, subclass "
+            f"spike_compressor.modality.ModalityAdapter with `modules`, and decorate it with "
+            f"register_adapter({model_type!r})."
         )
     if saved is not None:
         _require_same(adapter.record(), saved, model_type)
@@ -59,16 +62,18 @@ def _from_record(config: Any, model_type: str, saved: AdapterRecord) -> Modality
             f"this checkpoint of architecture {model_type!r} was made with a function that tells its token rows apart, "
             f"{saved.token_rows}; functions are not saved. Register it again before loading: "
             f"spike_compressor.configure_adapter({model_type!r}, token_rows=..., "
-            f"vision_modules={list(saved.vision_modules)})."
+            f"modules={_plain(saved.modules)})."
         )
+    for name in saved.modules:
+        register_modality(name)
     return ConfiguredAdapter(config, saved)
 
 
 def _require_same(here: AdapterRecord, saved: AdapterRecord, model_type: str) -> None:
-    """Other rows would be vision than those that the thresholds and timesteps were made for."""
+    """Rows would have other modalities than those that the thresholds and timesteps were made for."""
     for field, was, now in (
-        ("placeholder_ids", list(saved.placeholder_ids), list(here.placeholder_ids)),
-        ("vision_modules", list(saved.vision_modules), list(here.vision_modules)),
+        ("placeholders", _plain(saved.placeholders), _plain(here.placeholders)),
+        ("modules", _plain(saved.modules), _plain(here.modules)),
         ("token_rows", saved.token_rows, here.token_rows),
     ):
         if was != now:
@@ -79,13 +84,18 @@ def _require_same(here: AdapterRecord, saved: AdapterRecord, model_type: str) ->
             )
 
 
+def _plain(values: ByModality) -> dict[str, list[Any]]:
+    return {name: list(values[name]) for name in values}
+
+
 def _require_modules(adapter: ModalityAdapter, model: nn.Module) -> None:
-    names = {name for name, _ in model.named_modules()}
-    for name in adapter.vision_modules:
-        if name not in names:
-            children = ", ".join(sorted(name for name in names if name and name.count(".") < 2))
-            raise InputError(
-                f"{type(model).__name__} has no module {name!r}, which the modality adapter of "
-                f"{getattr(adapter.config, 'model_type', '')!r} names as vision only; it has: {children}. Load the "
-                "model class that its config names, or correct `vision_modules`."
-            )
+    names = [name for name, _ in model.named_modules()]
+    for modality, modules in adapter.modules.items():
+        for module in modules:
+            if not any(lies_in(name, (module,)) for name in names):
+                children = ", ".join(sorted(name for name in names if name and name.count(".") < 2))
+                raise InputError(
+                    f"{type(model).__name__} has no module {module!r}, which the modality adapter of "
+                    f"{getattr(adapter.config, 'model_type', '')!r} names as {modality} only; it has: {children}. Load "
+                    "the model class that its config names, or correct `modules` of the adapter."
+                )

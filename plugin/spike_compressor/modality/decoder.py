@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from spike_compressor.modality.names import lies_in
+
 
 def find_decoder_layers(model: Any, elsewhere: Sequence[str] = ()) -> str | None:
     """Dotted name of the `ModuleList` of decoder layers, first layer first; None if it cannot be told.
@@ -17,7 +19,7 @@ def find_decoder_layers(model: Any, elsewhere: Sequence[str] = ()) -> str | None
 
     Args:
         model: of transformers, or anything like it.
-        elsewhere: dotted names of modules that are not the language model (vision tower, projector).
+        elsewhere: names of modules, or `re:` patterns, that are not the language model (vision tower, projector).
     """
     decoder = _decoder(model)
     usual = getattr(decoder, "layers", None)
@@ -44,9 +46,7 @@ def _decoder(model: Any) -> Any:
 
 def _likeliest(model: Any, decoder: Any, names: Mapping[int, str], elsewhere: Sequence[str]) -> str | None:
     found = {names[id(layers)]: layers for layers in _lists_of_layers(decoder) if id(layers) in names}
-    scores = {
-        name: _likeness(model, decoder, layers) for name, layers in found.items() if not _lies_in(name, elsewhere)
-    }
+    scores = {name: _likeness(model, decoder, layers) for name, layers in found.items() if not lies_in(name, elsewhere)}
     best = max(scores.values(), default=(False, False))
     fitting = [name for name, score in scores.items() if score == best and any(best)]
     return fitting[0] if len(fitting) == 1 else None
@@ -72,7 +72,3 @@ def _likeness(model: Any, decoder: Any, layers: nn.ModuleList) -> tuple[bool, bo
     text = [config.get_text_config(decoder=True) for config in configs if hasattr(config, "get_text_config")]
     counts = {getattr(config, "num_hidden_layers", None) for config in text}
     return all(type(layer).__name__ in whole for layer in layers), len(layers) in counts
-
-
-def _lies_in(name: str, modules: Sequence[str]) -> bool:
-    return any(name == module or name.startswith(module + ".") for module in modules)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality.base import MODALITIES, ModalityAdapter, TokenRows
+from spike_compressor.modality.base import ModalityAdapter, TokenRows
+from spike_compressor.modality.names import require_codes
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,14 @@ def modality_mask(mask: Tensor, valid: Tensor | None = None) -> Iterator[None]:
     """State the modality of the rows of `inputs_embeds`, which carry no token ids.
 
     Args:
-        mask: integer [batch, sequence]: 0 text, 1 vision.
+        mask: integer [batch, sequence] of codes of modalities: 0 text, 1 vision, 2 audio, then what was registered.
         valid: bool [batch, sequence], False at padding; None if there is none.
 
     While decoding with a cache, later steps of one token have `input_ids` again and need no mask.
     """
     if mask.dim() != 2:
         raise InputError(f"modality mask must be [batch, sequence], got shape {tuple(mask.shape)}")
-    if mask.numel() and (int(mask.min()) < 0 or int(mask.max()) >= len(MODALITIES)):
-        raise InputError(f"modality mask has values outside 0..{len(MODALITIES) - 1} ({', '.join(MODALITIES)})")
+    require_codes(mask, "the modality mask")
     token = _EXPLICIT.set(_Stated(TokenRows(mask.to(torch.uint8), None if valid is None else valid.to(torch.bool))))
     try:
         yield
@@ -182,6 +182,7 @@ class ModalityTracker:
         ):
             rows = stated.of(source.shape[:2])
             if rows is not None:
+                require_codes(rows.modality, "the modality mask", self.adapter.modalities)
                 return rows
             if ids is None and _FRAME.get() is None:
                 raise InputError(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from spike_compressor.metrics.activity import Batch, batch_shape, measure_activity
-from spike_compressor.modality import VISION
+from spike_compressor.modality import TEXT
 from spike_compressor.runtime import SpikingInactiveError, SpikingState, require_spiking, spiking_state
 
 #: Samples that the report runs on, and the most tokens of one forward pass.
@@ -113,14 +113,14 @@ def _shorten(batch: Batch, state: SpikingState, longest: int, text: int) -> Batc
     given = state.tracker.adapter.rows(batch)
     tokens = batch.get("input_ids") if batch.get("input_ids") is not None else batch.get("inputs_embeds")
     known = given is not None and isinstance(tokens, Tensor)  # else tokens lie deeper than we know
-    vision = given.modality == VISION if given is not None else torch.ones(1, dtype=torch.bool)
-    length = min(S, longest if not known or bool(vision.any()) else min(longest, text))
+    media = given.modality != TEXT if given is not None else torch.ones(1, dtype=torch.bool)
+    length = min(S, longest if not known or bool(media.any()) else min(longest, text))
     rows = min(B, longest // length) if length else B
     if (rows, length) == (B, S):
         return batch
     if not known:
         return None
-    if bool(vision[:, length:].any()) or (rows < B and bool(vision.any())):
+    if bool(media[:, length:].any()) or (rows < B and bool(media.any())):
         return None
     return {
         key: value[:rows, :length] if isinstance(value, Tensor) and value.shape[:2] == (B, S) else value

@@ -11,10 +11,10 @@ from torch import nn
 from spike_compressor.coding import get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
-from spike_compressor.modality import MODALITIES, ModalityAdapter
+from spike_compressor.modality import ModalityAdapter
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.runtime import AttentionSpec, LayerSpec, decoder_attention, why_no_spiking_attention
-from spike_compressor.runtime.plan import timesteps_by_modality
+from spike_compressor.runtime.plan import checked_timesteps, timesteps_by_modality
 
 
 class AttentionSettings(CheckedFields):
@@ -63,7 +63,7 @@ class AttentionSettings(CheckedFields):
         return value
 
     def model_post_init(self, context: Any, /) -> None:
-        self.timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.attention.timesteps")
+        self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.attention.timesteps")
 
     def specs(self, model: nn.Module, adapter: ModalityAdapter) -> dict[str, AttentionSpec]:
         """The attention modules that are to spike, by name, in the order of the model.
@@ -71,9 +71,9 @@ class AttentionSettings(CheckedFields):
         Raises:
             InputError: nothing matches, or something matches whose products cannot spike; says why.
         """
-        assert isinstance(self.timesteps, dict)
-        ratio = dict.fromkeys(MODALITIES, float(self.threshold_ratio))
-        spec = AttentionSpec(LayerSpec(self.timesteps, self.coding, ratio=ratio), self.kv_cache)
+        timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.attention.timesteps", adapter.modalities)
+        ratio = dict.fromkeys(timesteps, float(self.threshold_ratio))
+        spec = AttentionSpec(LayerSpec(timesteps, self.coding, ratio=ratio), self.kv_cache)
         return dict.fromkeys(self._targeted(model, adapter), spec)
 
     def _targeted(self, model: nn.Module, adapter: ModalityAdapter) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES, ModalityAdapter, TokenRows
+from spike_compressor.modality import TEXT, ModalityAdapter, TokenRows, rows_by_modality
 from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
@@ -26,15 +26,15 @@ class CalibrationRows:
         on_restart: called whenever a new iteration begins.
 
     Raises (from within the iteration):
-        InputError: a multimodal model and not one vision token in the whole data, unless `allow_text_only`; batches
-            that do not tell their modalities; in the sequential pipeline, batches with other inputs than the first.
+        InputError: a multimodal model and nothing but text in the whole data, unless `allow_text_only`; batches that do
+            not tell their modalities; in the sequential pipeline, batches with other inputs than the first.
     """
 
     def __init__(self, dataloader: Any, adapter: ModalityAdapter, allow_text_only: bool) -> None:
         self.adapter, self.allow_text_only = adapter, allow_text_only
         self.batches: list[TokenRows] = []
         self.samples = 0
-        self.tokens: dict[str, int] = dict.fromkeys(MODALITIES, 0)
+        self.tokens: dict[str, int] = dict.fromkeys(adapter.modalities, 0)
         self.on_restart: list[Callable[[], None]] = []
         self._first: frozenset[str] | None = None  # inputs of the first batch of an iteration that is not over
         self._traced: frozenset[str] | None = None
@@ -80,7 +80,7 @@ class CalibrationRows:
         rows = self.adapter.rows(batch)
         if rows is None:
             raise InputError(
-                f"a calibration batch with {', '.join(batch)} does not tell which of its tokens are vision; give it "
+                f"a calibration batch with {', '.join(batch)} does not tell the modality of its tokens; give it "
                 "`input_ids`"
             )
         self.batches.append(rows)
@@ -100,15 +100,17 @@ class CalibrationRows:
     def _finish(self) -> None:
         self._first = None
         counts = [rows.counts() for rows in self.batches]
-        totals = [sum(count[name] for count in counts) for name in MODALITIES]
+        totals = [sum(count.get(name, 0) for count in counts) for name in self.tokens]
         sums = torch.tensor([sum(rows.modality.shape[0] for rows in self.batches), *totals])
         sum_over_ranks(sums)  # every rank reads its share as often as the others
         self.samples, *totals = sums.tolist()
-        self.tokens = dict(zip(MODALITIES, totals, strict=True))
-        if self.adapter.multimodal and not self.tokens["vision"] and not self.allow_text_only:
+        self.tokens = dict(zip(self.tokens, totals, strict=True))
+        others = [name for name in self.adapter.token_modalities if name != "text"]
+        if others and not any(self.tokens[name] for name in others) and not self.allow_text_only:
+            ids = {name: list(ids) for name, ids in self.adapter.placeholders.items()}
             raise InputError(
-                f"the calibration data holds {self.tokens['text']} text tokens and not one vision token, but the model "
-                f"is multimodal (placeholder ids {list(self.adapter.ids)}). Calibrate with images, or set "
+                f"the calibration data holds {self.tokens['text']} text tokens and not one {' or '.join(others)} "
+                f"token, but the model is multimodal (placeholder ids: {ids}). Calibrate with such data, or set "
                 "`allow_text_only: true` in MSTSModifier or TCLIFModifier."
             )
 
@@ -121,15 +123,17 @@ class CalibrationRows:
             batch: index of the batch.
 
         Returns:
-            bool [samples, rows of a sample] by modality; [1, rows] where the input does not tell samples apart.
+            bool [samples, rows of a sample] by modality, of those that have rows; [1, rows] where the input does not
+            tell samples apart.
 
         Raises:
             InputError: the module's rows are not the batch's tokens.
         """
         lead = x.shape[:-1]
-        if self.adapter.is_vision_module(name):
+        if self.adapter.fixed_modality(name) not in (None, TEXT):
             grid = (lead[0], -1) if len(lead) > 1 else (1, -1)
-            return {"vision": torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
+            (modality,) = self.adapter.modalities_of(name)
+            return {modality: torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
         rows = self.batches[batch]
         if rows.modality.numel() != lead.numel():
             raise InputError(
@@ -137,9 +141,6 @@ class CalibrationRows:
                 "cannot be told. List the module in TCLIFModifier's `ignore`."
             )
         if batch not in self._masks:  # the same for every module of the language model
-            self._masks[batch] = {
-                label: mask.to(x.device)
-                for code, label in enumerate(MODALITIES)
-                for mask in [(rows.modality == code) if rows.valid is None else (rows.modality == code) & rows.valid]
-            }
+            masks = rows_by_modality(rows.modality, rows.valid)
+            self._masks[batch] = {label: mask.to(x.device) for label, mask in masks.items()}
         return self._masks[batch]

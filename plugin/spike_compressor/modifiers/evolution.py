@@ -1,8 +1,9 @@
-"""Modality evolution discrepancy (MED): how differently vision and text tokens turn from layer to layer.
+"""Modality evolution discrepancy (MED): how differently tokens of two modalities turn from layer to layer.
 
 Per decoder layer l and modality m, `D_m(l) = 1 - mean_i cos(h_l[i], h_{l+1}[i])` over the tokens i of modality m, and
-`MED(l) = D_text(l) - D_vision(l)`. The name is SpikeMLLM's (arXiv 2604.18610), which describes a cosine between layers
-as the proxy; this formula is our reconstruction.
+`MED(l) = D_text(l) - D_vision(l)`, likewise with audio and any other modality in vision's place. The name is
+SpikeMLLM's (arXiv 2604.18610), which describes a cosine between layers as the proxy; this formula is our
+reconstruction.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spike_compressor.modality import MODALITIES, TokenRows
+from spike_compressor.modality import TokenRows, modality_code
 from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
@@ -48,18 +49,44 @@ class Evolution:
     curves: dict[str, Curve]
 
     @property
-    def discrepancy(self) -> tuple[float, ...] | None:
-        """MED(l), signed; None where only one modality was seen."""
-        if len(self.curves) < 2:
-            return None
-        return tuple(t - v for t, v in zip(self.curves["text"].mean, self.curves["vision"].mean, strict=True))
+    def discrepancy(self) -> dict[str, tuple[float, ...]]:
+        """MED(l) of text and each other modality that was seen, signed, by the other one's name."""
+        if "text" not in self.curves:
+            return {}
+        text = self.curves["text"].mean
+        return {
+            name: tuple(t - other for t, other in zip(text, curve.mean, strict=True))
+            for name, curve in self.curves.items()
+            if name != "text"
+        }
+
+    def deviations(self) -> dict[str, tuple[float, ...]]:
+        """How much further each modality turns than all do in the mean, as a share of the greatest difference of two.
+
+        Of text and vision alone, half of `MED(l) / max |MED|` and half of its negative. Empty where fewer than two
+        modalities were seen.
+        """
+        means = {name: curve.mean for name, curve in self.curves.items()}
+        if len(means) < 2:
+            return {}
+        layers = range(len(self.layers))
+        # sums of differences, not differences from a sum: equal values cancel exactly
+        sums = {
+            name: [sum(own[layer] - other[layer] for other in means.values()) for layer in layers]
+            for name, own in means.items()
+        }
+        greatest = max(
+            (abs(one[layer] - other[layer]) for one in means.values() for other in means.values() for layer in layers),
+            default=0.0,
+        )
+        return {name: tuple(value / len(means) / (greatest or 1.0) for value in own) for name, own in sums.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `spike_config.json`."""
         discrepancy = self.discrepancy
         return {
             "layers": list(self.layers),
-            "discrepancy": None if discrepancy is None else list(discrepancy),
+            "discrepancy": {name: list(values) for name, values in discrepancy.items()} or None,
             "modalities": {
                 name: {
                     "mean": list(curve.mean),
@@ -82,13 +109,13 @@ class EvolutionStatistics:
 
     _SUMS = 6  # C, sum n, sum S, sum S^2, sum n S, sum n^2
 
-    def __init__(self, layers: tuple[str, ...]) -> None:
-        self.layers = layers
+    def __init__(self, layers: tuple[str, ...], modalities: tuple[str, ...]) -> None:
+        self.layers, self.modalities = layers, modalities
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: another pass over the data begins."""
-        self._sums = torch.zeros(len(self.layers), len(MODALITIES), self._SUMS, dtype=torch.float64)
+        self._sums = torch.zeros(len(self.layers), len(self.modalities), self._SUMS, dtype=torch.float64)
         self._done: set[tuple[int, int]] = set()
 
     @torch.no_grad()
@@ -113,14 +140,14 @@ class EvolutionStatistics:
         cosine = torch.nn.functional.cosine_similarity(before.float(), after.float(), dim=-1)
         distance = (1.0 - cosine).to(torch.float64)
         modality = rows.modality.to(distance.device)
-        for code in range(len(MODALITIES)):
-            chosen = modality == code
+        for index, name in enumerate(self.modalities):
+            chosen = modality == modality_code(name)
             if rows.valid is not None:
                 chosen = chosen & rows.valid.to(distance.device)
             n = chosen.sum(dim=1).to(torch.float64)
             S = distance.masked_fill(~chosen, 0.0).sum(dim=1)
             terms = torch.stack([(n > 0).to(torch.float64), n, S, S * S, n * S, n * n])
-            self._sums[layer, code] += terms.sum(dim=1).cpu()
+            self._sums[layer, index] += terms.sum(dim=1).cpu()
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
@@ -129,8 +156,8 @@ class EvolutionStatistics:
     def result(self) -> Evolution:
         """The curves of the modalities that were seen."""
         curves = {}
-        for code, name in enumerate(MODALITIES):
-            sums = self._sums[:, code].tolist()
+        for index, name in enumerate(self.modalities):
+            sums = self._sums[:, index].tolist()
             if not all(entry[1] for entry in sums):
                 continue
             means, widths = [], []

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
-from spike_compressor.modality import MODALITIES, adapter_for
+from spike_compressor.modality import adapter_for
 from spike_compressor.modifiers.allocation import (
     Allocation,
     Budget,
@@ -29,7 +29,7 @@ from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
 from spike_compressor.modifiers.probe import Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
-from spike_compressor.runtime.plan import SpikePlan, write_plan
+from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality, write_plan
 
 #: Modifiers that change what flows into Linears at the end of an epoch: what was measured before it is no longer true.
 _RESCALING = ("SmoothQuantModifier", "AWQModifier")
@@ -58,7 +58,7 @@ class MSTSModifier(CheckedFields, Modifier):
         max_timesteps: likewise the greatest; 7 if left out.
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
             backward pass over the data; `output` takes errors of layers' outputs as shares of the outputs.
-        med_gain: for `med`: T_text - T_vision at the layer of greatest discrepancy; 1 if left out.
+        med_gain: for `med`: difference of T of two modalities where theirs is greatest; 1 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
         overrides: module name or `re:` pattern -> T, one or by modality; they stand whatever the allocation says, and
@@ -80,6 +80,7 @@ class MSTSModifier(CheckedFields, Modifier):
 
     _strategy: Allocation | None = PrivateAttr(default=None)
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _modalities: tuple[str, ...] = PrivateAttr(default=())
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _probe: Probe | None = PrivateAttr(default=None)
     _measured: Measured | None = PrivateAttr(default=None)
@@ -109,14 +110,18 @@ class MSTSModifier(CheckedFields, Modifier):
         self._modules = follower.targeted(state.model)
         self._strategy = get_allocation(self.allocation)(self)
         needs = self._strategy.needs
-        overridden(list(self._modules), self.overrides)  # refuses patterns that match nothing
+        adapter = adapter_for(state.model)
+        self._modalities = adapter.modalities
+        for field in ("timesteps", "min_timesteps", "max_timesteps"):  # a modality left out is refused before data runs
+            if getattr(self, field) is not None:
+                timesteps_by_modality(getattr(self, field), f"MSTSModifier.{field}", self._modalities)
+        overridden(list(self._modules), self.overrides, self._modalities)  # refuses patterns that match nothing
         if not needs:
-            self._decide(Measured())
+            self._decide(Measured(self._modalities))
         dataloader = kwargs.get("calib_data")
         if dataloader is None:
             return True
         allow_text_only = self.allow_text_only or follower.allow_text_only
-        adapter = adapter_for(state.model)
         self._rows = CalibrationRows(dataloader, adapter, allow_text_only)
         # rows and curves cost next to nothing and are worth having of every plan
         self._probe = Probe(
@@ -179,7 +184,11 @@ class MSTSModifier(CheckedFields, Modifier):
 
     def _decide(self, measured: Measured) -> None:
         assert self._strategy is not None
-        plan = apply_overrides(self._strategy.plan(list(self._modules), measured), self.overrides)
+        chosen = self._strategy.plan(list(self._modules), measured)
+        plan = {
+            name: timesteps_by_modality(table, f"allocation {self.allocation!r}: {name}", self._modalities)
+            for name, table in apply_overrides(chosen, self.overrides, self._modalities).items()
+        }
         # sums of floats should be the same on every rank; this makes it certain
         self._plan = same_on_all_ranks(plan)
 
@@ -196,7 +205,7 @@ class MSTSModifier(CheckedFields, Modifier):
         return self.allocation == "sensitivity" and self.weighting != "output"
 
     def _pinned(self) -> dict[Slot, int]:
-        changes = overridden(list(self._modules), self.overrides)
+        changes = overridden(list(self._modules), self.overrides, self._modalities)
         return {(name, modality): T for name, table in changes.items() for modality, T in table.items()}
 
     # What TCLIFModifier asks
@@ -247,7 +256,7 @@ class MSTSModifier(CheckedFields, Modifier):
     def _headline(self) -> str:
         budget = self.facts()["budget"]
         asked = "".join(f", {key} {value:g} asked for" for key, value in budget.get("requested", {}).items())
-        lines = [f"spike plan, module name -> timesteps by modality ({', '.join(MODALITIES)})"]
+        lines = [f"spike plan, module name -> timesteps by modality ({', '.join(self._modalities)})"]
         lines.append(f"allocation {self.allocation}{asked}")
         if "mean_timesteps_weighted" in budget:
             lines.append(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from spike_compressor.coding import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
 from spike_compressor.modifiers.allocation import Measured, Need, Slot
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import sum_over_ranks
@@ -61,7 +60,7 @@ class Probe:
     def _reset(self) -> None:
         self._counts: dict[Slot, int] = {}
         self._counted: set[tuple[str, int]] = set()
-        self._evolution = EvolutionStatistics(tuple(self._layers))
+        self._evolution = EvolutionStatistics(tuple(self._layers), self.rows.adapter.token_modalities)
         self._errors: dict[Slot, ErrorTable] = {}
 
     def watch(self, register: Register, state: State) -> None:
@@ -130,7 +129,7 @@ class Probe:
                 f"where the batch has {list(tokens)} tokens, so allocation `med` cannot tell how tokens turn; use "
                 "`sensitivity` or `uniform`"
             )
-        self._layers, self._evolution = {}, EvolutionStatistics(())
+        self._layers, self._evolution = {}, EvolutionStatistics((), ())
 
     def gradient_pass(self, progress: Callable[[Any], Any] = iter) -> None:
         """Run the data forward and backward once and collect everything, errors weighted by the loss's gradient.
@@ -213,12 +212,13 @@ class Probe:
         Raises:
             InputError: nothing was collected.
         """
-        counts = torch.tensor([[self._counts.get((n, m), 0) for m in MODALITIES] for n in self.modules])
+        modalities = self.rows.adapter.modalities
+        counts = torch.tensor([[self._counts.get((n, m), 0) for m in modalities] for n in self.modules])
         sum_over_ranks(counts)
         rows = {
             (name, modality): int(counts[i, j])
             for i, name in enumerate(self.modules)
-            for j, modality in enumerate(MODALITIES)
+            for j, modality in enumerate(modalities)
             if counts[i, j]
         }
         if Need.EVOLUTION in self.needs:
@@ -232,6 +232,7 @@ class Probe:
                 table.reduce()
                 errors[slot] = table
         return Measured(
+            modalities=modalities,
             macs={name: module.in_features * module.out_features for name, module in self.modules.items()},
             rows=rows,
             tokens=dict(self.rows.tokens),

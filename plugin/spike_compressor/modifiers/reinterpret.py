@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import nn
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
 from spike_compressor.runtime import LayerSpec
 
 
@@ -42,7 +42,7 @@ def activation_scheme(name: str, module: nn.Module) -> Any:
     return args
 
 
-def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
+def reinterpret(name: str, module: nn.Linear, coding: str, modalities: Sequence[str]) -> LayerSpec:
     """The spike code of the activation scheme that a recipe gave a layer.
 
     b symmetric bits are T = b - 1 timesteps of `coding`; asymmetric ones need unsigned spikes and their zero point:
@@ -54,7 +54,7 @@ def reinterpret(name: str, module: nn.Linear, coding: str) -> LayerSpec:
         InputError: as `activation_scheme`.
     """
     args = activation_scheme(name, module)
-    timesteps = dict.fromkeys(MODALITIES, args.num_bits - 1)
+    timesteps = dict.fromkeys(modalities, args.num_bits - 1)
     if not args.symmetric and get_coding(coding).signed:
         coding = "binary_unsigned"
     if args.dynamic:
@@ -67,13 +67,13 @@ def _static(module: nn.Linear, args: Any, timesteps: dict[str, int], coding: str
     if args.symmetric:
         absmax = scale * (2**args.num_bits - 1) / 2
         scale = float(torch.tensor(absmax / (2 ** (args.num_bits - 1) - 1), dtype=torch.float32))
-        return LayerSpec(timesteps, coding, "static", scale=dict.fromkeys(MODALITIES, scale))
+        return LayerSpec(timesteps, coding, "static", scale=dict.fromkeys(timesteps, scale))
     level = int(module.input_zero_point) + 2 ** (args.num_bits - 1)  # type: ignore[arg-type]
     return LayerSpec(
         timesteps,
         coding,
         "static",
-        scale=dict.fromkeys(MODALITIES, scale),
+        scale=dict.fromkeys(timesteps, scale),
         symmetric=False,
-        zero_point=dict.fromkeys(MODALITIES, level),
+        zero_point=dict.fromkeys(timesteps, level),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from spike_compressor.checkpoint import make_saveable
 from spike_compressor.coding import NonFiniteInputError, get_coding, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
-from spike_compressor.modality import MODALITIES, ModalityAdapter, adapter_for
+from spike_compressor.modality import ModalityAdapter, adapter_for
 from spike_compressor.modifiers.activity import report_activity
 from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
@@ -42,7 +43,7 @@ from spike_compressor.runtime import (
     not_spiking,
     require_integer_weights,
 )
-from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+from spike_compressor.runtime.plan import SpikePlan, checked_timesteps, timesteps_by_modality
 from spike_compressor.runtime.weights import why_not_integer
 
 Statistics = MagnitudeHistogram | RatioHistogram
@@ -120,7 +121,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
         if self.timesteps is not None:
-            self.timesteps = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
+            self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.timesteps")
         if self.threshold == "static" and self.threshold_ratio != 1.0:
             raise InputError("TCLIFModifier.threshold_ratio is for dynamic thresholds; drop it or `threshold: static`")
         if self.threshold != "static" and self.threshold_observer != "absmax":
@@ -133,6 +134,11 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if self.threshold_ratio == "auto":
             return AUTO_RATIOS
         return (1.0,) if self.threshold == "static" else (float(self.threshold_ratio),)
+
+    @property
+    def _modalities(self) -> tuple[str, ...]:
+        assert self._adapter is not None
+        return self._adapter.modalities
 
     @property
     def _calibrates(self) -> bool:
@@ -180,7 +186,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             self._planner = planners[0]
             self.requires_calibration_data = self._calibrates
         elif self.timesteps is not None:
-            table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps")
+            table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps", self._adapter.modalities)
             self._plan = {name: dict(table) for name in self._modules}
         dataloader = kwargs.get("calib_data")  # the one that pipelines iterate over; state.data.calib is a copy of it
         self._loader = dataloader
@@ -203,7 +209,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             return
         kind = MagnitudeHistogram if self.threshold == "static" else RatioHistogram
         for name, module in self._modules.items():
-            for modality in MODALITIES:
+            for modality in self._modalities:
                 self._statistics[name, modality] = kind()
             self.register_hook(module, partial(self._collect, name, state), "forward_pre")
 
@@ -269,7 +275,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
 
     def _chosen_spec(self, name: str, module: nn.Linear) -> LayerSpec:
         if self._plan is None:
-            inherited = reinterpret(name, module, self.coding)
+            inherited = reinterpret(name, module, self.coding, self._modalities)
             if inherited.threshold == "static" and self.threshold is None:
                 if self.threshold_ratio != 1.0:
                     raise InputError(
@@ -293,7 +299,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             raise InputError(f"{name}: threshold_ratio does not apply to an asymmetric scheme; remove it")
         if self.threshold_ratio == "auto":
             return LayerSpec(timesteps, coding, ratio=self._ratios(name, timesteps), symmetric=symmetric)
-        ratio = dict.fromkeys(MODALITIES, float(self.threshold_ratio))
+        ratio = dict.fromkeys(timesteps, float(self.threshold_ratio))
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric)
 
     def _static_scale(self, statistics: Any, timesteps: int) -> float:
@@ -304,27 +310,27 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if self._planner is None or not self._planner.chooses_ratios:
             return self._chosen(name, timesteps, RatioHistogram.best_ratio)
         planner = self._planner
-        measured = {m: planner.best_ratio(name, m, timesteps[m]) for m in MODALITIES}
+        measured = {m: planner.best_ratio(name, m, timesteps[m]) for m in self._modalities}
         seen = {m: ratio for m, ratio in measured.items() if ratio is not None}
         self._note_uncalibrated(name, set(seen))
         fallback = next(iter(seen.values()), 1.0)
-        return {m: seen.get(m, fallback) for m in MODALITIES}
+        return {m: seen.get(m, fallback) for m in self._modalities}
 
     def _chosen(self, name: str, timesteps: Any, choose: Callable[[Any, int], float]) -> dict[str, float]:
-        """`choose(statistics, T)` by modality; a modality that no row had borrows the other one's."""
-        seen = {m: self._statistics[name, m] for m in MODALITIES if not self._statistics[name, m].empty}
+        """`choose(statistics, T)` by modality; a modality that no row had borrows another one's."""
+        seen = {m: self._statistics[name, m] for m in self._modalities if not self._statistics[name, m].empty}
         self._note_uncalibrated(name, set(seen))
         if not seen:
-            return dict.fromkeys(MODALITIES, 1.0)
+            return dict.fromkeys(self._modalities, 1.0)
         fallback = next(iter(seen.values()))
-        return {m: choose(seen.get(m, fallback), timesteps[m]) for m in MODALITIES}
+        return {m: choose(seen.get(m, fallback), timesteps[m]) for m in self._modalities}
 
     def _note_uncalibrated(self, name: str, seen: set[str]) -> None:
         assert self._adapter is not None
         if not seen:
             self._uncalibrated.append(name)
         elif self._adapter.multimodal:
-            expected = ["vision"] if self._adapter.is_vision_module(name) else list(MODALITIES)
+            expected = self._adapter.modalities_of(name)
             self._uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
 
     def _facts(self) -> dict[str, Any]:
@@ -351,16 +357,16 @@ def _set_activation_bits(module: nn.Module, bits: int) -> None:
             delattr(module, leftover)
 
 
+def _label(timesteps: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} T={T}" for name, T in timesteps.items())
+
+
 def _report(specs: dict[str, LayerSpec], attention: dict[str, AttentionSpec], uncalibrated: list[str]) -> None:
-    by_plan: dict[tuple[int, ...], int] = {}
-    for spec in specs.values():
-        key = tuple(spec.timesteps[name] for name in MODALITIES)
-        by_plan[key] = by_plan.get(key, 0) + 1
-    for key, count in sorted(by_plan.items()):
-        label = ", ".join(f"{name} T={T}" for name, T in zip(MODALITIES, key, strict=True))
+    by_plan = Counter(_label(spec.timesteps) for spec in specs.values())
+    for label, count in sorted(by_plan.items()):
         logger.info(f"{count} layers spike with {label}")
     if attention:
-        label = ", ".join(f"{name} T={T}" for name, T in next(iter(attention.values())).rows.timesteps.items())
+        label = _label(next(iter(attention.values())).rows.timesteps)
         logger.info(f"the attention products of {len(attention)} modules spike with {label}")
     if uncalibrated:
-        logger.warning(f"thresholds never calibrated (1 or the other modality's is used): {', '.join(uncalibrated)}")
+        logger.warning(f"thresholds never calibrated (1 or another modality's is used): {', '.join(uncalibrated)}")

@@ -37,7 +37,7 @@ class _Stack:
 def plot_plan(
     checkpoint: SpikeConfig | str | os.PathLike[str], file: str | os.PathLike[str], title: str | None = None
 ) -> Path:
-    """Draw T of every layer and modality over depth, and above it D_text, D_vision and MED where they were measured.
+    """Draw T of every layer and modality over depth, and above it the curves of evolution and MED if there are any.
 
     Args:
         checkpoint: a spike-ready checkpoint's directory, or its config.
@@ -77,7 +77,7 @@ def _figure(config: SpikeConfig, title: str) -> Any:
     columns = max([span, *(max(stack.depths) + 1 for stack in stacks)], default=1)
     heights: list[float] = []
     if config.evolution is not None:
-        heights += [_CURVES] + ([_BARS] if config.evolution.discrepancy is not None else [])
+        heights += [_CURVES, *(_BARS for _ in config.evolution.discrepancy or {})]
     heights += [_CELL * len(stack.cells) for stack in stacks]
     if others:
         heights.append(_CELL * len(others))
@@ -100,8 +100,8 @@ def _figure(config: SpikeConfig, title: str) -> Any:
     rest = iter(axes)
     if config.evolution is not None:
         _draw_curves(next(rest), config, span)
-        if config.evolution.discrepancy is not None:
-            _draw_discrepancy(next(rest), config, span)
+        for modality in config.evolution.discrepancy or {}:
+            _draw_discrepancy(next(rest), config, modality, span)
     for stack in stacks:
         _draw_stack(next(rest), stack, columns)
     if others:
@@ -200,14 +200,14 @@ def _draw_curves(axes: Any, config: SpikeConfig, columns: int) -> None:
     _depth_axis(axes, columns, columns)
 
 
-def _draw_discrepancy(axes: Any, config: SpikeConfig, columns: int) -> None:
+def _draw_discrepancy(axes: Any, config: SpikeConfig, modality: str, columns: int) -> None:
     assert config.evolution is not None
     assert config.evolution.discrepancy is not None
-    values = config.evolution.discrepancy
-    colours = [COLOURS["text"] if value >= 0 else COLOURS["vision"] for value in values]
+    values = config.evolution.discrepancy[modality]
+    colours = [COLOURS["text"] if value >= 0 else COLOURS.get(modality, MUTED) for value in values]
     axes.bar(_depths(config), values, width=0.7, color=colours)
     axes.axhline(0, color=INK, linewidth=0.6)
-    axes.set_title("MED: above zero text turns further, below zero vision")
+    axes.set_title(f"MED: above zero text turns further, below zero {modality}")
     axes.set_ylabel("$MED(l)$")
     axes.grid(axis="y", linewidth=0.4, alpha=0.5)
     _depth_axis(axes, columns, columns)

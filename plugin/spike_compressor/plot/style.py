@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 #: By modality; Okabe and Ito's colours, which everybody can tell apart.
-COLOURS = {"text": "#0072B2", "vision": "#D55E00"}
+COLOURS = {"text": "#0072B2", "vision": "#D55E00", "audio": "#009E73"}
 #: Of one series after the other: the same palette, longer; all legible on white and on a dark page.
 SERIES = (
     "#0072B2",

@@ -106,7 +106,13 @@ def attach(
     for name, reason in not_affine(linears).items():
         raise InputError(f"{name} cannot spike: {reason}. List it in TCLIFModifier's `ignore`.")
     neurons = {
-        name: Neurons(name, spec, integer_weight(linears[name], name), backend, adapter.fixed_modality(name))
+        name: Neurons(
+            name,
+            spec.only(adapter.modalities, name),
+            integer_weight(linears[name], name),
+            backend,
+            adapter.fixed_modality(name),
+        )
         for name, spec in specs.items()
     }
     products = prepare_attention(model, attention or {}, adapter, backend)

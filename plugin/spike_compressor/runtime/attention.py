@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_rows
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES, VISION, TokenRows, current_rows
+from spike_compressor.modality import TEXT, TokenRows, current_rows
 from spike_compressor.runtime.backends import Drive, get_backend
 from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, with_timesteps
 from spike_compressor.runtime.matmul import OperandMatmul
@@ -265,8 +265,8 @@ class SpikingAttention:
     ) -> None:
         batch, heads, length, K = x.shape
         valid: Tensor | None = None
-        if self.fixed_modality == VISION:
-            modality = torch.full((batch, length), VISION, dtype=torch.uint8, device=x.device)
+        if self.fixed_modality not in (None, TEXT):
+            modality = torch.full((batch, length), self.fixed_modality, dtype=torch.uint8, device=x.device)
         else:
             rows = current_rows()
             rows = self._tokens(batch, length if rows is None else rows.modality.shape[-1])
@@ -292,7 +292,7 @@ class SpikingAttention:
             observer(self, event)
 
     def __repr__(self) -> str:
-        T = ", ".join(f"{name} T={self.spec.rows.timesteps[name]}" for name in MODALITIES)
+        T = ", ".join(f"{name} T={self.spec.rows.timesteps[name]}" for name in self.spec.rows.timesteps)
         return f"SpikingAttention({self.name}, {self.spec.rows.coding}, {T}, backend={self.backend.name})"
 
 

@@ -258,5 +258,6 @@ def prepare_attention(
         reason = "no such module" if name not in modules else why_no_spiking_attention(modules[name])
         if reason is not None:
             raise InputError(f"the attention of {name} cannot spike: {reason}.")
+        spec = AttentionSpec(spec.rows.only(adapter.modalities, name), spec.kv_cache)
         prepared[name] = SpikingAttention(name, spec, backend, adapter.fixed_modality(name))
     return prepared

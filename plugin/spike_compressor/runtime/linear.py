@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.modality import MODALITIES, VISION
+from spike_compressor.modality import TEXT
 from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import without_autocast
@@ -109,6 +109,6 @@ class SpikingLinear(nn.Linear):
         return module
 
     def extra_repr(self) -> str:
-        T = ", ".join(f"{name} T={self.spec.timesteps[name]}" for name in MODALITIES)
-        only = "" if self.fixed_modality != VISION else ", vision rows only"
+        T = ", ".join(f"{name} T={self.spec.timesteps[name]}" for name in self.spec.timesteps)
+        only = "" if self.fixed_modality in (None, TEXT) else f", {self.modalities[0]} rows only"
         return f"{super().extra_repr()}, {self.spec.coding}, {T}{only}, backend={self.backend.name}"

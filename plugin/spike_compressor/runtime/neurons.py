@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, get_coding
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES, VISION, current_rows
+from spike_compressor.modality import TEXT, current_rows, modality_names
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.matmul import IntegerMatmul
 from spike_compressor.runtime.spec import LayerSpec
@@ -85,7 +85,7 @@ class Neurons:
     @property
     def modalities(self) -> list[str]:
         """The modalities that rows can have."""
-        return list(MODALITIES) if self.fixed_modality is None else [MODALITIES[self.fixed_modality]]
+        return list(self.spec.timesteps) if self.fixed_modality is None else [modality_names()[self.fixed_modality]]
 
     def silence(self, neurons: Tensor | None) -> None:
         """Forbid neurons to fire.
@@ -187,8 +187,8 @@ class Neurons:
         """What observers are to know of one call, whose outputs are float32 [M, N]."""
         x = drive.x
         M = x.shape[0]
-        # rows of a vision tower are no rows of the language model; those of a text-only model are, padding among them
-        rows = None if self.fixed_modality == VISION else current_rows()
+        # rows of a tower are no rows of the language model; those of a text-only model are, padding among them
+        rows = None if self.fixed_modality not in (None, TEXT) else current_rows()
         mask = None
         if rows is not None:
             modality, mask = rows.modality, rows.valid

@@ -12,36 +12,69 @@ import yaml
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import MODALITIES, in_order, modality_names
 
 #: module name -> modality -> T
 SpikePlan = dict[str, dict[str, int]]
 
 
-def timesteps_by_modality(value: Any, where: str) -> dict[str, int]:
+def checked_timesteps(value: Any, where: str) -> int | dict[str, int]:
+    """`4` or `{vision: 3, text: 4}`, as it was given, before a model is there to say which modalities it has.
+
+    Raises:
+        InputError: another shape, an unknown modality (names the nearest known one), T outside 1 .. 7.
+    """
+    if isinstance(value, Mapping):
+        if not value:
+            raise InputError(f"{where}: give one T, or one for each modality of the model")
+        for name, T in value.items():
+            try:
+                MODALITIES.get(name)
+            except InputError as error:
+                raise InputError(f"{where}: {error}") from None
+            _require_timesteps(T, f"{where}: T of {name}")
+        return {name: value[name] for name in in_order(value)}
+    _require_timesteps(value, f"{where}: T")
+    return int(value)
+
+
+def timesteps_by_modality(value: Any, where: str, modalities: Sequence[str] | None = None) -> dict[str, int]:
     """`4` or `{vision: 3, text: 4}` as a T for every modality.
+
+    Args:
+        value: one T, or T by modality. What it says of modalities that are not asked for has no effect: one recipe
+            serves a model that sees and one that does not.
+        where: of it, for messages.
+        modalities: those that must have a T; None for those that are named, or of one T for all that are known.
 
     Raises:
         InputError: another shape, an unknown or missing modality, T outside 1 .. 7.
     """
-    table = dict.fromkeys(MODALITIES, value) if not isinstance(value, Mapping) else dict(value)
-    unknown = sorted(set(table) - set(MODALITIES))
-    missing = [name for name in MODALITIES if name not in table]
-    if unknown or missing:
-        problem = f"unknown modality {unknown[0]!r}" if unknown else f"no T for {missing[0]}"
-        raise InputError(f"{where}: {problem}; give one T, or one for each of {', '.join(MODALITIES)}")
-    for name, T in table.items():
-        if isinstance(T, bool) or not isinstance(T, int) or not 1 <= T <= MAX_TIMESTEPS:
-            raise InputError(f"{where}: T of {name} must be an integer from 1 to {MAX_TIMESTEPS}, got {T!r}")
-    return {name: table[name] for name in MODALITIES}
+    checked = checked_timesteps(value, where)
+    if not isinstance(checked, dict):
+        return dict.fromkeys(modality_names() if modalities is None else modalities, checked)
+    missing = [name for name in modalities or () if name not in checked]
+    if missing:
+        raise InputError(
+            f"{where}: no T for {missing[0]}; the model has {', '.join(modalities or ())}: give one T, or one for each"
+        )
+    return {name: checked[name] for name in (checked if modalities is None else modalities)}
 
 
-def read_plan(path: str | os.PathLike[str], modules: Sequence[str] | None = None) -> SpikePlan:
+def _require_timesteps(value: Any, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_TIMESTEPS:
+        raise InputError(f"{what} must be an integer from 1 to {MAX_TIMESTEPS}, got {value!r}")
+
+
+def read_plan(
+    path: str | os.PathLike[str], modules: Sequence[str] | None = None, modalities: Sequence[str] | None = None
+) -> SpikePlan:
     """Read a plan: YAML, module name -> T or modality -> T.
 
     Args:
         path: of the file.
         modules: the modules that it must name, no more and no less; None takes what it names.
+        modalities: the modalities that each module must have a T for; None takes what it names.
 
     Raises:
         InputError: no such file, no YAML, no mapping; a module too many or missing; a bad T. Names file and module.
@@ -60,7 +93,7 @@ def read_plan(path: str | os.PathLike[str], modules: Sequence[str] | None = None
             problem = f"says nothing of {missing[0]}" if missing else f"names {surplus[0]}, which is not targeted"
             raise InputError(f"the plan {path} {problem}")
     names = content if modules is None else modules
-    return {str(name): timesteps_by_modality(content[name], f"{path}: {name}") for name in names}
+    return {str(name): timesteps_by_modality(content[name], f"{path}: {name}", modalities) for name in names}
 
 
 def write_plan(plan: Mapping[str, Mapping[str, int]], path: str | os.PathLike[str], comment: str = "") -> Path:
@@ -76,6 +109,6 @@ def write_plan(plan: Mapping[str, Mapping[str, int]], path: str | os.PathLike[st
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     for name, table in plan.items():
-        row = ", ".join(f"{modality}: {table[modality]}" for modality in MODALITIES)
+        row = ", ".join(f"{modality}: {table[modality]}" for modality in in_order(table))
         lines.append(f"{yaml.safe_dump(name, width=10**6).splitlines()[0]}: {{{row}}}")
     return write_text(path, "\n".join(lines) + "\n")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import in_order, modality_code, modality_names
 
 ThresholdMode = Literal["dynamic", "static"]
 
@@ -18,10 +19,11 @@ class LayerSpec:
     """The spiking encoding of one Linear's input.
 
     Attributes:
-        timesteps: T by modality, 1 to 7; L = 2^(T+1) levels whatever the coding.
+        timesteps: T by modality, 1 to 7; L = 2^(T+1) levels whatever the coding. Names the modalities of the rows; what
+            else goes by modality must have the same ones.
         coding: name of a registered coding.
         threshold: `dynamic` (every row has its own scale) or `static` (one scale per modality).
-        ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), by modality, in (0, 2].
+        ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), by modality, in (0, 2]; 1 if left out.
         scale: static only: s by modality, in units of the input.
         symmetric: False where an asymmetric activation quantizer is reinterpreted: rows then have a zero point.
         zero_point: static asymmetric thresholds only: the level that stands for zero, 0 .. L-1, by modality.
@@ -30,7 +32,7 @@ class LayerSpec:
     timesteps: Mapping[str, int]
     coding: str = "tc_lif"
     threshold: ThresholdMode = "dynamic"
-    ratio: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 1.0))
+    ratio: Mapping[str, float] = field(default_factory=dict)
     scale: Mapping[str, float] | None = None
     symmetric: bool = True
     zero_point: Mapping[str, int] | None = None
@@ -39,34 +41,75 @@ class LayerSpec:
         coding = get_coding(self.coding)
         if not self.symmetric and coding.signed:
             raise InputError(f"coding {self.coding!r} is signed; asymmetric rows need an unsigned one")
-        if set(self.timesteps) != set(MODALITIES):
-            raise InputError(f"timesteps need one T for each of {', '.join(MODALITIES)}, got {dict(self.timesteps)}")
+        if not self.timesteps:
+            raise InputError("timesteps need one T for each modality, got none")
+        if not self.ratio:
+            object.__setattr__(self, "ratio", dict.fromkeys(self.timesteps, 1.0))
         for modality, T in self.timesteps.items():
+            modality_code(modality)
             if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= MAX_TIMESTEPS:
                 raise InputError(f"timesteps of {modality} must be an integer from 1 to {MAX_TIMESTEPS}, got {T!r}")
-        if set(self.ratio) != set(MODALITIES):
-            raise InputError(f"threshold_ratio needs one ratio for each of {', '.join(MODALITIES)}, got {self.ratio}")
+        self._require_each("threshold_ratio", "ratio", self.ratio)
         for modality, ratio in self.ratio.items():
             if not 0 < ratio <= 2:
                 raise InputError(f"threshold_ratio of {modality} must be in (0, 2], got {ratio}")
         if self.threshold == "static":
-            if self.scale is None or set(self.scale) != set(MODALITIES):
+            if self.scale is None:
                 raise InputError("static thresholds need a calibrated scale for each modality; none was calibrated")
+            self._require_each("the static threshold", "scale", self.scale)
             for modality, scale in self.scale.items():
                 if not 0 < scale < float("inf"):
                     raise InputError(f"static threshold of {modality} must be positive and finite, got {scale}")
             if (self.zero_point is None) != self.symmetric:
                 raise InputError("static asymmetric thresholds need a zero point by modality, symmetric ones none")
         if self.zero_point is not None:
-            if set(self.zero_point) != set(MODALITIES):
-                raise InputError(f"zero_point needs one level for each of {', '.join(MODALITIES)}")
+            self._require_each("zero_point", "level", self.zero_point)
             for modality, level in self.zero_point.items():
                 if not 0 <= level < 2 ** (self.timesteps[modality] + 1):
                     raise InputError(f"zero_point of {modality} must be in 0 .. 2^(T+1) - 1, got {level}")
 
+    def _require_each(self, what: str, one: str, values: Mapping[str, float]) -> None:
+        if set(values) != set(self.timesteps):
+            raise InputError(
+                f"{what} needs one {one} for each modality that timesteps have ({', '.join(self.timesteps)}), got "
+                f"{dict(values)}"
+            )
+
+    def only(self, modalities: tuple[str, ...], layer: str) -> LayerSpec:
+        """The same for a model that has these modalities.
+
+        Args:
+            modalities: of the model.
+            layer: name of the module, for the message.
+
+        Raises:
+            InputError: one of them has no T.
+        """
+        if tuple(self.timesteps) == modalities:
+            return self
+        missing = [name for name in modalities if name not in self.timesteps]
+        if missing:
+            raise InputError(
+                f"{layer}: timesteps have no T for {missing[0]}, got {dict(self.timesteps)}; the model has "
+                f"{', '.join(modalities)}"
+            )
+        chosen: dict[str, Any] = {
+            field: None if values is None else {name: values[name] for name in modalities}
+            for field in ("timesteps", "ratio", "scale", "zero_point")
+            for values in [getattr(self, field)]
+        }
+        return replace(self, **chosen)
+
+    @cached_property
+    def _by_code(self) -> tuple[str, ...]:
+        names = in_order(self.timesteps)
+        # rows of modalities that the model does not have never come this far: any value may stand for them
+        known = modality_names()[: modality_code(names[-1]) + 1]
+        return tuple(name if name in names else names[0] for name in known)
+
     def table(self, values: Mapping[str, float]) -> tuple[float, ...]:
         """`values` in the order of modality codes."""
-        return tuple(values[name] for name in MODALITIES)
+        return tuple(values[name] for name in self._by_code)
 
 
 @dataclass(frozen=True)

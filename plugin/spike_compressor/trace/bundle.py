@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from . import golden
 from .schema import (
     GROUPED,
     MANIFEST,
+    MODALITIES,
     OPTIONAL,
     OUTPUT_DTYPES,
     LayerInfo,
+    Manifest,
     TraceError,
     array_types,
     parse_manifest,
@@ -34,14 +36,21 @@ Array = NDArray[Any]
 class Layer:
     """One layer of a bundle. Arrays are read on first use and kept until the layer is dropped.
 
+    `modalities` are names by the codes that the array `modality` holds.
+
     `layer["acc"]` or `layer.acc` gives an array; an absent optional one (`bias`) is None.
     Every read checks the file's SHA-256 once, then the array's type and shape; TraceError names what differs.
     """
 
     def __init__(
-        self, info: LayerInfo, path: Path | None = None, arrays: Mapping[str, Array | None] | None = None
+        self,
+        info: LayerInfo,
+        path: Path | None = None,
+        arrays: Mapping[str, Array | None] | None = None,
+        modalities: Sequence[str] = MODALITIES,
     ) -> None:
         self.info = info
+        self.modalities = tuple(modalities)
         self._path = path
         self._arrays: dict[str, Array | None] = {}
         self._verified = path is None
@@ -151,11 +160,12 @@ class Layer:
 class Bundle:
     """An opened trace bundle. Iterating gives fresh `Layer`s, so that only the one in use stays in memory."""
 
-    def __init__(self, path: Path, producer: dict[str, Any], model: dict[str, Any], infos: list[LayerInfo]) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
-        self.producer = producer
-        self.model = model
-        self.infos = infos
+        self.producer = manifest.producer
+        self.model = manifest.model
+        self.modalities = manifest.modalities
+        self.infos = manifest.layers
 
     def __len__(self) -> int:
         return len(self.infos)
@@ -175,7 +185,7 @@ class Bundle:
                 raise TraceError(f"{self.path}: no layer {which!r}; there are {', '.join(names)}")
             which = names.index(which)
         info = self.infos[which]
-        return Layer(info, self.path / info.file)
+        return Layer(info, self.path / info.file, modalities=self.modalities)
 
     def validate(self) -> None:
         """Check every layer.
@@ -201,8 +211,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         data = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TraceError(f"{manifest}: not readable as JSON: {error}") from error
-    producer, model, infos = parse_manifest(data)
-    return Bundle(root, producer, model, infos)
+    return Bundle(root, parse_manifest(data))
 
 
 def validate(path: str | os.PathLike[str]) -> Bundle:
@@ -239,7 +248,8 @@ def _check_form(layer: Layer) -> None:
     membrane = layer["membrane"]
     legal = np.isin(T, np.arange(1, info.max_timesteps + 1))
     _each(layer, "timesteps", legal, f"from 1 to {info.max_timesteps}", T)
-    _each(layer, "modality", layer["modality"] <= 1, "0 (text) or 1 (vision)", layer["modality"])
+    codes = ", ".join(f"{code} ({name})" for code, name in enumerate(layer.modalities))
+    _each(layer, "modality", layer["modality"] < len(layer.modalities), f"one of {codes}", layer["modality"])
     bound = (1 << (T + F)) - 1
     inside = np.abs(membrane.astype(np.int64)) <= bound[:, None]
     _each(layer, "membrane", inside, "within ±(2^(T+F) - 1)", membrane)

@@ -15,7 +15,7 @@ from torch import Tensor
 from spike_compressor._version import __version__
 from spike_compressor.coding import encode, fixed_membrane
 from spike_compressor.errors import InputError
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import modality_names, rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
 from spike_compressor.trace.schema import CODINGS
 from spike_compressor.trace.writer import BundleWriter
@@ -79,7 +79,8 @@ def export_trace(
         "version": __version__,
         "backend": next(iter(state.layers.values())).backend.name,
     }
-    with BundleWriter(out_dir, producer=producer, model=origin, overwrite=overwrite) as bundle:
+    names = modality_names()
+    with BundleWriter(out_dir, producer=producer, model=origin, modalities=names, overwrite=overwrite) as bundle:
         observer = _Exporter(bundle, tokens, frac_bits)
         with observing(model, layers=observer, names=chosen), torch.inference_mode():
             model(**inputs)
@@ -165,8 +166,7 @@ def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tens
         return rows
     if tokens < 1:
         raise InputError(f"`tokens` must be at least 1, got {tokens}")
-    pools = [live[event.modality[live] == code] for code in range(len(MODALITIES))]
-    pools = sorted((pool for pool in pools if len(pool)), key=len)
+    pools = sorted((live[mask] for mask in rows_by_modality(event.modality[live]).values()), key=len)
     kept, left = [], int(tokens)
     for position, pool in enumerate(pools):  # the smaller pool first: what it cannot fill, the next one gets
         count = min(len(pool), left // (len(pools) - position))

@@ -12,7 +12,8 @@ VERSION = 1
 MANIFEST = "manifest.json"
 MAX_TIMESTEPS = 7
 CODINGS = ("tc_lif", "csd")
-MODALITIES = {0: "text", 1: "vision"}
+#: By code, in bundles whose manifest names none.
+MODALITIES = ("text", "vision")
 OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
 
 _FILE_NAME = re.compile(r"[^./\\:][^/\\:]*\.npz")  # stays inside the bundle on every system, never hidden
@@ -115,8 +116,18 @@ OPTIONAL = frozenset({"bias"})
 GROUPED = frozenset({"acc", "weight_scale"})  # these have one axis more, G, with group scales
 
 
-def parse_manifest(data: Any) -> tuple[dict[str, Any], dict[str, Any], list[LayerInfo]]:
-    """Read a manifest: (producer, model, layers).
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says: who wrote the bundle, of what model, names of modalities by code, and its layers."""
+
+    producer: dict[str, Any]
+    model: dict[str, Any]
+    modalities: tuple[str, ...]
+    layers: list[LayerInfo]
+
+
+def parse_manifest(data: Any) -> Manifest:
+    """Read a manifest.
 
     Raises:
         TraceError: names what is wrong.
@@ -145,7 +156,18 @@ def parse_manifest(data: Any) -> tuple[dict[str, Any], dict[str, Any], list[Laye
             if value in seen:
                 raise TraceError(f"{where}: {field} {value!r} appears twice")
             seen.add(value)
-    return facts[0], facts[1], layers
+    return Manifest(facts[0], facts[1], _modalities(data, where), layers)
+
+
+def _modalities(data: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    if "modalities" not in data:
+        return MODALITIES
+    names = data["modalities"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise TraceError(f"{where}: modalities must be a list of names, got {names!r}")
+    if len(set(names)) != len(names):
+        raise TraceError(f"{where}: modalities names one twice: {', '.join(names)}")
+    return tuple(names)
 
 
 def _field(entry: Mapping[str, Any], key: str, where: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ import numpy as np
 from spike_compressor.files import replacing_directory, sha256_of
 
 from .bundle import Array, Layer
-from .schema import FORMAT, MANIFEST, VERSION, LayerInfo, TraceError
+from .schema import FORMAT, MANIFEST, MODALITIES, VERSION, LayerInfo, TraceError
 
 
 class BundleWriter:
@@ -31,6 +31,7 @@ class BundleWriter:
         path: directory to create.
         producer: who wrote this: free-form JSON object.
         model: what it was taken from: free-form JSON object.
+        modalities: their names by code; the manifest has them where rows of others than text and vision were written.
         overwrite: replace an existing bundle. Anything else that exists is never replaced.
 
     Raises:
@@ -44,11 +45,14 @@ class BundleWriter:
         *,
         producer: Mapping[str, Any],
         model: Mapping[str, Any],
+        modalities: Sequence[str] = MODALITIES,
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
         self._producer = dict(producer)
         self._model = dict(model)
+        self._modalities = tuple(modalities)
+        self._most_modalities = len(MODALITIES)  # which the manifest need not name
         self._overwrite = overwrite
         self._infos: list[LayerInfo] = []
         self._staging: Path | None = None
@@ -142,7 +146,8 @@ class BundleWriter:
             entry["output_dtype"] = output_dtype
         info = LayerInfo.from_json(entry, f"layer {name}")
         if check:
-            Layer(info, arrays=arrays).check()
+            Layer(info, arrays=arrays, modalities=self._modalities).check()
+        self._most_modalities = max(self._most_modalities, 1 + int(modality.max(initial=0)))
         target = self._staging / info.file
         with target.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
@@ -159,6 +164,7 @@ class BundleWriter:
             "version": VERSION,
             "producer": self._producer,
             "model": self._model,
+            **({"modalities": list(self._modalities)} if self._most_modalities > len(MODALITIES) else {}),
             "layers": [info.to_json() for info in self._infos],
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"

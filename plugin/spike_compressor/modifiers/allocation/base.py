@@ -50,7 +50,7 @@ class Allocation:
         return frozenset()
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        """T of every module in `modules`, for every modality.
+        """T of every module in `modules`, for every one of `measured.modalities`.
 
         Args:
             modules: names of the layers that are to spike, in the order of the model.
@@ -95,10 +95,12 @@ def get_allocation(name: str) -> type[Allocation]:
     return ALLOCATIONS.get(name)
 
 
-def overridden(modules: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def overridden(
+    modules: Sequence[str], overrides: Mapping[str, Any], modalities: Sequence[str]
+) -> dict[str, dict[str, int]]:
     """What overrides say of which modules: name -> modality -> T, only where they say something.
 
-    `{"re:.*down_proj": {text: 6}}`; later entries win.
+    `{"re:.*down_proj": {text: 6}}`; later entries win. What they say of modalities beside `modalities` has no effect.
 
     Raises:
         InputError: a pattern that matches none of `modules`, or a bad T.
@@ -109,18 +111,15 @@ def overridden(modules: Sequence[str], overrides: Mapping[str, Any]) -> dict[str
         matches = [name for name in modules if _matches(name, pattern, where)]
         if not matches:
             raise InputError(f"{where} matches none of the {len(modules)} spiking modules")
-        partial = value if isinstance(value, Mapping) else timesteps_by_modality(value, where)
-        if isinstance(value, Mapping):  # checks what is given; the other modality keeps what it had
-            checked = timesteps_by_modality({**dict.fromkeys(("text", "vision"), 1), **value}, where)
-            partial = {name: checked[name] for name in value}
+        given = timesteps_by_modality(value, where)  # what is not given keeps what it had
         for name in matches:
-            result.setdefault(name, {}).update(partial)
+            result.setdefault(name, {}).update({m: given[m] for m in modalities if m in given})
     return result
 
 
-def apply_overrides(plan: SpikePlan, overrides: Mapping[str, Any]) -> SpikePlan:
+def apply_overrides(plan: SpikePlan, overrides: Mapping[str, Any], modalities: Sequence[str]) -> SpikePlan:
     """The plan with T replaced where `overridden` says so."""
-    changes = overridden(list(plan), overrides)
+    changes = overridden(list(plan), overrides, modalities)
     return {name: {**table, **changes.get(name, {})} for name, table in plan.items()}
 
 

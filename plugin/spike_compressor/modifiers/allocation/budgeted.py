@@ -21,21 +21,32 @@ class Budgeted(Allocation):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.budget: Budget = self._required("budget")
-        low, high = settings.min_timesteps, settings.max_timesteps
-        self.lowest = timesteps_by_modality(1 if low is None else low, "MSTSModifier.min_timesteps")
-        self.highest = timesteps_by_modality(MAX_TIMESTEPS if high is None else high, "MSTSModifier.max_timesteps")
-        for modality, T in self.lowest.items():
-            if self.highest[modality] < T:
-                raise InputError(
-                    f"MSTSModifier: min_timesteps of {modality} is {T}, above max_timesteps {self.highest[modality]}"
-                )
+        self.bounds()
 
     @property
     def needs(self) -> frozenset[Need]:
         return frozenset({Need.ROWS} | ({Need.ERRORS} if self.budget.sops_per_token is not None else set()))
 
+    def bounds(self, modalities: Sequence[str] | None = None) -> tuple[dict[str, int], dict[str, int]]:
+        """Least and greatest T by modality: of `modalities`, or of those that the settings name.
+
+        Raises:
+            InputError: a modality without a bound where others have one, or bounds that leave no T.
+        """
+        low, high = self.settings.min_timesteps, self.settings.max_timesteps
+        lowest = timesteps_by_modality(1 if low is None else low, "MSTSModifier.min_timesteps", modalities)
+        highest = timesteps_by_modality(
+            MAX_TIMESTEPS if high is None else high, "MSTSModifier.max_timesteps", modalities
+        )
+        for modality, T in lowest.items():
+            if highest.get(modality, MAX_TIMESTEPS) < T:
+                raise InputError(
+                    f"MSTSModifier: min_timesteps of {modality} is {T}, above max_timesteps {highest[modality]}"
+                )
+        return lowest, highest
+
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        chosen = self.choose(self.budget.costs(measured, self.lowest, self.highest), measured)
+        chosen = self.choose(self.budget.costs(measured, *self.bounds(measured.modalities)), measured)
         return measured.completed(chosen, list(modules))
 
     def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from spike_compressor.modality import MODALITIES
+from spike_compressor.modality import modality_names
 from spike_compressor.modifiers.evolution import Evolution
 from spike_compressor.modifiers.sensitivity import ErrorTable
 from spike_compressor.runtime.plan import SpikePlan
@@ -19,6 +19,7 @@ class Measured:
     """Everything that an allocation may look at.
 
     Attributes:
+        modalities: of the model, in the order of their codes.
         macs: multiply-accumulates of one row, K x N, by module name.
         rows: calibration rows by slot, padding left out; slots without rows are not in it. In the order of the model.
         tokens: tokens of the language model by modality.
@@ -28,6 +29,7 @@ class Measured:
         errors: error and spikes by T, by slot, if they were asked for.
     """
 
+    modalities: tuple[str, ...] = field(default_factory=modality_names)
     macs: dict[str, int] = field(default_factory=dict)
     rows: dict[Slot, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -56,11 +58,11 @@ class Measured:
         return self.errors[slot].spikes_per_row(timesteps) * self.weight(slot) / self.errors[slot].width
 
     def completed(self, chosen: Mapping[Slot, int], modules: list[str] | tuple[str, ...]) -> SpikePlan:
-        """A whole plan of the T of slots: a modality that a module never saw takes the other one's T."""
+        """A whole plan of the T of slots: a modality that a module never saw takes the most that it has."""
         plan: SpikePlan = {}
         for name in modules:
-            table = {m: chosen[name, m] for m in MODALITIES if (name, m) in chosen}
+            table = {m: chosen[name, m] for m in self.modalities if (name, m) in chosen}
             # a module that no row reached: its T has no effect here, and the dearest is the safest
             default = max(table.values(), default=max(chosen.values(), default=7))
-            plan[name] = {m: table.get(m, default) for m in MODALITIES}
+            plan[name] = {m: table.get(m, default) for m in self.modalities}
         return plan

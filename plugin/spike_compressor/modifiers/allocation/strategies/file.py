@@ -21,4 +21,4 @@ class File(Allocation):
         self.path = self._required("plan")
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        return read_plan(self.path, modules)
+        return read_plan(self.path, modules, measured.modalities)

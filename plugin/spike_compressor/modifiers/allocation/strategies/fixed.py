@@ -21,4 +21,5 @@ class Fixed(Allocation):
         self.timesteps = timesteps_by_modality(self._required("timesteps"), "MSTSModifier.timesteps")
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        return {name: dict(self.timesteps) for name in modules}
+        timesteps = timesteps_by_modality(self.timesteps, "MSTSModifier.timesteps", measured.modalities)
+        return {name: dict(timesteps) for name in modules}

@@ -17,7 +17,8 @@ class Med(Budgeted):
     """More timesteps for the modality that turns faster at a layer, in proportion to MED(l).
 
     The modalities of a layer get `x_text(l) = c + g r(l) / 2` and `x_vision(l) = c - g r(l) / 2`, where
-    `r(l) = MED(l) / max |MED|` lies in -1 .. 1 and g is `med_gain`; modules outside the decoder get `c`. T is x rounded
+    `r(l) = MED(l) / max |MED|` lies in -1 .. 1 and g is `med_gain`; modules outside the decoder get `c`. With more than
+    two modalities, `x_m(l) = c + g (D_m(l) - mean D(l)) / max |D_a - D_b|`, which is the same for two. T is x rounded
     so that the budget is kept: c rises from below, and each slot steps up as its x passes a half, until the budget is
     spent. So at equal c, T_text(l) - T_vision(l) never falls when MED(l) rises. The proxy is SpikeMLLM's
     (arXiv 2604.18610), the rule is our reconstruction.
@@ -45,16 +46,15 @@ class Med(Budgeted):
 
     def _offsets(self, costs: Costs, measured: Measured) -> dict[Slot, float]:
         # a model of one modality has curves where its decoder layers are known, and needs none
-        discrepancy = None if measured.evolution is None else measured.evolution.discrepancy
-        if discrepancy is None:
+        deviations = {} if measured.evolution is None else measured.evolution.deviations()
+        if not deviations:
             logger.info("one modality only: MED is not defined, and allocation `med` spends its budget evenly")
             return dict.fromkeys(costs.tables, 0.0)
-        largest = max(abs(value) for value in discrepancy) or 1.0
         offsets = {}
         for name, modality in costs.tables:
             layer = measured.decoder_layer.get(name)
-            relative = 0.0 if layer is None else discrepancy[layer] / largest
-            offsets[name, modality] = self.gain / 2 * (relative if modality == "text" else -relative)
+            curve = deviations.get(modality)
+            offsets[name, modality] = 0.0 if layer is None or curve is None else self.gain * curve[layer]
         return offsets
 
 

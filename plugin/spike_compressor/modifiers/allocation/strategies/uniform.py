@@ -22,12 +22,14 @@ class Uniform(Budgeted):
         # the same whole T everywhere keeps the budget whatever layers weigh
         whole = self.budget.uniform_timesteps
         free = whole is not None and not self.settings.overrides
-        inside = whole is not None and all(self.lowest[m] <= whole <= self.highest[m] for m in self.lowest)
+        lowest, highest = self.bounds()
+        inside = whole is not None and max(lowest.values()) <= whole <= min(highest.values())
         return frozenset() if free and inside else super().needs
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
         if not self.needs:
-            return {name: timesteps_by_modality(self.budget.uniform_timesteps, "budget") for name in modules}
+            timesteps = timesteps_by_modality(self.budget.uniform_timesteps, "budget", measured.modalities)
+            return {name: dict(timesteps) for name in modules}
         return super().plan(modules, measured)
 
     def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
