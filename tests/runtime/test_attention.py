@@ -605,7 +605,7 @@ def test_what_spikes_do_not_do_is_refused(workshop: Workshop) -> None:
         model.model.language_model(inputs_embeds=torch.randn(1, 5, 64))
     with (
         pytest.raises(InputError, match=naming(name, "1 x 5", "1 x 7")),
-        rows_scope(TokenRows(torch.zeros(1, 7, dtype=torch.uint8))),
+        rows_scope(TokenRows(torch.tensor([[0, 1, 0, 0, 0, 0, 0]], dtype=torch.uint8))),
     ):
         model.model.language_model.layers[0].self_attn(
             torch.randn(1, 5, 64), (torch.ones(1, 5, 16), torch.zeros(1, 5, 16)), None

@@ -16,6 +16,14 @@ from spike_compressor.modality.configured import (
     configured_adapters,
     use_adapters,
 )
+from spike_compressor.modality.frames import (
+    RowSelection,
+    carry,
+    current_rows,
+    rows_of,
+    rows_scope,
+    tokens_here,
+)
 from spike_compressor.modality.names import (
     AUDIO,
     MODALITIES,
@@ -27,7 +35,8 @@ from spike_compressor.modality.names import (
     register_modality,
     rows_by_modality,
 )
-from spike_compressor.modality.tracker import ModalityTracker, current_rows, modality_mask, rows_scope
+from spike_compressor.modality.scopes import Scopes, holders
+from spike_compressor.modality.tracker import ModalityTracker, modality_mask
 
 __all__ = [
     "AUDIO",
@@ -39,12 +48,16 @@ __all__ = [
     "ConfiguredAdapter",
     "ModalityAdapter",
     "ModalityTracker",
+    "RowSelection",
+    "Scopes",
     "TokenRows",
     "adapter_for",
     "available_adapters",
+    "carry",
     "configure_adapter",
     "configured_adapters",
     "current_rows",
+    "holders",
     "in_order",
     "modality_code",
     "modality_mask",
@@ -52,6 +65,8 @@ __all__ = [
     "register_adapter",
     "register_modality",
     "rows_by_modality",
+    "rows_of",
     "rows_scope",
+    "tokens_here",
     "use_adapters",
 ]

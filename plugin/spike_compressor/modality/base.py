@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.decoder import find_decoder_layers
-from spike_compressor.modality.names import in_order, lies_in, modality_code, modality_names, rows_by_modality
+from spike_compressor.modality.names import TEXT, in_order, lies_in, modality_code, modality_names, rows_by_modality
 from spike_compressor.registry import Registry
 
 
@@ -28,6 +28,7 @@ class TokenRows:
     modality: Tensor
     valid: Tensor | None = None
     _derived: dict[Any, Tensor] = field(default_factory=dict, repr=False)
+    _uniform: int | None = field(default=None, repr=False)  # -1 where rows differ
 
     @classmethod
     def of(cls, modality: Tensor, attention_mask: Tensor | None) -> TokenRows:
@@ -44,6 +45,18 @@ class TokenRows:
             if bool(valid.all()):
                 valid = None
         return cls(modality, valid)
+
+    @property
+    def uniform(self) -> int | None:
+        """The code of the modality that all rows have; None where they differ. Of no rows at all, text."""
+        if self._uniform is None:
+            low, high = (int(one) for one in self.modality.aminmax()) if self.modality.numel() else (TEXT, TEXT)
+            self._uniform = low if low == high else -1
+        return None if self._uniform < 0 else self._uniform
+
+    def alike(self, *shape: int) -> TokenRows:
+        """So many rows of the modality that all of these have."""
+        return TokenRows(self.modality.new_full(shape, self.uniform or TEXT))
 
     def lookup(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Per-row value of a per-modality `table` (one entry per code), flat [batch * sequence], cached."""

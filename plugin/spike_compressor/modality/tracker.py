@@ -1,10 +1,10 @@
-"""The mask of the forward pass under way: set by hooks on the model, read by every spiking layer."""
+"""The rows of the forward pass under way: set by hooks on the model, read by every spiking layer."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,16 +15,10 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.base import ModalityAdapter, TokenRows
+from spike_compressor.modality.following import Grid, Origin, enter_grid, mark
+from spike_compressor.modality.frames import FRAME, begin_pass, current_rows, end_pass, unwound
 from spike_compressor.modality.names import require_codes
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """The rows of one forward pass, and the pass that it was called from."""
-
-    rows: TokenRows | None
-    outer: _Frame | None
-    owner: Any = None
+from spike_compressor.modality.scopes import Scopes, holders
 
 
 @dataclass(frozen=True)
@@ -51,26 +45,7 @@ class _Stated:
         return TokenRows(rows.modality.repeat_interleave(times, 0), valid)
 
 
-# Context variables, so that two threads that run the same model do not see each other's tokens.
-_FRAME: ContextVar[_Frame | None] = ContextVar("spike_compressor_frame", default=None)
 _EXPLICIT: ContextVar[_Stated | None] = ContextVar("spike_compressor_explicit_rows", default=None)
-
-
-def current_rows() -> TokenRows | None:
-    """Token rows of the forward pass under way, or None outside one (or where it could not be told)."""
-    frame = _FRAME.get()
-    return None if frame is None else frame.rows
-
-
-@contextlib.contextmanager
-def rows_scope(rows: TokenRows | None) -> Iterator[None]:
-    """Make `rows` the current token rows within the block."""
-    outer = _FRAME.get()
-    _FRAME.set(_Frame(rows, outer))
-    try:
-        yield
-    finally:
-        _FRAME.set(outer)
 
 
 @contextlib.contextmanager
@@ -105,18 +80,30 @@ def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 
 class ModalityTracker:
-    """Hooks on a model that keep `current_rows` right during each of its forward passes.
+    """Hooks on a model that keep the tokens of each of its forward passes known, and which of them a row is.
 
     They sit on the model, on its base model and on the language models within, so that each entry point works: an inner
-    model that is called with embeddings goes on with the outer one's rows.
+    model that is called with embeddings goes on with the outer one's rows. In an encoder-decoder model the two stacks
+    have rows of their own.
+
+    Args:
+        model: to be tracked.
+        adapter: tells the modality of its tokens.
+        layers: names of the layers that rows are told to.
+        matters: whether any of them does different things with rows of different modalities; if none does, rows are
+            followed only while somebody watches.
 
     Attributes:
-        observers: called with the rows of each forward pass, once a pass, before it.
+        observers: called with the rows of each forward pass, once a pass, before it; those of a stack whose rows only
+            its output shows, after it.
     """
 
-    def __init__(self, model: nn.Module, adapter: ModalityAdapter) -> None:
+    def __init__(
+        self, model: nn.Module, adapter: ModalityAdapter, layers: Iterable[str] = (), matters: bool = False
+    ) -> None:
         self.adapter = adapter
         self.observers: list[Callable[[TokenRows], None]] = []
+        self._matters, self._watched = matters, 0
         self._handles: list[Any] = []
         self._methods: list[tuple[nn.Module, str]] = []
         for name in adapter.methods:
@@ -124,13 +111,26 @@ class ModalityTracker:
                 raise InputError(
                     f"{type(model).__name__} has no method {name!r}, which its modality adapter lists in `methods`"
                 )
-        for entry in _entry_points(model, adapter):
+        self._stacks = _stacks(model)
+        entries = list(dict.fromkeys([*_entry_points(model, adapter), *self._stacks]))
+        followed = [name for name in layers if not adapter.multimodal or adapter.fixed_modality(name) is None]
+        self._scopes = Scopes(module for module in holders(model, followed).values() if module not in entries)
+        for entry in entries:
             # bound methods, not closures: a copied or unpickled model then has a tracker of its own
             self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
             self._handles.append(entry.register_forward_hook(self._after, always_call=True))
         for name in adapter.methods:
             model.__dict__[name] = _Method(self, model, name)
             self._methods.append((model, name))
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Within the block somebody wants to know each layer's rows."""
+        self._watched += 1
+        try:
+            yield
+        finally:
+            self._watched -= 1
 
     def remove(self) -> None:
         """Take the hooks off."""
@@ -143,24 +143,56 @@ class ModalityTracker:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         inputs = _arguments(type(module).forward, args, kwargs)
-        # torch calls no hook after KeyboardInterrupt: a frame of this very module is left from a pass that was stopped
-        outer = frame = _FRAME.get()
-        while frame is not None:
-            if frame.owner is module:
-                outer = frame.outer
-            frame = frame.outer
-        _FRAME.set(outer)
-        rows = self._rows(inputs)
-        _FRAME.set(_Frame(rows, outer, module))
-        if outer is None and rows is not None:
-            for observer in list(self.observers):
-                observer(rows)
+        outer = unwound(module)
+        within = bool(self._stacks) and module not in self._stacks
+        rows = None if within else self._rows(inputs)  # the arguments around two stacks are those of both
+        frame = begin_pass(module, rows, self._to_be_followed(rows, within))
+        if frame.mode is not None:
+            self._scopes.open()
+        if frame.followed:
+            _mark_inputs(inputs, rows)
+        if rows is not None and (module in self._stacks if self._stacks else outer is None):
+            self._tell(rows)
+
+    def _to_be_followed(self, rows: TokenRows | None, within: bool) -> bool:
+        if torch.compiler.is_compiling() or not (self._matters or self._watched):
+            return False
+        if rows is None:
+            return within
+        return rows.uniform is None or (rows.valid is not None and self._watched > 0)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        frame = _FRAME.get()
+        frame = FRAME.get()
         # called after exceptions too, and then also where a hook before `_before` raised and there is no frame of ours
-        if frame is not None and frame.owner is module:
-            _FRAME.set(frame.outer)
+        if frame is None or frame.owner is not module:
+            return
+        if frame.mode is not None:
+            self._scopes.close()
+        end_pass(module)
+        name = self._stacks.get(module)
+        if name is None:
+            return
+        rows = frame.rows
+        if rows is None:
+            rows = frame.rows = self._rows_of_output(name, output)
+            if rows is not None:
+                self._tell(rows)
+        if frame.outer is not None:  # what comes after a stack has its rows
+            frame.outer.rows = rows
+            if frame.outer.followed:
+                enter_grid(Grid.whole(rows))
+
+    def _rows_of_output(self, name: str, output: Any) -> TokenRows | None:
+        """The rows of a stack of one modality, whose input (sound, say) has others."""
+        modality = self.adapter.fixed_modality(f"{name}.layers")
+        hidden = output if isinstance(output, Tensor) else getattr(output, "last_hidden_state", None)
+        if modality is None or not isinstance(hidden, Tensor) or hidden.dim() != 3:
+            return None
+        return TokenRows(torch.full(hidden.shape[:2], modality, dtype=torch.uint8, device=hidden.device))
+
+    def _tell(self, rows: TokenRows) -> None:
+        for observer in list(self.observers):
+            observer(rows)
 
     def _rows(self, inputs: dict[str, Any]) -> TokenRows | None:
         ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
@@ -184,7 +216,7 @@ class ModalityTracker:
             if rows is not None:
                 require_codes(rows.modality, "the modality mask", self.adapter.modalities)
                 return rows
-            if ids is None and _FRAME.get() is None:
+            if ids is None and FRAME.get() is None:
                 raise InputError(
                     f"the modality mask is for {list(stated.rows.modality.shape)} tokens, inputs_embeds has "
                     f"{list(source.shape[:2])}"
@@ -212,6 +244,27 @@ class _Method:
             return function(self.model, *args, **kwargs)
         finally:
             _EXPLICIT.reset(token)
+
+
+def _stacks(model: nn.Module) -> dict[nn.Module, str]:
+    """Encoder and decoder of an encoder-decoder model, with their names; nothing for other models."""
+    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return {}
+    names = {module: name for name, module in model.named_modules()}
+    stacks: list[Any] = [getattr(model, name)() for name in ("get_encoder", "get_decoder") if hasattr(model, name)]
+    return {stack: names[stack] for stack in stacks if stack in names and stack is not model}
+
+
+def _mark_inputs(inputs: dict[str, Any], rows: TokenRows | None) -> None:
+    """Say of the embeddings of a model that they are its tokens, and of an encoder's rows for a decoder, theirs."""
+    embeds = inputs.get("inputs_embeds")
+    if rows is not None and isinstance(embeds, Tensor) and embeds.shape[:2] == rows.modality.shape:
+        mark(embeds, Origin(rows, Grid.whole(rows).index.unsqueeze(-1)))
+    states, mask = inputs.get("encoder_hidden_states"), inputs.get("encoder_attention_mask")
+    if isinstance(states, Tensor) and states.dim() == 3:
+        text = torch.zeros(states.shape[:2], dtype=torch.uint8, device=states.device)
+        rows = TokenRows.of(text, mask if isinstance(mask, Tensor) else None)
+        mark(states, Origin(rows, Grid.whole(rows).index.unsqueeze(-1)))
 
 
 def _entry_points(model: nn.Module, adapter: ModalityAdapter) -> list[nn.Module]:

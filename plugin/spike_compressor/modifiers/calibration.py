@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from llmcompressor.core import State
+from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, ModalityAdapter, TokenRows, rows_by_modality
+from spike_compressor.modality import (
+    TEXT,
+    ModalityAdapter,
+    RowSelection,
+    Scopes,
+    TokenRows,
+    current_rows,
+    holders,
+    rows_by_modality,
+    rows_of,
+)
 from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
@@ -39,6 +50,7 @@ class CalibrationRows:
         self._first: frozenset[str] | None = None  # inputs of the first batch of an iteration that is not over
         self._traced: frozenset[str] | None = None
         self._masks: dict[int, dict[str, Tensor]] = {}
+        self._scopes: Scopes | None = None
         # a run that failed before it could release the loader has left its class on it
         self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
         rows, unwatched = self, self._class
@@ -60,9 +72,32 @@ class CalibrationRows:
         """The watched data loader."""
         return self._loader
 
+    def follow(self, model: nn.Module, layers: Iterable[str], state: State) -> None:
+        """Follow rows through the decoder layers, for modules that are given chosen ones: experts, pruned tokens.
+
+        Args:
+            model: that is calibrated.
+            layers: the modules that `of_module` will be asked of.
+            state: knows which batch is under way.
+        """
+        if self._scopes is not None:
+            return
+        try:
+            decoder = tuple(f"{name}." for name in self.adapter.decoder_layers(model))
+        except InputError:
+            return  # all rows or an error, in a model without known layers
+        # outside of them pipelines may trace the model, with inputs that are no tensors
+        inside = [name for name in layers if name.startswith(decoder)]
+        modules = [module for name, module in holders(model, inside).items() if f"{name}.".startswith(decoder)]
+        self._scopes = Scopes(modules, lambda: self.batches[state.current_batch_idx])
+        self._scopes.open()
+
     def release(self) -> None:
         """Stop watching."""
         self._loader.__class__ = self._class
+        if self._scopes is not None:
+            self._scopes.close()
+            self._scopes = None
 
     def _restart(self) -> None:
         # who reads one batch and begins anew has traced the model with it: the sequential pipeline
@@ -114,6 +149,18 @@ class CalibrationRows:
                 "`allow_text_only: true` in MSTSModifier or TCLIFModifier."
             )
 
+    def of_layer(self, x: Tensor, batch: int) -> TokenRows | None:
+        """The tokens that the rows of a decoder layer's input x [*leading, K] are; None where that cannot be told."""
+        rows = self.batches[batch]
+        if rows.modality.numel() == x.shape[:-1].numel():
+            return rows
+        chosen = rows_of(x)
+        if chosen is None:
+            return None
+        valid = chosen.valid
+        shape = (-1, x.shape[-2])
+        return TokenRows(chosen.modality.view(shape), None if valid is None else valid.view(shape))
+
     def of_module(self, name: str, x: Tensor, batch: int) -> dict[str, Tensor]:
         """Which rows of a module's input belong to which modality; padding belongs to none.
 
@@ -135,12 +182,23 @@ class CalibrationRows:
             (modality,) = self.adapter.modalities_of(name)
             return {modality: torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
         rows = self.batches[batch]
-        if rows.modality.numel() != lead.numel():
+        chosen = RowSelection(rows) if current_rows() is None and rows.modality.numel() == lead.numel() else rows_of(x)
+        if chosen is None:
             raise InputError(
-                f"{name} sees {lead.numel()} rows where the batch has {rows.modality.numel()} tokens; their modality "
-                "cannot be told. List the module in TCLIFModifier's `ignore`."
+                f"{name} sees {lead.numel()} rows where the batch has {rows.modality.numel()} tokens, and which they "
+                "are cannot be told: they come from an operation through which rows are not followed. List the module "
+                "in TCLIFModifier's `ignore`."
             )
+        if not chosen.all_in_order:
+            return _masks(chosen.modality, chosen.valid, x.device, (1, -1))
         if batch not in self._masks:  # the same for every module of the language model
-            masks = rows_by_modality(rows.modality, rows.valid)
-            self._masks[batch] = {label: mask.to(x.device) for label, mask in masks.items()}
+            self._masks[batch] = _masks(rows.modality, rows.valid, x.device, rows.modality.shape)
         return self._masks[batch]
+
+
+def _masks(
+    modality: Tensor, valid: Tensor | None, device: torch.device, shape: tuple[int, ...] | torch.Size
+) -> dict[str, Tensor]:
+    """bool masks by modality of rows, padding in none of them."""
+    masks = rows_by_modality(modality, valid)
+    return {label: mask.to(device).reshape(shape) for label, mask in masks.items()}

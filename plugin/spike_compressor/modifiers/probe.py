@@ -65,6 +65,7 @@ class Probe:
 
     def watch(self, register: Register, state: State) -> None:
         """Register the hooks that collect during a pipeline's pass."""
+        self.rows.follow(self.model, self.modules, state)
         for name, module in self.modules.items():
             register(module, partial(self._on_input, name, state), "forward_pre")
         for index, layer in enumerate(self._layers.values()):
@@ -114,11 +115,11 @@ class Probe:
         ):  # a quantizer that tries a layer again may do so with batches of its own
             return
         before, after = hidden_states(args, kwargs, output)
-        rows = self.rows.batches[batch]
-        tokens = rows.modality.shape
-        if before.shape != after.shape or before.shape[:-1].numel() != tokens.numel():
-            self._no_curve(index, before, after, tokens)
+        rows = self.rows.of_layer(before, batch) if before.shape == after.shape else None
+        if rows is None:
+            self._no_curve(index, before, after, self.rows.batches[batch].modality.shape)
             return
+        tokens = rows.modality.shape
         self._evolution.update(index, batch, before.view(*tokens, -1), after.view(*tokens, -1), rows)
 
     def _no_curve(self, index: int, before: Tensor, after: Tensor, tokens: torch.Size) -> None:

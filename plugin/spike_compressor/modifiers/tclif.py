@@ -207,6 +207,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
         if not self._calibrates or self._statistics:
             return
+        assert self._rows is not None
+        self._rows.follow(state.model, self._modules, state)
         kind = MagnitudeHistogram if self.threshold == "static" else RatioHistogram
         for name, module in self._modules.items():
             for modality in self._modalities:

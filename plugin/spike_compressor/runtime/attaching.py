@@ -116,7 +116,8 @@ def attach(
         for name, spec in specs.items()
     }
     products = prepare_attention(model, attention or {}, adapter, backend)
-    tracker = ModalityTracker(model, adapter)
+    matters = any(one.by_modality for one in neurons.values()) or any(one.by_modality for one in products.values())
+    tracker = ModalityTracker(model, adapter, [*specs, *products], matters)
     for name, product in products.items():
         install(modules[name], product)
     layers: dict[str, SpikingLinear] = {}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_rows
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, TokenRows, current_rows
+from spike_compressor.modality import TEXT, TokenRows, current_rows, tokens_here
 from spike_compressor.runtime.backends import Drive, get_backend
 from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, with_timesteps
 from spike_compressor.runtime.matmul import OperandMatmul
@@ -92,19 +92,35 @@ class SpikingAttention:
             return int(table[self.fixed_modality])
         if len(set(table)) == 1:
             return int(table[0])
-        return self._tokens(batch, length).lookup(table, torch.int64, device).view(batch, length)
+        pass_rows = current_rows()
+        if pass_rows is not None and pass_rows.uniform is not None:
+            return int(table[pass_rows.uniform])
+        tokens = self._tokens(batch, length)
+        if tokens.modality.shape[1] != length:
+            raise InputError(
+                f"attention {self.name} got {batch} x {length} tokens where the model has "
+                f"{batch} x {tokens.modality.shape[1]}; their modality cannot be told. List the module in "
+                "`attention.ignore` of TCLIFModifier, or give all modalities the same timesteps there."
+            )
+        return tokens.lookup(table, torch.int64, device).view(batch, length)
 
-    def _tokens(self, batch: int, length: int) -> TokenRows:
-        rows = current_rows()
-        if rows is None:
+    @property
+    def by_modality(self) -> bool:
+        """Whether tokens of different modalities are treated differently."""
+        return self.fixed_modality is None and len(set(self.spec.rows.timesteps.values())) > 1
+
+    def _tokens(self, batch: int, end: int) -> TokenRows:
+        """The tokens [batch, length] of the pass, which are `end` at least; all of them where that is None."""
+        if current_rows() is None:
             raise InputError(
                 f"attention {self.name} does not know the modality of its tokens: call the whole model with "
                 "input_ids, or with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
             )
-        if rows.modality.shape != (batch, length):
+        rows = tokens_here(batch)
+        if rows is None or rows.modality.shape[1] < end:
             raise InputError(
-                f"attention {self.name} got {batch} x {length} tokens where the model has "
-                f"{rows.modality.shape[0]} x {rows.modality.shape[1]}; their modality cannot be told. List the module "
+                f"attention {self.name} got {batch} x {end} tokens of a pass with "
+                f"{list(current_rows().modality.shape)}, and which they are cannot be told. List the module "  # type: ignore[union-attr]
                 "in `attention.ignore` of TCLIFModifier, or give all modalities the same timesteps there."
             )
         return rows
@@ -268,8 +284,7 @@ class SpikingAttention:
         if self.fixed_modality not in (None, TEXT):
             modality = torch.full((batch, length), self.fixed_modality, dtype=torch.uint8, device=x.device)
         else:
-            rows = current_rows()
-            rows = self._tokens(batch, length if rows is None else rows.modality.shape[-1])
+            rows = self._tokens(batch, first + length)
             modality = rows.modality[:, first : first + length].to(x.device)
             if rows.valid is not None:
                 valid = _by_head(rows.valid[:, first : first + length].to(x.device), heads).reshape(-1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.modality import TEXT
+from spike_compressor.modality import TEXT, carry
 from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import without_autocast
@@ -87,7 +87,9 @@ class SpikingLinear(nn.Linear):
                 event = neurons.event(drive, synapses, out)
                 for observer in list(neurons.observers):
                     observer(self, event)
-        return out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
+        out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
+        carry(input, out)
+        return out
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # the integer weights and their scales are no parameters: they follow the device, and no `.half()` rounds them.

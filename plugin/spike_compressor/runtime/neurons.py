@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, get_coding
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, current_rows, modality_names
+from spike_compressor.modality import TEXT, current_rows, modality_names, rows_of
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.matmul import IntegerMatmul
 from spike_compressor.runtime.spec import LayerSpec
@@ -167,15 +167,27 @@ class Neurons:
             return table[self.fixed_modality]
         if len(set(table)) == 1:
             return table[0]
-        rows = current_rows()
+        rows = rows_of(x)
         if rows is None:
-            raise self._unknown_modality()
-        values = rows.lookup(table, dtype, x.device)
-        if values.numel() == x.shape[0]:
-            return values
-        return _last_positions(values.view(rows.modality.shape), x.shape[0], self.name).reshape(-1)
+            raise self._unknown_modality(x)
+        uniform = rows.rows.uniform
+        return rows.lookup(table, dtype, x.device) if uniform is None else table[uniform]
 
-    def _unknown_modality(self) -> InputError:
+    @property
+    def by_modality(self) -> bool:
+        """Whether rows of different modalities are treated differently."""
+        spec = self.spec
+        tables = (spec.timesteps, spec.ratio, spec.scale or {}, spec.zero_point or {})
+        return self.fixed_modality is None and any(len(set(table.values())) > 1 for table in tables)
+
+    def _unknown_modality(self, x: Tensor) -> InputError:
+        tokens = current_rows()
+        if tokens is not None:
+            return InputError(
+                f"{self.name} got {x.shape[0]} rows of a pass with {list(tokens.modality.shape)} tokens, and which "
+                "they are cannot be told: they come from an operation through which rows are not followed. List the "
+                "module in TCLIFModifier's `ignore`, or give all modalities the same timesteps there."
+            )
         return InputError(
             f"{self.name} does not know the modality of its rows: call the whole model with input_ids, or "
             "with inputs_embeds inside `with spike_compressor.modality_mask(mask):`."
@@ -187,19 +199,15 @@ class Neurons:
         """What observers are to know of one call, whose outputs are float32 [M, N]."""
         x = drive.x
         M = x.shape[0]
-        # rows of a tower are no rows of the language model; those of a text-only model are, padding among them
-        rows = None if self.fixed_modality not in (None, TEXT) else current_rows()
-        mask = None
+        # rows of a tower are no tokens; those of a text-only model are, padding among them
+        rows = None if self.fixed_modality not in (None, TEXT) else rows_of(x)
+        valid = None
         if rows is not None:
-            modality, mask = rows.modality, rows.valid
-            if modality.numel() != M:
-                modality = _last_positions(modality, M, self.name)
-                mask = None if mask is None else _last_positions(mask, M, self.name)
-            modality = modality.reshape(-1).to(x.device)
-        elif self.fixed_modality is not None:
+            modality, valid = rows.modality.to(x.device), rows.valid
+        elif self.fixed_modality is not None and (self.fixed_modality != TEXT or current_rows() is None):
             modality = torch.full((M,), self.fixed_modality, dtype=torch.uint8, device=x.device)
         else:
-            raise self._unknown_modality()
+            raise self._unknown_modality(x)
         T = drive.timesteps
         return LayerSpikes(
             name=self.name,
@@ -211,17 +219,6 @@ class Neurons:
             zero_point=drive.zero_point,
             acc=synapses.acc,
             output=output,
-            valid=None if mask is None else mask.reshape(-1).to(x.device),
+            valid=None if valid is None else valid.to(x.device),
             saturated=synapses.saturated,
         )
-
-
-def _last_positions(values: Tensor, rows: int, name: str) -> Tensor:
-    """Heads may be given only the last positions of each sequence: [batch, sequence] -> [batch, rows / batch]."""
-    batch, length = values.shape
-    if batch and rows % batch == 0 and rows // batch < length:
-        return values[:, length - rows // batch :]
-    raise InputError(
-        f"{name} got {rows} rows for {batch} x {length} tokens; their modality cannot be told. List the module in "
-        "TCLIFModifier's `ignore`, or give all modalities the same timesteps there."
-    )

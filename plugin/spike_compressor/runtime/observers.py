@@ -41,6 +41,7 @@ def observing(
     """
     state = spiking_state(model)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(state.tracker.watched())
         if layers is not None:
             chosen = state.layers if names is None else names
             stack.enter_context(added_to([state.layers[name].observers for name in chosen], layers))
