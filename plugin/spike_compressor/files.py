@@ -36,6 +36,22 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     return total.hexdigest()
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Check that a file can be written, before the work begins whose result it is to hold; writes nothing.
+
+    Raises:
+        InputError: the path is a directory, or lies where nothing can be written.
+    """
+    target = Path(path).absolute()
+    above = next(folder for folder in target.parents if folder.exists())
+    if target.is_dir():
+        raise InputError(f"cannot write {path}: it is a directory")
+    if not above.is_dir():
+        raise InputError(f"cannot write {path}: {above} is a file")
+    if not os.access(target if target.exists() else above, os.W_OK):
+        raise InputError(f"cannot write {path}: {above} is not writable")
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a text file, UTF-8 with the line ends that the text has; folders above it are made.
 

@@ -313,6 +313,10 @@ NEEDY: dict[str, tuple[str, tuple[object, ...]]] = {
         recipe(RTN, msts="{allocation: sensitivity, budget: {mean_timesteps: 3}}"),
         ("MSTSModifier", "'sensitivity'"),
     ),
+    "spikes for a budget": (
+        recipe(RTN, msts="{allocation: uniform, budget: {sops_per_token: 2.0e5}}"),
+        ("MSTSModifier", "'uniform'"),
+    ),
     "a fractional mean": (
         recipe(RTN, msts="{allocation: uniform, budget: {mean_timesteps: 3.5}}"),
         ("MSTSModifier", "'uniform'"),
@@ -332,9 +336,10 @@ def test_a_recipe_that_needs_data_and_gets_none_says_so_at_once(case: str, llava
 )
 def test_a_recipe_that_needs_none_gets_along_without(msts: str | None, workshop: Workshop) -> None:
     text = recipe(RTN, "timesteps: 3" if msts is None else "", msts=msts)
-    for data in (None, DataLoader(Read(images=0), batch_size=2, collate_fn=tiny_models.collate)):
-        # text alone is enough where nothing is calibrated
-        model = workshop.oneshot("llava", text, dataset=data)
+    text_alone = DataLoader(Read(images=0), batch_size=2, collate_fn=tiny_models.collate)
+    # enough where nothing is calibrated, be it read or not
+    for options in ({"dataset": None}, {"dataset": text_alone}, {"dataset": text_alone, "pipeline": "basic"}):
+        model = workshop.oneshot("llava", text, **options)
         assert {layer.spec.timesteps["text"] for layer in spiking_layers(model).values()} == {3}
 
 
@@ -354,3 +359,99 @@ def test_modifiers_that_cannot_work_together(workshop: Workshop) -> None:
     refused(llava, PLAIN.lstrip() + again, (2, "TCLIFModifiers", "overrides"))
     from_python = [*read_recipe(PLAIN).modifiers[:1], MSTSModifier(timesteps=4)]
     refused(llava, [*from_python, TCLIFModifier(timesteps=3)], ("MSTSModifier", "TCLIFModifier.timesteps"))
+
+
+def activations(fields: str) -> str:
+    return PLAIN.replace("channel}}", "channel}, input_activations: {num_bits: 8, " + fields + "}}").replace(
+        ", timesteps: 4", ""
+    )
+
+
+ASYMMETRIC = "symmetric: false, dynamic: true, strategy: token"
+COMBINATIONS: dict[str, tuple[str, tuple[object, ...]]] = {
+    "a ratio beside inherited static thresholds": (
+        activations("dynamic: false, strategy: tensor").replace("[lm_head]}", "[lm_head], threshold_ratio: 0.9}"),
+        ("k_proj", "TCLIFModifier.threshold_ratio", "threshold: dynamic"),
+    ),
+    "a fitted ratio beside inherited static thresholds": (
+        activations("dynamic: false, strategy: tensor").replace("[lm_head]}", "[lm_head], threshold_ratio: auto}"),
+        ("k_proj", "TCLIFModifier.threshold_ratio"),
+    ),
+    "a ratio of asymmetric rows": (
+        activations(ASYMMETRIC).replace("[lm_head]}", "[lm_head], threshold_ratio: auto}"),
+        ("k_proj", "TCLIFModifier.threshold_ratio", "symmetric"),
+    ),
+    "static thresholds of asymmetric rows": (
+        activations(ASYMMETRIC).replace("[lm_head]}", "[lm_head], threshold: static}"),
+        ("k_proj", "TCLIFModifier.threshold", "static"),
+    ),
+    "reordered groups": (
+        PLAIN.replace("strategy: channel", "strategy: group, group_size: 32, actorder: group"),
+        ("GPTQModifier.config_groups.w4.weights.actorder", "group"),
+    ),
+    "many bits": (PLAIN.replace("num_bits: 4", "num_bits: 16"), ("k_proj", 16, 8)),
+}
+BUDGETS: dict[str, tuple[str, tuple[object, ...]]] = {
+    "beneath the least T": (
+        "{allocation: uniform, budget: {mean_timesteps: 3}, min_timesteps: 4}",
+        ("MSTSModifier.budget", "mean_timesteps", 3, 4),
+    ),
+    "beneath the overrides": (
+        "{allocation: sensitivity, budget: {mean_timesteps: 2}, overrides: {'re:.*': 5}}",
+        ("MSTSModifier.budget", "mean_timesteps", 2, 5),
+    ),
+    "an override's typo": (
+        f"{{allocation: fixed, timesteps: 3, overrides: {{{UP.replace('up', 'upp')}: 2}}}}",
+        ("MSTSModifier.overrides", repr(UP)),
+    ),
+    "a plan that cannot be written": ("{allocation: fixed, timesteps: 3, write_plan: .}", ("'.'", "directory")),
+    "a plan beneath a file": (
+        "{allocation: fixed, timesteps: 3, write_plan: README.md/plan.yaml}",
+        ("README.md/plan.yaml", "README.md"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*COMBINATIONS, *BUDGETS])
+def test_settings_that_cannot_work_are_refused_before_data_are_read(
+    case: str, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    if case in COMBINATIONS:
+        text, names = COMBINATIONS[case]
+    else:
+        msts, names = BUDGETS[case]
+        text = PLAIN.replace(", timesteps: 4", "").replace(
+            "    TCLIFModifier", f"    MSTSModifier: {msts}\n    TCLIFModifier"
+        )
+        names = tuple(name for name in names if name != "'.'")
+    refused(workshop.model("llava"), text, names)
+
+
+def test_a_budget_is_held_against_what_the_model_has(workshop: Workshop) -> None:
+    """A bound of vision rows binds no model that cannot see."""
+    text = PLAIN.replace(", timesteps: 4", "").replace("GPTQ", "Quantization")
+    msts = "MSTSModifier: {allocation: uniform, budget: {mean_timesteps: 3}, min_timesteps: {text: 2, vision: 5}}"
+    text = text.replace("    TCLIFModifier", f"    {msts}\n    TCLIFModifier")
+    model = workshop.oneshot("llama", text)
+    assert {layer.spec.timesteps["text"] for layer in spiking_layers(model).values()} == {3}
+
+
+@pytest.mark.parametrize("spikes", ["threshold: static", "threshold_ratio: auto"])
+def test_a_pipeline_that_reads_nothing_calibrates_nothing(spikes: str, workshop: Workshop) -> None:
+    class Stream(torch.utils.data.IterableDataset):
+        """Samples without a known number, and none of them."""
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+    counted = DataLoader(Read(), batch_size=2, collate_fn=tiny_models.collate, sampler=[])
+    for options, names in (
+        ({"pipeline": "datafree"}, ("dataset", "'datafree'")),
+        ({"pipeline": "basic", "dataset": DataLoader(Stream())}, ("dataset", "empty")),
+        ({"dataset": counted}, ("dataset=", "empty")),
+    ):
+        model = workshop.model("llava")
+        with pytest.raises(InputError, match=naming("TCLIFModifier", *names)):
+            workshop.oneshot("llava", recipe(RTN, spikes), model=model, **options)
+        assert not hasattr(model, "_spiking_state")

@@ -141,7 +141,7 @@ class CalibrationRows:
         self.samples, *totals = sums.tolist()
         self.tokens = dict(zip(self.tokens, totals, strict=True))
         others = [name for name in self.adapter.token_modalities if name != "text"]
-        if others and not any(self.tokens[name] for name in others) and not self.allow_text_only:
+        if others and self.samples and not any(self.tokens[name] for name in others) and not self.allow_text_only:
             ids = {name: list(ids) for name, ids in self.adapter.placeholders.items()}
             raise InputError(
                 f"the calibration data holds {self.tokens['text']} text tokens and not one {' or '.join(others)} "

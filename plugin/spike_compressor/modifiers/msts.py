@@ -14,6 +14,7 @@ from tqdm import tqdm
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
+from spike_compressor.files import require_writable
 from spike_compressor.modality import adapter_for
 from spike_compressor.modifiers.allocation import (
     Allocation,
@@ -28,7 +29,7 @@ from spike_compressor.modifiers.allocation import (
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
 from spike_compressor.modifiers.probe import Probe
-from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type
+from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, that_need_data
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality, write_plan
 
 #: Modifiers that change what flows into Linears at the end of an epoch: what was measured before it is no longer true.
@@ -115,13 +116,17 @@ class MSTSModifier(CheckedFields, Modifier):
         for field in ("timesteps", "min_timesteps", "max_timesteps"):  # a modality left out is refused before data runs
             if getattr(self, field) is not None:
                 timesteps_by_modality(getattr(self, field), f"MSTSModifier.{field}", self._modalities)
-        overridden(list(self._modules), self.overrides, self._modalities)  # refuses patterns that match nothing
+        modules = {name: adapter.modalities_of(name) for name in self._modules}
+        self._strategy.check(modules, self._pinned())  # patterns of overrides that match nothing, too
+        if self.write_plan is not None:
+            require_writable(self.write_plan)
         if not needs:
             self._decide(Measured(self._modalities))
         dataloader = kwargs.get("calib_data")
         if dataloader is None:
             return True
-        allow_text_only = self.allow_text_only or follower.allow_text_only
+        # where nobody calibrates, nobody's thresholds or weights are calibrated for text alone
+        allow_text_only = self.allow_text_only or follower.allow_text_only or not that_need_data()
         self._rows = CalibrationRows(dataloader, adapter, allow_text_only)
         # rows and curves cost next to nothing and are worth having of every plan
         self._probe = Probe(

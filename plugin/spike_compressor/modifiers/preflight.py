@@ -7,6 +7,7 @@ recipe, the model and the data. A recipe without modifiers of ours passes as it 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -84,6 +85,10 @@ def require_data(modifiers: Sequence[Modifier], data: Any, because: str = "the r
         InputError: names the modifiers that look at data.
     """
     needy = dict.fromkeys(type(modifier).__name__ for modifier in modifiers if modifier.requires_calibration_data)
+    if data is not None:
+        with contextlib.suppress(TypeError):  # a stream does not know how many samples it has
+            if len(data) == 0:
+                data, because = None, "the data set is empty"
     if data is None and needy:
         verb = "need" if len(needy) > 1 else "needs"
         reasons = [reason for modifier in modifiers for reason in _reasons(modifier)]

@@ -6,7 +6,10 @@ from typing import Any, TypeVar
 
 import yaml
 from llmcompressor.core import active_session
+from llmcompressor.modifiers import Modifier
 from torch import nn
+
+from spike_compressor.errors import InputError
 
 KindT = TypeVar("KindT")
 
@@ -31,6 +34,30 @@ def modifiers_of_type(kind: type[KindT]) -> list[KindT]:
     """The modifiers of one type in the recipe that is being run, in its order."""
     modifiers: list[Any] = active_session().lifecycle.recipe.modifiers
     return [modifier for modifier in modifiers if isinstance(modifier, kind)]
+
+
+def that_need_data() -> list[str]:
+    """Which modifiers of the recipe, or of the part of it that a pipeline runs by itself, look at calibration data."""
+    return list(
+        dict.fromkeys(type(one).__name__ for one in modifiers_of_type(Modifier) if one.requires_calibration_data)
+    )
+
+
+def require_read(samples: int) -> None:
+    """At the end of a pipeline's run: who needs calibration data must have been given some.
+
+    Args:
+        samples: that the pipeline read.
+
+    Raises:
+        InputError: a modifier of those that ran needs data, and there were none; names it.
+    """
+    needy = that_need_data()
+    if needy and not samples:
+        raise InputError(
+            f"{' and '.join(needy)} had no calibration data: the pipeline read none. Give a `dataset` that is not "
+            "empty, and another pipeline than 'datafree' ('independent', 'sequential' or 'basic')"
+        )
 
 
 class _Plain(yaml.SafeLoader):

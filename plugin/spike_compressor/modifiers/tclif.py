@@ -30,7 +30,13 @@ from spike_compressor.modifiers.activity import report_activity
 from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.msts import MSTSModifier
-from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, recipe_text
+from spike_compressor.modifiers.recipe import (
+    ObeysSpikePlan,
+    modifiers_of_type,
+    recipe_text,
+    require_read,
+    that_need_data,
+)
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
@@ -192,7 +198,9 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         self._loader = dataloader
         if dataloader is not None:
             shared = None if self._planner is None else self._planner.rows
-            self._rows = shared or CalibrationRows(dataloader, self._adapter, self.allow_text_only)
+            self._rows = shared or CalibrationRows(
+                dataloader, self._adapter, self.allow_text_only or not that_need_data()
+            )
         self._check_early()
         self._undo_workarounds = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
         return True
@@ -202,7 +210,26 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         for name, module in self._modules.items():
             require_integer_weights(module, name)
             if self._plan is None and self._planner is None:
-                activation_scheme(name, module)
+                self._check_inherited(name, activation_scheme(name, module))
+
+    def _check_inherited(self, name: str, scheme: QuantizationArgs) -> None:
+        """Refuse fields that do not apply to the thresholds of a scheme that is reinterpreted."""
+        static = scheme.dynamic is False
+        if self.threshold_ratio != 1.0 and static and self.threshold is None:
+            raise InputError(
+                f"{name} inherits a static threshold, to which TCLIFModifier.threshold_ratio does not apply; remove "
+                "it, or set `threshold: dynamic`"
+            )
+        if self.threshold_ratio != 1.0 and not scheme.symmetric:
+            raise InputError(
+                f"{name}: TCLIFModifier.threshold_ratio does not apply to an asymmetric scheme; remove it, or make its "
+                "input_activations symmetric"
+            )
+        if self.threshold == "static" and not static and not scheme.symmetric:
+            raise InputError(
+                f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; make its "
+                "input_activations static, or leave TCLIFModifier.threshold out"
+            )
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
         if not self._calibrates or self._statistics:
@@ -216,6 +243,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             self.register_hook(module, partial(self._collect, name, state), "forward_pre")
 
     def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        require_read(0 if self._rows is None else self._rows.samples)
         self._complete = True
         if self._hooks:
             self.remove_hooks()
@@ -279,11 +307,6 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if self._plan is None:
             inherited = reinterpret(name, module, self.coding, self._modalities)
             if inherited.threshold == "static" and self.threshold is None:
-                if self.threshold_ratio != 1.0:
-                    raise InputError(
-                        f"{name} inherits a static threshold, to which threshold_ratio does not apply; remove it, or "
-                        "set `threshold: dynamic`"
-                    )
                 return inherited
             if inherited.threshold == "static" and self.threshold == "static" and not inherited.symmetric:
                 return inherited
@@ -291,14 +314,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         else:
             timesteps, coding, symmetric = self._plan[name], self.coding, True
         if self.threshold == "static":
-            if not symmetric:
-                raise InputError(
-                    f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; "
-                    "make its input_activations static or leave `threshold` out"
-                )
             return LayerSpec(timesteps, coding, "static", scale=self._chosen(name, timesteps, self._static_scale))
-        if not symmetric and self.threshold_ratio != 1.0:
-            raise InputError(f"{name}: threshold_ratio does not apply to an asymmetric scheme; remove it")
         if self.threshold_ratio == "auto":
             return LayerSpec(timesteps, coding, ratio=self._ratios(name, timesteps), symmetric=symmetric)
         ratio = dict.fromkeys(timesteps, float(self.threshold_ratio))

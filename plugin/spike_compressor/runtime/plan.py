@@ -13,6 +13,7 @@ from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
 from spike_compressor.modality import MODALITIES, in_order, modality_names
+from spike_compressor.registry import nearest
 
 #: module name -> modality -> T
 SpikePlan = dict[str, dict[str, int]]
@@ -90,7 +91,11 @@ def read_plan(
         missing = [name for name in modules if name not in content]
         surplus = [name for name in content if name not in known]
         if missing or surplus:
-            problem = f"says nothing of {missing[0]}" if missing else f"names {surplus[0]}, which is not targeted"
+            close = nearest(str(surplus[0]), modules) if surplus else None
+            hint = f"; did you mean {close!r}?" if close else ""
+            problem = f"says nothing of {missing[0]}" if missing else ""
+            if surplus:
+                problem = ", and ".join(filter(None, [problem, f"names {surplus[0]}, which is not targeted"])) + hint
             raise InputError(f"the plan {path} {problem}")
     names = content if modules is None else modules
     return {str(name): timesteps_by_modality(content[name], f"{path}: {name}", modalities) for name in names}

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
 from spike_compressor.errors import InputError
-from spike_compressor.modifiers.allocation.measured import Measured
+from spike_compressor.modifiers.allocation.measured import Measured, Slot
+from spike_compressor.modifiers.matching import did_you_mean
 from spike_compressor.registry import Registry
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
 
@@ -48,6 +49,17 @@ class Allocation:
     def needs(self) -> frozenset[Need]:
         """What must be measured before `plan` can be called; nothing for a strategy that looks at no data."""
         return frozenset()
+
+    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, int]) -> None:
+        """Refuse, before anything is measured, what no measurement can make possible.
+
+        Args:
+            modules: names of the layers that are to spike, and the modalities that their rows can have.
+            pinned: slots whose T the user's overrides fix.
+
+        Raises:
+            InputError: no plan can keep the settings.
+        """
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
         """T of every module in `modules`, for every one of `measured.modalities`.
@@ -110,7 +122,9 @@ def overridden(
         where = f"MSTSModifier.overrides[{pattern!r}]"
         matches = [name for name in modules if _matches(name, pattern, where)]
         if not matches:
-            raise InputError(f"{where} matches none of the {len(modules)} spiking modules")
+            raise InputError(
+                f"{where} matches none of the {len(modules)} spiking modules{did_you_mean(pattern, modules)}"
+            )
         given = timesteps_by_modality(value, where)  # what is not given keeps what it had
         for name in matches:
             result.setdefault(name, {}).update({m: given[m] for m in modalities if m in given})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from spike_compressor.coding import MAX_TIMESTEPS
@@ -44,6 +44,17 @@ class Budgeted(Allocation):
                     f"MSTSModifier: min_timesteps of {modality} is {T}, above max_timesteps {highest[modality]}"
                 )
         return lowest, highest
+
+    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, int]) -> None:
+        lowest, _ = self.bounds(tuple(dict.fromkeys(name for names in modules.values() for name in names)))
+        slots = [(module, modality) for module, modalities in modules.items() for modality in modalities]
+        least = min(pinned.get(slot, lowest[slot[1]]) for slot in slots)
+        mean = self.budget.mean_timesteps
+        if mean is not None and least > mean:
+            raise InputError(
+                f"MSTSModifier.budget: mean_timesteps {mean:g} is less than min_timesteps and overrides take by "
+                f"themselves, {least} or more in every layer; raise the budget or lower the bounds"
+            )
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
         chosen = self.choose(self.budget.costs(measured, *self.bounds(measured.modalities)), measured)
