@@ -28,6 +28,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "README.md": {"python": 1, "text": 1, "sh": 2, "command": 4, "table": 2, "link": 20, "picture": 1},
     "CHANGELOG.md": {"link": 1},
     "CONTRIBUTING.md": {"python": 6, "systemverilog": 1, "sh": 5, "command": 1, "link": 8},
+    "docs/architectures.md": {"table": 4, "link": 2},
     "docs/architecture.md": {"python": 2, "text": 1, "toml": 1, "table": 3, "link": 10},
     "docs/benchmarks.md": {"python": 1, "text": 1, "sh": 1, "command": 1, "table": 1},
     "docs/checkpoint.md": {"python": 1, "table": 6, "link": 2},
