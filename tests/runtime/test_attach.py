@@ -213,7 +213,7 @@ def test_another_dtype_keeps_integers_and_scales(
 
 
 def test_multihead_attention_reads_weights_without_calling_them(workshop: Workshop) -> None:
-    text = "quant_stage:\n  quant_modifiers:\n    " + RTN.replace('"re:.*vision_tower.*head.*"', '"re:.*head.mlp.*"')
+    text = "quant_stage:\n  quant_modifiers:\n    " + RTN.replace(".*vision_tower.*head.*", ".*head.mlp.*")
     model = workshop.oneshot("siglip", text)
     with pytest.raises(InputError, match=naming("head.attention.out_proj", "MultiheadAttention")):
         spike(model)
