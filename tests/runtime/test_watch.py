@@ -24,6 +24,7 @@ from spike_compressor.runtime import (
     suspended,
 )
 from spike_compressor.runtime.reference import weight_only
+from torch.nn.utils import parametrizations, prune
 
 UP = "model.language_model.layers.0.mlp.up_proj"
 MLP = UP.rpartition(".")[0]
@@ -75,13 +76,6 @@ def fake_quantize(model: Any) -> None:
     set_forward_quantized(model.get_submodule(UP))
 
 
-def quantize_again(model: Any) -> None:
-    from compressed_tensors.quantization import QuantizationConfig, QuantizationScheme, apply_quantization_config
-
-    scheme = QuantizationScheme(targets=[UP], weights=model.get_submodule(UP).quantization_scheme.weights)
-    apply_quantization_config(model, QuantizationConfig(config_groups={"again": scheme}))
-
-
 def plain_class(model: Any) -> None:
     model.get_submodule(UP).__class__ = torch.nn.Linear
 
@@ -99,6 +93,50 @@ def own_forward(model: Any) -> None:
     layer.forward = functools.partial(torch.nn.functional.linear, weight=layer.integer.floats())
 
 
+def hidden_forward(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    layer.__dict__["forward"] = functools.partial(torch.nn.functional.linear, weight=layer.integer.floats())
+
+
+def hidden_weight(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    layer._parameters["weight"] = torch.nn.Parameter(torch.zeros(layer.weight.shape))
+
+
+def other_weight(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    layer.weight = torch.nn.Parameter(torch.zeros(layer.weight.shape))
+
+
+def other_scale(model: Any) -> None:
+    layer = model.get_submodule(UP)
+    layer.weight_scale = torch.nn.Parameter(2 * layer.weight_scale)
+
+
+def other_state(model: Any) -> None:
+    state = {name: value for name, value in model.state_dict().items() if name.startswith(UP)}
+    state[f"{UP}.weight"] = 2 * state[f"{UP}.weight"].dequantize()
+    model.load_state_dict(state, strict=False)
+
+
+#: What is an error at once, after which the model is as it was.
+AT_ONCE: dict[str, tuple[Callable[[Any], Any], tuple[object, ...]]] = {
+    "fake quantization": (fake_quantize, (UP, "`forward`", "quantized_forward")),
+    "a forward of its own": (own_forward, (UP, "`forward`", "partial")),
+    "another weight": (other_weight, (UP, "weight", "detach(model)")),
+    "another scale": (other_scale, (UP, "weight_scale", "detach(model)")),
+    "another state": (other_state, (UP, "weight", "detach(model)")),
+    "written to": (lambda model: model.get_submodule(UP).weight.data.mul_(2), (UP, "weight", "detach(model)")),
+    "other data": (lambda model: setattr(model.get_submodule(UP).weight, "data", torch.ones(128, 64)), (UP, "weight")),
+    "filled": (lambda model: torch.nn.init.normal_(model.get_submodule(UP).weight), (UP, "weight")),
+    "multiplied": (
+        lambda model: torch.nn.functional.linear(torch.ones(1, 64), model.get_submodule(UP).weight.float()),
+        (UP, "`ignore`", "dequantize()"),
+    ),
+    "transposed": (lambda model: torch.ones(1, 64) @ model.get_submodule(UP).weight.T, (UP, "`ignore`")),
+    "decomposed": (lambda model: torch.linalg.svd(model.get_submodule(UP).weight.data.to(torch.float64)), (UP,)),
+}
+
 WAYS: dict[str, tuple[Callable[[Any], None], tuple[object, ...]]] = {
     "another Linear in its place": (replace, (UP, "torch Linear")),
     "a wrapper around it": (wrap, (UP, "Adapter")),
@@ -106,12 +144,42 @@ WAYS: dict[str, tuple[Callable[[Any], None], tuple[object, ...]]] = {
         remove_block,
         (MLP, 3, "transformers LlamaMLP"),
     ),
-    "fake quantization": (fake_quantize, (UP, "`forward`", "quantized_forward")),
-    "quantized again": (quantize_again, (UP, "`forward`", "quantized_forward")),
     "a Linear's class": (plain_class, (UP, "torch Linear")),
     "a subclass": (other_forward, (UP, "Faster", "`forward`")),
-    "a forward of its own": (own_forward, (UP, "`forward`", "partial")),
+    "a forward behind its back": (hidden_forward, (UP, "`forward`", "partial")),
+    "a weight behind its back": (hidden_weight, (UP, "weight")),
 }
+
+
+@pytest.mark.parametrize("way", AT_ONCE)
+@pytest.mark.parametrize("origin", ["model", "loaded"])
+def test_what_would_be_ignored_is_refused_at_once(
+    way: str, origin: str, workshop: Workshop, request: pytest.FixtureRequest
+) -> None:
+    take, names = AT_ONCE[way]
+    model = request.getfixturevalue(origin)
+    batch = workshop.batch("llava")
+    expected = tiny_models.logits(model, batch)
+    with pytest.raises(InputError, match=naming(*names)):
+        take(model)
+    assert torch.equal(tiny_models.logits(model, batch), expected)
+
+
+@pytest.mark.parametrize(
+    "utility",
+    [
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+        lambda layer: parametrizations.weight_norm(layer),
+        lambda layer: torch.nn.utils.spectral_norm(layer),
+    ],
+    ids=["prune", "weight_norm", "spectral_norm"],
+)
+def test_torch_finds_no_weight_to_make_something_else_of(utility: Any, model: Any, workshop: Workshop) -> None:
+    batch = workshop.batch("llava")
+    expected = tiny_models.logits(model, batch)
+    with pytest.raises((KeyError, ValueError), match="weight"):
+        utility(model.get_submodule(UP))
+    assert torch.equal(tiny_models.logits(model, batch), expected)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -119,8 +187,6 @@ WAYS: dict[str, tuple[Callable[[Any], None], tuple[object, ...]]] = {
 def test_a_neuron_that_was_taken_away_is_an_error(
     way: str, origin: str, workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if (way, origin) == ("quantized again", "model"):
-        pytest.skip("what `oneshot` leaves offloaded is quantized beneath the neuron, which goes on")
     take, names = WAYS[way]
     named = naming(*names, "spike_compressor.load()")
     model = request.getfixturevalue(origin)
@@ -181,7 +247,7 @@ def test_wrappers_that_move_tensors_are_no_thieves(model: Any, workshop: Worksho
     assert "forward" in layer.__dict__
     assert torch.equal(tiny_models.logits(model, batch), expected)
     wrapper = layer.forward
-    own_forward(model)  # the wrapper's traces are still there, but nothing goes through it
+    hidden_forward(model)  # the wrapper's traces are still there, but nothing goes through it
     with pytest.raises(SpikingInactiveError, match=naming(UP, "`forward`")):
         tiny_models.logits(model, batch)
     layer.forward = wrapper

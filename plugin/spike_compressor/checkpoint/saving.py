@@ -85,7 +85,7 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     arguments = save_arguments(kwargs)
     _check_target(target)
     with replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
-        with suspended(model):
+        with suspended(model, stored=True):
             _remove_decompression(model)
             _store_as_bytes(model)
             with experts.as_stored(model):

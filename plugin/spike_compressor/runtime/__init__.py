@@ -21,13 +21,13 @@ from spike_compressor.runtime.backends import (
     get_backend,
     register_backend,
 )
+from spike_compressor.runtime.forwards import SpikingInactiveError
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.observers import added_to, observing
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
-from spike_compressor.runtime.watch import SpikingInactiveError
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [

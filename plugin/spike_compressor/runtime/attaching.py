@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from compressed_tensors.compressors.base import decompress_module
-from compressed_tensors.quantization import QuantizationStatus
 from compressed_tensors.quantization.lifecycle.forward import set_forward_quantized
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -18,11 +16,19 @@ from spike_compressor.modality import ModalityAdapter, ModalityTracker
 from spike_compressor.runtime.affine import not_affine
 from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.attention_interface import install, prepare_attention, uninstall
+from spike_compressor.runtime.forwards import (
+    SpikingInactiveError,
+    function_of,
+    give_offloading,
+    innermost,
+    replace_innermost,
+    take_offloading,
+)
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import Neurons
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
-from spike_compressor.runtime.watch import SpikingInactiveError, Watch
-from spike_compressor.runtime.weights import integer_weight
+from spike_compressor.runtime.watch import Watch
+from spike_compressor.runtime.weights import integer_weight, put_codes, put_floats, shown_dtype
 
 _STATE = "_spiking_state"
 
@@ -47,7 +53,7 @@ class SpikingState:
     watch: Watch
     attention: dict[str, SpikingAttention] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    _was: dict[str, tuple[type[nn.Linear], Any]] = field(default_factory=dict, repr=False)
+    _was: dict[str, tuple[type[nn.Linear], Any, Any]] = field(default_factory=dict, repr=False)
 
 
 def spiking_state(model: nn.Module) -> SpikingState:
@@ -124,6 +130,7 @@ def attach(
     watch = Watch(model, layers, specs, products)
     state = SpikingState(layers, tracker, watch, products)
     for name, linear in linears.items():
+        neurons[name].dtype = shown_dtype(linear, model)
         linear.__dict__["neurons"] = neurons[name]
         _become_spiking(linear, name, state)
     model.__dict__[_STATE] = state
@@ -150,13 +157,17 @@ def require_spiking(model: nn.Module, plan: Iterable[str] | None = None) -> None
 
 
 def detach(model: nn.Module) -> None:
-    """Take the neurons off again: every layer is the (fake-quantized) Linear that it was, with float weights."""
+    """Take the neurons off again: every layer is a (fake-quantized) Linear as before, with float weights.
+
+    The weights are the quantized ones, codes times scales: what they were rounded from is given up when a model begins
+    to spike.
+    """
     state = spiking_state(model)
     for name, layer in state.layers.items():
+        integer, dtype = layer.integer, layer.neurons.dtype
         _become_linear(layer, name, state)
         del layer.__dict__["neurons"]
-        if getattr(layer, "quantization_status", None) == QuantizationStatus.COMPRESSED:
-            decompress_module(layer)
+        put_floats(layer, integer, dtype)
     for name in state.attention:
         uninstall(model.get_submodule(name))
     state.tracker.remove()
@@ -165,17 +176,32 @@ def detach(model: nn.Module) -> None:
 
 
 @contextlib.contextmanager
-def suspended(model: nn.Module) -> Iterator[SpikingState]:
-    """Within the block the layers are plain Linears, for code that must see them so (saving); then they spike again."""
+def suspended(model: nn.Module, stored: bool = False) -> Iterator[SpikingState]:
+    """Within the block the layers are plain Linears, for code that must see them so (saving); then they spike again.
+
+    Args:
+        model: that spikes.
+        stored: their weights are integer codes, as a checkpoint holds them, not floats.
+
+    Raises:
+        InputError: the model does not spike, or a layer's scales are no longer those that it computes with.
+    """
     state = spiking_state(model)
     with state.watch.paused():
-        for name, layer in state.layers.items():
-            _become_linear(layer, name, state)
+        layers = list(state.layers.items())
         try:
+            for name, layer in layers:
+                neurons = layer.neurons
+                _become_linear(layer, name, state)
+                if stored:
+                    put_codes(layer, neurons.integer, name)
+                else:
+                    put_floats(layer, neurons.integer, neurons.dtype)
             yield state
         finally:
-            for name, layer in state.layers.items():
-                _become_spiking(layer, name, state)
+            for name, layer in layers:
+                if name not in state._was:  # all of them, or those before the one that was refused
+                    _become_spiking(layer, name, state)
 
 
 def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
@@ -192,20 +218,32 @@ def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
 
 
 def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
-    # compressed-tensors puts its fake quantization into the instance's `forward`; the neuron takes its place
-    forward = linear.__dict__.pop("forward", None)
-    wrapped_again = hasattr(linear, "_hf_hook") or hasattr(linear, "_original_forward_func")  # by offloading
-    if forward is not None and hasattr(linear, "quantization_scheme") and not wrapped_again:
-        forward = _FAKE_QUANTIZED
-    state._was[name] = type(linear), forward
+    # compressed-tensors puts its fake quantization into the instance's `forward`; the neuron takes its place, inside of
+    # the wrappers that offloading puts around it
+    _, forward = innermost(linear)
+    function = function_of(forward)
+    if getattr(function, "__globals__", None) is set_forward_quantized.__globals__:
+        function = _FAKE_QUANTIZED
+    elif function is nn.Linear.forward:
+        function = None
+    kind = type(linear)
+    if "weight" in linear._parameters:
+        del linear._parameters["weight"]
     linear.__class__ = SpikingLinear
     assert isinstance(linear, SpikingLinear)
+    replace_innermost(linear, None)
+    state._was[name] = kind, function, take_offloading(linear)
     state.layers[name] = linear
 
 
 def _become_linear(layer: SpikingLinear, name: str, state: SpikingState) -> None:
-    layer.__class__, forward = state._was.pop(name)  # type: ignore[assignment]
-    if forward == _FAKE_QUANTIZED:
-        set_forward_quantized(layer)
-    elif forward is not None:
-        layer.__dict__["forward"] = forward
+    layer.__class__, function, wrapper = state._was.pop(name)  # type: ignore[assignment]
+    give_offloading(layer, wrapper)
+    replace_innermost(layer, _fake_quantized() if function == _FAKE_QUANTIZED else function)
+
+
+def _fake_quantized() -> Any:
+    """compressed-tensors' fake-quantizing `forward`, a function of the layer and its input."""
+    bare = nn.Linear.__new__(nn.Linear)  # wrappers, which are none of its business, stay out of it
+    set_forward_quantized(bare)
+    return bare.__dict__["forward"].__func__

@@ -8,29 +8,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, carry
 from spike_compressor.runtime.backends import Backend
+from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import without_autocast
+from spike_compressor.runtime.shown_weight import ShownWeight, written
 from spike_compressor.runtime.spec import LayerSpec
 from spike_compressor.runtime.weights import IntegerWeight
 
 Observer = Callable[["SpikingLinear", LayerSpikes], None]
+
+#: Parameters of compressed-tensors that the integer weights were made with.
+_QUANTIZATION = frozenset({"weight_scale", "weight_zero_point"})
 
 
 class SpikingLinear(nn.Linear):
     """`nn.Linear` with a neuron in front of every input.
 
     A Linear becomes one in place (`attach`) by this class and its `neurons`, and stays the module that it was: its
-    hooks (online rotations among them), parameters and place in the model are untouched. The output is
+    hooks (online rotations among them), bias and place in the model are untouched. The output is
     `(float32(acc) * act_scale) * weight_scale + bias` in float32, then the dtype of the input, under `torch.autocast`
     too.
+
+    Its weights are the integers of its neurons; `weight` is a `ShownWeight`, for code that asks for dtype or device.
+    Wrappers that only move tensors may stand around its `forward`. Whoever puts another `forward`, weight or scale into
+    it gets an error at that moment.
 
     Attributes:
         neurons: what it spikes with. The properties below read them.
     """
 
     neurons: Neurons
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The weight as it is shown: shape [N, K], dtype and device of the model; see `ShownWeight`."""
+        neurons = self.neurons
+        return ShownWeight(neurons.name, neurons.integer, neurons.dtype, neurons.integer.codes.device)
 
     @property
     def spec(self) -> LayerSpec:
@@ -79,6 +95,10 @@ class SpikingLinear(nn.Linear):
         self.neurons.silence(neurons)
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.outputs(input)
+
+    def outputs(self, input: Tensor) -> Tensor:
+        """Outputs [..., N] of inputs [..., K], in their dtype; what `forward` is, whatever class the layer has."""
         neurons = self.neurons
         with without_autocast(input.device):
             drive, synapses = neurons.fire(input.reshape(-1, self.in_features).to(torch.float32))
@@ -95,20 +115,74 @@ class SpikingLinear(nn.Linear):
         # the integer weights and their scales are no parameters: they follow the device, and no `.half()` rounds them.
         # The parameter of the same scales must not be rounded either, or saving would write others than are used.
         exact = {key: p.data for key, p in self._parameters.items() if key.endswith("_scale") and p is not None}
-        before = None if self._parameters.get("weight") is None else self.weight.dtype
         module = super()._apply(fn, recurse)
         for key, value in exact.items():
             parameter = self._parameters[key]
             if parameter is not None and parameter.dtype != value.dtype:
                 parameter.data = value.to(parameter.device)
-        weight = self._parameters.get("weight")
-        if before is not None and weight is not None and weight.dtype not in (before, torch.int8):
-            # a float weight near the middle between two codes would be rounded to the other one
-            weight.data = self.neurons.integer.floats().to(weight.device, weight.dtype)
-        device = next((p.device for p in self.parameters()), None)
-        if device is not None and device.type != "meta":
-            self.neurons.move(device)
+        like = fn(torch.empty(0, dtype=self.neurons.dtype, device=self.neurons.integer.codes.device))
+        self.neurons.dtype = like.dtype
+        if like.device.type != "meta":
+            self.neurons.move(like.device)
         return module
+
+    # What others do to the module
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "forward":
+            self._wrap(value)
+        elif name == "weight" or (name in _QUANTIZATION and not self._has(name, value)):
+            raise InputError(written(self.neurons.name, name))
+        else:
+            super().__setattr__(name, value)
+
+    def _wrap(self, forward: Any) -> None:
+        """Take a wrapper of `forward` that moves tensors, or its end.
+
+        Raises:
+            SpikingInactiveError: any other `forward`.
+        """
+        before = self.__dict__.get("forward")
+        self.__dict__["forward"] = forward
+        if not self.leads_to_neurons():
+            if before is None:
+                del self.__dict__["forward"]
+            else:
+                self.__dict__["forward"] = before
+            raise SpikingInactiveError(
+                f"{self.neurons.name} spikes, and its `forward` cannot be replaced by {origin(forward)}: call "
+                "spike_compressor.runtime.detach(model) before other libraries change its layers."
+            )
+        if function_of(forward) is SpikingLinear.forward:  # a wrapper was taken off
+            del self.__dict__["forward"]
+
+    def leads_to_neurons(self) -> bool:
+        """Whether the instance's own `forward`, if there is one, only moves tensors and calls the neurons."""
+        key, forward = innermost(self)
+        return (key == "forward" and forward is None) or function_of(forward) is SpikingLinear.forward
+
+    def _has(self, name: str, value: Tensor) -> bool:
+        """Whether a parameter of the quantization has this value already; who offloads parameters puts them anew."""
+        if value.device.type == "meta":
+            return True
+        if name == "weight_scale":
+            return self.integer.scaled_by(value)
+        own = self._parameters.get(name)
+        return own is None or own.device.type == "meta" or torch.equal(own, value.to(own.device))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "weight"] = self.weight
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        weight = state_dict.pop(prefix + "weight", None)
+        if weight is not None and not self.integer.equals(weight):
+            raise InputError(written(self.neurons.name, "weight"))
+        for name in _QUANTIZATION:
+            value = state_dict.get(prefix + name)
+            if value is not None and not self._has(name, value):
+                raise InputError(written(self.neurons.name, name))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         T = ", ".join(f"{name} T={self.spec.timesteps[name]}" for name in self.spec.timesteps)

@@ -63,6 +63,7 @@ class Neurons:
         fixed_modality: modality code of all rows where the module alone tells it, else None.
 
     Attributes:
+        dtype: of the weight that the layer shows; what the model computes in.
         silenced: bool [K], True at neurons that must not fire; None if all may.
         observers: called with the layer and the `LayerSpikes` of each of its calls.
 
@@ -78,6 +79,7 @@ class Neurons:
         levels = 2**T - 1 if get_coding(spec.coding).signed else 2 ** (T + 1) - 1
         self.name, self.spec, self.integer, self.fixed_modality = name, spec, integer, fixed_modality
         self.backend = get_backend(backend)
+        self.dtype = torch.float32
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
         self._matmul = IntegerMatmul(integer, levels, name)

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from spike_compressor.errors import InputError
 from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.attention_interface import why_inactive
+from spike_compressor.runtime.forwards import SpikingInactiveError, innermost, origin
 from spike_compressor.runtime.linear import SpikingLinear
-
-#: Modules of other libraries whose wrappers around `forward` only move tensors between devices, and where on the layer
-#: they keep what they wrapped.
-_TRANSPARENT = {
-    "accelerate.hooks": "_old_forward",
-    "compressed_tensors.offload.module": "_original_forward_func",
-}
-
-
-class SpikingInactiveError(InputError):
-    """A layer of the spike plan that does not spike."""
 
 
 class Watch:
@@ -87,7 +75,12 @@ class Watch:
             if parent._modules.get(key) is not child:
                 self._refuse(name, f"it was replaced by {_kind(parent._modules.get(key))}")
         for name, layer in self._layers.items():
-            if layer.__class__ is not SpikingLinear or "forward" in layer.__dict__:
+            if (
+                layer.__class__ is not SpikingLinear
+                or "forward" in layer.__dict__
+                or "weight" in layer._parameters
+                or "weight" in layer._buffers
+            ):
                 reason = _why_inactive(layer)
                 if reason is not None:
                     self._refuse(name, reason)
@@ -123,37 +116,13 @@ def _why_inactive(layer: nn.Module) -> str | None:
     """What keeps the neurons of a layer from running, or None."""
     if not isinstance(layer, SpikingLinear):
         return f"it has become {_kind(layer)}"
-    if type(layer).forward is not SpikingLinear.forward:
+    if type(layer).forward is not SpikingLinear.forward or type(layer).outputs is not SpikingLinear.outputs:
         return f"its class {type(layer).__name__} has another `forward`"
-    forward = layer.__dict__.get("forward")
-    if forward is not None and not _leads_to_the_neuron(layer, forward):
-        return f"its `forward` was replaced by {_origin(forward)}"
+    if not layer.leads_to_neurons():
+        return f"its `forward` was replaced by {origin(innermost(layer)[1])}"
+    if "weight" in layer._parameters or "weight" in layer._buffers:
+        return "it was given another weight, with which it does not compute"
     return None
-
-
-def _leads_to_the_neuron(layer: nn.Module, forward: Any) -> bool:
-    """Whether an instance's own `forward` does nothing but move tensors and call the neuron."""
-    for _ in range(8):
-        function = _function(forward)
-        if function is SpikingLinear.forward:
-            return True
-        # `functools.wraps` lends a wrapper its target's name and module, but not the code
-        home = getattr(function, "__globals__", {}).get("__name__")
-        if home not in _TRANSPARENT:
-            return False
-        forward = layer.__dict__.get(_TRANSPARENT[home])
-    return False
-
-
-def _function(forward: Any) -> Any:
-    if isinstance(forward, functools.partial):
-        forward = forward.func
-    return getattr(forward, "__func__", forward)
-
-
-def _origin(forward: Any) -> str:
-    code = getattr(_function(forward), "__code__", None)
-    return f"{code.co_name} of {code.co_filename}" if code is not None else f"a {type(forward).__name__}"
 
 
 def _kind(module: nn.Module | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.config import CompressionFormat
 from compressed_tensors.quantization import (
     ActivationOrdering,
     QuantizationStatus,
@@ -41,6 +42,17 @@ class IntegerWeight:
     def floats(self) -> Tensor:
         """float32 [N, K], codes times scales."""
         return self.codes * self.scale.repeat_interleave(self.codes.shape[1] // self.groups, dim=1)
+
+    def equals(self, weight: Tensor) -> bool:
+        """Whether a tensor holds these weights, as codes or as floats [N, K] of any precision."""
+        if weight.shape != self.codes.shape:
+            return False
+        own = self.floats().to(weight.dtype) if weight.is_floating_point() else self.codes
+        return torch.equal(torch.empty_like(own).copy_(weight), own)
+
+    def scaled_by(self, scale: Tensor) -> bool:
+        """Whether scales, of any layout, are those of the codes."""
+        return torch.equal(_rows(scale, self.codes.shape[0]).to(self.scale.device), self.scale)
 
 
 _STRATEGIES = (QuantizationStrategy.TENSOR, QuantizationStrategy.CHANNEL, QuantizationStrategy.GROUP)
@@ -98,15 +110,68 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     if zero_point is not None and not args.symmetric:
         codes = _without_zero_point(codes, zero_point, name)
     out_features = codes.shape[0]
+    return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, out_features), bits=int(args.num_bits))
+
+
+def shown_dtype(module: nn.Linear, model: nn.Module) -> torch.dtype:
+    """The floating dtype that code around a Linear may take its weight to have, whatever the weight is stored as."""
+    weight = module._parameters.get("weight")
+    for tensor in (weight, module.bias):
+        if tensor is not None and tensor.is_floating_point():
+            return tensor.dtype
+    dtype = getattr(model, "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def put_floats(module: nn.Linear, integer: IntegerWeight, dtype: torch.dtype) -> None:
+    """Give a Linear that has no weight its quantized weights, [N, K] floats."""
+    module.weight = nn.Parameter(integer.floats().to(dtype), requires_grad=False)
+    if getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
+        module.quantization_status = QuantizationStatus.DECOMPRESSED
+
+
+def put_codes(module: nn.Linear, integer: IntegerWeight, name: str) -> None:
+    """Give a Linear that has no weight its integers, [N, K] int8 as a checkpoint holds them.
+
+    Raises:
+        InputError: its scales are not those of the integers any more; names the module.
+    """
+    scheme: Any = module.quantization_scheme
+    scale = getattr(module, "weight_scale", None)
+    if scale is None or not integer.scaled_by(scale):
+        raise InputError(
+            f"the weight_scale of {name} was changed after the layer began to spike, and is not what it computes with; "
+            "detach() the model before its parameters are changed."
+        )
+    codes, zero_point = integer.codes, getattr(module, "weight_zero_point", None)
+    if zero_point is not None and not scheme.weights.symmetric:
+        codes = (codes.to(torch.int16) + _columns(zero_point, codes)).to(torch.int8)
+    module.weight = nn.Parameter(codes, requires_grad=False)
+    # the rest of what compressed-tensors does to a module that it compresses
+    for kind in ("weights", "input_activations"):
+        args = getattr(scheme, kind)
+        leftover = f"{'weight' if kind == 'weights' else 'input'}_zero_point"
+        if args is not None and args.symmetric and hasattr(module, leftover):
+            delattr(module, leftover)
+    if scheme.format is None:
+        module.quantization_scheme = scheme.model_copy(update={"format": CompressionFormat.int_quantized})
+    module.quantization_status = QuantizationStatus.COMPRESSED
+
+
+def _rows(scale: Tensor, count: int) -> Tensor:
+    """Scales of any layout as float32 [count, G]."""
     rows = scale.detach().to(torch.float32).reshape(-1, scale.shape[-1] if scale.dim() == 2 else 1)
-    return IntegerWeight(
-        codes=codes.detach().contiguous(), scale=rows.expand(out_features, -1).contiguous(), bits=int(args.num_bits)
-    )
+    return rows.expand(count, -1).contiguous()
+
+
+def _columns(zero_point: Tensor, codes: Tensor) -> Tensor:
+    """Zero points of any layout as int16, to be broadcast to the codes [N, K]."""
+    columns = zero_point.reshape(-1, zero_point.shape[-1] if zero_point.dim() == 2 else 1)
+    return columns.to(torch.int16).repeat_interleave(codes.shape[1] // columns.shape[1], dim=1)
 
 
 def _without_zero_point(codes: Tensor, zero_point: Tensor, name: str) -> Tensor:
-    columns = zero_point.reshape(-1, zero_point.shape[-1] if zero_point.dim() == 2 else 1)
-    wide = codes.to(torch.int16) - columns.to(torch.int16).repeat_interleave(codes.shape[1] // columns.shape[1], dim=1)
+    wide = codes.to(torch.int16) - _columns(zero_point, codes)
     if int(wide.min()) < -128 or int(wide.max()) > 127:
         raise InputError(
             f"{name}: asymmetric weights minus their zero point do not fit 8 bits "
