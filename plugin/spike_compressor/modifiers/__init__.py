@@ -2,6 +2,7 @@
 
 from llmcompressor.modifiers.factory import ModifierFactory
 
+from spike_compressor.modifiers.again import take_spiking_models
 from spike_compressor.modifiers.allocation import Allocation, available_allocations, register_allocation
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.preflight import install_preflight
@@ -22,6 +23,7 @@ def register() -> None:
     for modifier in (MSTSModifier, TCLIFModifier):
         ModifierFactory.register(modifier.__name__, modifier)
     install_preflight()
+    take_spiking_models()
 
 
 register()

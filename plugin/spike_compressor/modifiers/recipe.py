@@ -93,3 +93,33 @@ def _without_results(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _without_results(value) for key, value in content.items() if key not in _RESULTS}
     return [_without_results(value) for value in content] if isinstance(content, list) else content
+
+
+def followed_by(earlier: str | None, later: str) -> str:
+    """One recipe of two that were run on a model one after the other, of which the later decides how it spikes.
+
+    Args:
+        earlier: YAML, or None if it is not known.
+        later: YAML of a recipe with spiking modifiers only.
+    """
+    stages: dict[str, Any] = yaml.safe_load(earlier) if earlier else {}
+    kept = {}
+    for stage, groups in stages.items():
+        if isinstance(groups, dict):
+            groups = {key: _without_spiking(modifiers) for key, modifiers in groups.items()}
+            groups = {key: modifiers for key, modifiers in groups.items() if modifiers}
+        if groups:
+            kept[stage] = groups
+    for stage, groups in yaml.safe_load(later).items():
+        name, number = stage, 1
+        while name in kept:
+            number += 1
+            name = f"{stage.removesuffix('_stage')}_{number}_stage"
+        kept[name] = groups
+    return str(yaml.safe_dump(kept, sort_keys=False))
+
+
+def _without_spiking(modifiers: Any) -> Any:
+    if not isinstance(modifiers, dict):
+        return modifiers
+    return {name: fields for name, fields in modifiers.items() if name not in ("TCLIFModifier", "MSTSModifier")}

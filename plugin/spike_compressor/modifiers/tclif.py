@@ -257,6 +257,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if self._rows is not None:
             self._rows.release()
         if not self._complete:  # LLM Compressor finalizes a recipe that failed before it begins the next one
+            self.remove_hooks()
             return True
         if self._planner is not None:
             self._plan = self._planner.spike_plan()

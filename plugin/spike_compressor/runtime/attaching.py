@@ -56,6 +56,11 @@ class SpikingState:
     _was: dict[str, tuple[type[nn.Linear], Any, Any]] = field(default_factory=dict, repr=False)
 
 
+def is_spiking(model: nn.Module) -> bool:
+    """Whether a model spikes: it was made to, and not detached since."""
+    return getattr(model, _STATE, None) is not None
+
+
 def spiking_state(model: nn.Module) -> SpikingState:
     """The spiking state of a model.
 
@@ -104,7 +109,7 @@ def attach(
         InputError: a name that is no Linear of the model, weights that are no integers, an accumulator that could
             overflow, attention that cannot spike; or a model that already spikes.
     """
-    if getattr(model, _STATE, None) is not None:
+    if is_spiking(model):
         raise InputError("this model spikes already; detach() it first")
     modules = dict(model.named_modules())
     # whatever is refused is refused here, before anything changes
@@ -224,7 +229,7 @@ def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
     function = function_of(forward)
     if getattr(function, "__globals__", None) is set_forward_quantized.__globals__:
         function = _FAKE_QUANTIZED
-    elif function is nn.Linear.forward:
+    elif function is type(linear).forward:
         function = None
     kind = type(linear)
     if "weight" in linear._parameters:

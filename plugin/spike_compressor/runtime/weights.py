@@ -153,8 +153,7 @@ def put_codes(module: nn.Linear, integer: IntegerWeight, name: str) -> None:
         leftover = f"{'weight' if kind == 'weights' else 'input'}_zero_point"
         if args is not None and args.symmetric and hasattr(module, leftover):
             delattr(module, leftover)
-    if scheme.format is None:
-        module.quantization_scheme = scheme.model_copy(update={"format": CompressionFormat.int_quantized})
+    module.quantization_scheme = scheme.model_copy(update={"format": CompressionFormat.int_quantized})
     module.quantization_status = QuantizationStatus.COMPRESSED
 
 
