@@ -19,6 +19,7 @@ from torch import nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.reading import read_recipe
 from spike_compressor.modifiers.recipe import followed_by
 from spike_compressor.modifiers.tclif import TCLIFModifier
 from spike_compressor.runtime import attach, detach, is_spiking, spiking_state
@@ -36,7 +37,7 @@ def take_spiking_models() -> None:
             plain(self, *args, **kwargs)
             return
         stage = kwargs.get("recipe_stage", args[1] if len(args) > 1 else None)
-        self.recipe = Recipe.create_instance(self.recipe or [], target_stage=stage)
+        self.recipe = read_recipe(self.recipe or [], stage)
         _check(self.recipe)
         earlier = spiking_state(self.model).facts.get("recipe")
         restore = _detach(self.model)
