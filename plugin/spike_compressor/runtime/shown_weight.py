@@ -82,6 +82,8 @@ class ShownWeight(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 like = func(torch.empty(0, dtype=shown.dtype, device=shown.device), *args[1:], **kwargs)
             return shown._as(like.dtype, like.device) if isinstance(like, Tensor) else like
+        if func in (torch.equal, Tensor.equal):
+            return shown._integer.equals(args[1] if args[0] is shown else args[0])
         if func is Tensor.copy_ and args[0] is not shown:
             return args[0].copy_(shown.dequantize(), *args[2:], **kwargs)
         if func is Tensor.data_ptr:
