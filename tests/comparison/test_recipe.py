@@ -52,12 +52,15 @@ def test_a_recipe_that_inherits_its_timesteps_is_known() -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("stage:\n  quant_modifiers:\n    GPTQModifier: {}\n", ("MSTSModifier", "TCLIFModifier")),
+        ("a_stage:\n  quant_modifiers:\n    GPTQModifier: {}\n", ("MSTSModifier", "TCLIFModifier")),
         (
-            "stage:\n  a_modifiers:\n    TCLIFModifier: {}\n  b_modifiers:\n    GPTQModifier: {}\n",
+            "a_stage:\n  a_modifiers:\n    TCLIFModifier: {}\n  b_modifiers:\n    GPTQModifier: {}\n",
             ("MSTSModifier", "TCLIFModifier"),
         ),
-        ("- just\n- a list\n", ("stage", "modifier")),
+        ("- just\n- a list\n", ("NAME_stage", "NAME_modifiers")),
+        # what LLM Compressor would pass over
+        ("stage:\n  a_modifiers:\n    TCLIFModifier: {}\n", ("stage", "'spike_stage'")),
+        ("a_stage:\n  modifiers:\n    TCLIFModifier: {}\n", ("a_stage.modifiers", "'spike_modifiers'")),
         ("a: [\n", ("YAML", "line 2")),
         ("missing.yaml", ("missing.yaml",)),
     ],

@@ -12,6 +12,7 @@ import yaml
 
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
+from spike_compressor.modifiers.reading import recipe_steps
 
 #: One modifier: its name and its fields.
 Step = tuple[str, Mapping[str, Any]]
@@ -38,29 +39,16 @@ class SplitRecipe:
         """From a file, or from YAML text of more than one line.
 
         Raises:
-            InputError: no such file, no YAML, no recipe; spiking modifiers missing or followed by others.
+            InputError: no such file, no YAML, no recipe; a part that has no effect; spiking modifiers missing or
+                followed by others.
         """
-        text = str(source)
-        name = "the recipe"
-        if "\n" not in text:
-            name = text
-            try:
-                text = Path(text).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"cannot read the recipe {name}: {error}") from error
+        name = "the recipe" if "\n" in str(source) else str(source)
+        if name == str(source) and not Path(source).is_file():
+            raise InputError(f"cannot read the recipe {name}: there is no such file")
         try:
-            content = yaml.safe_load(text)
-            steps = [
-                (modifier, dict(fields or {}))
-                for stage in content.values()
-                for group, modifiers in stage.items()
-                if group.endswith("modifiers")
-                for modifier, fields in modifiers.items()
-            ]
-        except yaml.YAMLError as error:
-            raise InputError(f"{name} is no YAML: {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{name} is no recipe: stage -> modifiers -> modifier -> fields") from error
+            steps = recipe_steps(source)
+        except UnicodeDecodeError as error:
+            raise InputError(f"cannot read the recipe {name}: {error}") from error
         spiking = [step for step in steps if step[0] in (_PLANNER, _NEURONS)]
         if not any(modifier == _NEURONS for modifier, _ in spiking) or steps[-len(spiking) :] != spiking:
             raise InputError(f"{name} must end in MSTSModifier, if it has one, and TCLIFModifier")

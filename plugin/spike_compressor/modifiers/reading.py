@@ -53,8 +53,18 @@ def read_recipe(source: Any, stage: str | None = None) -> Recipe:
         raise InputError(complaint(error, fields, error.title, model=_modifiers().get(error.title))) from None
 
 
-def _content(source: str | os.PathLike[str]) -> Any:
-    """What the YAML or JSON says; None if it is neither, which is LLM Compressor's to say."""
+def recipe_steps(source: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
+    """The modifiers of a recipe's file or text, in their order, with their fields as they are written.
+
+    Raises:
+        InputError: no YAML, no recipe, or a part of it that has no effect.
+    """
+    content = _content(source, ours=True)
+    return [(name, dict(fields)) for name, fields in _steps(content, None)]
+
+
+def _content(source: str | os.PathLike[str], ours: bool = False) -> Any:
+    """What the YAML or JSON says; None if it is neither, which is LLM Compressor's to say unless the recipe is ours."""
     text, name = str(source), "the recipe"
     if os.path.isfile(source):
         name = os.fspath(source)
@@ -64,7 +74,7 @@ def _content(source: str | os.PathLike[str]) -> Any:
     try:
         return yaml.load(text, Loader=_unique(name))  # a subclass of SafeLoader
     except yaml.YAMLError as error:
-        if any(ours in text for ours in _OURS):
+        if ours or any(modifier in text for modifier in _OURS):
             raise InputError(f"{name} is no YAML: {error}") from error
         return None
 
@@ -106,7 +116,7 @@ def _steps(content: Any, stage: str | None) -> list[tuple[str, Any]]:
         InputError: something else in the content has no effect.
     """
     if not isinstance(content, Mapping):
-        raise InputError("a recipe maps stages to groups of modifiers: NAME_stage -> NAME_modifiers -> modifier")
+        raise InputError("no recipe: it maps stages to groups of modifiers: NAME_stage -> NAME_modifiers -> modifier")
     stages = {key: value for key, value in content.items() if not _BESIDE_STAGES.match(str(key))}
     for key in stages:
         _check_name(str(key), "stage", stages[key])
