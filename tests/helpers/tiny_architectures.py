@@ -17,11 +17,11 @@ import transformers
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from helpers.tiny_models import BOS, IMAGE, PAD, VIDEO, VOCABULARY, _loud, _text, _vision
+from helpers.tiny_models import AUDIO, BOS, IMAGE, PAD, VIDEO, VOCABULARY, _loud, _text, _vision
 
 START, END = 7, 8  # begin and end of a picture: boi/eoi, vision_start/vision_end, fake_token_around_image
 #: What the letters of a prompt stand for; every other letter is some word.
-LETTERS = {".": PAD, "B": BOS, "I": IMAGE, "V": VIDEO, "(": START, ")": END}
+LETTERS = {".": PAD, "B": BOS, "I": IMAGE, "V": VIDEO, "A": AUDIO, "(": START, ")": END, "<": 11, ">": 12}
 
 
 def tokens(prompt: str) -> list[int]:

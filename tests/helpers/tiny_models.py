@@ -19,7 +19,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-PAD, IMAGE, VIDEO, BOS, VOCABULARY = 0, 5, 6, 1, 64
+PAD, IMAGE, VIDEO, AUDIO, BOS, VOCABULARY = 0, 5, 6, 9, 1, 64
 IMAGE_TOKENS = 4
 
 

@@ -38,7 +38,7 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
         adapter = ADAPTERS.get(model_type)(config)
     elif saved is not None and saved.configured:
         adapter = _from_record(config, model_type, saved)
-    elif not (senses := other_modalities(config)):
+    elif not (senses := [*other_modalities(config), *_other_inputs(model)]):
         adapter = ModalityAdapter(config)
     else:
         raise InputError(
@@ -54,6 +54,12 @@ def adapter_for(model: Any, saved: AdapterRecord | None = None) -> ModalityAdapt
     if isinstance(model, nn.Module):
         _require_modules(adapter, model)
     return adapter
+
+
+def _other_inputs(model: Any) -> list[str]:
+    """The main input of a model that is no text: sound for a recognizer of speech, say, whatever its config has."""
+    name = str(getattr(model, "main_input_name", "input_ids")) if isinstance(model, nn.Module) else "input_ids"
+    return [] if name in ("input_ids", "inputs_embeds") else [name]
 
 
 def _from_record(config: Any, model_type: str, saved: AdapterRecord) -> ModalityAdapter:

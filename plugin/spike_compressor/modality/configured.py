@@ -46,7 +46,8 @@ def configure_adapter(
         model_type: of the model's config.
         modules: modality -> the modules all of whose rows belong to it (tower, resampler, projector): dotted names, or
             `re:` patterns that names of modules begin with. `{"vision": ["vision_tower"], "audio": ["audio_tower"]}`;
-            other modalities than text, vision and audio must be known (`register_modality`).
+            other modalities than text, vision and audio must be known (`register_modality`). A module that lies in
+            several belongs to the first.
         placeholders: modality -> ids of the tokens in whose places pictures, sounds, ... stand.
         vision_modules: short for `modules={"vision": ...}`.
         placeholder_ids: short for `placeholders={"vision": ...}`.
@@ -58,8 +59,8 @@ def configure_adapter(
             (`generate` of most remote code).
 
     Raises:
-        InputError: neither ids nor a function; no module of another modality than text; an unknown modality, with the
-            nearest known one; a value of the wrong kind.
+        InputError: neither ids nor a function nor modules of text; no module of another modality than text; an unknown
+            modality, with the nearest known one; a value of the wrong kind.
     """
     if isinstance(methods, str):
         raise InputError(f"configure_adapter: methods is a list of names, not one string ({methods!r})")
@@ -81,9 +82,10 @@ def configure_adapter(
             f"configure_adapter: {model_type!r} has placeholders of {homeless[0]} and no modules of it; name those "
             f"that see {homeless[0]} alone in `modules`"
         )
-    if not ids and token_rows is None:
+    if not ids and token_rows is None and "text" not in listed:
         raise InputError(
-            f"configure_adapter: {model_type!r} needs placeholder_ids or placeholders, or a function token_rows"
+            f"configure_adapter: {model_type!r} needs placeholder_ids or placeholders, or a function token_rows; where "
+            "all tokens are text, say in `modules` which modules see them"
         )
     record = AdapterRecord(listed, ids, decoder_path, tuple(methods), _name(token_rows), configured=True)
     ADAPTERS.register(model_type, replace=True)(partial(ConfiguredAdapter, record=record, function=token_rows))
@@ -150,6 +152,10 @@ class ConfiguredAdapter(ModalityAdapter):
         self.modules = record.modules  # type: ignore[misc] # one class for all that is configured
         self.decoder_path, self.methods = record.decoder_path, record.methods
         super().__init__(config)
+
+    @property
+    def token_modalities(self) -> tuple[str, ...]:
+        return self.modalities if self.placeholders or self._function is not None else ("text",)
 
     def placeholder_ids(self) -> Mapping[str, set[int]]:
         return {name: set(ids) for name, ids in self._record.placeholders.items()}

@@ -12,9 +12,9 @@ class Qwen2VLAdapter(ModalityAdapter):
     vision_modules = ("model.visual",)
 
 
-@register_adapter("qwen3_vl")
+@register_adapter("qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe")
 class Qwen3VLAdapter(ModalityAdapter):
-    """Qwen3-VL: DeepStack's mergers are part of the tower too.
+    """Qwen3-VL and Qwen3.5, with experts or without: DeepStack's mergers are part of the tower too.
 
     Their features are added to the outputs of the first decoder layers at the placeholders' rows alone, so rows keep
     their modality from layer to layer. The times written between the steps of a video are text.
