@@ -40,6 +40,8 @@ def followed(function: Callable[[Tensor], Tensor], x: Tensor | None = None) -> t
         end_pass(owner)
 
 
+#: Learned embeddings of positions, looked up as some models do.
+POSITIONS = nn.Parameter(torch.zeros(32, K), requires_grad=False)
 PERMUTATION = torch.tensor([7, 3, 3, 0, 11, 5])
 KEPT = torch.tensor([[4, 0, 2], [1, 5, 3]])
 MASK = torch.tensor([[True, False, True, True, False, False], [False, True, False, False, True, True]])
@@ -117,6 +119,8 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
         torch.nn.functional.scaled_dot_product_attention(x[:, None, 1:4], x[:, None], x[:, None])[:, 0] * 0 + x[:, 1:4]
     ),
     "one expert's": lambda x: x.view(-1, K)[torch.tensor([3])],
+    "positions looked up": lambda x: x + POSITIONS[torch.arange(S).expand(B, S)],
+    "positions selected": lambda x: x + POSITIONS.index_select(0, torch.arange(3, S + 3)),
     "nobody's": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)],
 }
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, get_default_nowrap_functions
 
 from spike_compressor.modality.base import TokenRows
@@ -308,6 +308,8 @@ def _choose(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Te
     """x[key]: what the key does to rows is done to their origins."""
     source, key = args[0], args[1]
     if origin_of(source) is None:
+        if isinstance(source, nn.Parameter):
+            return None  # a table, of positions say: what is looked up there are no rows of anything
         parts = key if isinstance(key, tuple) else (key,)
         chosen = source.dim() == 2 or any(isinstance(part, (Tensor, list)) for part in parts)
         return _nowhere(result) if chosen else _replayed(source, result, lambda origin: None)
@@ -385,7 +387,7 @@ def _index_select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], resu
     source = _argument(args, kwargs, 0, "input")
     dim, positions = _argument(args, kwargs, 1, "dim"), _argument(args, kwargs, 2, "index")
     if origin_of(source) is None:
-        return _nowhere(result)
+        return None if isinstance(source, nn.Parameter) else _nowhere(result)
 
     def replay(origin: Origin) -> Tensor:
         index = origin.index.to(source.device)

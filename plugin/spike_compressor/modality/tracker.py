@@ -17,7 +17,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality.base import ModalityAdapter, TokenRows
 from spike_compressor.modality.following import Grid, Origin, enter_grid, mark
 from spike_compressor.modality.frames import FRAME, begin_pass, current_rows, end_pass, unwound
-from spike_compressor.modality.names import require_codes
+from spike_compressor.modality.names import TEXT, require_codes
 from spike_compressor.modality.scopes import Scopes, holders
 
 
@@ -113,7 +113,7 @@ class ModalityTracker:
                 )
         self._stacks = _stacks(model)
         entries = list(dict.fromkeys([*_entry_points(model, adapter), *self._stacks]))
-        followed = [name for name in layers if not adapter.multimodal or adapter.fixed_modality(name) is None]
+        followed = [name for name in layers if adapter.fixed_modality(name) in (None, TEXT)]
         self._scopes = Scopes(module for module in holders(model, followed).values() if module not in entries)
         for entry in entries:
             # bound methods, not closures: a copied or unpickled model then has a tracker of its own
