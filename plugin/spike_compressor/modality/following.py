@@ -166,20 +166,25 @@ def _pass_on_to_parts(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], 
 
 
 def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
-    """Elementwise operations, normalizations and so on: where the shape is that of the rows, they are the same rows."""
+    """Elementwise operations, normalizations and so on: where the shape is that of the rows, they are the same rows.
+
+    A factor for each row ([..., 1], a mask's or a router's) makes other rows of none.
+    """
     found: Origin | None = None
+    unknown = factor = False
     for value in _tensors(args, kwargs):
         origin: Origin | None = getattr(value, _ATTRIBUTE, None)
         if origin is None:
             continue
         if origin.rows is None:
-            if value.shape[:-1] == result.shape[:-1]:
-                return _NOWHERE
+            alike = value.shape[:-1] == result.shape[:-1]
+            narrow = value.shape[-1:] == (1,) and result.shape[-1] != 1
+            unknown, factor = unknown or (alike and not narrow), factor or (alike and narrow)
         elif _fits(origin, result):
             if found is not None and not _same(found, origin):
                 return _nowhere(result)
             found = origin
-    return found
+    return _NOWHERE if unknown or (factor and found is None) else found
 
 
 def _left(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
@@ -287,7 +292,7 @@ def _expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Te
 
     def replay(origin: Origin) -> Tensor:
         index = origin.index.reshape(*[1] * (result.dim() - source.dim()), *origin.index.shape)
-        return index.repeat(*[1 if i == 1 else size // i for i, size in zip(index.shape, result.shape, strict=True)])
+        return index.repeat(*[size // i if i > 1 else 1 for i, size in zip(index.shape, result.shape, strict=True)])
 
     return _replayed(source, result, replay)
 
