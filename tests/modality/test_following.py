@@ -121,6 +121,9 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "one expert's": lambda x: x.view(-1, K)[torch.tensor([3])],
     "positions looked up": lambda x: x + POSITIONS[torch.arange(S).expand(B, S)],
     "positions selected": lambda x: x + POSITIONS.index_select(0, torch.arange(3, S + 3)),
+    "nobody's rows expanded": lambda x: (
+        x.view(-1, K)[torch.tensor([], dtype=torch.int64)].unsqueeze(0).expand(3, -1, -1)
+    ),
     "nobody's": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)],
     "nobody's, expanded": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)].expand(3, -1, -1),
     "masked": lambda x: x[:, 1:] * torch.ones(B, S)[:, 1:, None],  # a mask's padding, as state-space models do it

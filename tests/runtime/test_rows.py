@@ -22,7 +22,7 @@ from spike_compressor.runtime import SpikingLinear, observing, spiking_layers, s
 from torch import Tensor, nn
 
 SCALES = recipe(RTN, msts="{allocation: fixed, timesteps: {vision: 1, text: 6}}")
-VISION_LANGUAGE = ["llava_mixtral"]
+VISION_LANGUAGE = ["llava_mixtral", "qwen3_vl_moe"]
 
 
 ROOTS: list[Path] = []  # of the models' directories, from which they are loaded
@@ -177,7 +177,7 @@ def test_experts_while_generating(experts: tuple[str, Any]) -> None:
     assert rows == {modality: PER_TOKEN * count for modality, count in record.tokens.items()}
 
 
-@pytest.mark.parametrize("name", ["deepseek_v3", "granitemoe"])
+@pytest.mark.parametrize("name", ["llama4", "deepseek_v3", "granitemoe"])
 def test_padding_in_experts_of_text(name: str) -> None:
     """Repeated rows (every expert of Llama 4 gets all of them), shared experts, experts behind a sort."""
     model = prepared(name, recipe(RTN), dataset=None)
@@ -203,7 +203,7 @@ def test_padding_in_experts_of_text(name: str) -> None:
 def test_calibration_follows_rows_into_experts() -> None:
     """Only the rows that the router sends, where upstream is told not to send all."""
     text = recipe(RTN, "threshold: static, timesteps: 4", msts=None)
-    moe = TINY_MOE["llava_mixtral"]
+    moe = TINY_MOE["llava_mixtral", "qwen3_vl_moe"]
     model = prepared("llava_mixtral", text, moe_calibrate_all_experts=False, pipeline="sequential")
     calls = Calls(model)
     batches = list(moe.loader())

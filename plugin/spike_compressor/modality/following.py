@@ -115,9 +115,14 @@ def mark(x: Tensor, origin: Origin) -> None:
 def origin_of(x: Tensor) -> Origin | None:
     """The origin of the rows of x: what it carries, or what its module's grid says of its shape; None if unknown."""
     carried: Origin | None = getattr(x, _ATTRIBUTE, None)
-    if carried is None:
-        return _GRID.get().origin(x)
+    if carried is None:  # a table of parameters, of positions say, has no rows of anything
+        return None if isinstance(x, nn.Parameter) else _GRID.get().origin(x)
     return None if carried.rows is None else carried
+
+
+def unfollowed() -> Any:
+    """A context in which operations of our own, on indices, are not followed."""
+    return torch._C.DisableTorchFunction()
 
 
 class Following(TorchFunctionMode):
@@ -143,8 +148,8 @@ _IRRELEVANT = get_default_nowrap_functions()
 
 
 def _pass_on(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> None:
-    if result.dim() < 2 or getattr(result, _ATTRIBUTE, None) is not None:
-        return  # in place, or the very tensor that went in
+    if result.dim() < 2 or not result.is_floating_point() or getattr(result, _ATTRIBUTE, None) is not None:
+        return  # no rows; or in place, or the very tensor that went in
     rule = _RULES.get(func)
     if rule is None:
         rule = _foreign if getattr(func, "__qualname__", "").startswith("pybind11") else _keep

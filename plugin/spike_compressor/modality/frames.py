@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack, _pop_mode
 
 from spike_compressor.modality.base import TokenRows
-from spike_compressor.modality.following import Following, Grid, Origin, current_grid, enter_grid, mark, origin_of
+from spike_compressor.modality.following import (
+    Following,
+    Grid,
+    Origin,
+    current_grid,
+    enter_grid,
+    mark,
+    origin_of,
+    unfollowed,
+)
 
 
 @dataclass(eq=False)
@@ -94,11 +103,12 @@ def rows_of(x: Tensor) -> RowSelection | None:
     if frame is None:
         return None
     if frame.followed:
-        origin = origin_of(x)
-        index = None if origin is None else origin.along(x)
-        if origin is None or origin.rows is None or index is None:
-            return None
-        return RowSelection(origin.rows, index.reshape(-1))
+        with unfollowed():
+            origin = origin_of(x)
+            index = None if origin is None else origin.along(x)
+            if origin is None or origin.rows is None or index is None:
+                return None
+            return RowSelection(origin.rows, index.reshape(-1))
     rows, count = frame.rows, x.shape[:-1].numel()
     if rows is None or rows.modality.numel() == count:
         return None if rows is None else RowSelection(rows)
@@ -115,20 +125,22 @@ def tokens_here(batch: int) -> TokenRows | None:
     grid = current_grid()
     if grid.rows is None or grid.index.dim() != 2 or grid.index.shape[0] != batch:
         return None
-    chosen = RowSelection(grid.rows, grid.index.reshape(-1))
-    valid = chosen.valid
-    shape = grid.index.shape
-    return TokenRows(chosen.modality.view(shape), None if valid is None else valid.view(shape))
+    with unfollowed():
+        chosen = RowSelection(grid.rows, grid.index.reshape(-1))
+        valid = chosen.valid
+        shape = grid.index.shape
+        return TokenRows(chosen.modality.view(shape), None if valid is None else valid.view(shape))
 
 
 def carry(x: Tensor, result: Tensor) -> None:
     """Say that the rows of a result [*leading, N] are those of x [*leading, K], where rows are followed."""
     frame = FRAME.get()
     if frame is not None and frame.followed:
-        origin = origin_of(x)
-        index = None if origin is None else origin.along(x)
-        if origin is not None and index is not None:
-            mark(result, Origin(origin.rows, index.unsqueeze(-1)))
+        with unfollowed():
+            origin = origin_of(x)
+            index = None if origin is None else origin.along(x)
+            if origin is not None and index is not None:
+                mark(result, Origin(origin.rows, index.unsqueeze(-1)))
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from spike_compressor.modality.base import TokenRows
-from spike_compressor.modality.following import Grid, enter_grid
+from spike_compressor.modality.following import Grid, enter_grid, unfollowed
 from spike_compressor.modality.frames import FRAME, begin_pass, end_pass, unwound
 
 _LOCK = threading.Lock()  # of no instance: models are copied and pickled with their hooks
@@ -57,7 +57,8 @@ class Scopes:
             follow = rows is not None and (rows.uniform is None or rows.valid is not None)
             frame = begin_pass(module, rows, follow)
         if frame is not None and frame.followed:
-            frame.grids.append((module, enter_grid(Grid.of(x) if x is not None else Grid.whole(None))))
+            with unfollowed():
+                frame.grids.append((module, enter_grid(Grid.of(x) if x is not None else Grid.whole(None))))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         frame = FRAME.get()
