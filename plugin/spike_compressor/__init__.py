@@ -22,6 +22,7 @@ _PUBLIC = {
     "export_trace": "spike_compressor.trace.export",
     "load": "spike_compressor.checkpoint",
     "save": "spike_compressor.checkpoint",
+    "trainable": "spike_compressor.runtime",
     "modality_mask": "spike_compressor.modality",
     "record_spikes": "spike_compressor.metrics",
 }
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from spike_compressor.modality import modality_mask as modality_mask
     from spike_compressor.modifiers import MSTSModifier as MSTSModifier
     from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
+    from spike_compressor.runtime import trainable as trainable
     from spike_compressor.trace.export import export_trace as export_trace
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "modality_mask",
     "record_spikes",
     "save",
+    "trainable",
 ]
 
 

@@ -171,7 +171,7 @@ def test_the_example_of_the_documentation_by_hand() -> None:
     attention.observers.append(lambda _, event: events.update({event.operand: event}))
     with rows_scope(TokenRows(torch.zeros(1, 1, dtype=torch.uint8))):
         out, weights = attention(
-            q, pack_rows(*attention._code(k, 2)[:2]), v_rows(attention, v), None, None, 0.0, None, True
+            q, pack_rows(*attention.code(k, 2)[:2]), v_rows(attention, v), None, None, 0.0, None, True
         )
     assert weights is not None
     assert weights.tolist() == [[[[0.5, 0.5]]]]
@@ -182,7 +182,7 @@ def test_the_example_of_the_documentation_by_hand() -> None:
 
 
 def v_rows(attention: SpikingAttention, v: torch.Tensor) -> torch.Tensor:
-    return pack_rows(*attention._code(v, 2)[:2])
+    return pack_rows(*attention.code(v, 2)[:2])
 
 
 def test_an_accumulator_that_could_leave_int32_is_refused() -> None:

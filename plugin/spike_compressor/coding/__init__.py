@@ -7,7 +7,7 @@ from spike_compressor.coding.encoding import encode, spikes_from_codes
 from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.coding.fixed_point import MAX_FRAC_BITS, codes_from_membrane, fixed_membrane
 from spike_compressor.coding.neuron import TCLIFNode
-from spike_compressor.coding.quantize import absmax_scale, asymmetric_scale, quantize_rows
+from spike_compressor.coding.quantize import absmax_scale, asymmetric_scale, clipped, quantize_rows
 from spike_compressor.coding.spike_train import SpikeTrain
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "absmax_scale",
     "asymmetric_scale",
     "available_codings",
+    "clipped",
     "codes_from_membrane",
     "codings",
     "encode",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import (
     PerRow,
+    along_features,
     check_floating,
     check_integer_rows,
     check_timesteps,
@@ -18,7 +19,7 @@ from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
 
-__all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "quantize_rows", "quantize_to_range"]
+__all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "clipped", "quantize_rows", "quantize_to_range"]
 
 _BELOW_HALF = 0.49999997
 """The largest float32 below 1/2, `1/2 - 2^-25`."""
@@ -67,6 +68,30 @@ def quantize_rows(
     low, high = codec.code_range(timesteps, zero_point)
     dtype = torch.int8 if zero_point is None else torch.int16
     return quantize_to_range(x, scale, low, high, dtype, validate=validate)
+
+
+@torch.no_grad()
+def clipped(
+    x: Tensor,
+    scale: float | Tensor,
+    timesteps: PerRow,
+    coding: str = "tc_lif",
+    *,
+    zero_point: PerRow | None = None,
+) -> Tensor:
+    """Where the codes of `quantize_rows` lie beyond their range before they are clamped: what it counts as saturated.
+
+    Args:
+        x, scale, timesteps, coding, zero_point: as `quantize_rows` took them, which has checked them.
+
+    Returns:
+        bool [*rows, K].
+    """
+    checked = check_timesteps(timesteps, x.shape[:-1], x.device)
+    low, high = (along_features(limit) for limit in get_coding(coding).code_range(checked, zero_point))
+    y = x.detach().to(torch.float32) / per_row_scale(scale, x, validate=False)
+    y.add_(y.sign(), alpha=_BELOW_HALF)
+    return (y >= high + 1) | (y <= low - 1)
 
 
 def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, like: Tensor) -> PerRow | None:

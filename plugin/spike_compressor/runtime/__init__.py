@@ -29,6 +29,7 @@ from spike_compressor.runtime.observers import added_to, observing
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
+from spike_compressor.runtime.training import trainable
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "spiking_layers",
     "spiking_state",
     "suspended",
+    "trainable",
     "why_no_spiking_attention",
     "write_plan",
 ]

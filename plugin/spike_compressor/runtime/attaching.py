@@ -25,7 +25,8 @@ from spike_compressor.runtime.forwards import (
     take_offloading,
 )
 from spike_compressor.runtime.linear import SpikingLinear
-from spike_compressor.runtime.neurons import Neurons
+from spike_compressor.runtime.neurons import Master, Neurons
+from spike_compressor.runtime.recomputing import Recomputation
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import Watch
 from spike_compressor.runtime.weights import integer_weight, put_codes, put_floats, shown_dtype
@@ -46,6 +47,7 @@ class SpikingState:
         watch: sees to it that each of them spikes.
         attention: spiking attention products by the name of their module; empty unless a recipe asks for them.
         facts: what is to be written into `spike_config.json` beside the layers (budget, calibration, ...).
+        masters: float weights of the layers while they train.
     """
 
     layers: dict[str, SpikingLinear]
@@ -53,6 +55,8 @@ class SpikingState:
     watch: Watch
     attention: dict[str, SpikingAttention] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    masters: list[Master] = field(default_factory=list, repr=False)
+    recomputation: Recomputation | None = field(default=None, repr=False)
     _was: dict[str, tuple[type[nn.Linear], Any, Any]] = field(default_factory=dict, repr=False)
 
 
@@ -133,11 +137,14 @@ def attach(
         install(modules[name], product)
     layers: dict[str, SpikingLinear] = {}
     watch = Watch(model, layers, specs, products)
-    state = SpikingState(layers, tracker, watch, products)
+    state = SpikingState(layers, tracker, watch, products, recomputation=Recomputation(model))
     for name, linear in linears.items():
         neurons[name].dtype = shown_dtype(linear, model)
         linear.__dict__["neurons"] = neurons[name]
         _become_spiking(linear, name, state)
+        for key, parameter in linear._parameters.items():  # scales of integers, which get no gradients
+            if parameter is not None and key.startswith("weight_"):
+                parameter.requires_grad_(False)
     model.__dict__[_STATE] = state
     watch.check()
     return state
@@ -168,6 +175,7 @@ def detach(model: nn.Module) -> None:
     to spike.
     """
     state = spiking_state(model)
+    end_training(state)
     for name, layer in state.layers.items():
         integer, dtype = layer.integer, layer.neurons.dtype
         _become_linear(layer, name, state)
@@ -177,6 +185,8 @@ def detach(model: nn.Module) -> None:
         uninstall(model.get_submodule(name))
     state.tracker.remove()
     state.watch.remove()
+    if state.recomputation is not None:
+        state.recomputation.remove()
     del model.__dict__[_STATE]
 
 
@@ -193,6 +203,8 @@ def suspended(model: nn.Module, stored: bool = False) -> Iterator[SpikingState]:
     """
     state = spiking_state(model)
     with state.watch.paused():
+        for master in state.masters:
+            master.hide()
         layers = list(state.layers.items())
         try:
             for name, layer in layers:
@@ -207,6 +219,14 @@ def suspended(model: nn.Module, stored: bool = False) -> Iterator[SpikingState]:
             for name, layer in layers:
                 if name not in state._was:  # all of them, or those before the one that was refused
                     _become_spiking(layer, name, state)
+            for master in state.masters:
+                master.show()
+
+
+def end_training(state: SpikingState) -> None:
+    """Leave the layers with the integers of their float weights, if these train."""
+    while state.masters:
+        state.masters.pop().hide()
 
 
 def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:

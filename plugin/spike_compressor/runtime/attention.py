@@ -20,8 +20,9 @@ from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, TokenRows, current_rows, tokens_here
 from spike_compressor.runtime.backends import Drive, get_backend
-from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, with_timesteps
+from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, wants_gradient, with_timesteps
 from spike_compressor.runtime.matmul import OperandMatmul
+from spike_compressor.runtime.recomputing import is_recomputing
 from spike_compressor.runtime.softmax import MAX_KEYS, softmax, tanh
 from spike_compressor.runtime.spec import AttentionSpec
 
@@ -125,7 +126,7 @@ class SpikingAttention:
             )
         return rows
 
-    def _code(self, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, int]:
+    def code(self, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, int]:
         """Codes int8 [batch, heads, length, K], scales float32 [batch, heads, length], codes at the limit.
 
         `timesteps` is an int or int64 [batch, heads, length].
@@ -142,14 +143,14 @@ class SpikingAttention:
         batch, heads, length, _ = x.shape
         T = self.timesteps(batch, length, x.device)
         x = x.to(torch.float32)
-        codes, scale, saturated = self._code(x, _by_head(T, heads))
+        codes, scale, saturated = self.code(x, _by_head(T, heads))
         if self.observers:
             self._observe(operand, x, codes, T, scale, None, 0, saturated)
         return codes, scale
 
     def rows_for_cache(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """What the cache is to hold for the keys and values of this pass's tokens."""
-        if self.spec.kv_cache:
+        if self.spec.kv_cache and not wants_gradient(key, value):
             return pack_rows(*self._code_tokens(key, "k")), pack_rows(*self._code_tokens(value, "v"))
         if self.observers:  # coded here as well, so that every key and value is counted once
             self._code_tokens(key, "k")
@@ -165,7 +166,7 @@ class SpikingAttention:
                 yield unpack_rows(x)
             elif from_cache:
                 rows, T = split_timesteps(x)
-                codes, scale, _ = self._code(rows.to(torch.float32), T)
+                codes, scale, _ = self.code(rows.to(torch.float32), T)
                 yield codes, scale
             else:
                 yield self._code_tokens(x, operand)  # type: ignore[arg-type]
@@ -211,9 +212,8 @@ class SpikingAttention:
         )
         T = self.timesteps(batch, queries, query.device)
         outputs, kept = [], []
-        step = max(1, _BLOCK // max(1, batch * heads * keys))
-        for first in range(0, queries, step):
-            part = slice(first, first + step)
+        for part in self.parts(query, keys):
+            first = part.start
             here = T if isinstance(T, int) else T[:, part]
             mask = allowed if allowed is None else allowed[..., part, :]
             acc, scale = self._fire("q", query[:, :, part].to(torch.float32), here, into_keys, mask, keys, first)
@@ -230,6 +230,13 @@ class SpikingAttention:
             acc, scale = self._fire("p", weighted, here, into_values, mask, width, first)
             outputs.append(acc.to(torch.float32) * scale.unsqueeze(-1))
         return torch.cat(outputs, dim=2), torch.cat(kept, dim=2) if keep_probabilities else None
+
+    def parts(self, query: Tensor, keys: int) -> Iterator[slice]:
+        """Queries [batch, heads, queries, D] whose scores are computed at a time."""
+        batch, heads, queries, _ = query.shape
+        step = max(1, _BLOCK // max(1, batch * heads * keys))
+        for first in range(0, queries, step):
+            yield slice(first, first + step)
 
     def _fire(
         self,
@@ -279,6 +286,8 @@ class SpikingAttention:
         saturated: int,
         first: int = 0,
     ) -> None:
+        if is_recomputing():
+            return
         batch, heads, length, K = x.shape
         valid: Tensor | None = None
         if self.fixed_modality not in (None, TEXT):

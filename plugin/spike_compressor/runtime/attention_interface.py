@@ -24,6 +24,7 @@ from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.cache import CodedCache
 from spike_compressor.runtime.precision import without_autocast
 from spike_compressor.runtime.spec import AttentionSpec
+from spike_compressor.runtime.straight_through import Settings, attend
 
 #: Name of our function among transformers' attention implementations.
 IMPLEMENTATION = "spike_compressor"
@@ -170,10 +171,11 @@ def spiking_attention_forward(
         key, value = key[:, :, : query.shape[2]], value[:, :, : query.shape[2]]
     allowed, bias = _masks(attention_mask, query.shape[2], key.shape[2], causal, attention.name, query.device)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    with torch.no_grad(), without_autocast(query.device), contextlib.ExitStack() as stack:
+    with without_autocast(query.device), contextlib.ExitStack() as stack:
         for context in attention.contexts:
             stack.enter_context(context())
-        out, weights = attention(query, key, value, allowed, bias, scale, softcap, original == "eager")
+        settings = Settings(allowed, bias, scale, softcap, original == "eager")
+        out, weights = attend(attention, query, key, value, settings)
     out = out.to(query.dtype).transpose(1, 2).contiguous()
     return out, None if weights is None else weights.to(query.dtype)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import encode, quantize_rows
+from spike_compressor.coding import clipped, encode, quantize_rows
 from spike_compressor.registry import Registry
 
 #: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
@@ -48,6 +48,11 @@ class Drive:
             self.x, self.scale, self.timesteps, coding=self.coding, zero_point=self.zero_point
         )
         return self.silence(codes), saturated
+
+    def blocked(self) -> Tensor:
+        """Where no gradient passes a neuron, bool [M, K]: its code clips, or it is silenced."""
+        mask = clipped(self.x, self.scale, self.timesteps, self.coding, zero_point=self.zero_point)
+        return mask if self.silenced is None else mask | self.silenced
 
     def silence(self, values: Tensor) -> Tensor:
         """`values` [..., K] with zeros where neurons are silenced."""

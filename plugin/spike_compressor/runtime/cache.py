@@ -47,6 +47,11 @@ def split_timesteps(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., :-1], x[..., -1].to(torch.int64).clamp(min=1)
 
 
+def wants_gradient(*rows: Tensor) -> bool:
+    """Whether autograd is to pass through what a cache gets: then it gets real rows, not the bytes of codes."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in rows)
+
+
 class RowsForCache(Protocol):
     """What decides how keys and values are stored."""
 
@@ -66,9 +71,11 @@ class CodedCache:
         """As the cache's own; what goes in and comes out are the coder's rows.
 
         Raises:
-            InputError: a cache that would change what it is given.
+            InputError: a cache that would change what it is given, or gradients through one that holds codes.
         """
         refuse_quantized(self._cache, layer_idx, self._coder.name)
+        if wants_gradient(key_states, value_states):
+            _refuse_codes(self._cache, layer_idx, self._coder.name)
         key, value = self._coder.rows_for_cache(key_states, value_states)
         return self._cache.update(key, value, layer_idx, *args, **kwargs)
 
@@ -84,4 +91,15 @@ def refuse_quantized(cache: Any, layer_idx: int, name: str) -> None:
     if layer_idx < len(layers) and isinstance(layers[layer_idx], QuantizedLayer):
         raise InputError(
             f"{name} spikes and codes its KV cache by itself; drop cache_implementation='quantized' from generate"
+        )
+
+
+def _refuse_codes(cache: Any, layer_idx: int, name: str) -> None:
+    """Raise InputError if the cache holds codes from a pass without gradients, to which real rows cannot be added."""
+    layers = getattr(cache, "layers", ())
+    keys = getattr(layers[layer_idx], "keys", None) if layer_idx < len(layers) else None
+    if isinstance(keys, Tensor) and keys.dtype == torch.int8 and keys.numel():
+        raise InputError(
+            f"{name} has coded keys and values in its cache, through which no gradient passes; go on under "
+            "torch.no_grad(), or fill the cache anew with gradients enabled"
         )

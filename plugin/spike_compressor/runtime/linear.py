@@ -14,8 +14,10 @@ from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import without_autocast
+from spike_compressor.runtime.recomputing import is_recomputing
 from spike_compressor.runtime.shown_weight import ShownWeight, written
 from spike_compressor.runtime.spec import LayerSpec
+from spike_compressor.runtime.straight_through import Computed, rows_to_outputs
 from spike_compressor.runtime.weights import IntegerWeight
 
 Observer = Callable[["SpikingLinear", LayerSpikes], None]
@@ -44,8 +46,13 @@ class SpikingLinear(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The weight as it is shown: shape [N, K], dtype and device of the model; see `ShownWeight`."""
+        """The weight as it is shown: shape [N, K], dtype and device of the model; see `ShownWeight`.
+
+        Within `spike_compressor.trainable` it is a float32 parameter, of which the integers are quantized.
+        """
         neurons = self.neurons
+        if neurons.master is not None:
+            return self._parameters["weight"]  # type: ignore[return-value]
         return ShownWeight(neurons.name, neurons.integer, neurons.dtype, neurons.integer.codes.device)
 
     @property
@@ -99,22 +106,33 @@ class SpikingLinear(nn.Linear):
 
     def outputs(self, input: Tensor) -> Tensor:
         """Outputs [..., N] of inputs [..., K], in their dtype; what `forward` is, whatever class the layer has."""
-        neurons = self.neurons
+        x = input.reshape(-1, self.in_features).to(torch.float32)
         with without_autocast(input.device):
-            drive, synapses = neurons.fire(input.reshape(-1, self.in_features).to(torch.float32))
-            out = neurons.dequantize(synapses.acc, drive.scale, self.bias)
-            if neurons.observers:
-                event = neurons.event(drive, synapses, out)
-                for observer in list(neurons.observers):
-                    observer(self, event)
+            out = rows_to_outputs(self, x, self._compute)
         out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
         carry(input, out)
         return out
 
+    def _compute(self, x: Tensor) -> Computed:
+        neurons = self.neurons
+        drive, synapses = neurons.fire(x)
+        out = neurons.dequantize(synapses.acc, drive.scale, self.bias)
+        if neurons.observers and not is_recomputing():
+            event = neurons.event(drive, synapses, out)
+            for observer in list(neurons.observers):
+                observer(self, event)
+        return Computed(drive, synapses.codes, bool(synapses.saturated), out)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # the integer weights and their scales are no parameters: they follow the device, and no `.half()` rounds them.
         # The parameter of the same scales must not be rounded either, or saving would write others than are used.
-        exact = {key: p.data for key, p in self._parameters.items() if key.endswith("_scale") and p is not None}
+        # Float weights that train stay float32.
+        training = self.neurons.master is not None
+        exact = {
+            key: p.data
+            for key, p in self._parameters.items()
+            if p is not None and (key.endswith("_scale") or (key == "weight" and training))
+        }
         module = super()._apply(fn, recurse)
         for key, value in exact.items():
             parameter = self._parameters[key]
@@ -172,16 +190,19 @@ class SpikingLinear(nn.Linear):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "weight"] = self.weight
+        if self.neurons.master is None:
+            destination[prefix + "weight"] = self.weight
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        weight = state_dict.pop(prefix + "weight", None)
-        if weight is not None and not self.integer.equals(weight):
+        weight, master = state_dict.pop(prefix + "weight", None), self.neurons.master
+        if weight is not None and master is None and not self.integer.equals(weight):
             raise InputError(written(self.neurons.name, "weight"))
         for name in _QUANTIZATION:
             value = state_dict.get(prefix + name)
             if value is not None and not self._has(name, value):
                 raise InputError(written(self.neurons.name, name))
+        if weight is not None and master is not None:  # codes, if it is a checkpoint of the model in training
+            state_dict[prefix + "weight"] = weight if weight.is_floating_point() else master.load(weight)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +49,22 @@ class LayerSpikes:
     saturated: int
 
 
+class Master(Protocol):
+    """Float weights that train, and that a layer's integers follow."""
+
+    def integer(self) -> IntegerWeight:
+        """The integers of the weights as they are now."""
+
+    def show(self) -> None:
+        """Make the float weights the layer's parameter."""
+
+    def hide(self) -> None:
+        """Give the layer back the parameter that it had, with the integers of the weights as they are now."""
+
+    def load(self, codes: Tensor) -> Tensor:
+        """Float weights of codes int8 [N, K] as checkpoints hold them."""
+
+
 class Neurons:
     """What a Linear spikes with, kept on it as `neurons`.
 
@@ -66,6 +82,7 @@ class Neurons:
         dtype: of the weight that the layer shows; what the model computes in.
         silenced: bool [K], True at neurons that must not fire; None if all may.
         observers: called with the layer and the `LayerSpikes` of each of its calls.
+        master: float weights that train; None unless they do.
 
     Raises:
         InputError: an accumulator that could leave int32, or an unknown backend.
@@ -77,12 +94,25 @@ class Neurons:
         # `levels` is the largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level
         T = max(spec.timesteps.values())
         levels = 2**T - 1 if get_coding(spec.coding).signed else 2 ** (T + 1) - 1
-        self.name, self.spec, self.integer, self.fixed_modality = name, spec, integer, fixed_modality
+        self.name, self.spec, self.present, self.fixed_modality = name, spec, integer, fixed_modality
+        self.master: Master | None = None
         self.backend = get_backend(backend)
         self.dtype = torch.float32
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
+        self._levels = levels
         self._matmul = IntegerMatmul(integer, levels, name)
+
+    @property
+    def integer(self) -> IntegerWeight:
+        """The integer weights: those of the last call, or of the float weights as they are now where these train."""
+        return self.present if self.master is None else self.master.integer()
+
+    def follow(self) -> None:
+        """Take the integers of the float weights as they are now."""
+        if self.master is not None:
+            self.present = self.master.integer()
+            self._matmul = IntegerMatmul(self.present, self._levels, self.name)
 
     @property
     def modalities(self) -> list[str]:
@@ -98,16 +128,16 @@ class Neurons:
         Raises:
             InputError: another dtype or shape.
         """
-        K = self.integer.codes.shape[1]
+        K = self.present.codes.shape[1]
         if neurons is not None and (neurons.dtype != torch.bool or neurons.shape != (K,)):
             raise InputError(f"{self.name}: `neurons` must be bool [{K}]")
         self.silenced = neurons
 
     def move(self, device: torch.device) -> None:
         """Bring the integer weights to a device."""
-        if device != self.integer.codes.device:
-            codes, scale = self.integer.codes.to(device), self.integer.scale.to(device)
-            self.integer = IntegerWeight(codes, scale, self.integer.bits)
+        present = self.present
+        if device != present.codes.device:
+            self.present = IntegerWeight(present.codes.to(device), present.scale.to(device), present.bits)
 
     # From rows to outputs
 
@@ -146,7 +176,7 @@ class Neurons:
 
     def dequantize(self, acc: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G] of rows with these scales float32 [M]."""
-        weight_scale = self.integer.scale
+        weight_scale = self.present.scale
         if weight_scale.device != acc.device:
             weight_scale = weight_scale.to(acc.device)
         act_scale = scale.unsqueeze(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
+from spike_compressor.runtime.backends import Drive
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.precision import without_autocast
+from spike_compressor.runtime.straight_through import Computed, rows_to_outputs
 
 
 class _Reference(Protocol):
@@ -54,8 +57,12 @@ class _IntegerActivations:
         self._codes = codes.view(codes.shape[0], groups, -1).permute(1, 2, 0).to(torch.float64)
 
     def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
-        neurons = layer.neurons
         x = input.reshape(-1, layer.in_features).to(torch.float32)
+        out = rows_to_outputs(layer, x, partial(self._compute, layer))
+        return out.to(input.dtype).reshape(*input.shape[:-1], layer.out_features)
+
+    def _compute(self, layer: SpikingLinear, x: Tensor) -> Computed:
+        neurons = layer.neurons
         T = neurons.timesteps(x)
         scale, zero_point = neurons.thresholds(x, T)
         # round half away from zero, in float64, where adding 1/2 is exact
@@ -72,7 +79,12 @@ class _IntegerActivations:
         acc = torch.bmm(codes.view(codes.shape[0], groups, -1).transpose(0, 1), self._codes)
         acc = acc.permute(1, 2, 0) if groups > 1 else acc[0]
         out = neurons.dequantize(acc.to(torch.int32), scale, layer.bias)
-        return out.to(input.dtype).reshape(*input.shape[:-1], layer.out_features)
+        drive = Drive(x, scale, T, neurons.spec.coding, self._no_product, zero_point)
+        return Computed(drive, codes, True, out)
+
+    @staticmethod
+    def _no_product(codes: Tensor) -> Tensor:
+        raise AssertionError("this reference has a product of its own")
 
 
 @contextlib.contextmanager

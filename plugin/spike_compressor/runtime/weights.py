@@ -102,13 +102,9 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
         decompress_module(module)  # packed weights: back to float, then to codes like any other
         status = module.quantization_status
     scale: Tensor = module.weight_scale  # type: ignore[assignment]
-    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
-    if status == QuantizationStatus.COMPRESSED:
-        codes = module.weight.data
-    else:
-        codes = quantize(module.weight.data, scale, zero_point, args, dtype=torch.int8)
-    if zero_point is not None and not args.symmetric:
-        codes = _without_zero_point(codes, zero_point, name)
+    weight = module.weight.data
+    codes = weight if status == QuantizationStatus.COMPRESSED else stored_codes(module, weight)
+    codes = without_zero_point(module, codes, name)
     out_features = codes.shape[0]
     return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, out_features), bits=int(args.num_bits))
 
@@ -145,7 +141,7 @@ def put_codes(module: nn.Linear, integer: IntegerWeight, name: str) -> None:
         )
     codes, zero_point = integer.codes, getattr(module, "weight_zero_point", None)
     if zero_point is not None and not scheme.weights.symmetric:
-        codes = (codes.to(torch.int16) + _columns(zero_point, codes)).to(torch.int8)
+        codes = (codes.to(torch.int16) + _columns(zero_point.to(torch.int16), codes.shape[1])).to(torch.int8)
     module.weight = nn.Parameter(codes, requires_grad=False)
     # the rest of what compressed-tensors does to a module that it compresses
     for kind in ("weights", "input_activations"):
@@ -163,17 +159,46 @@ def _rows(scale: Tensor, count: int) -> Tensor:
     return rows.expand(count, -1).contiguous()
 
 
-def _columns(zero_point: Tensor, codes: Tensor) -> Tensor:
-    """Zero points of any layout as int16, to be broadcast to the codes [N, K]."""
-    columns = zero_point.reshape(-1, zero_point.shape[-1] if zero_point.dim() == 2 else 1)
-    return columns.to(torch.int16).repeat_interleave(codes.shape[1] // columns.shape[1], dim=1)
+def stored_codes(module: nn.Linear, weight: Tensor) -> Tensor:
+    """Float weights [N, K] as the integers int8 [N, K] that a checkpoint of the quantized module holds for them."""
+    args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
+    zero_point: Any = getattr(module, "weight_zero_point", None)
+    scale: Any = module.weight_scale
+    return quantize(weight, scale, zero_point, args, dtype=torch.int8).contiguous()
 
 
-def _without_zero_point(codes: Tensor, zero_point: Tensor, name: str) -> Tensor:
-    wide = codes.to(torch.int16) - _columns(zero_point, codes)
+def outside_range(module: nn.Linear, weight: Tensor) -> Tensor:
+    """Where the quantizer of the module clips float weights [N, K]: bool [N, K]."""
+    args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
+    K = weight.shape[1]
+    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
+    level = weight.detach().to(torch.float32) / _columns(module.weight_scale, K).to(torch.float32)  # type: ignore[arg-type]
+    if zero_point is not None and not args.symmetric:
+        level = level + _columns(zero_point, K)
+    half = 2 ** (args.num_bits - 1)
+    return (level < -half - 0.5) | (level > half - 0.5)
+
+
+def without_zero_point(module: nn.Linear, codes: Tensor, name: str = "") -> Tensor:
+    """Stored integers int8 [N, K] minus the zero points of the module, if its quantizer has any.
+
+    Raises:
+        InputError: naming the module, if the differences do not fit int8.
+    """
+    args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
+    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
+    if zero_point is None or args.symmetric:
+        return codes
+    wide = codes.to(torch.int16) - _columns(zero_point.to(torch.int16), codes.shape[1])
     if int(wide.min()) < -128 or int(wide.max()) > 127:
         raise InputError(
             f"{name}: asymmetric weights minus their zero point do not fit 8 bits "
             f"({int(wide.min())}..{int(wide.max())}); use symmetric weights or fewer bits."
         )
     return wide.to(torch.int8)
+
+
+def _columns(values: Tensor, K: int) -> Tensor:
+    """What a scheme keeps per tensor, channel or group, as it broadcasts against weights [N, K]: [1 or N, 1 or K]."""
+    table = values.detach().reshape(-1, values.shape[-1] if values.dim() == 2 else 1)
+    return table if table.shape[1] == 1 else table.repeat_interleave(K // table.shape[1], dim=1)
