@@ -191,6 +191,9 @@ def test_it_ends_with_the_block_and_does_not_nest(workshop: Workshop) -> None:
     assert {name: id(one) for name, one in model.named_parameters()} == parameters
     assert spiking_state(model).facts == facts  # nothing was trained
     with trainable(model):
+        train(model, workshop.batch("llama"), lr=0.5)
+        integers = codes(model)
         detach(model)
+    assert all(integers[name].shape == model.get_submodule(name).weight.shape for name in integers)
     with pytest.raises(InputError), trainable(model):
         pass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, get_coding
 from spike_compressor.errors import InputError
@@ -51,6 +51,8 @@ class LayerSpikes:
 
 class Master(Protocol):
     """Float weights that train, and that a layer's integers follow."""
+
+    parameter: nn.Parameter
 
     def integer(self) -> IntegerWeight:
         """The integers of the weights as they are now."""

@@ -23,13 +23,16 @@ class MasterWeight:
     Args:
         layer: whose weights are to be trained.
 
+    Attributes:
+        parameter: float32 [N, K].
+
     Raises:
         InputError: its parameters are offloaded to another device than it computes on.
     """
 
     def __init__(self, layer: SpikingLinear) -> None:
         self._layer = layer
-        self._parameter = nn.Parameter(layer.integer.floats())
+        self.parameter = nn.Parameter(layer.integer.floats())
         if not torch.equal(self.integer().codes, layer.integer.codes):
             raise InputError(
                 f"the weight_scale of {layer.neurons.name} is not what its integers were quantized with; open the "
@@ -40,14 +43,14 @@ class MasterWeight:
     def integer(self) -> IntegerWeight:
         """The integers of the weights as they are now."""
         present = self._layer.neurons.present
-        codes = stored_codes(self._layer, self._parameter.detach())
+        codes = stored_codes(self._layer, self.parameter.detach())
         return IntegerWeight(without_zero_point(self._layer, codes), present.scale, present.bits)
 
     def show(self) -> None:
         """Make the float weights the layer's parameter."""
         layer = self._layer
-        layer._parameters["weight"] = self._parameter
-        if layer._parameters["weight"] is not self._parameter:
+        layer._parameters["weight"] = self.parameter
+        if layer._parameters["weight"] is not self.parameter:
             del layer._parameters["weight"]
             raise InputError(
                 f"the parameters of {layer.neurons.name} are offloaded, and optimizers do not reach them: call "
@@ -90,7 +93,7 @@ def trainable(model: nn.Module) -> Iterator[None]:
     state = spiking_state(model)
     if state.masters:
         raise InputError("the weights of this model train already: leave the first `trainable` block before the next")
-    before = {name: layer.integer.codes for name, layer in state.layers.items()}
+    before = [(layer.neurons, layer.integer.codes) for layer in state.layers.values()]
     activity = state.facts.get("activity")
     if activity is not None:  # what fired before says nothing of the weights to come
         state.facts["activity"] = {"not_measured": "the weights were trained since"}
@@ -100,5 +103,5 @@ def trainable(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         end_training(state)
-        if activity is not None and all(torch.equal(before[n], one.integer.codes) for n, one in state.layers.items()):
+        if activity is not None and all(torch.equal(neurons.present.codes, codes) for neurons, codes in before):
             state.facts["activity"] = activity

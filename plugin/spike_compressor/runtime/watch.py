@@ -120,7 +120,9 @@ def _why_inactive(layer: nn.Module) -> str | None:
         return f"its class {type(layer).__name__} has another `forward`"
     if not layer.leads_to_neurons():
         return f"its `forward` was replaced by {origin(innermost(layer)[1])}"
-    if "weight" in layer._parameters or "weight" in layer._buffers:
+    master = layer.neurons.master
+    own = None if master is None else master.parameter
+    if layer._parameters.get("weight") is not own or "weight" in layer._buffers:
         return "it was given another weight, with which it does not compute"
     return None
 
