@@ -90,8 +90,8 @@ def main(argv: list[str] | None = None) -> None:
     """Quantize, train, save, measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", type=Path, help="another recipe (default: the one in this script)")
-    parser.add_argument("--steps", type=int, default=300, help="training steps")
-    parser.add_argument("--batch", type=int, default=32, help="questions a step")
+    parser.add_argument("--steps", type=int, default=120, help="training steps")
+    parser.add_argument("--batch", type=int, default=16, help="questions a step")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--questions", type=int, default=150, help="test questions of each kind")
     parser.add_argument("--seed", type=int, default=0)

@@ -43,6 +43,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/rtl.md": {"command": 7, "table": 5, "link": 4},
     "docs/synthesis.md": {"command": 7, "table": 1, "link": 2},
     "docs/traces.md": {"python": 1, "table": 5},
+    "docs/training.md": {"py": 1, "link": 3},
     "docs/verification.md": {"command": 2, "table": 2, "link": 2},
     "docs/results/README.md": {"link": 8},
     "docs/results/rtl_bench.md": {"table": 1, "link": 2},

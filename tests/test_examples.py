@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -113,6 +115,22 @@ def test_a_trace_that_is_wrong_is_not_replayed(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(trace, "open_bundle", flipped)
     with pytest.raises(SystemExit, match=r"layers\.0\.mlp\.down_proj.*accumulators"):
         run("trace_and_replay.py", "--layers", "re:.*language_model.*layers.0.mlp.down_proj", "--rows", 4, "--no-rtl")
+
+
+def test_the_embedded_model_is_fine_tuned_with_spikes(run: Run) -> None:
+    """Two steps change integers and are saved; what minutes of training bring stands in docs/training.md."""
+    from spike_compressor import load
+    from spike_compressor.runtime import spiking_layers
+
+    codes = []
+    for steps in (1, 3):
+        small = ["--batch", 2, "--questions", 1, "--learning-rate", 2e-3, "--out", f"after{steps}"]
+        printed = run("finetune_with_spikes.py", "--steps", steps, *small)
+        assert len(re.findall(r"spiking, (?:not )?trained: +\d+\.\d+ % \(", printed)) == 2
+        codes.append([layer.integer.codes for layer in spiking_layers(load(f"after{steps}")).values()])
+    changed = [not torch.equal(*pair) for pair in zip(*codes, strict=True)]
+    assert len(changed) == 68
+    assert sum(changed) > 34
 
 
 @pytest.mark.usefixtures("no_new_codings")

@@ -8,8 +8,8 @@ formulas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,14 +20,21 @@ from spike_compressor.errors import InputError
 from spike_compressor.runtime.backends import Drive
 from spike_compressor.runtime.cache import split_timesteps, unpack_rows
 from spike_compressor.runtime.precision import without_autocast
+from spike_compressor.runtime.spec import AttentionSpec
 from spike_compressor.runtime.weights import outside_range
 
-if TYPE_CHECKING:  # they call this module
-    from spike_compressor.runtime.attention import SpikingAttention
-    from spike_compressor.runtime.linear import SpikingLinear
-
-
 # Layers
+
+
+class Layer(Protocol):
+    """What a spiking layer is to its gradient."""
+
+    neurons: Any
+    bias: Any
+
+    @property
+    def weight(self) -> Tensor:
+        """The float weights, where these train."""
 
 
 class Computed(NamedTuple):
@@ -46,7 +53,7 @@ class Computed(NamedTuple):
     output: Tensor
 
 
-def rows_to_outputs(layer: SpikingLinear, x: Tensor, compute: Callable[[Tensor], Computed]) -> Tensor:
+def rows_to_outputs(layer: Layer, x: Tensor, compute: Callable[[Tensor], Computed]) -> Tensor:
     """Outputs float32 [M, N] of rows float32 [M, K], through which gradients pass where autograd is at work.
 
     Args:
@@ -71,7 +78,7 @@ class _Rows(torch.autograd.Function):
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
-        layer: SpikingLinear,
+        layer: Layer,
         compute: Callable[[Tensor], Computed],
     ) -> Tensor:
         drive, codes, clips, output = compute(x)
@@ -105,6 +112,25 @@ class _Rows(torch.autograd.Function):
 # Attention
 
 
+class Attention(Protocol):
+    """What a spiking attention is to its gradient; see `SpikingAttention`."""
+
+    name: str
+    spec: AttentionSpec
+
+    def timesteps(self, batch: int, length: int, device: torch.device) -> int | Tensor:
+        """T of the tokens of this pass."""
+
+    def code(self, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, int]:
+        """Codes, scales, and how many codes clip."""
+
+    def parts(self, query: Tensor, keys: int) -> Iterator[slice]:
+        """Queries whose scores are computed at a time."""
+
+    def __call__(self, *args: Any) -> tuple[Tensor, Tensor | None]:
+        """Output and probabilities."""
+
+
 class Settings(NamedTuple):
     """What a call of a spiking attention has beside queries, keys and values; see `SpikingAttention.__call__`."""
 
@@ -116,7 +142,7 @@ class Settings(NamedTuple):
 
 
 def attend(
-    attention: SpikingAttention, query: Tensor, key: Tensor, value: Tensor, settings: Settings
+    attention: Attention, query: Tensor, key: Tensor, value: Tensor, settings: Settings
 ) -> tuple[Tensor, Tensor | None]:
     """What the attention gives, with gradients to queries, keys and values where autograd is at work.
 
@@ -140,7 +166,7 @@ def attend(
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, attention: SpikingAttention, settings: Settings
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, attention: Attention, settings: Settings
     ) -> tuple[Tensor, Tensor | None]:
         out, probabilities = attention(query, key, value, *settings)
         if probabilities is not None:
@@ -158,7 +184,7 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         query, key, value, allowed, bias = ctx.saved_tensors
-        attention: SpikingAttention = ctx.attention
+        attention: Attention = ctx.attention
         with torch.no_grad(), without_autocast(gradient.device):
             gradient = gradient.to(torch.float32)
             q, k, v = (
@@ -191,7 +217,7 @@ class _Operand(NamedTuple):
     blocked: Tensor | None
 
     @classmethod
-    def of(cls, attention: SpikingAttention, rows: Tensor, timesteps: int | Tensor | None) -> _Operand:
+    def of(cls, attention: Attention, rows: Tensor, timesteps: int | Tensor | None) -> _Operand:
         if rows.dtype == torch.int8:
             codes, scale = unpack_rows(rows)
             return cls(rows, codes * scale.unsqueeze(-1), scale, None)
@@ -214,7 +240,7 @@ class _Operand(NamedTuple):
         return torch.nn.functional.pad(total, (0, columns)).to(self.rows.dtype)
 
 
-def _coded(attention: SpikingAttention, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def _coded(attention: Attention, x: Tensor, timesteps: int | Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """What the codes of rows float32 [batch, heads, length, K] stand for, their scales, and where they clip."""
     codes, scale, saturated = attention.code(x, timesteps)
     blocked = clipped(x, scale, timesteps, attention.spec.rows.coding) if saturated else None
@@ -222,7 +248,7 @@ def _coded(attention: SpikingAttention, x: Tensor, timesteps: int | Tensor) -> t
 
 
 def _real(
-    attention: SpikingAttention,
+    attention: Attention,
     operands: list[Tensor],
     value_scale: Tensor,
     timesteps: int | Tensor,
