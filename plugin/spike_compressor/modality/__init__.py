@@ -36,6 +36,7 @@ from spike_compressor.modality.names import (
     rows_by_modality,
 )
 from spike_compressor.modality.scopes import Scopes, holders
+from spike_compressor.modality.tracing import traced_modality
 from spike_compressor.modality.tracker import ModalityTracker, modality_mask
 
 __all__ = [
@@ -68,5 +69,6 @@ __all__ = [
     "rows_of",
     "rows_scope",
     "tokens_here",
+    "traced_modality",
     "use_adapters",
 ]

@@ -42,7 +42,7 @@ class TokenRows:
         valid = None
         if attention_mask is not None and attention_mask.dim() == 2:
             valid = attention_mask[:, -modality.shape[1] :].to(torch.bool)
-            if bool(valid.all()):
+            if not torch.compiler.is_compiling() and bool(valid.all()):
                 valid = None
         return cls(modality, valid)
 

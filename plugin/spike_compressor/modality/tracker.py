@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.base import ModalityAdapter, TokenRows
-from spike_compressor.modality.following import Grid, Origin, enter_grid, mark
-from spike_compressor.modality.frames import FRAME, begin_pass, current_rows, end_pass, unwound
+from spike_compressor.modality.following import Following, Grid, Origin, current_grid, enter_grid, mark
+from spike_compressor.modality.frames import FRAME, Frame, begin_pass, current_rows, end_pass, unwound
 from spike_compressor.modality.names import TEXT, require_codes
 from spike_compressor.modality.scopes import Scopes, holders
+from spike_compressor.modality.tracing import begin_traced, end_traced, traced_rows
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class ModalityTracker:
         entries = list(dict.fromkeys([*_entry_points(model, adapter), *self._stacks]))
         followed = [name for name in layers if adapter.fixed_modality(name) in (None, TEXT)]
         self._scopes = Scopes(module for module in holders(model, followed).values() if module not in entries)
+        self._names = {type(entry): _parameters(type(entry).forward) for entry in entries}
         for entry in entries:
             # bound methods, not closures: a copied or unpickled model then has a tracker of its own
             self._handles.append(entry.register_forward_pre_hook(self._before, with_kwargs=True, prepend=True))
@@ -132,6 +134,24 @@ class ModalityTracker:
         finally:
             self._watched -= 1
 
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Within the block rows are followed as in the pass whose context variables hold, should it have ended.
+
+        For parts of a model that run again during the backward pass, in a copy of that context.
+        """
+        frame = FRAME.get()
+        if frame is None or not frame.followed:
+            yield
+            return
+        FRAME.set(Frame(frame.rows, None, followed=True, grids=[(None, current_grid())]))
+        self._scopes.open()
+        try:
+            with Following():
+                yield
+        finally:
+            self._scopes.close()
+
     def remove(self) -> None:
         """Take the hooks off."""
         for handle in self._handles:
@@ -142,11 +162,31 @@ class ModalityTracker:
         self._methods.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not torch.compiler.is_compiling():
+            self._begin(module, args, kwargs)
+        elif self._stacks or self._watched:
+            self._begin_between_graphs(module, args, kwargs)
+        elif self._matters:
+            inputs = {**dict(zip(self._names[type(module)], args, strict=False)), **kwargs}
+            begin_traced(module, self._traced(inputs))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _begin_between_graphs(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._begin(module, args, kwargs, follow=False)
+
+    def _traced(self, inputs: dict[str, Any]) -> TokenRows | None:
+        ids, embeds, outer = inputs.get("input_ids"), inputs.get("inputs_embeds"), traced_rows()
+        if ids is None and outer is not None and embeds is not None and outer.modality.shape == embeds.shape[:2]:
+            return outer
+        rows = self.adapter.rows(inputs)
+        return outer if rows is None else rows
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], follow: bool = True) -> None:
         inputs = _arguments(type(module).forward, args, kwargs)
         outer = unwound(module)
         within = bool(self._stacks) and module not in self._stacks
         rows = None if within else self._rows(inputs)  # the arguments around two stacks are those of both
-        frame = begin_pass(module, rows, self._to_be_followed(rows, within))
+        frame = begin_pass(module, rows, follow and self._to_be_followed(rows, within))
         if frame.mode is not None:
             self._scopes.open()
         if frame.followed:
@@ -155,13 +195,25 @@ class ModalityTracker:
             self._tell(rows)
 
     def _to_be_followed(self, rows: TokenRows | None, within: bool) -> bool:
-        if torch.compiler.is_compiling() or not (self._matters or self._watched):
+        if not (self._matters or self._watched):
             return False
         if rows is None:
             return within
         return rows.uniform is None or (rows.valid is not None and self._watched > 0)
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not torch.compiler.is_compiling():
+            self._end(module, output)
+        elif self._stacks or self._watched:
+            self._end_between_graphs(module, output)
+        elif self._matters:
+            end_traced(module)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _end_between_graphs(self, module: nn.Module, output: Any) -> None:
+        self._end(module, output)
+
+    def _end(self, module: nn.Module, output: Any) -> None:
         frame = FRAME.get()
         # called after exceptions too, and then also where a hook before `_before` raised and there is no frame of ours
         if frame is None or frame.owner is not module:

@@ -137,7 +137,7 @@ def attach(
         install(modules[name], product)
     layers: dict[str, SpikingLinear] = {}
     watch = Watch(model, layers, specs, products)
-    state = SpikingState(layers, tracker, watch, products, recomputation=Recomputation(model))
+    state = SpikingState(layers, tracker, watch, products, recomputation=Recomputation(model, tracker))
     for name, linear in linears.items():
         neurons[name].dtype = shown_dtype(linear, model)
         linear.__dict__["neurons"] = neurons[name]

@@ -18,9 +18,18 @@ from torch import Tensor
 
 from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_rows
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, TokenRows, current_rows, tokens_here
+from spike_compressor.modality import TEXT, TokenRows, current_rows, tokens_here, traced_modality
+from spike_compressor.runtime import compiled
 from spike_compressor.runtime.backends import Drive, get_backend
-from spike_compressor.runtime.cache import pack_rows, split_timesteps, unpack_rows, wants_gradient, with_timesteps
+from spike_compressor.runtime.cache import (
+    SCALE_BYTES,
+    pack_rows,
+    split_timesteps,
+    unpack_rows,
+    wants_gradient,
+    with_timesteps,
+)
+from spike_compressor.runtime.compiled import number_of
 from spike_compressor.runtime.matmul import OperandMatmul
 from spike_compressor.runtime.recomputing import is_recomputing
 from spike_compressor.runtime.softmax import MAX_KEYS, softmax, tanh
@@ -75,6 +84,7 @@ class SpikingAttention:
 
     Attributes:
         observers: called with this object and what one operand's neurons did.
+        number: by which compiled code knows it.
         contexts: make contexts in which the products run, for those who count what PyTorch computes.
     """
 
@@ -83,6 +93,11 @@ class SpikingAttention:
         self.backend = get_backend(backend)
         self.observers: list[AttentionObserver] = []
         self.contexts: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
+        self.number = number_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.number = number_of(self)  # a copy is another one
 
     # Coding rows
 
@@ -150,6 +165,8 @@ class SpikingAttention:
 
     def rows_for_cache(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """What the cache is to hold for the keys and values of this pass's tokens."""
+        if torch.compiler.is_compiling() and not wants_gradient(key, value):
+            return compiled.rows_for_cache(key, value, traced_modality(), self.number, self.spec.kv_cache)
         if self.spec.kv_cache and not wants_gradient(key, value):
             return pack_rows(*self._code_tokens(key, "k")), pack_rows(*self._code_tokens(value, "v"))
         if self.observers:  # coded here as well, so that every key and value is counted once
@@ -198,6 +215,15 @@ class SpikingAttention:
         Returns:
             float32 [batch, heads, queries, width of values], and the probabilities float32 or None.
         """
+        if torch.compiler.is_compiling():
+            modality, width = traced_modality(), value.shape[-1]
+            if value.dtype == torch.int8:
+                width -= SCALE_BYTES
+            elif key.shape[-1] != query.shape[-1]:  # rows from a cache, followed by their T
+                width -= 1
+            settings = (self.number, width, scaling, softcap, keep_probabilities)
+            out, kept_here = compiled.attention(query, key, value, allowed, bias, modality, *settings)
+            return out, kept_here if keep_probabilities else None
         batch, heads, queries, D = query.shape
         (key_codes, key_scale), (value_codes, value_scale) = self._synapses(key, value, D)
         kv_heads, keys, width = value_codes.shape[1:]

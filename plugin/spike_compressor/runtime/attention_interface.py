@@ -126,7 +126,7 @@ def _masks(
         return mask, None
     allowed = mask > torch.finfo(mask.dtype).min / 2
     bias = mask.to(torch.float32).masked_fill(~allowed, 0.0)
-    return allowed, bias if bool(bias.any()) else None
+    return allowed, bias if torch.compiler.is_compiling() or bool(bias.any()) else None
 
 
 def spiking_attention_forward(

@@ -15,7 +15,7 @@ from transformers.cache_utils import QuantizedLayer
 
 from spike_compressor.errors import InputError
 
-_SCALE_BYTES = 4
+SCALE_BYTES = 4
 
 
 def pack_rows(codes: Tensor, scale: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def pack_rows(codes: Tensor, scale: Tensor) -> Tensor:
 
 def unpack_rows(packed: Tensor) -> tuple[Tensor, Tensor]:
     """Codes int8 [..., K] and scale float32 [...] of packed rows. Rows of zero bytes are zeros of scale 0."""
-    scale = packed[..., -_SCALE_BYTES:].contiguous().view(torch.float32).squeeze(-1)
-    return packed[..., :-_SCALE_BYTES], scale
+    scale = packed[..., -SCALE_BYTES:].contiguous().view(torch.float32).squeeze(-1)
+    return packed[..., :-SCALE_BYTES], scale
 
 
 def with_timesteps(x: Tensor, timesteps: int | Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, carry
+from spike_compressor.modality import TEXT, TokenRows, carry, rows_scope, traced_modality
 from spike_compressor.runtime.backends import Backend
+from spike_compressor.runtime.compiled import outputs
 from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import without_autocast
@@ -106,12 +108,23 @@ class SpikingLinear(nn.Linear):
 
     def outputs(self, input: Tensor) -> Tensor:
         """Outputs [..., N] of inputs [..., K], in their dtype; what `forward` is, whatever class the layer has."""
+        if torch.compiler.is_compiling():
+            return self._traced(input)
         x = input.reshape(-1, self.in_features).to(torch.float32)
         with without_autocast(input.device):
             out = rows_to_outputs(self, x, self._compute)
         out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
         carry(input, out)
         return out
+
+    def _traced(self, input: Tensor) -> Tensor:
+        neurons = self.neurons
+        gradient = torch.is_grad_enabled() and (input.requires_grad or neurons.master is not None)
+        modality = traced_modality() if neurons.by_modality else None
+        if gradient or neurons.observers:  # who looks on, or wants gradients, gets them as ever, between two graphs
+            return _between_graphs(self, input, modality)
+        bias = None if self.bias is None else self.bias.detach()
+        return outputs(input.detach(), bias, modality, neurons.number, self.out_features)
 
     def _compute(self, x: Tensor) -> Computed:
         neurons = self.neurons
@@ -209,3 +222,9 @@ class SpikingLinear(nn.Linear):
         T = ", ".join(f"{name} T={self.spec.timesteps[name]}" for name in self.spec.timesteps)
         only = "" if self.fixed_modality in (None, TEXT) else f", {self.modalities[0]} rows only"
         return f"{super().extra_repr()}, {self.spec.coding}, {T}{only}, backend={self.backend.name}"
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _between_graphs(layer: SpikingLinear, input: Tensor, modality: Tensor | None) -> Tensor:
+    with contextlib.nullcontext() if modality is None else rows_scope(TokenRows(modality)):
+        return layer.outputs(input)

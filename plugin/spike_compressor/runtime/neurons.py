@@ -13,6 +13,7 @@ from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetri
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, current_rows, modality_names, rows_of
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
+from spike_compressor.runtime.compiled import number_of
 from spike_compressor.runtime.matmul import IntegerMatmul
 from spike_compressor.runtime.spec import LayerSpec
 from spike_compressor.runtime.weights import IntegerWeight
@@ -84,6 +85,7 @@ class Neurons:
         dtype: of the weight that the layer shows; what the model computes in.
         silenced: bool [K], True at neurons that must not fire; None if all may.
         observers: called with the layer and the `LayerSpikes` of each of its calls.
+        number: by which compiled code knows them.
         master: float weights that train; None unless they do.
 
     Raises:
@@ -102,8 +104,13 @@ class Neurons:
         self.dtype = torch.float32
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
+        self.number = number_of(self)
         self._levels = levels
         self._matmul = IntegerMatmul(integer, levels, name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.number = number_of(self)  # a copy is another one
 
     @property
     def integer(self) -> IntegerWeight:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from spike_compressor.modality import ModalityTracker
+
 _FUNCTION = "_gradient_checkpointing_func"
 _RECOMPUTING: contextvars.ContextVar[bool] = contextvars.ContextVar("spike_compressor_recomputing", default=False)
 
@@ -26,9 +28,11 @@ class Recomputation:
 
     Args:
         model: that spikes.
+        tracker: of its rows.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tracker: ModalityTracker) -> None:
+        self._tracker = tracker
         # a bound method, as in the modality tracker: a copied model has its own
         self._handle: Any = model.register_forward_pre_hook(self._before, prepend=True)
 
@@ -42,22 +46,22 @@ class Recomputation:
         for layer in module.modules():
             function = layer.__dict__.get(_FUNCTION)
             if function is not None and not isinstance(function, _Remembering):
-                layer.__dict__[_FUNCTION] = _Remembering(function)
+                layer.__dict__[_FUNCTION] = _Remembering(function, self._tracker)
 
 
 class _Remembering:
     """A checkpointing function whose calls run again in the context of their first run."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Any], tracker: ModalityTracker) -> None:
+        self.function, self._tracker = function, tracker
 
     def __call__(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.function(_Run(run), *args, **kwargs)
+        return self.function(_Run(run, self._tracker), *args, **kwargs)
 
 
 class _Run:
-    def __init__(self, run: Callable[..., Any]) -> None:
-        self._run = run
+    def __init__(self, run: Callable[..., Any], tracker: ModalityTracker) -> None:
+        self._run, self._tracker = run, tracker
         self._context: contextvars.Context | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,4 +72,5 @@ class _Run:
 
     def _again(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         _RECOMPUTING.set(True)
-        return self._run(*args, **kwargs)
+        with self._tracker.again():
+            return self._run(*args, **kwargs)

@@ -8,6 +8,7 @@ formulas.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from spike_compressor.coding import clipped
 from spike_compressor.errors import InputError
+from spike_compressor.modality import TokenRows, rows_scope, traced_modality
 from spike_compressor.runtime.backends import Drive
 from spike_compressor.runtime.cache import split_timesteps, unpack_rows
 from spike_compressor.runtime.precision import without_autocast
@@ -158,9 +160,19 @@ def attend(
                 "or list the module in `attention.ignore` of TCLIFModifier"
             )
         if query.requires_grad or key.requires_grad or value.requires_grad:
+            if torch.compiler.is_compiling():
+                return _between_graphs(attention, query, key, value, settings, traced_modality())
             return _Attention.apply(query, key, value, attention, settings)
     with torch.no_grad():
         return attention(query, key, value, *settings)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _between_graphs(
+    attention: Attention, query: Tensor, key: Tensor, value: Tensor, settings: Settings, modality: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    with contextlib.nullcontext() if modality is None else rows_scope(TokenRows(modality)):
+        return attend(attention, query, key, value, settings)
 
 
 class _Attention(torch.autograd.Function):
