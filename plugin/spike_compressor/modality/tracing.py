@@ -34,6 +34,14 @@ def traced_modality() -> Tensor | None:
     return None if rows is None else rows.modality
 
 
+def unwind_traced(owner: Any) -> None:
+    """Forget what a pass of a module left behind that was interrupted between two graphs."""
+    for index, (one, _) in enumerate(_TRACED.passes):
+        if one is owner:
+            del _TRACED.passes[index:]
+            break
+
+
 def begin_traced(owner: Any, rows: TokenRows | None) -> None:
     """Let the rows of a pass hold; `end_traced` ends it."""
     _TRACED.passes.append((owner, rows))

@@ -19,7 +19,7 @@ from spike_compressor.modality.following import Following, Grid, Origin, current
 from spike_compressor.modality.frames import FRAME, Frame, begin_pass, current_rows, end_pass, unwound
 from spike_compressor.modality.names import TEXT, require_codes
 from spike_compressor.modality.scopes import Scopes, holders
-from spike_compressor.modality.tracing import begin_traced, end_traced, traced_rows
+from spike_compressor.modality.tracing import begin_traced, end_traced, traced_rows, unwind_traced
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ class ModalityTracker:
         elif self._stacks or self._watched:
             self._begin_between_graphs(module, args, kwargs)
         elif self._matters:
+            unwind_traced(module)
             inputs = {**dict(zip(self._names[type(module)], args, strict=False)), **kwargs}
             begin_traced(module, self._traced(inputs))
 

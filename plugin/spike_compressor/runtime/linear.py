@@ -15,7 +15,7 @@ from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.compiled import outputs
 from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
-from spike_compressor.runtime.precision import without_autocast
+from spike_compressor.runtime.precision import is_autocast, without_autocast
 from spike_compressor.runtime.recomputing import is_recomputing
 from spike_compressor.runtime.shown_weight import ShownWeight, written
 from spike_compressor.runtime.spec import LayerSpec
@@ -111,8 +111,11 @@ class SpikingLinear(nn.Linear):
         if torch.compiler.is_compiling():
             return self._traced(input)
         x = input.reshape(-1, self.in_features).to(torch.float32)
-        with without_autocast(input.device):
-            out = rows_to_outputs(self, x, self._compute)
+        if torch.is_grad_enabled() or self.neurons.master is not None or is_autocast(input.device):
+            with without_autocast(input.device):
+                out = rows_to_outputs(self, x, self._compute)
+        else:
+            out = self._compute(x).output
         out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
         carry(input, out)
         return out
