@@ -177,6 +177,20 @@ def test_every_modality_has_its_own_t_threshold_and_rows(
     assert set(config.activity.totals.firing_rate) == set(names)
 
 
+@pytest.mark.parametrize(
+    ("kind", "tag", "opens"),
+    [
+        ("qwen2_audio", "audio-text-to-text", "AutoModelForMultimodalLM"),
+        ("omni", "any-to-any", "AutoModelForImageTextToText"),
+        ("whisper", "automatic-speech-recognition", "AutoModelForSpeechSeq2Seq"),
+    ],
+)
+def test_the_card_says_how_it_opens(made: dict[str, tuple[Any, Path]], kind: str, tag: str, opens: str) -> None:
+    card = (made[kind][1] / "README.md").read_text()
+    assert f"pipeline_tag: {tag}\n" in card
+    assert f"from transformers import {opens}\n" in card
+
+
 def test_whisper_hears_in_its_encoder_and_speaks_text(made: dict[str, tuple[Any, Path]]) -> None:
     model, path = made["whisper"]
     config, loaded = read_config(path), spike_compressor.load(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from transformers.models.auto import modeling_auto
 
 from spike_compressor.checkpoint.opening import AUTO_MODELS
 from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig
@@ -105,10 +106,17 @@ def _modalities(config: SpikeConfig) -> set[str]:
 
 #: What a model takes beside text -> the Hub's name of its task; more than one: any-to-any.
 _TASKS = {"vision": "image-text-to-text", "audio": "audio-text-to-text"}
+#: Auto classes of transformers, and the tables of what they open; of several the first is taken.
+_AUTO = {
+    "AutoModelForImageTextToText": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    "AutoModelForMultimodalLM": modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    "AutoModelForSpeechSeq2Seq": modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
+    "AutoModelForSeq2SeqLM": modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+}
 
 
 def _pipeline_tag(model: Any, config: SpikeConfig) -> str | None:
-    if type(model).__name__.endswith("ForSpeechSeq2Seq") or config.architecture == "whisper":
+    if _auto_class(model, config) == "AutoModelForSpeechSeq2Seq":
         return "automatic-speech-recognition"
     others = _modalities(config)
     if len(others) > 1:
@@ -120,8 +128,15 @@ def _pipeline_tag(model: Any, config: SpikeConfig) -> str | None:
 
 def _auto_class(model: Any, config: SpikeConfig) -> str:
     remote = getattr(model.config, "auto_map", None) or {}
+    kind = type(model).__name__
+    opens = [name for name, table in _AUTO.items() if kind in _classes(table.get(config.architecture))]
     known = "AutoModelForImageTextToText" if _modalities(config) else "AutoModelForCausalLM"
-    return next((name for name in AUTO_MODELS if name in remote), known)
+    return next((name for name in AUTO_MODELS if name in remote), opens[0] if opens else known)
+
+
+def _classes(named: Any) -> tuple[str, ...]:
+    """What a table of transformers has for an architecture: a class, several, or nothing."""
+    return named if isinstance(named, tuple) else (named,) if named else ()
 
 
 def _weights(state: SpikingState) -> str:
