@@ -127,6 +127,10 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "nobody's": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)],
     "nobody's, expanded": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)].expand(3, -1, -1),
     "masked": lambda x: x[:, 1:] * torch.ones(B, S)[:, 1:, None],  # a mask's padding, as state-space models do it
+    "masked at once": lambda x: x * torch.ones(B, S)[:, :, None],
+    "heads as rows": lambda x: x.view(B, S, 2, K // 2).reshape(-1, K // 2),
+    "heads as rows and back": lambda x: x.view(B, S, 2, K // 2).reshape(-1, K // 2).mul(1).reshape(B, S, K),
+    "chosen heads as rows": lambda x: x.view(-1, K)[PERMUTATION].view(-1, 2, K // 2).reshape(-1, K // 2).view(3, 2, K),
     "weighted": lambda x: x.view(-1, K)[PERMUTATION] * torch.ones(B * S, 2)[PERMUTATION, 1, None],  # by a router
 }
 

@@ -176,12 +176,12 @@ def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
     A factor for each row ([..., 1], a mask's or a router's) makes other rows of none.
     """
     found: Origin | None = None
-    unknown = factor = False
+    unknown = factor = here = False
     for value in _tensors(args, kwargs):
         origin: Origin | None = getattr(value, _ATTRIBUTE, None)
         if origin is None:
-            continue
-        if origin.rows is None:
+            here = here or value.shape == result.shape  # as the module's grid says
+        elif origin.rows is None:
             alike = value.shape[:-1] == result.shape[:-1]
             narrow = value.shape[-1:] == (1,) and result.shape[-1] != 1
             unknown, factor = unknown or (alike and not narrow), factor or (alike and narrow)
@@ -189,7 +189,7 @@ def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
             if found is not None and not _same(found, origin):
                 return _nowhere(result)
             found = origin
-    return _NOWHERE if unknown or (factor and found is None) else found
+    return _NOWHERE if unknown or (factor and found is None and not here) else found
 
 
 def _left(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
@@ -270,15 +270,23 @@ def _reshape(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: T
 def _reshaped(index: Tensor, source: Tensor, result: Tensor) -> Tensor | None:
     """Origins of a tensor whose elements keep their order in another shape."""
     depth = max((d + 1 for d, size in enumerate(index.shape) if size != 1), default=0)
-    while True:
-        lead = index.reshape(index.shape[:depth]).expand(source.shape[:depth])
-        place = _prefix(lead.numel(), result)
-        if place is not None:
-            return lead.reshape(*result.shape[:place], *[1] * (result.dim() - place))
-        # heads: neighbours along the last dimension that are of one token may be joined with features
-        if depth <= 1 or not bool((lead == lead[..., :1]).all()):
+    lead = index.reshape(index.shape[:depth]).expand(source.shape[:depth]).reshape(-1)
+    place = _prefix(lead.numel(), result)
+    if place is None and lead.numel():
+        # a token's heads become rows, or rows of one token are joined with features
+        for place in range(result.dim() - 1, 0, -1):
+            count = result.shape[:place].numel()
+            if count and count % lead.numel() == 0:
+                lead = lead.repeat_interleave(count // lead.numel())
+                break
+            if count and lead.numel() % count == 0:
+                shares = lead.view(count, -1)
+                if bool((shares == shares[:, :1]).all()):
+                    lead = shares[:, 0]
+                    break
+        else:
             return None
-        index, depth = index.narrow(depth - 1, 0, 1), depth - 1
+    return None if place is None else lead.reshape(*result.shape[:place], *[1] * (result.dim() - place))
 
 
 def _prefix(count: int, result: Tensor) -> int | None:
