@@ -124,7 +124,7 @@ def test_the_embedded_model_is_fine_tuned_with_spikes(run: Run) -> None:
 
     codes = []
     for steps in (1, 3):
-        small = ["--batch", 2, "--questions", 1, "--learning-rate", 2e-3, "--out", f"after{steps}"]
+        small = ["--batch", 2, "--questions", 1, "--learning-rate", 2e-2, "--out", f"after{steps}"]
         printed = run("finetune_with_spikes.py", "--steps", steps, *small)
         assert len(re.findall(r"spiking, (?:not )?trained: +\d+\.\d+ % \(", printed)) == 2
         codes.append([layer.integer.codes for layer in spiking_layers(load(f"after{steps}")).values()])
