@@ -41,6 +41,7 @@ from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpre
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs, pin_for_accelerators_only
+from spike_compressor.modifiers.weight_reads import weights_read
 from spike_compressor.runtime import (
     AttentionSpec,
     LayerSpec,
@@ -202,6 +203,11 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                 dataloader, self._adapter, self.allow_text_only or not that_need_data()
             )
         self._check_early()
+        for name in weights_read(state.model, self._modules, dataloader):
+            raise InputError(
+                f"{name} cannot spike: the model multiplies by its weight without calling it, and its neurons would be "
+                "bypassed. List it in `ignore` of TCLIFModifier."
+            )
         self._undo_workarounds = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
         return True
 

@@ -28,6 +28,7 @@ from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.observers import added_to, observing
 from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
+from spike_compressor.runtime.shown_weight import describes as describes_weight
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.training import trainable
 from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
@@ -51,6 +52,7 @@ __all__ = [
     "attach",
     "available_backends",
     "decoder_attention",
+    "describes_weight",
     "detach",
     "get_backend",
     "integer_weight",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from accelerate.hooks import remove_hook_from_submodules  # type: ignore[import-untyped]
 from compressed_tensors.quantization.lifecycle.forward import set_forward_quantized
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -176,6 +177,7 @@ def detach(model: nn.Module) -> None:
     """
     state = spiking_state(model)
     end_training(state)
+    _hold_parameters(model)
     for name, layer in state.layers.items():
         integer, dtype = layer.integer, layer.neurons.dtype
         _become_linear(layer, name, state)
@@ -202,6 +204,7 @@ def suspended(model: nn.Module, stored: bool = False) -> Iterator[SpikingState]:
         InputError: the model does not spike, or a layer's scales are no longer those that it computes with.
     """
     state = spiking_state(model)
+    _hold_parameters(model)
     with state.watch.paused():
         for master in state.masters:
             master.hide()
@@ -227,6 +230,12 @@ def end_training(state: SpikingState) -> None:
     """Leave the layers with the integers of their float weights, if these train."""
     while state.masters:
         state.masters.pop().hide()
+
+
+def _hold_parameters(model: nn.Module) -> None:
+    """Let modules hold their parameters, which accelerate's offloading keeps elsewhere: it would not find a new one."""
+    if any(hasattr(module, "_hf_hook") for module in model.modules()):
+        remove_hook_from_submodules(model)
 
 
 def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
