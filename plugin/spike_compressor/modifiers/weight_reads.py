@@ -69,7 +69,7 @@ class _Reads(TorchFunctionMode):
 
     def __init__(self, modules: Mapping[str, nn.Linear]) -> None:
         super().__init__()
-        self._weights = {id(module._parameters.get("weight")): (name, module) for name, module in modules.items()}
+        self._weights = {id(module._parameters.get("weight")): name for name, module in modules.items()}
         self.names: dict[str, None] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -78,15 +78,17 @@ class _Reads(TorchFunctionMode):
             for value in (*args, *kwargs.values()):
                 for tensor in value if isinstance(value, (tuple, list)) else (value,):
                     found = self._weights.get(id(tensor))
-                    if found is not None and not _being_called(found[1]):
-                        self.names[found[0]] = None
+                    if found is not None and not _called_with(tensor):
+                        self.names[found] = None
         return func(*args, **kwargs)
 
 
-def _being_called(module: nn.Module) -> bool:
+def _called_with(weight: Tensor) -> bool:
+    """Whether a module that has this weight, the Linear or an embedding that is tied to it, is being called."""
     frame = sys._getframe(2)
     while frame is not None:
-        if frame.f_locals.get("self") is module:
+        own = getattr(frame.f_locals.get("self"), "_parameters", None)
+        if isinstance(own, Mapping) and any(parameter is weight for parameter in own.values()):
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
