@@ -35,6 +35,8 @@ def followed(function: Callable[[Tensor], Tensor], x: Tensor | None = None) -> t
     try:
         result = function(x)
         found = rows_of(result)
+        if found is not None and found.index is None:  # all of them, in their order
+            return result, torch.arange(found.rows.modality.numel())
         return result, None if found is None else found.index
     finally:
         end_pass(owner)

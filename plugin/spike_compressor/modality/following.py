@@ -36,10 +36,12 @@ class Origin:
         rows: the tokens that they are rows of; None where it is not known.
         index: int64, flat positions in `rows`, of as many dimensions as the tensor: each is the tensor's, or 1 where
             all elements along it are of the same token, as along features. [B, S, 1] of [B, S, K].
+        whole: whether it is known that they are all the tokens, each once, in their order.
     """
 
     rows: TokenRows | None
     index: Tensor
+    whole: bool = False
 
     def along(self, x: Tensor) -> Tensor | None:
         """int64 positions [*leading] of the rows of x [*leading, K], on its device; None where a row is of several."""
@@ -59,25 +61,27 @@ class Grid:
     Attributes:
         rows: the tokens; None where nothing is known.
         index: int64 [*leading].
+        whole: as in `Origin`.
     """
 
     rows: TokenRows | None
     index: Tensor
+    whole: bool = False
 
     @classmethod
-    def whole(cls, rows: TokenRows | None) -> Grid:
+    def of_tokens(cls, rows: TokenRows | None) -> Grid:
         """The grid of a model: tensors [batch, sequence, ...] are all the tokens, in their order."""
         if rows is None:
             return _NO_GRID
         count = rows.modality.numel()
-        return cls(rows, torch.arange(count, device=rows.modality.device).view(rows.modality.shape))
+        return cls(rows, torch.arange(count, device=rows.modality.device).view(rows.modality.shape), whole=True)
 
     @classmethod
     def of(cls, x: Tensor) -> Grid:
         """The grid of a module that is called with x [*leading, K]."""
         origin = origin_of(x)
         index = None if origin is None else origin.along(x)
-        return _NO_GRID if origin is None or index is None else cls(origin.rows, index)
+        return _NO_GRID if origin is None or index is None else cls(origin.rows, index, origin.whole)
 
     def origin(self, x: Tensor) -> Origin | None:
         """The origin of the rows of x if its shape is the grid's, or [as many rows, K]."""
@@ -85,9 +89,9 @@ class Grid:
             return None
         lead = self.index.shape
         if x.dim() > len(lead) and x.shape[: len(lead)] == lead:
-            return Origin(self.rows, self.index.reshape(*lead, *[1] * (x.dim() - len(lead))))
+            return Origin(self.rows, self.index.reshape(*lead, *[1] * (x.dim() - len(lead))), self.whole)
         if x.dim() == 2 and x.shape[0] == self.index.numel():
-            return Origin(self.rows, self.index.reshape(-1, 1))
+            return Origin(self.rows, self.index.reshape(-1, 1), self.whole)
         return None
 
 
@@ -237,14 +241,17 @@ def _nowhere(result: Tensor) -> Origin | None:
 # Operations that move rows
 
 
-def _replayed(source: Tensor, result: Tensor, replay: Callable[[Origin], Tensor | None]) -> Origin | None:
+def _replayed(
+    source: Tensor, result: Tensor, replay: Callable[[Origin], Tensor | None], rule_keeps_order: bool = False
+) -> Origin | None:
     """The origin after an operation, done again to the origins of its source."""
     origin = origin_of(source)
     if origin is None:
         return _nowhere(result) if getattr(source, _ATTRIBUTE, None) is not None else None
     moved = replay(origin)
     if moved is not None:
-        found = Origin(origin.rows, moved)
+        same = rule_keeps_order and moved.numel() == origin.index.numel()
+        found = Origin(origin.rows, moved, origin.whole and same)
         if _fits(found, result):
             return found
     return _nowhere(result)
@@ -264,7 +271,7 @@ def _move(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
 
 def _reshape(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
     source = _argument(args, kwargs, 0, "input")
-    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result))
+    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result), rule_keeps_order=True)
 
 
 def _reshaped(index: Tensor, source: Tensor, result: Tensor) -> Tensor | None:

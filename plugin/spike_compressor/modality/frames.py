@@ -105,6 +105,8 @@ def rows_of(x: Tensor) -> RowSelection | None:
     if frame.followed:
         with unfollowed():
             origin = origin_of(x)
+            if origin is not None and origin.whole and x.shape[:-1].numel() == origin.index.numel():
+                return RowSelection(origin.rows)  # type: ignore[arg-type]
             index = None if origin is None else origin.along(x)
             if origin is None or origin.rows is None or index is None:
                 return None
@@ -132,15 +134,24 @@ def tokens_here(batch: int) -> TokenRows | None:
         return TokenRows(chosen.modality.view(shape), None if valid is None else valid.view(shape))
 
 
+def own_operations() -> contextlib.AbstractContextManager[Any]:
+    """A context for operations that rows need not be followed through, and which are faster for it; see `carry`."""
+    frame = FRAME.get()
+    return unfollowed() if frame is not None and frame.followed else _NOTHING
+
+
+_NOTHING = contextlib.nullcontext()
+
+
 def carry(x: Tensor, result: Tensor) -> None:
-    """Say that the rows of a result [*leading, N] are those of x [*leading, K], where rows are followed."""
+    """Say that the rows of a result [R, N] or [*leading, N] are those of x [*leading, K], where rows are followed."""
     frame = FRAME.get()
     if frame is not None and frame.followed:
         with unfollowed():
             origin = origin_of(x)
             index = None if origin is None else origin.along(x)
             if origin is not None and index is not None:
-                mark(result, Origin(origin.rows, index.unsqueeze(-1)))
+                mark(result, Origin(origin.rows, index.reshape(*result.shape[:-1], 1), origin.whole))
 
 
 @contextlib.contextmanager
@@ -172,7 +183,7 @@ def begin_pass(owner: nn.Module, rows: TokenRows | None, follow: bool) -> Frame:
         if outer is None or not outer.followed:
             frame.mode = Following()
             frame.mode.__enter__()
-        frame.grids.append((owner, enter_grid(Grid.whole(rows))))
+        frame.grids.append((owner, enter_grid(Grid.of_tokens(rows))))
     return frame
 
 

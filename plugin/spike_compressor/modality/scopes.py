@@ -58,7 +58,7 @@ class Scopes:
             frame = begin_pass(module, rows, follow)
         if frame is not None and frame.followed:
             with unfollowed():
-                frame.grids.append((module, enter_grid(Grid.of(x) if x is not None else Grid.whole(None))))
+                frame.grids.append((module, enter_grid(Grid.of(x) if x is not None else Grid.of_tokens(None))))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         frame = FRAME.get()

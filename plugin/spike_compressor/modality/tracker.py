@@ -116,6 +116,7 @@ class ModalityTracker:
         entries = list(dict.fromkeys([*_entry_points(model, adapter), *self._stacks]))
         followed = [name for name in layers if adapter.fixed_modality(name) in (None, TEXT)]
         self._scopes = Scopes(module for module in holders(model, followed).values() if module not in entries)
+        self._around = _around(model, entries, followed)
         self._names = {type(entry): _parameters(type(entry).forward) for entry in entries}
         for entry in entries:
             # bound methods, not closures: a copied or unpickled model then has a tracker of its own
@@ -233,7 +234,7 @@ class ModalityTracker:
         if frame.outer is not None:  # what comes after a stack has its rows
             frame.outer.rows = rows
             if frame.outer.followed:
-                enter_grid(Grid.whole(rows))
+                enter_grid(Grid.of_tokens(rows))
 
     def _rows_of_output(self, name: str, output: Any) -> TokenRows | None:
         """The rows of a stack of one modality, whose input (sound, say) has others."""
@@ -308,16 +309,25 @@ def _stacks(model: nn.Module) -> dict[nn.Module, str]:
     return {stack: names[stack] for stack in stacks if stack in names and stack is not model}
 
 
+def _around(model: nn.Module, entries: list[nn.Module], layers: Iterable[str]) -> list[nn.Module]:
+    """The entries outside of that which holds all the layers: what they do besides, as seeing, is not followed."""
+    names = {module: name for name, module in model.named_modules()}
+    paths = [f"{names[entry]}." if names[entry] else "" for entry in entries]
+    holding = [path for path in paths if all(layer.startswith(path) for layer in layers)]
+    innermost = max(holding, key=len)
+    return [entry for entry, path in zip(entries, paths, strict=True) if path in holding and path != innermost]
+
+
 def _mark_inputs(inputs: dict[str, Any], rows: TokenRows | None) -> None:
     """Say of the embeddings of a model that they are its tokens, and of an encoder's rows for a decoder, theirs."""
     embeds = inputs.get("inputs_embeds")
     if rows is not None and isinstance(embeds, Tensor) and embeds.shape[:2] == rows.modality.shape:
-        mark(embeds, Origin(rows, Grid.whole(rows).index.unsqueeze(-1)))
+        mark(embeds, Origin(rows, Grid.of_tokens(rows).index.unsqueeze(-1), whole=True))
     states, mask = inputs.get("encoder_hidden_states"), inputs.get("encoder_attention_mask")
     if isinstance(states, Tensor) and states.dim() == 3:
         text = torch.zeros(states.shape[:2], dtype=torch.uint8, device=states.device)
         rows = TokenRows.of(text, mask if isinstance(mask, Tensor) else None)
-        mark(states, Origin(rows, Grid.whole(rows).index.unsqueeze(-1)))
+        mark(states, Origin(rows, Grid.of_tokens(rows).index.unsqueeze(-1)))
 
 
 def _entry_points(model: nn.Module, adapter: ModalityAdapter) -> list[nn.Module]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, TokenRows, carry, rows_scope, traced_modality
+from spike_compressor.modality import TEXT, TokenRows, carry, own_operations, rows_scope, traced_modality
 from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.compiled import outputs
 from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
@@ -110,14 +110,16 @@ class SpikingLinear(nn.Linear):
         """Outputs [..., N] of inputs [..., K], in their dtype; what `forward` is, whatever class the layer has."""
         if torch.compiler.is_compiling():
             return self._traced(input)
-        x = input.reshape(-1, self.in_features).to(torch.float32)
-        if torch.is_grad_enabled() or self.neurons.master is not None or is_autocast(input.device):
-            with without_autocast(input.device):
-                out = rows_to_outputs(self, x, self._compute)
-        else:
-            out = self._compute(x).output
-        out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
-        carry(input, out)
+        with own_operations():
+            x = input.reshape(-1, self.in_features).to(torch.float32)
+            carry(input, x)
+            if torch.is_grad_enabled() or self.neurons.master is not None or is_autocast(input.device):
+                with without_autocast(input.device):
+                    out = rows_to_outputs(self, x, self._compute)
+            else:
+                out = self._compute(x).output
+            out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
+            carry(input, out)
         return out
 
     def _traced(self, input: Tensor) -> Tensor:
