@@ -12,6 +12,7 @@ from helpers import tiny_models
 from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
+from spike_compressor.runtime import spiking_layers
 from transformers import CompressedTensorsConfig
 
 PLAIN = recipe(RTN)
@@ -100,6 +101,23 @@ def test_processes_that_are_not_the_main_one_write_nothing(workshop: Workshop, t
         model.save_pretrained(tmp_path / "out", True)
     model.save_pretrained(tmp_path / "out", is_main_process=True)
     assert (tmp_path / "out" / "spike_config.json").is_file()
+
+
+def test_another_dtype_does_not_round_the_scales(workshop: Workshop, tmp_path: Path) -> None:
+    partly = PLAIN.replace("TCLIFModifier: {targets: [Linear]", "TCLIFModifier: {targets: ['re:.*q_proj']")
+    model, path = workshop.made("llama", partly)
+    layers = spiking_layers(model)
+    for dtype in (torch.bfloat16, torch.float16):
+        loaded = spike_compressor.load(path, dtype=dtype)
+        for name, layer in spiking_layers(loaded).items():
+            assert torch.equal(layer.integer.codes, layers[name].integer.codes)
+            assert torch.equal(layer.integer.scale, layers[name].integer.scale)
+        weights = {parameter.dtype for name, parameter in loaded.named_parameters() if name.endswith("proj.weight")}
+        assert weights <= {dtype, torch.int8}
+        assert tiny_models.logits(loaded, workshop.batch("llama")).dtype == dtype
+    spike_compressor.save(loaded, tmp_path / "out", verify="all")
+    again = spiking_layers(spike_compressor.load(tmp_path / "out"))
+    assert all(torch.equal(again[name].integer.scale, layer.integer.scale) for name, layer in layers.items())
 
 
 def test_the_dtype_by_either_name(workshop: Workshop) -> None:

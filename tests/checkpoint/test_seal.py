@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spike_compressor
@@ -140,3 +142,101 @@ def test_a_recipe_does_not_start_from_a_spike_ready_checkpoint(
     with pytest.raises(InputError, match=naming(path, "spike_compressor.load")):
         spike_compressor.checkpoint.open_model(path)
     assert not out.exists()
+
+
+# Files that are whole, and do not belong together
+
+
+def rewrite(path: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a JSON file, and seal it as someone would who knows how."""
+    content = json.loads((path / name).read_text())
+    change(content)
+    (path / name).write_text(json.dumps(content))
+    reseal(path)
+
+
+def reseal(path: Path) -> None:
+    content = json.loads((path / "spike_config.json").read_text())
+    for name in content["sha256"]:
+        if name != "spike_config.json":
+            content["sha256"][name] = sha256_of(path / name)
+    (path / "spike_config.json").write_text(json.dumps(sealed(content)))
+
+
+Q_PROJ = "model.layers.0.self_attn.q_proj"
+
+
+def _more_bits(content: dict[str, Any]) -> None:
+    for group in content["quantization_config"]["config_groups"].values():
+        group["input_activations"]["num_bits"] = 8
+
+
+def _not_quantized(content: dict[str, Any]) -> None:
+    content["quantization_config"]["ignore"].append("re:.*layers[.]0[.].*q_proj$")
+
+
+def _other_timesteps(content: dict[str, Any]) -> None:
+    content["plan"][Q_PROJ]["timesteps"]["text"] = 2
+
+
+def _out_of_plan(content: dict[str, Any]) -> None:
+    del content["plan"][Q_PROJ]
+
+
+def _fewer_layers(content: dict[str, Any]) -> None:
+    content["num_hidden_layers"] = 1
+
+
+FILES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
+    "bits in config.json": ("config.json", _more_bits, (8, 5, "config.json", "spike_config.json")),
+    "a layer that config.json ignores": ("config.json", _not_quantized, (Q_PROJ, "config.json")),
+    "timesteps in the plan": ("spike_config.json", _other_timesteps, (Q_PROJ, 5, 2)),
+}
+#: what only shows when the model is made
+LOADED: dict[str, tuple[str, Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
+    "a code layer out of the plan": ("spike_config.json", _out_of_plan, (Q_PROJ, "config.json", "spike_config.json")),
+    "fewer layers": ("config.json", _fewer_layers, ("model.layers.1",)),
+}
+
+
+@pytest.fixture
+def plain(workshop: Workshop, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(workshop.made("llama", recipe(RTN))[1], tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_that_contradict_each_other(case: str, plain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, change, names = FILES[case]
+    rewrite(plain, name, change)
+    refused(plain, *names, capsys=capsys)
+
+
+@pytest.mark.parametrize("case", LOADED)
+def test_a_model_that_is_not_the_plans(case: str, plain: Path) -> None:
+    name, change, names = LOADED[case]
+    rewrite(plain, name, change)
+    with pytest.raises(InputError) as caught:
+        spike_compressor.load(plain)
+    assert all(str(part) in str(caught.value) for part in (plain, *names)), caught.value
+
+
+@pytest.mark.parametrize("change", ["no codes", "no scales", "floats", "out of range", "one more tensor"])
+def test_tensors_that_are_not_the_plans(change: str, plain: Path) -> None:
+    file = plain / "model.safetensors"
+    tensors = load_file(file)
+    weight = f"{Q_PROJ}.weight"
+    if change == "no codes":
+        del tensors[weight]
+    elif change == "no scales":
+        del tensors[f"{weight}_scale"]
+    elif change == "floats":
+        tensors[weight] = tensors[weight].float() + 0.25
+    elif change == "out of range":
+        tensors[weight][1, 2] = 100
+    else:
+        tensors["model.layers.0.self_attn.q_proj.u_input.weight"] = torch.eye(4)
+    save_file(tensors, file, metadata={"format": "pt"})
+    reseal(plain)
+    with pytest.raises(InputError) as caught:
+        spike_compressor.load(plain)
+    assert Q_PROJ in str(caught.value) or change == "no scales", caught.value

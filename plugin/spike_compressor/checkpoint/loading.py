@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import transformers
-from compressed_tensors.compressors.base import decompress_module
-from compressed_tensors.quantization import QuantizationStatus
+from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import nn
 
+from spike_compressor.checkpoint.agreement import verify_agreement
 from spike_compressor.checkpoint.arguments import load_arguments
 from spike_compressor.checkpoint.opening import model_class, open_config
 from spike_compressor.checkpoint.read import read_config
-from spike_compressor.checkpoint.rotations import apply_online_rotations
+from spike_compressor.checkpoint.rotations import apply_online_rotations, stored_tensors
 from spike_compressor.checkpoint.saving import make_saveable
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
@@ -57,20 +58,22 @@ def load(
     arguments = load_arguments(kwargs)
     config = read_config(directory)
     verify_files(directory, config)
+    verify_agreement(directory, config)
     specs = _specs(directory, config)
     model_config = open_config(directory, trust_remote_code)
     kind = model_class(model_config, trust_remote_code)
-    model = _from_pretrained(kind, directory, {**arguments, "trust_remote_code": trust_remote_code}, config.experts)
-    hook = getattr(model, "ct_decompress_hook", None)
-    if hook is not None:  # it would turn the integer weights into floats at the first forward pass
-        hook.remove()
-        del model.ct_decompress_hook
-    apply_online_rotations(model, model_config, weight_files(directory, config), config.online_rotations.transforms)
-    for name, module in model.named_modules():
-        if name not in specs and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
-            decompress_module(module)
+    arguments = {**arguments, "trust_remote_code": trust_remote_code}
+    model, unread = _from_pretrained(kind, directory, arguments, config.experts)
+    files = weight_files(directory, config)
+    unread -= apply_online_rotations(model, model_config, files, config.online_rotations.transforms)
+    _require_all_known(model, directory, config, unread)
+    rounded = {} if arguments["dtype"] == "auto" else _exact_scales(model, files)
     adapter = adapter_for(model, config.adapter_record())
     state = attach(model, specs, adapter, backend, _attention_specs(directory, config))
+    for name, dtype in rounded.items():
+        if name not in specs:  # decompressed by now
+            module = model.get_submodule(name)
+            module.weight.data = module.weight.data.to(dtype)
     state.facts.update(
         calibration=config.calibration,
         uncalibrated=config.uncalibrated,
@@ -89,8 +92,14 @@ def load(
     return model.eval()
 
 
-def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any], experts: Layout | None) -> Any:
-    """transformers' own loading, with what it only logs made an error: tensors that are not there or do not fit."""
+def _from_pretrained(
+    kind: Any, directory: Path, kwargs: dict[str, Any], experts: Layout | None
+) -> tuple[Any, set[str]]:
+    """transformers' own loading, with what it only logs made an error: tensors that are not there or do not fit.
+
+    Returns:
+        The model, and the names of tensors that it did not read.
+    """
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
     try:
@@ -103,7 +112,40 @@ def _from_pretrained(kind: Any, directory: Path, kwargs: dict[str, Any], experts
             raise InputError(f"{directory}: {problem.replace('_', ' ')} in its weights: {sorted(report[problem])[:3]}")
     if experts is not None:
         _experts().as_in_memory(model, experts)
-    return model
+    return model, set(map(str, report.get("unexpected_keys") or ()))
+
+
+def _exact_scales(model: nn.Module, files: list[Path]) -> dict[str, torch.dtype]:
+    """Give quantized modules the scales that were saved: a dtype is for what is computed, and no change of the weights.
+
+    Returns:
+        The modules whose scales transformers had cast, and the dtype that they had been given.
+    """
+    stored, cast = stored_tensors(model, files), {}
+    for name, module in model.named_modules():
+        scale = module._parameters.get("weight_scale")
+        if scale is None or scale.device.type == "meta" or f"{name}.weight_scale" not in stored:
+            continue
+        path, key = stored[f"{name}.weight_scale"]
+        with safe_open(path, framework="pt") as file:
+            saved: torch.Tensor = file.get_tensor(key)
+        if saved.dtype != scale.dtype and saved.shape == scale.shape:
+            cast[name] = scale.dtype
+            scale.data = saved.to(scale.device)
+    return cast
+
+
+def _require_all_known(model: nn.Module, directory: Path, config: SpikeConfig, unread: set[str]) -> None:
+    """What the files hold and the plan does not speak of would be dropped, or computed as floats, without a word."""
+    for name in sorted(unread):
+        raise InputError(
+            f"{directory}: its files hold {name}, which is no part of the model that config.json describes"
+        )
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear) or name in config.plan or name in config.not_spiking:
+            continue
+        if getattr(module, "quantization_scheme", None) is not None:
+            raise InputError(f"{directory}: config.json quantizes {name}, and {CONFIG_NAME} does not know of it")
 
 
 def _experts() -> Any:

@@ -45,23 +45,15 @@ def apply_online_rotations(
         model: as transformers opened it, without them.
         model_config: its config, which defines them.
         files: that hold the model's weights, the matrices among them.
-        expected: the rotations that `spike_config.json` announces, and where they act.
+        expected: the rotations that `spike_config.json` announces, which are those of the config (`agreement`).
 
     Returns:
         Names of the tensors that were read, as the model and as the files call them.
 
     Raises:
-        InputError: what is announced and what the config defines differ, or a matrix is missing.
+        InputError: a matrix is missing.
     """
     full = transforms_of(model_config)
-    defined = online_rotations(full)
-    if defined != {name: sorted(where) for name, where in expected.items()}:
-        name = next(name for name in (*expected, *defined) if sorted(expected.get(name, ())) != defined.get(name, []))
-        announced, acts = ", ".join(expected.get(name, ())), ", ".join(defined.get(name, []))
-        raise InputError(
-            f"{files[0].parent}: spike_config.json announces the online rotation {name!r} at {announced or 'none'}, "
-            f"and config.json defines it at {acts or 'none'}; copy both files again, from one checkpoint"
-        )
     if not expected:
         return set()
     online: dict[str, TransformScheme] = {}

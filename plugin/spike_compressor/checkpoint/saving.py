@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.config import CompressionFormat
 from compressed_tensors.distributed import is_distributed, is_source_process
-from compressed_tensors.quantization import QuantizationStatus, QuantizationType
+from compressed_tensors.modeling import IMPL_ATTR
+from compressed_tensors.quantization.lifecycle.initialize import is_cached_attention_module
+from compressed_tensors.quantization.utils import is_module_quantized
 from loguru import logger
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import distributed as dist
 from torch import nn
@@ -38,6 +40,8 @@ from spike_compressor.checkpoint.schema import (
     sealed,
 )
 from spike_compressor.checkpoint.seal import SEALED
+from spike_compressor.checkpoint.stored_form import stored_form, turned_back
+from spike_compressor.checkpoint.verify import Extent, require_extent, verify_written
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_directory, sha256_of
 from spike_compressor.runtime import (
@@ -51,7 +55,9 @@ from spike_compressor.runtime import (
 _PACKAGES = ("spike-compressor", "llmcompressor", "compressed-tensors", "transformers", "torch")
 
 
-def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwargs: Any) -> Path:
+def save(
+    model: Any, path: str | os.PathLike[str], processor: Any = None, *, verify: Extent = "sample", **kwargs: Any
+) -> Path:
     """Write a spiking model, and its processor, as a spike-ready checkpoint directory.
 
     Everything is written to a temporary sibling first and moved into place at the end: a killed run leaves the old
@@ -61,6 +67,8 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
     Args:
         path: of the directory; an existing checkpoint there is replaced.
         processor: anything with `save_pretrained` (processor or tokenizer) that belongs to the model.
+        verify: what is read back from the files and compared with the model before they take their place: of each kind
+            of layer one (`sample`), or `all`.
         kwargs: `max_shard_size` goes to transformers' `save_pretrained`. Its other arguments are taken where they
             change nothing (`state_dict` of the model itself, `safe_serialization=True`, ...), and otherwise refused.
             With `is_main_process=False` nothing is written, unless the run is a distributed one, where all take part.
@@ -83,31 +91,38 @@ def save(model: Any, path: str | os.PathLike[str], processor: Any = None, **kwar
         return target
     require_own_state(model, kwargs.pop("state_dict", None))
     arguments = save_arguments(kwargs)
+    require_extent(verify)
     _check_target(target)
-    with replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
-        with suspended(model, stored=True):
-            _remove_decompression(model)
-            _store_as_bytes(model)
-            with experts.as_stored(model):
-                try:
-                    with _upstream_method(model) as save_pretrained:
-                        save_pretrained(str(directory), **arguments)
-                finally:
-                    _remove_decompression(model)
-                    _decompress_others(model, state)
-                if first:
-                    _write_explicit_targets(model, state, directory)
+    with _writing(target), replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
+        with stored_form(model, state), suspended(model, stored=True), turned_back(model), experts.as_stored(model):
+            with _upstream_method(model) as save_pretrained:
+                save_pretrained(str(directory), **arguments)
             if first:
+                _write_explicit_targets(model, state, directory)
                 _write_recipe(state, directory)
         if first:
             if processor is not None:
                 processor.save_pretrained(str(directory))
             layout = experts.layout(model)
             why_not = None if layout is None else plain.why_not_plain(model, directory)
-            _write_spike_files(model, state, directory, layout, why_not)
+            config = _write_spike_files(model, state, directory, layout, why_not)
+            verify_written(model, state, directory, config, verify)
     if is_distributed():
         dist.barrier()  # no rank goes on to read what is not in its place yet
     return target
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """A disk that is full, or may not be written, costs no result: it is in memory as before."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the checkpoint could not be written to {target}: {error}. The model is as it was; save it elsewhere."
+        ) from error
 
 
 class _SaveSpikeReady:
@@ -164,33 +179,6 @@ def _upstream_method(model: Any) -> Iterator[Any]:
             model.__dict__["save_pretrained"] = ours
 
 
-def _remove_decompression(model: Any) -> None:
-    """Saving compresses a model in place and lets its next forward pass decompress it, by a hook for each saving.
-
-    A second hook would multiply the weights by their scales once more. Spiking layers need no float weights; the
-    quantized layers that do not spike get theirs back at once.
-    """
-    hook = model.__dict__.pop("ct_decompress_hook", None)
-    if hook is not None:
-        hook.remove()
-
-
-def _store_as_bytes(model: nn.Module) -> None:
-    """Let every quantized Linear keep its integers in an int8 each, whether it spikes or not.
-
-    Transformers cannot open packed weights in every architecture (SigLIP: it initializes `weight`, which is not there),
-    and the format that compressed-tensors infers for a Linear of a class of its own (Falcon's) is none: floats.
-    """
-    for module in model.modules():
-        scheme: Any = getattr(module, "quantization_scheme", None)
-        if not isinstance(module, nn.Linear) or scheme is None or scheme.weights is None:
-            continue
-        compressed = getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED
-        if scheme.weights.type == QuantizationType.INT and scheme.weights.num_bits <= 8 and not compressed:
-            update = {"format": CompressionFormat.int_quantized}
-            module.quantization_scheme = scheme.model_copy(update=update)
-
-
 def _write_recipe(state: SpikingState, directory: Path) -> None:
     """The recipe that made this model, in plain YAML that runs again.
 
@@ -203,12 +191,6 @@ def _write_recipe(state: SpikingState, directory: Path) -> None:
         path.unlink(missing_ok=True)
     else:
         path.write_text(recipe, encoding="utf-8")
-
-
-def _decompress_others(model: nn.Module, state: SpikingState) -> None:
-    for name, module in model.named_modules():
-        if name not in state.layers and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
-            decompress_module(module)
 
 
 def _check_target(path: Path) -> None:
@@ -232,14 +214,16 @@ def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Pa
     quantization = config["quantization_config"]
     schemes: list[Any] = []
     members: list[list[str]] = []
-    kinds = {type(layer) for layer in state.layers.values()}
+    modules = dict(model.named_modules())
+    grouped = {name for name, module in modules.items() if _has_group(module)}
+    kinds = {type(modules[name]) for name in grouped} | {type(layer) for layer in state.layers.values()}
     ignored: list[str] = []
-    for name, module in model.named_modules():
-        scheme = getattr(module, "quantization_scheme", None)
-        if scheme is None:
+    for name, module in modules.items():
+        if name not in grouped:
             if type(module) in kinds or isinstance(module, nn.Linear):
                 ignored.append(name)
             continue
+        scheme: Any = module.quantization_scheme
         if scheme not in schemes:
             schemes.append(scheme)
             members.append([])
@@ -261,9 +245,16 @@ def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Pa
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _has_group(module: nn.Module) -> bool:
+    """Whether its scheme is one of `config_groups`; that of a KV cache is `kv_cache_scheme`, for all attention."""
+    if not is_module_quantized(module):
+        return False
+    return not is_cached_attention_module(module) or hasattr(module, IMPL_ATTR)
+
+
 def _write_spike_files(
     model: Any, state: SpikingState, directory: Path, experts: Layout | None, why_not_plain: str | None
-) -> None:
+) -> SpikeConfig:
     thresholds = {
         f"{name}.{modality}": torch.tensor([layer.spec.scale[modality]], dtype=torch.float32)
         for name, layer in state.layers.items()
@@ -317,6 +308,7 @@ def _write_spike_files(
             f"plain transformers does not open this checkpoint, or with random experts ({why_not_plain}): open it with "
             "spike_compressor.load()"
         )
+    return SpikeConfig.model_validate(content)
 
 
 def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:

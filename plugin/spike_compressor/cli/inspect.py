@@ -37,10 +37,12 @@ class Inspect(Command):
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         from spike_compressor.checkpoint import read_config
+        from spike_compressor.checkpoint.agreement import verify_agreement
         from spike_compressor.checkpoint.seal import verify_files
 
         config = read_config(args.checkpoint)
         verify_files(args.checkpoint, config)
+        verify_agreement(args.checkpoint, config)
         result = checkpoint_result(args.checkpoint, config)
         if args.plot is not None:
             from spike_compressor.plot import plot_plan

@@ -17,13 +17,16 @@ from spike_compressor.modifiers.preflight import check_modifiers, require_data
 from spike_compressor.modifiers.reading import read_recipe
 
 
-def check_recipe(path: Path, data: str | None = None, pipeline: str = "independent") -> None:
+def check_recipe(path: Path, data: str | None = None, pipeline: str = "independent") -> list[Any]:
     """Parse a recipe before anything expensive begins.
 
     Args:
         path: of the recipe.
         data: where its calibration data come from; None for none.
         pipeline: that is to run it; `datafree` reads no data.
+
+    Returns:
+        Its modifiers.
 
     Raises:
         InputError: no such file, no YAML, no TCLIFModifier in it, a part that has no effect, modifiers that cannot work
@@ -33,7 +36,7 @@ def check_recipe(path: Path, data: str | None = None, pipeline: str = "independe
     if not path.is_file():
         raise InputError(f"no recipe at {path}")
     try:
-        modifiers = read_recipe(path).modifiers
+        modifiers: list[Any] = read_recipe(path).modifiers
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no YAML: {error}") from error
     except (AttributeError, TypeError, KeyError) as error:  # YAML, but not of the shape of a recipe
@@ -48,6 +51,7 @@ def check_recipe(path: Path, data: str | None = None, pipeline: str = "independe
     require_data(modifiers, data)
     if pipeline == "datafree":
         require_data(modifiers, None, "--pipeline datafree reads none")
+    return modifiers
 
 
 def calibration_of_seed(source: str, samples: int, batch_size: int, processor: Any, seed: int) -> DataLoader[Any]:

@@ -63,14 +63,16 @@ class OneShot(Command):
 
         from spike_compressor.checkpoint import open_model, open_processor, read_config, save
         from spike_compressor.cli.models import calibration_data, check_recipe
+        from spike_compressor.modifiers.starting import require_not_twice
         from spike_compressor.progress import Steps
 
-        check_recipe(recipe, args.data, args.pipeline)
+        modifiers = check_recipe(recipe, args.data, args.pipeline)
         steps = Steps(verbose=args.verbose)
         with steps.step("open model and data"):
             processor = open_processor(directory, args.trust_remote_code)
             data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
             model = open_model(directory, args.dtype, args.trust_remote_code)
+            require_not_twice(model, modifiers)
         with steps.step("quantize and attach neurons"):
             oneshot(
                 model=model,

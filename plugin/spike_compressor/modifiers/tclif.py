@@ -39,6 +39,7 @@ from spike_compressor.modifiers.recipe import (
 )
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
+from spike_compressor.modifiers.starting import take_over
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.upstream import complete_sequential_epochs, pin_for_accelerators_only
 from spike_compressor.modifiers.weight_reads import weights_read
@@ -180,6 +181,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def on_initialize(self, state: State, **kwargs: Any) -> bool:
         self._adapter = adapter_for(state.model)
         self._modules = self.targeted(state.model)
+        take_over(state.model, self._modules, modifiers_of_type(Modifier))
         if self.attention is not None:
             self._attention = self.attention.specs(state.model, self._adapter)
         planners = modifiers_of_type(MSTSModifier)

@@ -30,7 +30,7 @@ from spike_compressor.runtime.neurons import Master, Neurons
 from spike_compressor.runtime.recomputing import Recomputation
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import Watch
-from spike_compressor.runtime.weights import integer_weight, put_codes, put_floats, shown_dtype
+from spike_compressor.runtime.weights import decompress, drop_packed, integer_weight, put_codes, put_floats, shown_dtype
 
 _STATE = "_spiking_state"
 
@@ -134,6 +134,7 @@ def attach(
     products = prepare_attention(model, attention or {}, adapter, backend)
     matters = any(one.by_modality for one in neurons.values()) or any(one.by_modality for one in products.values())
     tracker = ModalityTracker(model, adapter, [*specs, *products], matters)
+    decompress(model, keep=specs)
     for name, product in products.items():
         install(modules[name], product)
     layers: dict[str, SpikingLinear] = {}
@@ -141,6 +142,7 @@ def attach(
     state = SpikingState(layers, tracker, watch, products, recomputation=Recomputation(model, tracker))
     for name, linear in linears.items():
         neurons[name].dtype = shown_dtype(linear, model)
+        drop_packed(linear)
         linear.__dict__["neurons"] = neurons[name]
         _become_spiking(linear, name, state)
         for key, parameter in linear._parameters.items():  # scales of integers, which get no gradients

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from compressed_tensors.compressors.base import decompress_module
+from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from compressed_tensors.config import CompressionFormat
 from compressed_tensors.quantization import (
     ActivationOrdering,
@@ -15,6 +17,7 @@ from compressed_tensors.quantization import (
     QuantizationType,
     quantize,
 )
+from compressed_tensors.utils import get_direct_state_dict, replace_direct_state_dict
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
@@ -92,21 +95,37 @@ def require_integer_weights(module: nn.Module, name: str) -> None:
 def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     """The integer codes and scales of a quantized Linear, exactly those that its checkpoint holds.
 
+    Codes that are stored are read as they are, packed or not. Weights that compressed-tensors has turned into floats
+    again give the codes that they were made of. Those of a recipe under way are rounded as it would when it saves them.
+    The module is left as it is.
+
     Raises:
-        InputError: naming the module, if it has no integer weights of a supported layout.
+        InputError: naming the module: it has no integer weights of a supported layout, its integers are out of their
+            range, or its floats are none that integers of its scale give.
     """
     require_integer_weights(module, name)
     args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
-    status = getattr(module, "quantization_status", None)
-    if status == QuantizationStatus.COMPRESSED and not hasattr(module, "weight"):
-        decompress_module(module)  # packed weights: back to float, then to codes like any other
-        status = module.quantization_status
-    scale: Tensor = module.weight_scale  # type: ignore[assignment]
-    weight = module.weight.data
-    codes = weight if status == QuantizationStatus.COMPRESSED else stored_codes(module, weight)
-    codes = without_zero_point(module, codes, name)
-    out_features = codes.shape[0]
-    return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, out_features), bits=int(args.num_bits))
+    codes, zero_point = _codes(module, args, name)
+    scale = _table(module, "weight_scale", name)
+    if not scale.dtype.is_floating_point or not bool(scale.isfinite().all()):
+        raise InputError(f"{name} cannot spike: its weight_scale ({scale.dtype}) is not made of finite numbers")
+    low, high = -(2 ** (args.num_bits - 1)), 2 ** (args.num_bits - 1) - 1
+    if codes.dim() != 2 or tuple(codes.shape) != (module.out_features, module.in_features):
+        shape = [module.out_features, module.in_features]
+        raise InputError(f"{name} cannot spike: its weights have shape {list(codes.shape)} instead of {shape}")
+    if codes.numel() and (int(codes.min()) < low or int(codes.max()) > high):
+        raise InputError(
+            f"{name} cannot spike: its integers go from {int(codes.min())} to {int(codes.max())}, and {args.num_bits} "
+            f"bits from {low} to {high}; its quantization config is another checkpoint's"
+        )
+    N, K = codes.shape
+    columns = scale.shape[-1] if scale.dim() == 2 else 1
+    if scale.numel() // columns not in (1, N) or K % columns:
+        raise InputError(f"{name} cannot spike: scales {list(scale.shape)} do not fit weights {list(codes.shape)}")
+    codes = codes.to(torch.int8)
+    if zero_point is not None and not args.symmetric:
+        codes = _without_zero_point(codes, zero_point, name)
+    return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, N), bits=int(args.num_bits))
 
 
 def shown_dtype(module: nn.Linear, model: nn.Module) -> torch.dtype:
@@ -167,6 +186,120 @@ def stored_codes(module: nn.Linear, weight: Tensor) -> Tensor:
     return quantize(weight, scale, zero_point, args, dtype=torch.int8).contiguous()
 
 
+def _codes(module: nn.Linear, args: Any, name: str) -> tuple[Tensor, Tensor | None]:
+    """Codes of an integer dtype, with the zero point still in them, and the zero point, if there is one."""
+    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
+    if hasattr(module, "weight_packed"):
+        packed: Tensor = module.weight_packed  # type: ignore[assignment]
+        size = torch.Size(_table(module, "weight_shape", name).tolist())
+        if zero_point is not None:
+            zero_point = _unpacked_zero_point(zero_point.data, args, _table(module, "weight_scale", name), size)
+        return unpack_from_int32(packed.data, args.num_bits, size), zero_point
+    weight = _table(module, "weight", name).data
+    status = getattr(module, "quantization_status", None)
+    if not weight.dtype.is_floating_point:
+        if status != QuantizationStatus.COMPRESSED:
+            raise InputError(
+                f"{name} cannot spike: its weights are integers ({weight.dtype}) of an earlier quantization, and the "
+                "recipe quantizes them again as if they were the weights. Start from the float model."
+            )
+        return weight, zero_point
+    if status == QuantizationStatus.COMPRESSED:
+        raise InputError(
+            f"{name} cannot spike: its quantization config says integers, and its weights are {weight.dtype}. They "
+            "were changed after it was opened, or the checkpoint stores them so; open it anew, or quantize it anew."
+        )
+    if not bool(weight.isfinite().all()):
+        raise InputError(f"{name} cannot spike: its weights have NaN or infinity in them")
+    scale = _table(module, "weight_scale", name)
+    if status == QuantizationStatus.DECOMPRESSED:
+        return _codes_of_floats(weight, scale, zero_point, name), zero_point
+    return stored_codes(module, weight), zero_point
+
+
+#: Elements of a matrix that are taken to float64 at once.
+_CHUNK = 1 << 22
+
+
+def _codes_of_floats(weight: Tensor, scale: Tensor, zero_point: Tensor | None, name: str) -> Tensor:
+    """The codes, int16 [N, K], whose products with the scales, in the scales' dtype, are these floats to the bit."""
+    N, K = weight.shape
+    codes = torch.empty((N, K), dtype=torch.int16, device=weight.device)
+    scales, zeros = (_by_weight(table, N, K) for table in (scale, zero_point))
+    for rows in torch.arange(N, device=weight.device).split(max(1, _CHUNK // K)):
+        part = scales(rows)
+        # in float64: a bfloat16 quotient of an 8-bit code can be rounded to the code beside it
+        quotient = (weight[rows].to(torch.float64) / part.to(torch.float64)).nan_to_num(0.0, 0.0, 0.0)
+        shifted = quotient.round().clamp(-256, 256)
+        # as compressed-tensors multiplies, or as this package does when neurons are taken off
+        if not any(
+            torch.equal((shifted.to(kind) * part.to(kind)).to(weight.dtype), weight[rows])
+            for kind in (part.dtype, torch.float32)
+        ):
+            raise InputError(
+                f"{name} cannot spike: its weights are no integers times its scales any more. They were changed, or "
+                "cast to another dtype, after they were quantized; open the model anew, or quantize it anew."
+            )
+        codes[rows] = (shifted + zeros(rows)).to(torch.int16)
+    return codes
+
+
+def _by_weight(table: Tensor | None, N: int, K: int) -> Any:
+    """Rows of a table `[1]`, `[N, 1]` or `[N, G]`, spread over the K inputs."""
+    if table is None:
+        return lambda rows: 0
+    flat = table.reshape(-1, table.shape[-1] if table.dim() == 2 else 1).expand(N, -1)
+    return lambda rows: flat[rows].repeat_interleave(K // flat.shape[1], dim=1)
+
+
+def _table(module: nn.Module, key: str, name: str) -> Tensor:
+    tensor = getattr(module, key, None)
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name} cannot spike: it is quantized and has no {key}; open the model anew")
+    return tensor
+
+
+def drop_packed(module: nn.Linear) -> None:
+    """Take packed weights off a Linear whose integers have been read; its zero points are unpacked."""
+    if not hasattr(module, "weight_packed"):
+        return
+    scheme: Any = module.quantization_scheme
+    state = get_direct_state_dict(module)
+    size = torch.Size(state["weight_shape"].tolist())
+    zero_point = state.get("weight_zero_point")
+    if zero_point is not None:
+        state["weight_zero_point"] = _unpacked_zero_point(zero_point, scheme.weights, state["weight_scale"], size)
+    kept = {key: tensor for key, tensor in state.items() if key not in ("weight_packed", "weight_shape")}
+    replace_direct_state_dict(module, kept)
+
+
+def _unpacked_zero_point(zero_point: Tensor, args: Any, scale: Tensor, size: torch.Size) -> Tensor:
+    if args.symmetric or args.strategy == QuantizationStrategy.TENSOR:
+        return zero_point
+    shape = torch.Size((size[0], scale.shape[-1]))
+    return unpack_from_int32(zero_point, args.num_bits, shape, packed_dim=0).contiguous()
+
+
+def decompress(model: nn.Module, keep: Container[str] = ()) -> None:
+    """Turn compressed weights into floats now, all but those that spike, and let nobody do it again.
+
+    compressed-tensors leaves a model compressed when it opens or saves one, and hooks its next forward pass to
+    decompress all of it. A second hook would multiply weights by their scales once more, and spiking layers need no
+    floats.
+
+    Args:
+        model: opened or saved with compressed weights; any other is left as it is.
+        keep: names of the modules whose weights stay as they are.
+    """
+    for module in model.modules():
+        hook = module.__dict__.pop("ct_decompress_hook", None)
+        if hook is not None:
+            hook.remove()
+    for name, module in model.named_modules():
+        if name not in keep and getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED:
+            decompress_module(module)
+
+
 def outside_range(module: nn.Linear, weight: Tensor) -> Tensor:
     """Where the quantizer of the module clips float weights [N, K]: bool [N, K]."""
     args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
@@ -189,6 +322,10 @@ def without_zero_point(module: nn.Linear, codes: Tensor, name: str = "") -> Tens
     zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
     if zero_point is None or args.symmetric:
         return codes
+    return _without_zero_point(codes, zero_point, name)
+
+
+def _without_zero_point(codes: Tensor, zero_point: Tensor, name: str) -> Tensor:
     wide = codes.to(torch.int16) - _columns(zero_point.to(torch.int16), codes.shape[1])
     if int(wide.min()) < -128 or int(wide.max()) > 127:
         raise InputError(

@@ -1,0 +1,130 @@
+"""Plan, config.json, codes and rotations held against each other: whole files may not belong together. No torch.
+
+What is compared is what a file says of another one. Whether the model that transformers makes of them has every tensor
+that it needs, and no other, shows when it is opened (`loading`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spike_compressor.checkpoint.schema import CONFIG_NAME, THRESHOLDS_NAME, SpikeConfig
+from spike_compressor.checkpoint.seal import read_json, weight_files
+from spike_compressor.errors import InputError
+
+#: Places of a rotation that is merged into weights; at all others it runs at inference.
+_MERGED = ("weight_input", "weight_output")
+
+
+def verify_agreement(directory: Path, config: SpikeConfig) -> None:
+    """Check that the files of a checkpoint say the same of its layers and rotations.
+
+    Raises:
+        InputError: a layer of the plan that config.json does not quantize, or to other bits; thresholds or scales that
+            are missing or belong to no layer; a rotation that only one of the two configs knows, or that no file holds.
+    """
+    settings = read_json(directory / "config.json").get("quantization_config")
+    if not isinstance(settings, dict) or not isinstance(settings.get("config_groups"), dict):
+        raise InputError(f"{directory / 'config.json'} has no quantization_config, and {CONFIG_NAME} has a plan")
+    tensors = _tensors(directory, config)
+    _rotations(directory, config, settings, tensors)
+    for name, entry in config.plan.items():
+        group = _group(name, settings)
+        if group is None or not isinstance(group.get("weights"), dict):
+            raise InputError(
+                f"{directory}: {name} is in the plan of {CONFIG_NAME}, and config.json does not quantize its weights"
+            )
+        activations = group.get("input_activations")
+        T = entry.timesteps.get("text")
+        if isinstance(activations, dict) and T is not None and activations.get("num_bits") != T + 1:
+            raise InputError(
+                f"{directory}: {name} has {activations.get('num_bits')} bits in config.json, and {T} timesteps for "
+                f"text in {CONFIG_NAME}, which are {T + 1} bits"
+            )
+    scales = sum(key.endswith(".weight_scale") for key in tensors)
+    if scales < len(config.plan):
+        raise InputError(
+            f"{directory}: {len(config.plan)} layers are in the plan of {CONFIG_NAME}, and the weight files hold "
+            f"scales of {scales}"
+        )
+    _thresholds(directory, config)
+
+
+def _rotations(directory: Path, config: SpikeConfig, settings: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
+    """The ones that run at inference, and where: as announced, as defined, and with matrices."""
+    announced = {name: sorted(where) for name, where in config.online_rotations.transforms.items()}
+    defined: dict[str, list[str]] = {}
+    for name, scheme in ((settings.get("transform_config") or {}).get("config_groups") or {}).items():
+        places = {str(args.get("location")) for args in scheme.get("apply", ())}
+        if places - set(_MERGED):
+            defined[name] = sorted(places - set(_MERGED))
+    for name in (*announced, *defined):
+        if announced.get(name) != defined.get(name):
+            here, there = (", ".join(table.get(name, ())) or "none" for table in (announced, defined))
+            raise InputError(
+                f"{directory}: {CONFIG_NAME} announces the online rotation {name!r} at {here}, and config.json defines "
+                f"it at {there}; copy both files again, from one checkpoint"
+            )
+        matrices = tuple(f".{name}_{place}.weight" for place in announced[name])
+        if not any(key.endswith(matrices) for key in tensors):
+            raise InputError(f"{directory}: no file holds a matrix {matrices[0][1:]} of the online rotation {name!r}")
+
+
+def _group(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The group of `quantization_config` that a Linear of this name falls into: by name, by pattern, or as a Linear."""
+    if any(_names(entry, name) for entry in settings.get("ignore") or ()):
+        return None
+    groups = settings["config_groups"].values()
+    for kind in (lambda t: t == name, lambda t: t.startswith("re:") and _names(t, name), lambda t: t == "Linear"):
+        for group in groups:
+            if any(kind(target) for target in group.get("targets", ())):
+                return group
+    # classes of Linears that are not called so
+    return next((g for g in groups if any(_is_class(target) for target in g.get("targets", ()))), None)
+
+
+def _names(entry: str, name: str) -> bool:
+    if entry.startswith("re:"):
+        return re.match(entry.removeprefix("re:"), name) is not None
+    return entry == name
+
+
+def _is_class(target: str) -> bool:
+    return not target.startswith("re:") and "." not in target and target[:1].isupper()
+
+
+def _thresholds(directory: Path, config: SpikeConfig) -> None:
+    if THRESHOLDS_NAME not in config.sha256:
+        return
+    static = {name for name, entry in config.plan.items() if entry.threshold == "static"}
+    for key in _header(directory / THRESHOLDS_NAME):
+        if key.rpartition(".")[0] not in static:
+            raise InputError(f"{directory}: {THRESHOLDS_NAME} has {key}, and the plan no static threshold of that name")
+
+
+def _tensors(directory: Path, config: SpikeConfig) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in weight_files(directory, config):
+        for key, entry in _header(path).items():
+            if key in found:
+                raise InputError(f"{directory}: {key} is in more than one file of weights; save the checkpoint anew")
+            found[key] = entry
+    return found
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Names, dtypes and shapes of the tensors in a safetensors file: its first bytes are their table, as JSON."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            table = json.loads(file.read(length)) if length < path.stat().st_size else None
+    except (OSError, struct.error, ValueError) as error:
+        raise InputError(f"{path} is no safetensors file: {error}") from error
+    if not isinstance(table, dict):
+        raise InputError(f"{path} is no safetensors file: it has no table of tensors")
+    return {key: entry for key, entry in table.items() if key != "__metadata__"}
