@@ -19,6 +19,8 @@ from spike_compressor.errors import InputError
 
 #: Places of a rotation that is merged into weights; at all others it runs at inference.
 _MERGED = ("weight_input", "weight_output")
+#: Dtypes, as safetensors spells them, of weights that are not quantized.
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def verify_agreement(directory: Path, config: SpikeConfig) -> None:
@@ -46,13 +48,27 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
                 f"{directory}: {name} has {activations.get('num_bits')} bits in config.json, and {T} timesteps for "
                 f"text in {CONFIG_NAME}, which are {T + 1} bits"
             )
-    scales = sum(key.endswith(".weight_scale") for key in tensors)
+    scales = _codes(directory, tensors)
     if scales < len(config.plan):
         raise InputError(
             f"{directory}: {len(config.plan)} layers are in the plan of {CONFIG_NAME}, and the weight files hold "
             f"scales of {scales}"
         )
     _thresholds(directory, config)
+
+
+def _codes(directory: Path, tensors: Mapping[str, Any]) -> int:
+    """The number of quantized matrices: each has scales, and integers (or floats of 8 bits) that they scale."""
+    scaled = {key.removesuffix("_scale") for key in tensors if key.endswith(".weight_scale")}
+    for key in sorted(scaled):
+        stored = tensors.get(key) or tensors.get(f"{key}_packed")
+        if stored is None or stored.get("dtype") in _FLOATS:
+            what = "no integer weights" if stored is None else f"weights of dtype {stored.get('dtype')}, not integers,"
+            raise InputError(f"{directory}: its files hold scales and {what} of {key.removesuffix('.weight')}")
+    for key, entry in tensors.items():
+        if key.endswith(".weight") and entry.get("dtype") == "I8" and key not in scaled:
+            raise InputError(f"{directory}: its files hold {key}, which are integers, and no {key}_scale")
+    return len(scaled)
 
 
 def _rotations(directory: Path, config: SpikeConfig, settings: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:

@@ -41,6 +41,14 @@ def layout(model: nn.Module) -> Layout | None:
     return "separate" if any(_weights(linear) is not None for linear in experts) else "stacked"
 
 
+def restacked(model: nn.Module) -> set[str]:
+    """Names of the Linears that a checkpoint of `model` does not hold by themselves, but stacked."""
+    if layout(model) != "stacked":
+        return set()
+    experts = {id(linear) for linear in _all_linears(model)}
+    return {name for name, module in model.named_modules() if id(module) in experts}
+
+
 @contextlib.contextmanager
 def as_stored(model: Any) -> Iterator[None]:
     """Within the block the model's experts, and the spelling of their names, are what its checkpoint is to hold."""

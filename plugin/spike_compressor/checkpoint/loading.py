@@ -67,7 +67,7 @@ def load(
     files = weight_files(directory, config)
     unread -= apply_online_rotations(model, model_config, files, config.online_rotations.transforms)
     _require_all_known(model, directory, config, unread)
-    rounded = {} if arguments["dtype"] == "auto" else _exact_scales(model, files)
+    rounded = _exact_scales(model, files)
     adapter = adapter_for(model, config.adapter_record())
     state = attach(model, specs, adapter, backend, _attention_specs(directory, config))
     for name, dtype in rounded.items():
@@ -105,6 +105,8 @@ def _from_pretrained(
     try:
         with contextlib.nullcontext() if experts is None else _experts().opened(experts):
             model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
+    except NotImplementedError as error:  # it draws what is missing at random, which there is no way to do for int8
+        raise InputError(f"{directory}: integer weights of a layer are missing in its weights ({error})") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
     for problem in ("missing_keys", "mismatched_keys"):
@@ -116,7 +118,7 @@ def _from_pretrained(
 
 
 def _exact_scales(model: nn.Module, files: list[Path]) -> dict[str, torch.dtype]:
-    """Give quantized modules the scales that were saved: a dtype is for what is computed, and no change of the weights.
+    """Give quantized modules the scales that were saved: a dtype, the checkpoint's or another, changes no weights.
 
     Returns:
         The modules whose scales transformers had cast, and the dtype that they had been given.

@@ -106,7 +106,7 @@ def save(
             layout = experts.layout(model)
             why_not = None if layout is None else plain.why_not_plain(model, directory)
             config = _write_spike_files(model, state, directory, layout, why_not)
-            verify_written(model, state, directory, config, verify)
+            verify_written(model, state, directory, config, verify, experts.restacked(model))
     if is_distributed():
         dist.barrier()  # no rank goes on to read what is not in its place yet
     return target

@@ -31,6 +31,7 @@ def stored_form(model: nn.Module, state: SpikingState) -> Iterator[None]:
     held = [_Held(module) for module in model.modules() if getattr(module, "quantization_scheme", None) is not None]
     try:
         _as_bytes(model, state)
+        _without_zeros(model)
         yield
     finally:
         decompress(model, keep=state.layers)
@@ -93,3 +94,13 @@ def _as_bytes(model: nn.Module, state: SpikingState) -> None:
         compressed = getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED
         if scheme.weights.type == QuantizationType.INT and scheme.weights.num_bits <= 8 and not compressed:
             module.quantization_scheme = scheme.model_copy(update={"format": CompressionFormat.int_quantized})
+
+
+def _without_zeros(model: nn.Module) -> None:
+    """Take the zero points of symmetric attention schemes away: reading makes none, and has no place for them."""
+    for module in model.modules():
+        scheme: Any = getattr(module, "quantization_scheme", None)
+        args = None if scheme is None else scheme.input_activations
+        if args is not None and args.symmetric:
+            for key in ("q_zero_point", "k_zero_point", "v_zero_point"):
+                module._parameters.pop(key, None)

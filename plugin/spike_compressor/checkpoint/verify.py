@@ -6,7 +6,7 @@ back for a sample: of each kind of layer one, and the last of all; or for every 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +47,12 @@ def require_extent(extent: Any) -> None:
 
 
 def verify_written(
-    model: nn.Module, state: SpikingState, directory: Path, config: SpikeConfig, extent: Extent = "sample"
+    model: nn.Module,
+    state: SpikingState,
+    directory: Path,
+    config: SpikeConfig,
+    extent: Extent = "sample",
+    restacked: Container[str] = (),
 ) -> None:
     """Compare what was written with what is in memory.
 
@@ -57,6 +62,7 @@ def verify_written(
         directory: what was written.
         config: what `spike_config.json` in it should say.
         extent: `sample`, or `all` layers and tensors.
+        restacked: names of float modules that the files hold as parts of other tensors; they are left out.
 
     Raises:
         InputError: a difference; names the layer or tensor.
@@ -65,7 +71,7 @@ def verify_written(
     verify_agreement(directory, config)
     if read_config(directory) != config:
         raise _differs("spike_config.json", "its content")
-    _verify_schemes(model, directory)
+    _verify_schemes(model, directory, restacked)
     written = _Written(model, weight_files(directory, config))
     layers = list(state.layers)
     for name in layers if extent == "all" else _sample(layers, _LAYERS):
@@ -79,7 +85,11 @@ def verify_written(
             codes, scale = written.codes(name, integer.bits)
             if not _equal(codes, integer.codes) or not _equal(scale.expand_as(integer.scale), integer.scale):
                 raise _differs(name, "its integer weights")
-    own = _plain_tensors(model, {*quantized, *state.layers})
+    own = {
+        name: tensor
+        for name, tensor in _plain_tensors(model, {*quantized, *state.layers}).items()
+        if name.rpartition(".")[0] not in restacked
+    }
     for name in own if extent == "all" else _sample(list(own), _TENSORS):
         written.require(name, own[name], model)
     for name, module in model.named_modules():
@@ -154,7 +164,7 @@ def _verify_thresholds(state: SpikingState, directory: Path) -> None:
                     raise _differs(name, f"its threshold for {modality} rows")
 
 
-def _verify_schemes(model: nn.Module, directory: Path) -> None:
+def _verify_schemes(model: nn.Module, directory: Path, restacked: Container[str]) -> None:
     """Every module is quantized by the config in the file exactly as it is in memory."""
     content = read_json(directory / "config.json").get("quantization_config")
     if not isinstance(content, dict):
@@ -167,7 +177,7 @@ def _verify_schemes(model: nn.Module, directory: Path) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
             found[name] = _scheme_from_targets(targets, match_targets(name, module, targets), name)
     for name, module in model.named_modules():
-        if not isinstance(module, (nn.Linear, nn.Embedding)):
+        if not isinstance(module, (nn.Linear, nn.Embedding)) or name in restacked:
             continue
         scheme: Any = module.quantization_scheme if is_module_quantized(module) else None
         if _facts(scheme) != _facts(found.get(name)):
