@@ -189,7 +189,7 @@ def _fewer_layers(content: dict[str, Any]) -> None:
 
 FILES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
     "bits in config.json": ("config.json", _more_bits, (8, 5, "config.json", "spike_config.json")),
-    "a layer that config.json ignores": ("config.json", _not_quantized, (Q_PROJ, "config.json")),
+    "a layer that config.json ignores": ("config.json", _not_quantized, (Q_PROJ, "config.json", "plan")),
     "timesteps in the plan": ("spike_config.json", _other_timesteps, (Q_PROJ, 5, 2)),
 }
 #: what only shows when the model is made

@@ -39,26 +39,33 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
         group = _group(name, settings)
         if group is None or not isinstance(group.get("weights"), dict):
             raise InputError(
-                f"{directory}: {name} is in the plan of {CONFIG_NAME}, and config.json does not quantize its weights"
+                f"{directory / CONFIG_NAME}: {name} is in its plan, and config.json does not quantize its weights"
             )
         activations = group.get("input_activations")
         T = entry.timesteps.get("text")
         if isinstance(activations, dict) and T is not None and activations.get("num_bits") != T + 1:
             raise InputError(
-                f"{directory}: {name} has {activations.get('num_bits')} bits in config.json, and {T} timesteps for "
-                f"text in {CONFIG_NAME}, which are {T + 1} bits"
+                f"{directory / CONFIG_NAME}: {name} has {T} timesteps for text, which are {T + 1} bits, and "
+                f"{activations.get('num_bits')} bits in config.json"
             )
-    scales = _codes(directory, tensors)
-    if scales < len(config.plan):
+    held = _codes(directory, tensors)
+    if len(held) < len(config.plan):
+        # files spell some names otherwise, their ends hardly ever
+        ends = {_end(name) for name in held}
+        absent = [name for name in config.plan if _end(name) not in ends]
         raise InputError(
-            f"{directory}: {len(config.plan)} layers are in the plan of {CONFIG_NAME}, and the weight files hold "
-            f"scales of {scales}"
+            f"{directory / CONFIG_NAME}: {len(config.plan)} layers are in its plan, and the weight files hold integers "
+            f"of {len(held)}{f'; none of {absent[0]}' if absent else ''}"
         )
     _thresholds(directory, config)
 
 
-def _codes(directory: Path, tensors: Mapping[str, Any]) -> int:
-    """The number of quantized matrices: each has scales, and integers (or floats of 8 bits) that they scale."""
+def _end(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
+
+
+def _codes(directory: Path, tensors: Mapping[str, Any]) -> set[str]:
+    """The quantized modules, as files call them: each has scales, and integers (or floats of 8 bits) to be scaled."""
     scaled = {key.removesuffix("_scale") for key in tensors if key.endswith(".weight_scale")}
     for key in sorted(scaled):
         stored = tensors.get(key) or tensors.get(f"{key}_packed")
@@ -68,7 +75,7 @@ def _codes(directory: Path, tensors: Mapping[str, Any]) -> int:
     for key, entry in tensors.items():
         if key.endswith(".weight") and entry.get("dtype") == "I8" and key not in scaled:
             raise InputError(f"{directory}: its files hold {key}, which are integers, and no {key}_scale")
-    return len(scaled)
+    return {key.removesuffix(".weight") for key in scaled}
 
 
 def _rotations(directory: Path, config: SpikeConfig, settings: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:

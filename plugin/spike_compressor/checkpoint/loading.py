@@ -58,8 +58,8 @@ def load(
     arguments = load_arguments(kwargs)
     config = read_config(directory)
     verify_files(directory, config)
-    verify_agreement(directory, config)
     specs = _specs(directory, config)
+    verify_agreement(directory, config)
     model_config = open_config(directory, trust_remote_code)
     kind = model_class(model_config, trust_remote_code)
     arguments = {**arguments, "trust_remote_code": trust_remote_code}

@@ -212,7 +212,11 @@ def _plain_tensors(model: nn.Module, quantized: set[str]) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in _named_tensors(model)
-        if name in kept and name not in ignored and name.rpartition(".")[0] not in {*quantized, *rotations}
+        if name in kept
+        and name not in ignored
+        and name.rpartition(".")[0] not in {*quantized, *rotations}
+        # a zero point of zero is that of a symmetric scheme, which is not stored
+        and not (name.endswith("_zero_point") and not tensor.to(torch.float32).any())
     }
 
 
@@ -233,7 +237,9 @@ def _sample(names: Iterable[str], count: int) -> list[str]:
 
 
 def _shares(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and (one.data_ptr() == other.data_ptr() or torch.equal(one, other))
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return bool(one.data_ptr() == other.data_ptr() or torch.equal(one, other))
 
 
 def _equal(stored: Tensor, tensor: Tensor) -> bool:
