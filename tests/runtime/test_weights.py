@@ -13,7 +13,7 @@ from helpers.messages import naming
 from helpers.tiny_models import randomized_linear
 from spike_compressor.errors import InputError
 from spike_compressor.runtime import IntegerWeight, integer_weight
-from spike_compressor.runtime.weights import store_codes
+from spike_compressor.runtime.weights import drop_packed, put_codes
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "channel 4": {},
@@ -49,7 +49,8 @@ def test_codes_survive_every_state(form: str, scheme: str) -> None:
     assert linear.weight.dtype == torch.float32
     assert same(linear, integer)
     compress_module(linear, form)
-    store_codes(linear, integer)
+    drop_packed(linear)
+    put_codes(linear, integer, "layer")
     assert linear.weight.dtype == torch.int8
     assert linear.quantization_status == QuantizationStatus.COMPRESSED
     assert not hasattr(linear, "weight_packed")

@@ -91,6 +91,8 @@ def _as_bytes(model: nn.Module, state: SpikingState) -> None:
             continue
         if scheme is None or scheme.weights is None:
             continue
+        if "weight_packed" not in module._parameters:
+            module._parameters.pop("weight_shape", None)  # compressed-tensors leaves it when it unpacks
         compressed = getattr(module, "quantization_status", None) == QuantizationStatus.COMPRESSED
         if scheme.weights.type == QuantizationType.INT and scheme.weights.num_bits <= 8 and not compressed:
             module.quantization_scheme = scheme.model_copy(update={"format": CompressionFormat.int_quantized})

@@ -262,6 +262,8 @@ def _table(module: nn.Module, key: str, name: str) -> Tensor:
 def drop_packed(module: nn.Linear) -> None:
     """Take packed weights off a Linear whose integers have been read; its zero points are unpacked."""
     if not hasattr(module, "weight_packed"):
+        if hasattr(module, "weight_shape"):  # compressed-tensors leaves it when it unpacks
+            del module.weight_shape
         return
     scheme: Any = module.quantization_scheme
     state = get_direct_state_dict(module)
