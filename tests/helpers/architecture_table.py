@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import spike_compressor
 import torch
 from spike_compressor.checkpoint import read_config
@@ -23,9 +24,11 @@ from spike_compressor.trace import validate
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from helpers import tiny_models
-from helpers.tiny_architectures import ARCHITECTURES
-from helpers.tiny_text import DECODERS, STATE_SPACE, text_batch, text_model
+from helpers import tiny_audio, tiny_models
+from helpers.messages import naming
+from helpers.tiny_architectures import ARCHITECTURES, Case
+from helpers.tiny_moe import EXPERTS, PER_TOKEN, TINY_MOE
+from helpers.tiny_text import DECODERS, STATE_SPACE, encoder_decoder, question_and_answer, text_batch, text_model
 from helpers.workshop import W4, Processor
 
 Batch = dict[str, Tensor]
@@ -69,6 +72,7 @@ class Subject:
             by modality; None where every layer sees all tokens.
         no: operations that are not a yes.
         ignore: patterns of modules that neither are quantized nor spike, beside the output head.
+        dispatched: why the model as `oneshot` leaves it does not generate, where only a loaded one does.
     """
 
     name: str
@@ -79,6 +83,7 @@ class Subject:
     rows: Callable[[str], Counts | None] = field(default=lambda name: None)
     no: Mapping[str, No] = field(default_factory=dict)
     ignore: tuple[str, ...] = ()
+    dispatched: No | None = None
 
     def proven(self) -> list[str]:
         """The operations that are tried: all, or those up to an `oneshot` or `save` that is refused."""
@@ -173,12 +178,17 @@ spike_stage:
 
     def generate(self) -> None:
         """Greedily with a cache: the same tokens and bits loaded and in memory, and near to those without a cache."""
-        ours = self._generated(self.model)
+        spiking = self.model
+        if self.subject.dispatched is not None:
+            with pytest.raises(self.subject.dispatched.error, match=naming(*self.subject.dispatched.names)):  # type: ignore[arg-type]
+                self._generated(self.model)
+            spiking = spike_compressor.load(self.path, backend="unrolled")
+        ours = self._generated(spiking)
         if "load" not in self.subject.no and "save" not in self.subject.no:
             theirs = self._generated(self.loaded)
             assert torch.equal(ours.sequences, theirs.sequences)
             assert all(map(torch.equal, ours.logits, theirs.logits))
-        stepped = self._generated(self.model, use_cache=False)
+        stepped = self._generated(spiking, use_cache=False)
         agreeing = 0
         for with_cache, without in zip(ours.logits, stepped.logits, strict=True):
             distance = float((with_cache - without).abs().max() / without.std())
@@ -221,7 +231,8 @@ spike_stage:
     def _generated(self, model: Any, **how: Any) -> Any:
         settings = {"do_sample": False, "eos_token_id": None, "output_logits": True, "return_dict_in_generate": True}
         settings["suppress_tokens"] = list(range(10))  # without a cache a placeholder would want another picture
-        return model.generate(**self.subject.batch(), max_new_tokens=4, **settings, **how)
+        prompt = {key: value for key, value in self.subject.batch().items() if not key.startswith("decoder_")}
+        return model.generate(**prompt, max_new_tokens=4, **settings, **how)
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -239,62 +250,145 @@ _TEXT_TOKENS = {"text": 5 + 8}
 
 
 def _text(group: str, model_type: str, no: Mapping[str, No] | None = None) -> Subject:
-    return Subject(model_type, group, partial(text_model, model_type), text_batch, _TEXT_TOKENS, no=no or {})
+    ignore = _READ if model_type in ("mamba", "falcon_mamba") else ()
+    return Subject(
+        model_type, group, partial(text_model, model_type), text_batch, _TEXT_TOKENS, no=no or {}, ignore=ignore
+    )
 
 
+#: Mamba multiplies by the weight of this Linear itself and never calls it.
+_READ = ("re:.*dt_proj",)
 _NO: dict[str, dict[str, No]] = {
     "gpt2": {"oneshot": No("its layers are `Conv1D`s, and only Linears spike", names=("Linear",))},
 }
 
-# Pictures
+# What sees and hears
 
-
-#: Rows of the modules that see pictures alone, by the beginning of their names, the longest that fits: patches in the
-#: tower (a class token beside them where it has one), tokens where patches were merged.
-_SEEN: dict[str, dict[str, int]] = {
-    "qwen2_vl": {"model.visual.": 16 + 8 + 24, "model.visual.merger.": 4 + 2 + 6},
-    "qwen2_5_vl": {"model.visual.": 16 + 8 + 24, "model.visual.merger.": 4 + 2 + 6},
+#: Rows of the modules that see pictures alone, or hear alone, by the beginning of their names, the longest that fits:
+#: patches and frames in the towers (a class token beside them where there is one), tokens where these were merged.
+_OWN: dict[str, dict[str, tuple[str, int]]] = {
+    "qwen2_vl": {"model.visual.": ("vision", 16 + 8 + 24), "model.visual.merger.": ("vision", 4 + 2 + 6)},
+    "qwen2_5_vl": {"model.visual.": ("vision", 16 + 8 + 24), "model.visual.merger.": ("vision", 4 + 2 + 6)},
     "qwen3_vl": {
-        "model.visual.": 16 + 8 + 24,
-        "model.visual.merger.": 4 + 2 + 6,
-        "model.visual.deepstack_merger_list.": 4 + 2 + 6,
+        "model.visual.": ("vision", 16 + 8 + 24),
+        "model.visual.merger.": ("vision", 4 + 2 + 6),
+        "model.visual.deepstack_merger_list.": ("vision", 4 + 2 + 6),
     },
-    "internvl": {"model.vision_tower.": 3 * (16 + 1), "model.multi_modal_projector.": 3 * 4},
-    "llava": {"model.vision_tower.": 3 * (4 + 1), "model.multi_modal_projector.": 3 * 4},
-    "llava_next": {"model.vision_tower.": 9 * (4 + 1), "model.multi_modal_projector.": 9 * 4},
-    "llava_onevision": {"model.vision_tower.": 9 * 4, "model.multi_modal_projector.": 9 * 4},
-    "idefics3": {"model.vision_model.": 3 * 16, "model.connector.": 3 * 4},
-    "smolvlm": {"model.vision_model.": 3 * 16, "model.connector.": 3 * 4},
-    "gemma3": {"model.vision_tower.": 3 * 16},
+    "internvl": {"model.vision_tower.": ("vision", 3 * (16 + 1)), "model.multi_modal_projector.": ("vision", 3 * 4)},
+    "llava": {"model.vision_tower.": ("vision", 3 * (4 + 1)), "model.multi_modal_projector.": ("vision", 3 * 4)},
+    "llava_next": {"model.vision_tower.": ("vision", 9 * (4 + 1)), "model.multi_modal_projector.": ("vision", 9 * 4)},
+    "llava_onevision": {"model.vision_tower.": ("vision", 9 * 4), "model.multi_modal_projector.": ("vision", 9 * 4)},
+    "idefics3": {"model.vision_model.": ("vision", 3 * 16), "model.connector.": ("vision", 3 * 4)},
+    "smolvlm": {"model.vision_model.": ("vision", 3 * 16), "model.connector.": ("vision", 3 * 4)},
+    "gemma3": {"model.vision_tower.": ("vision", 3 * 16)},
+    "llava_mixtral": {
+        "model.vision_tower.": ("vision", 2 * (4 + 1)),
+        "model.multi_modal_projector.": ("vision", 2 * 4),
+    },
 }
+_OWN["qwen2_audio"] = {"model.audio_tower.": ("audio", 3 * 8), "model.multi_modal_projector.": ("audio", 3 * 4)}
+_OWN["qwen2_5_omni_thinker"] = {
+    "audio_tower.": ("audio", 8 + 6),
+    "audio_tower.proj": ("audio", 4 + 3),
+    "visual.": ("vision", 16 + 8),
+    "visual.merger.": ("vision", 4 + 2),
+}
+_OWN["qwen3_vl_moe"] = _OWN["qwen3_vl"]
 
 
-def _seen_rows(model_type: str, name: str) -> Counts | None:
-    fitting = [beginning for beginning in _SEEN[model_type] if name.startswith(beginning)]
-    return {"vision": _SEEN[model_type][max(fitting, key=len)]} if fitting else None
+def _rows(name: str, tokens: Counts, experts: int, layer: str) -> Counts | None:
+    """The rows of a layer of a model that sees or hears, or has experts that get each token so many times."""
+    own = _OWN.get(name, {})
+    fitting = [beginning for beginning in own if layer.startswith(beginning)]
+    if fitting:
+        return dict([own[max(fitting, key=len)]])
+    return {modality: experts * count for modality, count in tokens.items()} if ".experts.*." in layer else None
 
 
-def _pictures(model_type: str) -> Subject:
-    architecture = ARCHITECTURES[model_type]
-    case = architecture.cases["left"]
-    seen = sum(mask.count("1") for mask in case.masks)
-    kept = sum(len(row) - row.count(".") for row in case.prompts)
-    return Subject(
-        model_type,
-        "Pictures and text",
-        architecture.model,
-        case.batch,
-        {"text": kept - seen, "vision": seen},
-        partial(_seen_rows, model_type),
-    )
+def _counted(case: Case) -> Counts:
+    """Tokens of a prompt by modality, as its mask has them; padding is none."""
+    live = [
+        ("text", "vision", "audio")[int(digit)]
+        for prompt, mask in zip(case.prompts, case.masks, strict=True)
+        for letter, digit in zip(prompt, mask, strict=True)
+        if letter != "."
+    ]
+    return dict(Counter(live))
 
+
+def _case(group: str, name: str, make: Callable[[], Any], case: Case) -> Subject:
+    tokens = _counted(case)
+    return Subject(name, group, make, case.batch, tokens, partial(_rows, name, tokens, 0))
+
+
+def _pictures(name: str) -> Subject:
+    architecture = ARCHITECTURES[name]
+    return _case("Pictures and text", name, architecture.model, architecture.cases["left"])
+
+
+def _two_sequences(name: str, make: Callable[[], Any], batch: Callable[[], Batch], read: Counts, said: int) -> Subject:
+    """An encoder-decoder model: `read` are the encoder's rows, `said` those of the decoder."""
+    tokens = {modality: read.get(modality, 0) + (said if modality == "text" else 0) for modality in {**read, "text": 0}}
+    rows = partial(_encoded_or_decoded, read, said)
+    return Subject(name, "Encoder-decoder and audio", make, batch, tokens, rows, dispatched=_DICTIONARY)
+
+
+_DICTIONARY = No(
+    "opened with `load`; as `oneshot` leaves it, compressed-tensors' dispatch hands on the encoder's output as a plain "
+    "dictionary, which transformers' decoder does not take",
+    KeyError,
+    ("0",),
+)
+
+
+def _encoded_or_decoded(read: Counts, said: int, layer: str) -> Counts:
+    crossing = re.search(r"(EncDecAttention\.[kv]|encoder_attn\.[kv]_proj)$", layer)
+    return read if crossing or re.search(r"(^|\.)encoder\.", layer) else {"text": said}
+
+
+# Mixtures of experts
+
+
+def _moe(name: str) -> Subject:
+    moe = TINY_MOE[name]
+    batch = moe.batch()
+    kept, seen = int(batch["attention_mask"].sum()), int((batch["input_ids"] == tiny_models.IMAGE).sum())
+    tokens = {"text": kept - seen, "vision": seen} if moe.pictures is not None else {"text": kept}
+    no = {} if moe.merged or name == "llama4" else {"plain": _APART}
+    if name == "llama4":  # of words alone; each expert gets every row, and the router is a Linear that also chooses
+        return Subject(
+            "llama4 (text)",
+            _MOE,
+            moe.model,
+            moe.batch,
+            tokens,
+            partial(_rows, name, tokens, EXPERTS),
+            no,
+            ("re:.*router", "re:vision_model", "re:multi_modal_projector"),
+        )
+    return Subject(name, _MOE, moe.model, moe.batch, tokens, partial(_rows, name, tokens, PER_TOKEN), no)
+
+
+_MOE = "Mixtures of experts"
+_APART = No(
+    "`oneshot` takes the experts of a layer apart, and transformers does not put those of this architecture together "
+    "again; `load` opens the checkpoint",
+    None,
+    ("missing_keys", "experts.down_proj"),
+)
 
 SUBJECTS: dict[str, Subject] = {
     subject.name: subject
     for subject in (
         *(_text("Decoders", name, _NO.get(name)) for name in DECODERS),
         *(_text("State-space and hybrid models", name, _NO.get(name)) for name in STATE_SPACE),
+        *(_moe(name) for name in TINY_MOE),
         *(_pictures(name) for name in ARCHITECTURES),
+        _case("Encoder-decoder and audio", "qwen2_audio", tiny_audio.qwen2_audio, tiny_audio.HEARD["left"]),
+        _case("Encoder-decoder and audio", "qwen2_5_omni_thinker", tiny_audio.omni, tiny_audio.SEEN_AND_HEARD["left"]),
+        _two_sequences("whisper", tiny_audio.whisper, tiny_audio.transcripts, {"audio": 2 * 8}, 4 + 2),
+        _two_sequences("t5", partial(encoder_decoder, "t5"), question_and_answer, {"text": 5 + 8}, 2 + 3),
+        _two_sequences("bart", partial(encoder_decoder, "bart"), question_and_answer, {"text": 5 + 8}, 2 + 3),
     )
 }
 
@@ -312,10 +406,13 @@ def table() -> str:
             cells = []
             for operation in OPERATIONS:
                 no = subject.no.get(operation)
+                word = "no"
+                if no is None and operation == "generate" and subject.dispatched is not None:
+                    no, word = subject.dispatched, "yes"
                 if no is not None:
                     if no.reason not in reasons:
                         reasons.append(no.reason)
-                    cells.append(f"no ({reasons.index(no.reason) + 1})")
+                    cells.append(f"{word} ({reasons.index(no.reason) + 1})")
                 else:
                     cells.append("yes" if operation in subject.proven() else "-")
             lines.append(f"| {subject.name} | {' | '.join(cells)} |")

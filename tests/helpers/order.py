@@ -23,6 +23,7 @@ LONGEST = (
     "tests/modifiers/test_recipes.py",
     "tests/recipes/test_shipped.py",
     "tests/cli/test_demo.py",
+    "tests/test_architecture_table.py",
     "tests/checkpoint/test_architectures.py",
     "tests/benchmarks/test_benchmarks.py",
     "tests/test_docs.py",

@@ -81,7 +81,9 @@ DECODERS: dict[str, dict[str, Any]] = {
 STATE_SPACE: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1], **_MAMBA2},
     "falcon_h1": {"mamba_d_ssm": 128, **_MAMBA2},
+    "falcon_mamba": {},
     "lfm2": {"layer_types": ["conv", "full_attention"], "block_ff_dim": 128, "block_multiple_of": 8},
+    "mamba": {},
     "mamba2": {"num_heads": 8, "n_groups": 1, "state_size": 16, "chunk_size": 8},
     "olmo_hybrid": {},
     "qwen3_5_text": _LINEAR_ATTENTION,
@@ -115,3 +117,33 @@ def text_batch(lengths: tuple[int, ...] = (5, 8), seed: int = 0) -> dict[str, Te
     rows = [[BOS, *words(length - 1, seed + number)] for number, length in enumerate(lengths)]
     ids = torch.tensor([[PAD] * (max(lengths) - len(row)) + row for row in rows])
     return {"input_ids": ids, "attention_mask": (ids != PAD).long()}
+
+
+def encoder_decoder(model_type: str) -> Any:
+    """A fresh random T5 or BART."""
+    special = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": 2, "decoder_start_token_id": BOS}
+    if model_type == "t5":
+        t5 = transformers.T5Config(
+            vocab_size=VOCABULARY, d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, **special
+        )
+        return _loud(transformers.T5ForConditionalGeneration(t5), 0)
+    bart = transformers.BartConfig(
+        vocab_size=VOCABULARY,
+        d_model=64,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=128,
+        decoder_ffn_dim=128,
+        max_position_embeddings=64,
+        forced_eos_token_id=None,
+        **special,
+    )
+    return _loud(transformers.BartForConditionalGeneration(bart), 0)
+
+
+def question_and_answer() -> dict[str, Tensor]:
+    """A batch of T5 or BART: questions of 5 and 8 tokens, answers of 2 and 3, both padded."""
+    answers = torch.tensor([[BOS, 21, PAD], [BOS, 22, 23]])
+    return {**text_batch(), "decoder_input_ids": answers, "decoder_attention_mask": (answers != PAD).long()}
