@@ -82,20 +82,30 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
         if layers:
             for name in names:
                 print(f"  {name}")
-    _show_activity(config, [[name] for name in config.plan] if layers else list(groups.values()))
+    _show_activity(config, [[name] for name in config.plan] if layers else list(groups.values()), layers)
     _show_not_spiking(config.not_spiking, each=layers)
-    for name in config.uncalibrated:
-        print(f"threshold never calibrated: {name}")
+    _show_names("no calibration row reached", config.uncalibrated, each=layers)
     if config.calibration:
         print(f"calibrated on {config.calibration['samples']:,} samples ({_tokens(config.calibration['tokens'])})")
     if config.online_rotations.transforms:
         transforms = ", ".join(config.online_rotations.transforms)
         print(f"online rotations ({transforms}): open with spike_compressor.load(), plain transformers drops them")
+    elif not config.opens_in_plain_transformers:
+        print(f"open with spike_compressor.load(); plain transformers does not open it: {config.why_not_plain}")
     else:
         print("opens in plain transformers, with ordinary integer activations")
     if "plot" in result:
         print(f"plan drawn into {result['plot']}")
     print("all files are the ones that were saved")
+
+
+def _show_names(what: str, names: list[str], each: bool) -> None:
+    """A line for each name, or for the first of them: a mixture has thousands of experts."""
+    shown = names if each else names[:_FEW]
+    for name in shown:
+        print(f"{what}: {name}")
+    if len(shown) < len(names):
+        print(f"{what}: {len(names) - len(shown)} more layers (--layers lists them)")
 
 
 def _show_budget(config: SpikeConfig) -> None:
@@ -105,7 +115,7 @@ def _show_budget(config: SpikeConfig) -> None:
     print(f"mean timesteps: {config.budget.mean_timesteps:.3f} over layers and modalities{known}{author}")
 
 
-def _show_activity(config: SpikeConfig, groups: list[list[str]]) -> None:
+def _show_activity(config: SpikeConfig, groups: list[list[str]], layers: bool) -> None:
     """What really spiked, one line for each group of layers."""
     activity = config.activity
     if activity is None:
@@ -128,8 +138,7 @@ def _show_activity(config: SpikeConfig, groups: list[list[str]]) -> None:
     print("fires: share of neurons and timesteps with a spike; dead: inputs that never fired in this run")
     sops = ", ".join(f"{totals.sops_per_token[name]:,.0f} a {name} token" for name in seen)
     print(f"spikes do {totals.coverage:.1%} of the multiply-accumulates; synaptic operations: {sops}")
-    for name in activity.never_called:
-        print(f"never called in this run: {name}")
+    _show_names("no row reached in this run", activity.never_called, each=layers)
     print()
 
 

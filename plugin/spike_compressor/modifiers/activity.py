@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from spike_compressor.metrics.activity import Batch, batch_shape, measure_activity
 from spike_compressor.modality import TEXT
+from spike_compressor.modifiers.unreached import some
 from spike_compressor.runtime import SpikingInactiveError, SpikingState, require_spiking, spiking_state
 
 #: Samples that the report runs on, and the most tokens of one forward pass.
@@ -151,4 +152,5 @@ def _log(state: SpikingState, activity: dict[str, Any], seconds: float) -> None:
         )
     logger.info(f"dead neurons: {totals['dead']:,} of {totals['inputs']:,} inputs never fired")
     if activity["never_called"]:
-        logger.warning(f"in the spike plan, but never called in this run: {', '.join(activity['never_called'])}")
+        silent = activity["never_called"]
+        logger.warning(f"in the spike plan, but no row reached them in this run: {len(silent)} layers ({some(silent)})")

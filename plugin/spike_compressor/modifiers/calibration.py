@@ -181,6 +181,8 @@ class CalibrationRows:
             grid = (lead[0], -1) if len(lead) > 1 else (1, -1)
             (modality,) = self.adapter.modalities_of(name)
             return {modality: torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
+        if not lead.numel():  # an expert that the router sent nothing
+            return {}
         rows = self.batches[batch]
         chosen = RowSelection(rows) if current_rows() is None and rows.modality.numel() == lead.numel() else rows_of(x)
         if chosen is None:
@@ -189,7 +191,7 @@ class CalibrationRows:
                 "are cannot be told: they come from an operation through which rows are not followed. List the module "
                 "in TCLIFModifier's `ignore`."
             )
-        if not chosen.all_in_order:
+        if chosen.rows.modality.shape != rows.modality.shape or not chosen.all_in_order:
             return _masks(chosen.modality, chosen.valid, x.device, (1, -1))
         if batch not in self._masks:  # the same for every module of the language model
             self._masks[batch] = _masks(rows.modality, rows.valid, x.device, rows.modality.shape)

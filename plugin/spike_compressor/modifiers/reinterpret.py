@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from compressed_tensors.quantization import QuantizationStrategy, QuantizationType
+from compressed_tensors.quantization import QuantizationArgs, QuantizationStrategy, QuantizationType
 from torch import nn
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding
@@ -77,3 +77,26 @@ def _static(module: nn.Linear, args: Any, timesteps: dict[str, int], coding: str
         symmetric=False,
         zero_point=dict.fromkeys(timesteps, level),
     )
+
+
+def set_activation_bits(module: nn.Module, bits: int, symmetric: bool = True) -> None:
+    """What plain transformers is to do at the input: dynamic integers of the text rows' bit width, by token.
+
+    Args:
+        module: a quantized layer; its activation scheme is replaced.
+        bits: of the integers.
+        symmetric: without a zero point.
+    """
+    activations = QuantizationArgs(
+        num_bits=bits,
+        type=QuantizationType.INT,
+        symmetric=symmetric,
+        strategy=QuantizationStrategy.TOKEN,
+        dynamic=True,
+    )
+    scheme: Any = module.quantization_scheme
+    # the format follows from the scheme when it is saved; one that was inferred for weights alone no longer fits
+    module.quantization_scheme = scheme.model_copy(update={"input_activations": activations, "format": None})
+    for leftover in ("input_scale", "input_zero_point"):  # of a static scheme that the plan overrules
+        if hasattr(module, leftover):
+            delattr(module, leftover)

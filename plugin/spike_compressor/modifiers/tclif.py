@@ -8,12 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from compressed_tensors.quantization import (
-    QuantizationArgs,
-    QuantizationScheme,
-    QuantizationStrategy,
-    QuantizationType,
-)
+from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.utils import match_named_modules
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
@@ -29,6 +24,7 @@ from spike_compressor.modality import ModalityAdapter, adapter_for
 from spike_compressor.modifiers.activity import report_activity
 from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.chosen import Observed
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.recipe import (
     ObeysSpikePlan,
@@ -37,11 +33,16 @@ from spike_compressor.modifiers.recipe import (
     require_read,
     that_need_data,
 )
-from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret
+from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret, set_activation_bits
 from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.starting import take_over
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
-from spike_compressor.modifiers.upstream import complete_sequential_epochs, pin_for_accelerators_only
+from spike_compressor.modifiers.unreached import Reached, lend_input_scales, some
+from spike_compressor.modifiers.upstream import (
+    complete_sequential_epochs,
+    pin_for_accelerators_only,
+    round_what_no_row_reached,
+)
 from spike_compressor.modifiers.weight_reads import weights_read
 from spike_compressor.runtime import (
     AttentionSpec,
@@ -53,8 +54,6 @@ from spike_compressor.runtime import (
 )
 from spike_compressor.runtime.plan import SpikePlan, checked_timesteps, timesteps_by_modality
 from spike_compressor.runtime.weights import why_not_integer
-
-Statistics = MagnitudeHistogram | RatioHistogram
 
 
 class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
@@ -103,8 +102,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     _plan: SpikePlan | None = PrivateAttr(default=None)
     _loader: Any = PrivateAttr(default=None)
     _rows: CalibrationRows | None = PrivateAttr(default=None)
-    _statistics: dict[tuple[str, str], Statistics] = PrivateAttr(default_factory=dict)
-    _uncalibrated: list[str] = PrivateAttr(default_factory=list)
+    _observed: Observed = PrivateAttr()
+    _reached: Reached = PrivateAttr()
     _complete: bool = PrivateAttr(default=False)
     _undo_workarounds: list[Callable[[], None]] = PrivateAttr(default_factory=list)
 
@@ -210,7 +209,12 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                 f"{name} cannot spike: the model multiplies by its weight without calling it, and its neurons would be "
                 "bypassed. List it in `ignore` of TCLIFModifier."
             )
-        self._undo_workarounds = [complete_sequential_epochs(state.model), pin_for_accelerators_only()]
+        self._reached, self._observed = Reached(self._modules), Observed(self._modules, self._adapter)
+        self._undo_workarounds = [
+            complete_sequential_epochs(state.model),
+            pin_for_accelerators_only(),
+            round_what_no_row_reached(),
+        ]
         return True
 
     def _check_early(self) -> None:
@@ -240,14 +244,13 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             )
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
-        if not self._calibrates or self._statistics:
+        self._reached.watch(self._modules, self.register_hook)
+        if not self._calibrates or self._observed.begun:
             return
         assert self._rows is not None
         self._rows.follow(state.model, self._modules, state)
-        kind = MagnitudeHistogram if self.threshold == "static" else RatioHistogram
+        self._observed.begin(MagnitudeHistogram if self.threshold == "static" else RatioHistogram)
         for name, module in self._modules.items():
-            for modality in self._modalities:
-                self._statistics[name, modality] = kind()
             self.register_hook(module, partial(self._collect, name, state), "forward_pre")
 
     def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
@@ -255,8 +258,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         self._complete = True
         if self._hooks:
             self.remove_hooks()
-            for statistics in self._statistics.values():
-                statistics.reduce()
+            self._reached.end()
+            self._observed.end()
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         assert self._adapter is not None
@@ -269,14 +272,19 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             return True
         if self._planner is not None:
             self._plan = self._planner.spike_plan()
+        missed = self._reached.missed
+        if self._plan is None:
+            lend_input_scales(self._modules, set(missed), self._observed.siblings)
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
+        known = set(self._observed.uncalibrated)
+        self._observed.uncalibrated += [name for name in missed if name not in known]
         spiking = attach(state.model, specs, self._adapter, attention=self._attention)
         if self._plan is not None:
             for name, module in self._modules.items():
-                _set_activation_bits(module, specs[name].timesteps["text"] + 1)
+                set_activation_bits(module, specs[name].timesteps["text"] + 1)
         reasons = self._why_not_spiking(state.model)
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
-        _report(specs, self._attention, self._uncalibrated)
+        _report(specs, self._attention, self._observed.uncalibrated)
         make_saveable(state.model)
         report_activity(state.model, self._loader)
         return True
@@ -304,7 +312,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         except NonFiniteInputError as error:
             raise error.at(f"layer {name}, while calibrating") from None
         for modality, mask in self._rows.of_module(name, x, state.current_batch_idx).items():
-            self._statistics[name, modality].update(rows[mask.reshape(-1)])
+            self._observed.update(name, modality, rows[mask.reshape(-1)])
 
     def _spec(self, name: str, module: nn.Linear) -> LayerSpec:
         try:
@@ -323,65 +331,29 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         else:
             timesteps, coding, symmetric = self._plan[name], self.coding, True
         if self.threshold == "static":
-            return LayerSpec(timesteps, coding, "static", scale=self._chosen(name, timesteps, self._static_scale))
+            scale = self._observed.choose(name, timesteps, self._static_scale)
+            if scale is not None:
+                return LayerSpec(timesteps, coding, "static", scale=scale)
+            return LayerSpec(timesteps, coding, ratio=dict.fromkeys(timesteps, 1.0))  # nothing is known: by row
         if self.threshold_ratio == "auto":
             return LayerSpec(timesteps, coding, ratio=self._ratios(name, timesteps), symmetric=symmetric)
         ratio = dict.fromkeys(timesteps, float(self.threshold_ratio))
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric)
 
-    def _static_scale(self, statistics: Any, timesteps: int) -> float:
-        scale = statistics.mse_scale if self.threshold_observer == "mse" else statistics.absmax_scale
+    def _static_scale(self, histogram: Any, timesteps: int) -> float:
+        scale = histogram.mse_scale if self.threshold_observer == "mse" else histogram.absmax_scale
         return float(torch.tensor(scale(timesteps), dtype=torch.float32))  # what the runtime divides by
 
     def _ratios(self, name: str, timesteps: Any) -> dict[str, float]:
-        if self._planner is None or not self._planner.chooses_ratios:
-            return self._chosen(name, timesteps, RatioHistogram.best_ratio)
-        planner = self._planner
-        measured = {m: planner.best_ratio(name, m, timesteps[m]) for m in self._modalities}
-        seen = {m: ratio for m, ratio in measured.items() if ratio is not None}
-        self._note_uncalibrated(name, set(seen))
-        fallback = next(iter(seen.values()), 1.0)
-        return {m: seen.get(m, fallback) for m in self._modalities}
-
-    def _chosen(self, name: str, timesteps: Any, choose: Callable[[Any, int], float]) -> dict[str, float]:
-        """`choose(statistics, T)` by modality; a modality that no row had borrows another one's."""
-        seen = {m: self._statistics[name, m] for m in self._modalities if not self._statistics[name, m].empty}
-        self._note_uncalibrated(name, set(seen))
-        if not seen:
-            return dict.fromkeys(self._modalities, 1.0)
-        fallback = next(iter(seen.values()))
-        return {m: choose(seen.get(m, fallback), timesteps[m]) for m in self._modalities}
-
-    def _note_uncalibrated(self, name: str, seen: set[str]) -> None:
-        assert self._adapter is not None
-        if not seen:
-            self._uncalibrated.append(name)
-        elif self._adapter.multimodal:
-            expected = self._adapter.modalities_of(name)
-            self._uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
+        if self._planner is not None and self._planner.chooses_ratios:
+            return self._observed.ratios(name, timesteps, self._planner.best_ratio)
+        return self._observed.choose(name, timesteps, RatioHistogram.best_ratio) or dict.fromkeys(timesteps, 1.0)
 
     def _facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"uncalibrated": self._uncalibrated}
+        facts: dict[str, Any] = {"uncalibrated": self._observed.uncalibrated}
         if self._rows is not None and self._rows.samples:
             facts["calibration"] = {"samples": self._rows.samples, "tokens": dict(self._rows.tokens)}
         return facts | ({} if self._planner is None else self._planner.facts())
-
-
-def _set_activation_bits(module: nn.Module, bits: int) -> None:
-    """What plain transformers is to do at the input: dynamic integers of the text rows' bit width, by token."""
-    activations = QuantizationArgs(
-        num_bits=bits,
-        type=QuantizationType.INT,
-        symmetric=True,
-        strategy=QuantizationStrategy.TOKEN,
-        dynamic=True,
-    )
-    scheme: QuantizationScheme = module.quantization_scheme
-    # the format follows from the scheme when it is saved; one that was inferred for weights alone no longer fits
-    module.quantization_scheme = scheme.model_copy(update={"input_activations": activations, "format": None})
-    for leftover in ("input_scale", "input_zero_point"):  # of a static scheme that the plan overrules
-        if hasattr(module, leftover):
-            delattr(module, leftover)
 
 
 def _label(timesteps: Mapping[str, int]) -> str:
@@ -396,4 +368,7 @@ def _report(specs: dict[str, LayerSpec], attention: dict[str, AttentionSpec], un
         label = _label(next(iter(attention.values())).rows.timesteps)
         logger.info(f"the attention products of {len(attention)} modules spike with {label}")
     if uncalibrated:
-        logger.warning(f"thresholds never calibrated (1 or another modality's is used): {', '.join(uncalibrated)}")
+        logger.warning(
+            f"no calibration row, or none of a modality, reached {len(uncalibrated)} layers: {some(uncalibrated)}. "
+            "Thresholds are borrowed from other experts or modalities; without any, each row has one of its own"
+        )

@@ -29,6 +29,11 @@ class MagnitudeHistogram:
         self.counts += torch.bincount(magnitude.view(torch.int32) >> 16, minlength=2**15)
         self.absmax = torch.maximum(self.absmax, magnitude.max().reshape(1))
 
+    def add(self, other: MagnitudeHistogram) -> None:
+        """Add what another histogram has seen."""
+        self.counts += other.counts
+        self.absmax = torch.maximum(self.absmax, other.absmax)
+
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
         sum_over_ranks(self.counts)
@@ -75,6 +80,10 @@ class RatioHistogram:
         bins = (magnitude / absmax * self.BINS).long().clamp(max=self.BINS - 1)
         energy = absmax.square().expand_as(magnitude).to(torch.float64)
         self.weights += torch.bincount(bins.reshape(-1), weights=energy.reshape(-1), minlength=self.BINS)
+
+    def add(self, other: RatioHistogram) -> None:
+        """Add what another histogram has seen."""
+        self.weights += other.weights
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""

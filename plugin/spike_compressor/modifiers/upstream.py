@@ -7,6 +7,9 @@ plain quantization leaves their scales as uninitialized memory, without a word.
 
 Pinned memory: AWQ pins what it has cached before it searches, which torch refuses where there is no accelerator.
 
+GPTQ without data: weights of inputs that never were anything but zero are set to zero, so that an expert that no
+calibration row reached is quantized to nothing at all. Its weights are rounded to nearest here.
+
 `tests/modifiers/test_upstream.py` fails when LLM Compressor no longer needs one of them.
 """
 
@@ -16,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
 from llmcompressor.pipelines.cache import IntermediatesCache
 from torch import nn
@@ -65,6 +69,39 @@ def pin_for_accelerators_only() -> Callable[[], None]:
         setattr(IntermediatesCache, "pin_memory", pin)  # noqa: B010
 
     return undo
+
+
+def round_what_no_row_reached() -> Callable[[], None]:
+    """Let GPTQ round the weights of a layer to nearest if no calibration row reached it, in place of zeroing them.
+
+    Returns:
+        What undoes it, to be called when the recipe is done.
+    """
+    modifiers = modifiers_of_type(GPTQModifier)
+    for modifier in modifiers:
+        # on the instance only, as below
+        object.__setattr__(modifier, "compress_module_list", _Rounding(modifier))
+
+    def undo() -> None:
+        for modifier in modifiers:
+            modifier.__dict__.pop("compress_module_list", None)
+
+    return undo
+
+
+class _Rounding:
+    """GPTQ's compression of modules; those without data get the Hessian of inputs that know nothing of each other."""
+
+    def __init__(self, modifier: Any) -> None:
+        self.modifier, self._compress = modifier, modifier.compress_module_list
+
+    def __call__(self, modules: Any) -> None:
+        modules = list(modules)
+        for module in modules:
+            hessian = self.modifier._hessians[module]
+            if not bool(hessian.any()):
+                hessian.fill_diagonal_(1)
+        self._compress(modules)
 
 
 class _CompleteEpochs:

@@ -80,14 +80,14 @@ class IntegerMatmul:
                 self._floats = operand = operand.contiguous()
         if self.groups == 1:
             return (codes.to(self._dtype) @ operand[0]).to(torch.int32)
-        grouped = codes.to(self._dtype).view(M, self.groups, -1).transpose(0, 1)  # [G, M, K/G]
+        grouped = codes.to(self._dtype).unflatten(1, (self.groups, codes.shape[1] // self.groups)).transpose(0, 1)
         return torch.bmm(grouped, operand).to(torch.int32).permute(1, 2, 0)
 
     def _int8(self, codes: Tensor) -> Tensor:
         codes = codes.to(torch.int8)  # asymmetric codes come as int16, and fit
         if self.groups == 1:
             return _int_mm(codes, self._operand)
-        parts = codes.view(codes.shape[0], self.groups, -1).unbind(1)
+        parts = codes.unflatten(1, (self.groups, codes.shape[1] // self.groups)).unbind(1)
         sums = [_int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
         return torch.stack(sums).permute(1, 2, 0)
 

@@ -76,7 +76,7 @@ class _IntegerActivations:
             z = zero_point.to(torch.float64).unsqueeze(1)
             codes = codes.clamp(-z, 2 * limit - 1 - z)
         groups = self._codes.shape[0]
-        acc = torch.bmm(codes.view(codes.shape[0], groups, -1).transpose(0, 1), self._codes)
+        acc = torch.bmm(codes.unflatten(1, (groups, codes.shape[1] // groups)).transpose(0, 1), self._codes)
         acc = acc.permute(1, 2, 0) if groups > 1 else acc[0]
         out = neurons.dequantize(acc.to(torch.int32), scale, layer.bias)
         drive = Drive(x, scale, T, neurons.spec.coding, self._no_product, zero_point)
