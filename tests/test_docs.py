@@ -36,7 +36,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},
     "docs/glossary.md": {"table": 3, "link": 2},
     "docs/limits.md": {"link": 5},
-    "docs/moe.md": {"yaml": 1, "table": 1},
+    "docs/moe.md": {"yaml": 1, "table": 2, "link": 1},
     "docs/msts.md": {"table": 3, "link": 10, "picture": 1},
     "docs/numerics.md": {"python": 11, "text": 11, "table": 4, "link": 10},
     "docs/recipes.md": {"yaml": 6, "python": 8, "text": 6, "table": 10, "link": 25},

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
-from helpers.tiny_models import randomized_linear
+from helpers.messages import naming
+from helpers.tiny_models import randomized_linear, saved
 from helpers.tiny_moe import TINY_MOE
 from helpers.workshop import Processor
 from spike_compressor.checkpoint import read_config
 from spike_compressor.cli.program import run
 from spike_compressor.coding.base import available_codings, get_coding
+from spike_compressor.errors import InputError
 from spike_compressor.metrics import measure_activity
 from spike_compressor.modality import adapter_for
 from spike_compressor.modifiers.unreached import Siblings, some
@@ -50,9 +52,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def made(source: Path, quant: str, spikes: str, **options: Any) -> Any:
+    model = TINY_MOE["qwen3_moe"].model_class.from_pretrained(source, dtype=torch.float32).eval()
+    return recipe_on(model, quant, spikes, **options)
+
+
+def recipe_on(model: Any, quant: str, spikes: str, **options: Any) -> Any:
     from llmcompressor import oneshot
 
-    model = TINY_MOE["qwen3_moe"].model_class.from_pretrained(source, dtype=torch.float32).eval()
     text = f"""
 spike_stage:
   quant_modifiers:
@@ -215,3 +221,12 @@ def test_experts_of_a_layer_are_siblings_and_nothing_else_is() -> None:
     assert siblings.of("model.layers.0.fc") == siblings.of("lm_head") == []
     assert some(names[:2]) == ", ".join(names[:2])
     assert some(names).endswith("and 5 more")
+
+
+@pytest.mark.parametrize("name", ["qwen3_moe", "mixtral", "deepseek_v3"])
+def test_a_rotation_that_routers_would_not_follow_is_refused(name: str, tmp_path: Path) -> None:
+    moe = TINY_MOE[name]
+    model = saved(moe.model(), tmp_path)
+    rotated = "SpinQuantModifier: {rotations: %s, transform_type: hadamard}\n    " + RECIPES["GPTQ"][0]
+    with pytest.raises(InputError, match=naming("SpinQuantModifier.rotations", "R1", "mlp.gate")):
+        recipe_on(model, rotated % "[R1, R2]", RECIPES["GPTQ"][1], dataset=moe.loader())

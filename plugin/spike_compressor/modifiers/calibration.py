@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -91,6 +92,22 @@ class CalibrationRows:
         modules = [module for name, module in holders(model, inside).items() if f"{name}.".startswith(decoder)]
         self._scopes = Scopes(modules, lambda: self.batches[state.current_batch_idx])
         self._scopes.open()
+
+    @contextlib.contextmanager
+    def following(self, model: nn.Module, layers: Iterable[str], state: State) -> Iterator[None]:
+        """As `follow`, for a pass that is no pipeline's and has a state of its own."""
+        others, self._scopes = self._scopes, None
+        if others is not None:
+            others.close()
+        try:
+            self.follow(model, layers, state)
+            yield
+        finally:
+            if self._scopes is not None:
+                self._scopes.close()
+            self._scopes = others
+            if others is not None:
+                others.open()
 
     def release(self) -> None:
         """Stop watching."""

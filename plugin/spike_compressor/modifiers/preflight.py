@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmcompressor.core.lifecycle import CompressionLifecycle
+from llmcompressor.modeling.moe.linearize import get_linearized_moes, get_non_linearized_moes
 from llmcompressor.modifiers import Modifier
 from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
 from llmcompressor.modifiers.transform.quip import QuIPModifier
 from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+from llmcompressor.modifiers.transform.spinquant import SpinQuantModifier
 from torch import nn
 
 from spike_compressor.errors import InputError
@@ -42,6 +44,7 @@ def install_preflight() -> None:
             if spikes(recipe.modifiers):
                 require_data(recipe.modifiers, kwargs.get("calib_data"))
                 check_names(recipe.modifiers, kwargs["model"])
+                check_routers(recipe.modifiers, kwargs["model"])
         return initialize(self, recipe, recipe_stage, recipe_args, **kwargs)
 
     setattr(checked, _MARK, True)
@@ -132,6 +135,26 @@ def check_names(modifiers: Sequence[Modifier], model: nn.Module) -> None:
                 names.require_ignored(ignore, targets, f"{kind}.ignore")
         elif isinstance(modifier, SmoothQuantModifier) and modifier.ignore:
             names.require_targets(modifier.ignore, f"{kind}.ignore")
+
+
+def check_routers(modifiers: Sequence[Modifier], model: nn.Module) -> None:
+    """SpinQuant's R1 rotates what routers read; LLM Compressor rotates only Linears back, which most routers are not.
+
+    Raises:
+        InputError: such a rotation of a mixture of experts with such a router: it would send tokens to other experts.
+    """
+    if not any(isinstance(modifier, SpinQuantModifier) and "R1" in modifier.rotations for modifier in modifiers):
+        return
+    for experts, _ in [*get_linearized_moes(model), *get_non_linearized_moes(model)]:
+        block = experts.rpartition(".")[0]
+        for name, module in model.get_submodule(block).named_children():
+            weight = module._parameters.get("weight")
+            if weight is not None and weight.dim() == 2 and not isinstance(module, nn.Linear):
+                raise InputError(
+                    f"SpinQuantModifier.rotations: R1 rotates the hidden states that the router {block}.{name} reads, "
+                    f"and not its weights, since it is a {type(module).__name__} and no Linear: tokens would go to "
+                    "other experts. Leave R1 out, or use QuIPModifier"
+                )
 
 
 def _quantized(modifier: QuantizationMixin) -> list[tuple[str, list[str], bool]]:

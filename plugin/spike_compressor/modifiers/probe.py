@@ -147,6 +147,7 @@ class Probe:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(DisableQuantization(model))
             stack.enter_context(_frozen(model))
+            stack.enter_context(self.rows.following(model, self.modules, state))
             handles: list[Any] = []
             stack.callback(lambda: [handle.remove() for handle in handles])
             for name, module in self.modules.items():
