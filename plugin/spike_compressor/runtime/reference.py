@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
 from spike_compressor.runtime.backends import Drive
@@ -34,7 +35,9 @@ class _ReferenceLinear(SpikingLinear):
 
     def outputs(self, input: Tensor) -> Tensor:
         with without_autocast(input.device):
-            return self.reference.forward(self, input)
+            out = self.reference.forward(self, input)
+        carry(input, out)
+        return out
 
 
 class _WeightOnly:
