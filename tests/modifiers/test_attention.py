@@ -50,8 +50,8 @@ def test_decoders_of_other_architectures_are_found(kind: str, workshop: Workshop
     ("attention", "names"),
     [
         ({}, ("attention.timesteps",)),
-        ({"timesteps": 0}, ("attention.timesteps", "text", 1, 7, 0)),
-        ({"timesteps": {"vision": 4}}, ("attention.timesteps", "text")),
+        ({"timesteps": 0}, ("attention.timesteps", 1, 7, 0)),
+        ({"timesteps": {"vision": 4, "txet": 4}}, ("attention.timesteps", "txet", "text")),
         ({"timesteps": 4, "steps": 4}, ("attention.steps",)),
         (
             {"timesteps": 4, "coding": "binary_unsigned"},
@@ -70,6 +70,7 @@ def test_bad_settings_are_refused_by_name(attention: dict[str, Any], names: tupl
     ("attention", "names"),
     [
         ("{timesteps: 5, targets: [nowhere]}", ("targets", "nowhere")),
+        ("{timesteps: {vision: 4}}", ("attention.timesteps", "text")),
         ("{timesteps: 5, targets: [LlamaMLP]}", ("targets", "layers.0.mlp", "LlamaMLP")),
     ],
 )

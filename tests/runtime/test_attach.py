@@ -244,7 +244,8 @@ def test_unknown_modality_is_an_error_with_the_remedy(quantized: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({"timesteps": {"text": 4}}, ("timesteps", "text", "vision")),
+        ({"timesteps": {}}, ("timesteps",)),
+        ({"timesteps": {"text": 4, "visoin": 3}}, ("visoin", "vision")),
         ({"timesteps": {"text": 8, "vision": 3}}, ("timesteps", "text", 1, 7, 8)),
         ({"timesteps": {"text": True, "vision": 3}}, ("timesteps", "text", True)),
         ({"coding": "morse"}, ("'morse'",)),
