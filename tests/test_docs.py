@@ -31,7 +31,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/architectures.md": {"table": 4, "link": 2},
     "docs/architecture.md": {"python": 2, "text": 1, "toml": 1, "table": 3, "link": 10},
     "docs/benchmarks.md": {"python": 1, "text": 1, "sh": 1, "command": 1, "table": 1},
-    "docs/checkpoint.md": {"python": 1, "table": 6, "link": 2},
+    "docs/checkpoint.md": {"yaml": 1, "python": 1, "table": 6, "link": 2},
     "docs/compare.md": {"python": 2, "text": 2, "py": 2, "sh": 3, "command": 4, "table": 6, "link": 10},
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},
     "docs/glossary.md": {"table": 3, "link": 2},

@@ -57,7 +57,7 @@ richer_mlp = "their_spikes:RicherMLP"
 process = "their_spikes:Process"
 
 [project.entry-points."spike_compressor.adapters"]
-vipllava = "their_spikes:VipLlavaAdapter"
+paligemma = "their_spikes:PaliGemmaAdapter"
 """
 
 THEIR_MODULE = '''
@@ -129,9 +129,9 @@ class Process(Evaluation):
         model(**processor.tokenizer("is there a 7 ?", return_tensors="pt"))
 
 
-@register_adapter("vipllava")
-class VipLlavaAdapter(ModalityAdapter):
-    """VipLLaVA."""
+@register_adapter("paligemma")
+class PaliGemmaAdapter(ModalityAdapter):
+    """PaliGemma."""
 
     vision_modules = ("model.vision_tower", "model.multi_modal_projector")
     placeholder_fields = ("image_token_id", "image_token_index")
@@ -358,8 +358,8 @@ def test_what_is_missing_is_one_line(place: Place) -> None:
 
 
 def test_a_coding_an_allocation_and_an_adapter_of_another_package(crowded: Place) -> None:
-    tiny_vipllava(crowded.folder / "vipllava")
-    made = crowded.json("oneshot", "--model", "vipllava", "--recipe", "theirs.yaml", "--out", "theirs")
+    tiny_paligemma(crowded.folder / "paligemma")
+    made = crowded.json("oneshot", "--model", "paligemma", "--recipe", "theirs.yaml", "--out", "theirs")
     plan = made["config"]["plan"]
     assert plan["model.language_model.layers.0.mlp.up_proj"]["timesteps"] == {"text": 5, "vision": 4}
     assert plan["model.language_model.layers.0.self_attn.q_proj"]["timesteps"] == {"text": 4, "vision": 3}
@@ -411,22 +411,25 @@ def test_what_cannot_be_imported_is_one_line_for_who_asks_for_it(crowded: Place)
     assert all(name in failed.stderr for name in ("broken", "their-spikes", "their_spikes.not_there"))
 
 
-def tiny_vipllava(path: Path) -> None:
+def tiny_paligemma(path: Path) -> None:
     """An untrained model of an architecture that has no adapter here, with the demo's processor."""
     import torch
     from spike_compressor.demo.model import build_processor
-    from transformers import CLIPVisionConfig, LlamaConfig, VipLlavaConfig, VipLlavaForConditionalGeneration
+    from transformers import GemmaConfig, PaliGemmaConfig, PaliGemmaForConditionalGeneration, SiglipVisionConfig
 
     processor = build_processor()
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    config = VipLlavaConfig(
-        vision_config=CLIPVisionConfig(image_size=64, patch_size=16, **sizes),
-        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), max_position_embeddings=128, **sizes, **special),
+    vision = SiglipVisionConfig(
+        image_size=64, patch_size=16, projection_dim=64, vision_use_head=False, num_image_tokens=16, **sizes
+    )
+    text = {"vocab_size": len(processor.tokenizer), "max_position_embeddings": 128, "head_dim": 16}
+    config = PaliGemmaConfig(
+        vision_config=vision,
+        text_config=GemmaConfig(num_key_value_heads=4, **text, **sizes, **special),
         image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=16,
-        vision_feature_layers=[-2, -1],
+        projection_dim=64,
     )
     torch.manual_seed(0)
-    VipLlavaForConditionalGeneration(config).save_pretrained(path)
+    PaliGemmaForConditionalGeneration(config).save_pretrained(path)
     processor.save_pretrained(path)

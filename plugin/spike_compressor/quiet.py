@@ -28,7 +28,7 @@ _TQDM = tqdm.__init__
 def quiet_libraries(verbose: bool = False, *, bars: bool = False) -> None:
     """Set what LLM Compressor, transformers and their kin write: warnings and errors, on standard error.
 
-    It holds for this process: workers need a call of their own (`ProcessPoolExecutor(initializer=quiet_libraries)`).
+    It holds for this process: workers need a call of their own (`ProcessPoolExecutor(initializer=quiet_worker)`).
 
     Args:
         verbose: their progress bars and log lines as well.
@@ -60,6 +60,15 @@ def quiet_libraries(verbose: bool = False, *, bars: bool = False) -> None:
         transformers.logging.disable_progress_bar()
     logging.getLogger("torch.fx").setLevel(logging.WARNING if verbose else logging.ERROR)
     warnings.filterwarnings("ignore", message=".*offloaded modules.*")
+
+
+def quiet_worker(verbose: bool = False) -> None:
+    """Of a process of `compare`: what its libraries print must not get into the answer on standard output.
+
+    It stands in this module for the sake of what it imports: LLM Compressor speaks while it is imported.
+    """
+    sys.stdout = sys.stderr
+    quiet_libraries(verbose)
 
 
 def _without_bar(self: Any, *args: Any, **kwargs: Any) -> None:

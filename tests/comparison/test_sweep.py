@@ -204,7 +204,7 @@ def test_bad_settings_are_refused(
 
 def test_budgets_mean_what_they_say() -> None:
     assert SpikeBudget.parse("3/4").fields == {"allocation": "fixed", "timesteps": {"vision": 3, "text": 4}}
-    assert SpikeBudget.parse("4") == SpikeBudget.parse("4/4")
+    assert SpikeBudget.parse("4").fields["timesteps"] == 4  # of whatever modalities the model has
     assert SpikeBudget.parse("mean:3.25", "med").fields == {"allocation": "med", "budget": {"mean_timesteps": 3.25}}
     assert SpikeBudget.parse("sops:2e6:uniform").fields["budget"] == {"sops_per_token": 2e6}
 

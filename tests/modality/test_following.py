@@ -43,6 +43,7 @@ def followed(function: Callable[[Tensor], Tensor], x: Tensor | None = None) -> t
 
 
 #: Learned embeddings of positions, looked up as some models do.
+BUFFER = torch.zeros(40, K)
 POSITIONS = nn.Parameter(torch.zeros(32, K), requires_grad=False)
 PERMUTATION = torch.tensor([7, 3, 3, 0, 11, 5])
 KEPT = torch.tensor([[4, 0, 2], [1, 5, 3]])
@@ -126,6 +127,7 @@ MOVES: dict[str, Callable[[Tensor], Tensor]] = {
     "nobody's rows expanded": lambda x: (
         x.view(-1, K)[torch.tensor([], dtype=torch.int64)].unsqueeze(0).expand(3, -1, -1)
     ),
+    "a table of positions": lambda x: x.detach().clone() + BUFFER.index_select(0, torch.arange(S)).expand(B, S, K),
     "nobody's": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)],
     "nobody's, expanded": lambda x: x.view(-1, K)[torch.tensor([], dtype=torch.int64)].expand(3, -1, -1),
     "masked": lambda x: x[:, 1:] * torch.ones(B, S)[:, 1:, None],  # a mask's padding, as state-space models do it

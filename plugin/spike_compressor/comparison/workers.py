@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
@@ -17,7 +16,7 @@ from spike_compressor.comparison.sweep import Cell, Sweep
 from spike_compressor.errors import InputError
 from spike_compressor.modality import use_adapters
 from spike_compressor.progress import Step, Steps
-from spike_compressor.quiet import quiet_libraries
+from spike_compressor.quiet import quiet_worker
 from spike_compressor.runtime.memory import give_memory_back
 
 
@@ -67,7 +66,7 @@ def _shown(step: Step, evaluation: str, done: int, total: int) -> None:
 def _in_processes(sweep: Sweep, todo: Mapping[Cell, str], jobs: int, steps: Steps) -> Computed:
     # threads and CUDA do not survive a fork
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_prepare, initargs=(steps.verbose,)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=quiet_worker, initargs=(steps.verbose,)) as pool:
         # one process quantizes a recipe's weights; then its cells are free
         waiting = list(todo)
         first: dict[tuple[str, int], Cell] = {}
@@ -87,12 +86,6 @@ def _in_processes(sweep: Sweep, todo: Mapping[Cell, str], jobs: int, steps: Step
                     yield cell, result
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _prepare(verbose: bool) -> None:
-    """Of a process that runs cells: what its libraries print must not get into the answer on standard output."""
-    sys.stdout = sys.stderr
-    quiet_libraries(verbose)
 
 
 def _one(sweep: Sweep, cell: Cell, progress: Callable[[str, int, int], object] | None = None) -> dict[str, Any]:

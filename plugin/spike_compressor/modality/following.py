@@ -177,7 +177,8 @@ def _pass_on_to_parts(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], 
 def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
     """Elementwise operations, normalizations and so on: where the shape is that of the rows, they are the same rows.
 
-    A factor for each row ([..., 1], a mask's or a router's) makes other rows of none.
+    A factor for each row ([..., 1], a mask's or a router's) makes other rows of none. What is added to a model's own
+    [batch, sequence, K] (looked up in a table of positions, say) takes their places.
     """
     found: Origin | None = None
     unknown = factor = here = False
@@ -193,7 +194,15 @@ def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
             if found is not None and not _same(found, origin):
                 return _nowhere(result)
             found = origin
-    return _NOWHERE if unknown or (factor and found is None and not here) else found
+    if found is None and unknown:
+        places = [value for value in _tensors(args, kwargs) if value.shape == result.shape and _is_plain(value)]
+        found = next((origin for value in places if (origin := origin_of(value)) is not None), None)
+    return _NOWHERE if found is None and (unknown or (factor and not here)) else found
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing is said of a tensor [batch, sequence, K] but by its shape."""
+    return x.dim() == 3 and getattr(x, _ATTRIBUTE, None) is None
 
 
 def _left(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
