@@ -66,7 +66,7 @@ def test_text_model_whose_tokenizer_cannot_pad(cli, text_model_dir, tmp_path):
     data.write_text('{"text": "is there a 7 ?"}\n{"text": "yes\u2028no yes"}\n', encoding="utf-8")
     argv = ["--recipe", GPTQ, "--data", data, "--out", tmp_path / "out", "--json"]
     config = cli("oneshot", "--model", text_model_dir, *argv).json["config"]
-    assert config["calibration"]["tokens"]["vision"] == 0
+    assert set(config["calibration"]["tokens"]) == {"text"}
     assert config["calibration"]["tokens"]["text"] > 5
     assert config["architecture"] == "llama"
 

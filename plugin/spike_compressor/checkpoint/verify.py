@@ -186,8 +186,9 @@ def _verify_schemes(model: nn.Module, directory: Path, restacked: Container[str]
 
 def _facts(scheme: Any) -> dict[str, tuple[str, ...]]:
     parts = {} if scheme is None else {part: getattr(scheme, part) for part in _SCHEME_PARTS}
+    # a field that a recipe left out holds an enumeration's member, one that was read from a file its value
     return {
-        part: tuple(str(getattr(args, field)) for field in _ARGUMENTS)
+        part: tuple(str(getattr(value, "value", value)) for value in (getattr(args, field) for field in _ARGUMENTS))
         for part, args in parts.items()
         if args is not None
     }
