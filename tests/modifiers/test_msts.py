@@ -263,7 +263,7 @@ def test_fixed_plans_report_their_weighted_mean(workshop: Workshop) -> None:
     [
         (MED, RTN, {"dataset": None}, ("'med'", "`dataset=`")),
         (SENSITIVITY, SMOOTH + GPTQ, {"pipeline": "sequential"}, ("SmoothQuantModifier", "pipeline='independent'")),
-        (MED, RTN, {"pipeline": "datafree"}, ("pipeline='independent'", "'sequential'")),
+        (MED, RTN, {"pipeline": "datafree"}, ("'datafree'", "'independent'", "'sequential'")),
         (
             SENSITIVITY.replace("3.25", "1.0").replace("{all", "{min_timesteps: 2, all", 1),
             RTN,

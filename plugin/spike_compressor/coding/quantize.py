@@ -82,7 +82,11 @@ def clipped(
     """Where the codes of `quantize_rows` lie beyond their range before they are clamped: what it counts as saturated.
 
     Args:
-        x, scale, timesteps, coding, zero_point: as `quantize_rows` took them, which has checked them.
+        x: as `quantize_rows` took it, which has checked it and the others.
+        scale: likewise.
+        timesteps: likewise.
+        coding: likewise.
+        zero_point: likewise.
 
     Returns:
         bool [*rows, K].

@@ -12,7 +12,6 @@ import yaml
 
 from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
-from spike_compressor.modifiers.reading import recipe_steps
 
 #: One modifier: its name and its fields.
 Step = tuple[str, Mapping[str, Any]]
@@ -45,6 +44,9 @@ class SplitRecipe:
         name = "the recipe" if "\n" in str(source) else str(source)
         if name == str(source) and not Path(source).is_file():
             raise InputError(f"cannot read the recipe {name}: there is no such file")
+        # LLM Compressor takes seconds to import, and speaks on standard output meanwhile
+        from spike_compressor.modifiers.reading import recipe_steps
+
         try:
             steps = recipe_steps(source)
         except UnicodeDecodeError as error:
