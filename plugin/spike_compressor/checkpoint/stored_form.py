@@ -16,7 +16,7 @@ from compressed_tensors.quantization import QuantizationStatus, QuantizationType
 from compressed_tensors.utils import get_direct_state_dict, replace_direct_state_dict
 from torch import nn
 
-from spike_compressor.runtime import SpikingState
+from spike_compressor.runtime import SpikingLinear, SpikingState
 from spike_compressor.runtime.weights import decompress
 
 
@@ -68,7 +68,9 @@ class _Held:
 
     def put_back(self) -> None:
         module = self._module
-        if self._offloaded:
+        if self._offloaded and isinstance(module, SpikingLinear):
+            self._put_back_offloaded(module._parameters)
+        elif self._offloaded:
             replace_direct_state_dict(module, self._tensors)
         else:
             for table, tensors in self._tables:
@@ -78,6 +80,15 @@ class _Held:
         module.quantization_scheme = self._scheme
         if self._status is not None:
             module.quantization_status = self._status
+
+    def _put_back_offloaded(self, table: dict[str, Any]) -> None:
+        """Of a spiking layer, which takes no tensors by name; weights that train are back in their place already."""
+        with OffloadCache.disable_onloading():
+            for key in [key for key in table if key not in self._tensors]:
+                del table[key]
+            for key, tensor in self._tensors.items():
+                if key != "weight" and (key not in table or table[key] is not tensor):
+                    table[key] = nn.Parameter(tensor, requires_grad=False)
 
 
 def _as_bytes(model: nn.Module, state: SpikingState) -> None:
