@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +46,9 @@ class SplitRecipe:
         name = "the recipe" if "\n" in str(source) else str(source)
         if name == str(source) and not Path(source).is_file():
             raise InputError(f"cannot read the recipe {name}: there is no such file")
-        # LLM Compressor takes seconds to import, and speaks on standard output meanwhile
-        from spike_compressor.modifiers.reading import recipe_steps
+        # LLM Compressor takes seconds to import, and speaks meanwhile, which must not get into an answer
+        with contextlib.redirect_stdout(sys.stderr):
+            from spike_compressor.modifiers.reading import recipe_steps
 
         try:
             steps = recipe_steps(source)
