@@ -18,18 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import prepare
+from harness import ROOT, prepare
 
-RECIPE = """
-spike_stage:
-  quant_modifiers:
-    QuantizationModifier:
-      ignore: [lm_head]
-      config_groups:
-        w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: group, group_size: 64}}
-  spike_modifiers:
-    TCLIFModifier: {ignore: [lm_head], timesteps: {vision: 3, text: 4}}
-"""
+RECIPE = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"
 
 
 def models(folder: Path) -> Iterator[tuple[str, Any, dict[str, torch.Tensor]]]:
@@ -50,7 +41,7 @@ def models(folder: Path) -> Iterator[tuple[str, Any, dict[str, torch.Tensor]]]:
         ("llama", llama, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}),
         ("llava", llava, question),
     ):
-        oneshot(model=model, processor=processor, recipe=RECIPE, output_dir=str(folder / f"{name}-spiking"))
+        oneshot(model=model, processor=processor, recipe=str(RECIPE), output_dir=str(folder / f"{name}-spiking"))
         import spike_compressor
 
         yield name, spike_compressor.load(folder / f"{name}-spiking"), inputs

@@ -76,6 +76,13 @@ def _mixtral() -> Any:
     return transformers.MixtralConfig(**moe_text(num_local_experts=EXPERTS, intermediate_size=96))
 
 
+def _deepseek(**more: Any) -> dict[str, Any]:
+    shared = {"n_routed_experts": EXPERTS, "n_shared_experts": 1, "moe_intermediate_size": 32}
+    attention = {"q_lora_rank": 32, "kv_lora_rank": 32, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16}
+    text = moe_text(**shared, **attention, first_k_dense_replace=1, num_key_value_heads=4, **more)
+    return {**text, "head_dim": 8}
+
+
 def _qwen3_vl_moe() -> Any:
     text = _qwen_text(
         num_experts=EXPERTS, num_experts_per_tok=PER_TOKEN, moe_intermediate_size=32, decoder_sparse_step=1
@@ -124,47 +131,11 @@ TINY_MOE: dict[str, MoE] = {
     "mixtral": MoE(transformers.MixtralForCausalLM, _mixtral),
     "deepseek_v3": MoE(  # first layer dense, shared experts, groups of experts, low-rank attention
         transformers.DeepseekV3ForCausalLM,
-        lambda: transformers.DeepseekV3Config(
-            **{
-                **moe_text(
-                    n_routed_experts=EXPERTS,
-                    n_shared_experts=1,
-                    moe_intermediate_size=32,
-                    first_k_dense_replace=1,
-                    n_group=2,
-                    topk_group=1,
-                    q_lora_rank=32,
-                    kv_lora_rank=32,
-                    qk_rope_head_dim=8,
-                    qk_nope_head_dim=8,
-                    v_head_dim=16,
-                    num_key_value_heads=4,
-                ),
-                "head_dim": 8,
-            }
-        ),
+        lambda: transformers.DeepseekV3Config(**_deepseek(n_group=2, topk_group=1)),
         sparse_layers=1,
     ),
     "deepseek_v2": MoE(  # the router is a Linear whose weight is read, and which is never called
-        transformers.DeepseekV2ForCausalLM,
-        lambda: transformers.DeepseekV2Config(
-            **{
-                **moe_text(
-                    n_routed_experts=EXPERTS,
-                    n_shared_experts=1,
-                    moe_intermediate_size=32,
-                    first_k_dense_replace=1,
-                    q_lora_rank=32,
-                    kv_lora_rank=32,
-                    qk_rope_head_dim=8,
-                    qk_nope_head_dim=8,
-                    v_head_dim=16,
-                    num_key_value_heads=4,
-                ),
-                "head_dim": 8,
-            }
-        ),
-        sparse_layers=1,
+        transformers.DeepseekV2ForCausalLM, lambda: transformers.DeepseekV2Config(**_deepseek()), sparse_layers=1
     ),
     "olmoe": MoE(
         transformers.OlmoeForCausalLM,

@@ -16,6 +16,7 @@ from helpers.messages import naming
 from helpers.tiny_moe import PER_TOKEN, TINY_MOE
 from helpers.workshop import IGNORE, RTN, Processor, recipe
 from llmcompressor import oneshot
+from llmcompressor.utils.helpers import DisableQuantization
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TokenRows, rows_scope
 from spike_compressor.runtime import SpikingLinear, observing, spiking_layers, spiking_state
@@ -202,30 +203,38 @@ def test_padding_in_experts_of_text(name: str) -> None:
 
 
 def test_calibration_follows_rows_into_experts() -> None:
-    """Only the rows that the router sends, where upstream is told not to send all."""
-    text = recipe(RTN, "threshold: static, timesteps: 4", msts=None)
+    """Only the rows that the router sends, where upstream is told not to send all: each threshold is their largest.
+
+    Which rows those are is seen in a model that is quantized and does not spike, and their tokens are found by value.
+    """
     moe = TINY_MOE["llava_mixtral"]
-    model = prepared("llava_mixtral", text, moe_calibrate_all_experts=False, pipeline="sequential")
-    calls = Calls(model)
-    batches = list(moe.loader())
-    for batch in batches:
-        calls.run(**batch)
-    # before the first spiking layer of the decoder's first experts nothing is quantized but weights; the thresholds
-    # were calibrated on float activations, so it is the first attention block's error alone that stands between
-    largest: dict[tuple[str, int], float] = {}
-    for layer, events in calls.events.items():
-        if "layers.0.mlp.experts." in layer and layer.endswith("up_proj"):
-            for event in events:
-                for code in (0, 1):
-                    rows = event.x[(event.modality == code) & event.valid]
+    options = {"moe_calibrate_all_experts": False, "pipeline": "basic"}
+    spikes = prepared("llava_mixtral", recipe(RTN, "threshold: static, timesteps: 4", msts=None), **options)
+    plain = prepared("llava_mixtral", f"quant_stage:\n  quant_modifiers:\n    {RTN}\n", **options)
+    block = "model.language_model.layers.0.mlp"
+    given: dict[str, list[Tensor]] = {}
+    for name, module in plain.named_modules():
+        if name.startswith(f"{block}.experts.") and name.endswith("up_proj"):
+            module.register_forward_pre_hook(lambda _, args, name=name: given.setdefault(name, []).append(args[0]))
+    largest: dict[tuple[str, str], float] = {}
+    for batch in moe.loader():
+        given.clear()
+        with DisableQuantization(plain):  # as LLM Compressor runs the pass
+            every = block_inputs(plain, block, batch)
+        tokens = tokens_of(spikes, batch)
+        assert tokens.valid is not None
+        for name, calls in given.items():
+            for x in calls:
+                token = (x[:, None] == every[None]).all(-1).long().argmax(1)
+                for code, modality in enumerate(("text", "vision")):
+                    rows = x[((tokens.modality == code) & tokens.valid).reshape(-1)[token]]
                     if len(rows):
-                        key = (layer, code)
-                        largest[key] = max(largest.get(key, 0.0), float(rows.abs().max()))
-    assert len({layer for layer, _ in largest}) >= 3
-    for (layer, code), absmax in largest.items():
-        scale = spiking_layers(model)[layer].spec.scale
+                        largest[name, modality] = max(largest.get((name, modality), 0.0), float(rows.abs().max()))
+    assert len(largest) >= 6
+    for (name, modality), absmax in largest.items():
+        scale = spiking_layers(spikes)[name].spec.scale
         assert scale is not None
-        assert scale[("text", "vision")[code]] * 15 == pytest.approx(absmax, rel=0.35)
+        assert scale[modality] * 15 == pytest.approx(absmax, rel=1e-6)
 
 
 class Pruned(nn.Module):

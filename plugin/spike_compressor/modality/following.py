@@ -251,7 +251,7 @@ def _nowhere(result: Tensor) -> Origin | None:
 
 
 def _replayed(
-    source: Tensor, result: Tensor, replay: Callable[[Origin], Tensor | None], rule_keeps_order: bool = False
+    source: Tensor, result: Tensor, replay: Callable[[Origin], Tensor | None], keeps_order: bool = False
 ) -> Origin | None:
     """The origin after an operation, done again to the origins of its source."""
     origin = origin_of(source)
@@ -259,7 +259,7 @@ def _replayed(
         return _nowhere(result) if getattr(source, _ATTRIBUTE, None) is not None else None
     moved = replay(origin)
     if moved is not None:
-        same = rule_keeps_order and moved.numel() == origin.index.numel()
+        same = keeps_order and moved.numel() == origin.index.numel()
         found = Origin(origin.rows, moved, origin.whole and same)
         if _fits(found, result):
             return found
@@ -280,7 +280,7 @@ def _move(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
 
 def _reshape(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
     source = _argument(args, kwargs, 0, "input")
-    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result), rule_keeps_order=True)
+    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result), keeps_order=True)
 
 
 def _reshaped(index: Tensor, source: Tensor, result: Tensor) -> Tensor | None:
