@@ -7,8 +7,10 @@ import io
 import re
 import shlex
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -123,16 +125,16 @@ def test_every_python_block_is_run_by_a_test() -> None:
 
 @pytest.fixture
 def own_registries() -> Iterator[None]:
-    """What the examples register is forgotten afterwards."""
-    from spike_compressor.cli.command import COMMANDS
-    from spike_compressor.coding.base import CODINGS
-    from spike_compressor.evaluations.base import EVALUATIONS
-    from spike_compressor.modality.base import ADAPTERS
-    from spike_compressor.modifiers.allocation.base import ALLOCATIONS
-    from spike_compressor.runtime.backends import BACKENDS
+    """What the examples register is forgotten afterwards, in whichever table it stands."""
+    from spike_compressor.registry import Registry
 
+    for module in ("cli.command", "evaluations.base", "modifiers.allocation.base", "runtime.backends"):
+        import_module(f"spike_compressor.{module}")
+    ours = [module for name, module in sys.modules.items() if name.startswith("spike_compressor")]
+    tables = {id(table): table for module in ours for table in vars(module).values() if isinstance(table, Registry)}
+    assert len({table.kind for table in tables.values()}) >= 7
     with contextlib.ExitStack() as stack:
-        for table in (ADAPTERS, ALLOCATIONS, BACKENDS, CODINGS, COMMANDS, EVALUATIONS):
+        for table in tables.values():
             stack.enter_context(table.temporarily())
         yield
 
