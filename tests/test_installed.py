@@ -28,6 +28,8 @@ from spike_compressor.shipped import recipe_names
 ROOT = Path(__file__).parents[1]
 #: What only some part of the package needs, which says so: lm-evaluation-harness.
 OPTIONAL = {"lm-eval"}
+#: The library of the kernels, compiled while the wheel is built.
+KERNELS = f"spike_compressor/kernels/libspike_kernels.{'dylib' if sys.platform == 'darwin' else 'so'}"
 #: Wheels larger than this are not for everybody's disk.
 LARGEST = 12e6
 
@@ -197,14 +199,19 @@ def build(project: Path, out: Path) -> Path:
     return wheel
 
 
+def copy_sources(project: Path) -> None:
+    project.mkdir(exist_ok=True)
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    left = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "*.so", "*.dylib")
+    for name in ("plugin", "recipes", "kernels", "tools", "tests", "rtl"):
+        shutil.copytree(ROOT / name, project / name, ignore=left)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, project)
-    left = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-    for name in ("plugin", "recipes", "tools", "tests", "rtl"):
-        shutil.copytree(ROOT / name, project / name, ignore=left)
+    copy_sources(project)
     return build(project, tmp_path_factory.mktemp("wheel"))
 
 
@@ -276,11 +283,28 @@ def test_the_wheel_has_what_it_needs_and_no_more(wheel: Path, inside: set[str]) 
     assert {name.partition("/")[0] for name in inside - package} == {f"{'-'.join(wheel.stem.split('-')[:2])}.dist-info"}
     plugin = ROOT / "plugin"
     here = {path.relative_to(plugin).as_posix() for path in plugin.glob("spike_compressor/**/*") if path.is_file()}
-    here = {name for name in here if "__pycache__" not in name}
+    here = {name for name in here if "__pycache__" not in name and not name.endswith((".so", ".dylib"))} | {KERNELS}
     assert package == here | {f"spike_compressor/recipes/{name}.yaml" for name in recipe_names()}
+    assert wheel.stem.split("-")[2:4] == ["py3", "none"]  # for every Python, on this kind of machine
+    assert wheel.stem.split("-")[4] != "any"
     assert any(name.endswith("/licenses/LICENSE") for name in inside)
     assert "spike_compressor/demo/MODEL_CARD.md" in package
     assert not {name for name in inside if name.endswith((".sv", ".pyc", "/train.py", "/sources.py"))}
+
+
+def test_without_a_compiler_the_wheel_is_for_every_machine_and_building_says_so(tmp_path: Path) -> None:
+    copy_sources(tmp_path / "source")
+    code = "import setuptools.build_meta as backend; backend.build_wheel('out')"
+    environment = os.environ | {"CXX": "no-such-compiler"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "source", capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no-such-compiler" in done.stderr
+    (wheel,) = (tmp_path / "source" / "out").glob("*.whl")
+    assert wheel.stem.endswith("-py3-none-any")
+    with zipfile.ZipFile(wheel) as archive:
+        assert KERNELS not in archive.namelist()
 
 
 def test_everything_that_is_imported_is_a_dependency() -> None:

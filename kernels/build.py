@@ -1,0 +1,93 @@
+"""Build the kernels: C++ without dependencies, a library that `spike_compressor.kernels` loads.
+
+    python kernels/build.py [FOLDER]
+
+builds it into FOLDER, by default beside the package of this checkout. `setup.py` does the same for wheels. What the
+environment can say: CXX (the compiler; a cross compiler builds for its own machine), CXXFLAGS (added at the end).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BESIDE = HERE.parent / "plugin" / "spike_compressor" / "kernels"
+#: On Linux, and with other systems' suffixes where these are usual.
+NAME = "libspike_kernels.dylib" if sys.platform == "darwin" else "libspike_kernels.so"
+#: Outputs are rounded after each operation: nothing that the standard forbids, and no fused multiply-add.
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions",
+         "-fno-rtti", "-Wall", "-Wextra")  # fmt: skip
+#: File of a level -> flags of its instructions, which nothing else is compiled with. A compiler that does not know them
+#: compiles it without, to nothing.
+LEVELS: dict[str, tuple[str, ...]] = {"avx2": ("-mavx2",)}
+
+
+class BuildError(Exception):
+    """The compiler is missing, or refuses the sources; says what it said."""
+
+
+def compiler() -> list[str]:
+    """The command of the C++ compiler."""
+    return shlex.split(os.environ.get("CXX", "c++"))
+
+
+def _run(command: list[str]) -> str | None:
+    """None, or why it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}"
+    return None if done.returncode == 0 else (done.stderr.strip() or f"{command[0]} failed")
+
+
+def _object(source: Path, folder: Path, extra: tuple[str, ...]) -> Path:
+    out = folder / f"{source.stem}.o"
+    command = [*compiler(), *FLAGS, *extra, "-c", str(source), "-o", str(out)]
+    last = shlex.split(os.environ.get("CXXFLAGS", ""))
+    own = LEVELS.get(source.stem, ())
+    failed = _run([*command, *own, *last])
+    if failed is not None and own:
+        failed = _run([*command, *last])
+    if failed is not None:
+        raise BuildError(failed)
+    return out
+
+
+def build(folder: Path = BESIDE, extra: tuple[str, ...] = ()) -> Path:
+    """Build the library into a folder.
+
+    Args:
+        folder: made if it is not there.
+        extra: more flags, of the compiler and the linker.
+
+    Returns:
+        The library's path. It replaces an older one at once, or is not written.
+
+    Raises:
+        BuildError: no compiler, or one that refuses the sources.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            made = pool.map(lambda source: _object(source, Path(scratch), extra), sorted(HERE.glob("*.cpp")))
+            objects = [str(path) for path in made]
+        library = Path(scratch) / NAME
+        # the standard library's headers are used, not its library: where nothing needs it, it is not asked for
+        lean = [] if sys.platform == "darwin" else ["-Wl,--as-needed", "-static-libgcc"]
+        failed = _run([*compiler(), "-shared", *lean, *extra, *objects, "-o", str(library)])
+        if failed is not None:
+            raise BuildError(failed)
+        return library.replace(folder / NAME)
+
+
+if __name__ == "__main__":
+    try:
+        print(build(Path(sys.argv[1]) if len(sys.argv) > 1 else BESIDE))
+    except BuildError as error:
+        sys.exit(f"the kernels were not built: {error}")

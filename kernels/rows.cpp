@@ -1,0 +1,89 @@
+// From a row as it comes to its codes: the part that is the same for all levels.
+#include "rows.h"
+
+#include <cfloat>
+#include <cstring>
+
+namespace spike {
+namespace {
+
+float from_bits(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Exact, also of subnormal numbers, infinities and NaN.
+float half_to_float(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t rest = half & 0x7fff;
+  if (rest >= 0x7c00) return from_bits(sign | 0x7f800000 | (rest & 0x3ff) << 13);
+  if (rest >= 0x0400) return from_bits(sign | (rest + 0x1c000) << 13);  // exponents of 15 become exponents of 127
+  const float magnitude = static_cast<float>(rest) * 0x1p-24f;
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+// The row as float32: where it lies, or converted into `buffer`.
+const float *as_floats(const spike_rows &rows, int64_t row, int64_t inputs, float *buffer) {
+  const int64_t first = row * rows.stride;
+  switch (rows.dtype) {
+    case SPIKE_BFLOAT16: {
+      const uint16_t *from = static_cast<const uint16_t *>(rows.x) + first;
+      for (int64_t k = 0; k < inputs; ++k) buffer[k] = from_bits(static_cast<uint32_t>(from[k]) << 16);
+      return buffer;
+    }
+    case SPIKE_FLOAT16: {
+      const uint16_t *from = static_cast<const uint16_t *>(rows.x) + first;
+      for (int64_t k = 0; k < inputs; ++k) buffer[k] = half_to_float(from[k]);
+      return buffer;
+    }
+    case SPIKE_FLOAT64: {
+      const double *from = static_cast<const double *>(rows.x) + first;
+      for (int64_t k = 0; k < inputs; ++k) buffer[k] = static_cast<float>(from[k]);
+      return buffer;
+    }
+    default:
+      return static_cast<const float *>(rows.x) + first;
+  }
+}
+
+// (ratio * absmax) / limit, each operation rounded once; 1 where that is 0.
+float dynamic_scale(float ratio, float absmax, float limit) {
+  float scale = absmax * ratio;
+  if (scale > FLT_MAX) scale = FLT_MAX;
+  scale /= limit;
+  return scale == 0.0f ? 1.0f : scale;
+}
+
+// Moves groups that lie one after the other apart, to where their quads begin, and pads them with zeros.
+void spread(const Layout &l, int8_t *codes) {
+  const int64_t padded = l.group_quads * kQuad;
+  for (int64_t group = l.groups - 1; group >= 0; --group) {
+    std::memmove(codes + group * padded, codes + group * l.group_inputs, static_cast<size_t>(l.group_inputs));
+    std::memset(codes + group * padded + l.group_inputs, 0, static_cast<size_t>(padded - l.group_inputs));
+  }
+}
+
+}  // namespace
+
+spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &rows, int32_t max_code, int64_t begin,
+                         int64_t end, float *buffer, int8_t *codes, float *scales, int64_t *clipped) {
+  const int64_t inputs = l.groups * l.group_inputs;
+  for (int64_t row = begin; row < end; ++row, codes += l.width, ++scales) {
+    const int32_t timesteps = rows.timesteps[row * rows.timesteps_step];
+    if (timesteps < 1 || timesteps > 7 || (1 << timesteps) - 1 > max_code) return SPIKE_BAD_ARGUMENT;
+    const float limit = static_cast<float>((1 << timesteps) - 1);
+    const float *x = as_floats(rows, row, inputs, buffer);
+    const uint32_t largest = level.largest(x, inputs);
+    if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
+    *scales = rows.scale != nullptr ? rows.scale[row * rows.scale_step]
+                                    : dynamic_scale(rows.ratio[row * rows.ratio_step], from_bits(largest), limit);
+    *clipped += level.encode(x, inputs, *scales, limit, codes);
+    if (rows.silenced != nullptr)
+      for (int64_t k = 0; k < inputs; ++k) codes[k] = rows.silenced[k] != 0 ? 0 : codes[k];
+    if (l.width != inputs) spread(l, codes);
+  }
+  return SPIKE_OK;
+}
+
+}  // namespace spike

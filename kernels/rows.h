@@ -1,0 +1,14 @@
+// Rows of any dtype: their thresholds, and their codes in the layout of the panels.
+#ifndef SPIKE_ROWS_H
+#define SPIKE_ROWS_H
+#include "level.h"
+
+namespace spike {
+
+// Codes rows [begin, end) into codes [count][layout.width] and scales [count]; adds to `clipped` how many clip.
+// `buffer` has room for a row in float32 where the rows are of another dtype.
+spike_status encode_rows(const Level &level, const Layout &layout, const spike_rows &rows, int32_t max_code,
+                         int64_t begin, int64_t end, float *buffer, int8_t *codes, float *scales, int64_t *clipped);
+
+}  // namespace spike
+#endif
