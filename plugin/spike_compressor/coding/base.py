@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
+from spike_compressor.coding.bits import pack_spikes, packed_width
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.registry import Registry
 
@@ -21,7 +22,7 @@ class Coding(ABC):
 
     `timesteps` is always the *nominal* T: `L = 2^(T+1)` levels, codes `|q| <= 2^T - 1`. How many steps
     a coding takes for that is its own affair (`steps`). A subclass sets `signed`, and implements
-    `weights` and `fire`; everything else follows.
+    `weights` and either `fire` or, for speed, `write`; everything else follows.
 
     The contract, for every code in `code_range`, with `z` the zero point (0 for a signed coding):
 
@@ -38,17 +39,30 @@ class Coding(ABC):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         """Temporal weights of the steps that `timesteps` nominal timesteps take, the first step's first."""
 
-    @abstractmethod
     def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
         """Write the spikes of integer levels that all fit.
 
         Args:
-            levels: int16 [rows, K]; `code + z`, so `|levels| <= 2^T - 1` for a signed coding and
-                `0 … 2^(T+1) - 1` for an unsigned one. Not to be changed.
+            levels: int16 [rows, K'], K' the next multiple of 8 from K on; `code + z`, so `|levels| <= 2^T - 1` for
+                a signed coding and `0 … 2^(T+1) - 1` for an unsigned one, and 0 beyond K. Not to be changed.
             timesteps: T, an int or an int16 tensor [rows, 1].
-            spikes: int8 [steps, rows, K], where to write. It has the steps of the row that takes most; a
+            spikes: int8 [steps, rows, K'], where to write. It has the steps of the row that takes most; a
                 row's own come first, and what follows them is to be zero.
         """
+        raise NotImplementedError(f"{type(self).__name__} implements neither `fire` nor `write`")
+
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
+        """Write the spikes of integer levels that all fit, packed: those of `fire`, if a subclass has nothing faster.
+
+        Args:
+            levels: int16 [rows, 8 * B], contiguous, as `fire` gets them.
+            timesteps: as `fire` gets them.
+            fired: uint8 [steps, rows, B], where to write which neurons fire, the lowest bit of a byte first.
+            negative: likewise, which of them fire -1; None for an unsigned coding. What is written beyond K is cleared.
+        """
+        spikes = torch.empty((fired.shape[0], *levels.shape), dtype=torch.int8, device=levels.device)
+        self.fire(levels, timesteps, spikes)
+        pack_spikes(spikes, fired, negative)
 
     def steps(self, timesteps: int) -> int:
         """Number of steps that `timesteps` nominal timesteps take."""
@@ -87,8 +101,8 @@ class Coding(ABC):
             return self.steps(timesteps)
         return self.steps(int(timesteps.max())) if timesteps.numel() else 0
 
-    def spikes(self, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None = None) -> Tensor:
-        """Spikes int8 [steps, *codes.shape] of integer `codes` [*rows, K] that fit `code_range`.
+    def pack(self, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None = None) -> tuple[Tensor, Tensor | None]:
+        """Spikes of integer `codes` [*rows, K] that fit `code_range`, as the bits that a `SpikeTrain` holds.
 
         Nothing is checked here: `spikes_from_codes` does that, and clamps.
 
@@ -96,20 +110,37 @@ class Coding(ABC):
             codes: integer [*rows, K].
             timesteps: T, an int or an int32 tensor [*rows].
             zero_point: z of an unsigned coding, an int or an int32 tensor [*rows]; default `2^T`.
+
+        Returns:
+            uint8 [steps, *rows, ceil(K / 8)]: which neurons fire, and, None for an unsigned coding, whose spike is -1.
         """
         shift: PerRow = 0
         if not self.signed:
             shift = 1 << timesteps if zero_point is None else zero_point
         table = as_table(codes)
-        rows, width = table.shape
-        spikes = torch.empty((self.max_steps(timesteps), rows, width), dtype=torch.int8, device=codes.device)
-        if spikes.numel():
-            for block in row_blocks(rows, width, codes.device):
+        (rows, width), steps = table.shape, self.max_steps(timesteps)
+        fired = torch.empty((steps, rows, packed_width(width)), dtype=torch.uint8, device=codes.device)
+        negative = torch.empty_like(fired) if self.signed else None
+        if fired.numel():
+            for block in row_blocks(rows, width * packed_width(steps), codes.device):
                 levels = table[block].to(torch.int16)
                 if not self.signed:
                     levels = levels + _rows_of(shift, block)
-                self.fire(levels, _rows_of(timesteps, block), spikes[:, block])
-        return spikes.view(spikes.shape[0], *codes.shape)
+                if width % 8:
+                    levels = torch.nn.functional.pad(levels, (0, -width % 8))
+                levels = levels.contiguous()
+                self.write(
+                    levels,
+                    _rows_of(timesteps, block),
+                    fired[:, block],
+                    None if negative is None else negative[:, block],
+                )
+            if width % 8:
+                fired[..., -1] &= (1 << width % 8) - 1
+                if negative is not None:
+                    negative[..., -1] &= (1 << width % 8) - 1
+        shape = (steps, *codes.shape[:-1], fired.shape[-1])
+        return fired.view(shape), None if negative is None else negative.view(shape)
 
 
 def _rows_of(value: PerRow, block: slice) -> PerRow:

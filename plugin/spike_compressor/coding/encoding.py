@@ -99,8 +99,11 @@ def _all_within(codes: Tensor, low: PerRow, high: PerRow) -> bool:
 def _fire(codec: Coding, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None, saturated: int) -> SpikeTrain:
     if zero_point is None:
         zero_point = codec.default_zero_point(timesteps)
+    fired, negative = codec.pack(codes, timesteps, zero_point)
     return SpikeTrain(
-        spikes=codec.spikes(codes, timesteps, zero_point),
+        fired=fired,
+        negative=negative,
+        shape=codes.shape,
         weights=codec.step_weights(timesteps).to(codes.device),
         timesteps=timesteps,
         coding=codec.name,

@@ -131,7 +131,7 @@ class Unrolled(Backend):
     def run(self, drive: Drive) -> Synapses:
         train = encode(drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=drive.zero_point)
         acc: Tensor | None = None
-        for spikes, weight in zip(train.spikes, train.weights, strict=True):
+        for spikes, weight in zip(train.planes(), train.weights, strict=True):
             sums = drive.product(drive.silence(spikes))
             rows = weight.to(torch.int32).view(-1, *[1] * (sums.dim() - 1))  # one weight, or one per row
             acc = sums * rows if acc is None else acc + sums * rows

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
+from spike_compressor.coding.bits import pack_bits
 
 
 @register_coding("binary_unsigned")
@@ -18,8 +19,6 @@ class BinaryUnsigned(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(1 << (timesteps - t) for t in range(timesteps + 1))
 
-    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
-        # aligned to a first weight of 2^7, as in tc_lif
-        aligned = (levels * (1 << (MAX_TIMESTEPS - timesteps))).to(torch.uint8)
-        for t, plane in enumerate(spikes.view(torch.uint8)):
-            torch.bitwise_right_shift(aligned, MAX_TIMESTEPS - t, out=plane).bitwise_and_(1)
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
+        # aligned to the highest bit of a byte, as in tc_lif
+        pack_bits((levels * (1 << (MAX_TIMESTEPS - timesteps))).to(torch.uint8), fired)

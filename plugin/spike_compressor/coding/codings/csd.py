@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
+from spike_compressor.coding.bits import pack_bits
 
 
 @register_coding("csd")
@@ -24,13 +25,16 @@ class CSD(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(1 << (timesteps - t) for t in range(timesteps + 1))
 
-    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
-        # aligned to a first threshold of 2^7 in every row: the rule is the same when V and theta scale alike
-        membrane = levels * (1 << (MAX_TIMESTEPS - timesteps))
-        buffer = torch.empty_like(membrane)
-        for t, plane in enumerate(spikes):
-            theta = 1 << (MAX_TIMESTEPS - t)
-            # V is an integer, so a whole number may stand for 2 theta / 3
-            step = torch.gt(membrane.abs(), 2 * theta // 3, out=buffer).mul_(membrane.sign())
-            membrane.sub_(step, alpha=theta)
-            plane.copy_(step)
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
+        # All steps at once. 3|q|/2 and |q|/2 differ in the bits where the canonical form of |q| has a digit, and there
+        # the greater of them has the positive ones.
+        codes = levels.to(torch.int8)
+        magnitude = codes.abs().view(torch.uint8)
+        half = magnitude >> 1
+        digits = (magnitude + half) ^ half
+        minus = half & digits  # of |q|; for a negative code the others
+        minus ^= digits & (codes >> 7).view(torch.uint8)
+        align = 1 << (MAX_TIMESTEPS - timesteps)  # to the highest bit of a byte, as in tc_lif
+        assert negative is not None
+        for bits, packed in ((digits, fired), (minus, negative)):
+            pack_bits((bits * align).to(torch.uint8), packed)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
+from spike_compressor.coding.bits import pack_bits, pack_signs
 
 
 @register_coding("tc_lif")
@@ -21,12 +22,10 @@ class TCLIF(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(1 << (timesteps - 1 - t) for t in range(timesteps))
 
-    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
         codes = levels.to(torch.int8)
-        sign = codes.sign()
-        # Aligned to a first threshold of 2^6, step t reads the same bit in every row, whatever its T; below a
-        # row's last bit there are zeros.
-        aligned = (codes.abs() * (1 << (MAX_TIMESTEPS - timesteps))).to(torch.int8)
-        for t, plane in enumerate(spikes):
-            torch.bitwise_right_shift(aligned, MAX_TIMESTEPS - 1 - t, out=plane)
-            plane.bitwise_and_(1).mul_(sign)
+        # Aligned to the highest bit of a byte, step t reads the same bit in every row, whatever its T; below a row's
+        # last bit there are zeros.
+        aligned = (levels.abs() * (1 << (MAX_TIMESTEPS + 1 - timesteps))).to(torch.uint8)
+        pack_bits(aligned, fired)
+        torch.bitwise_and(fired, pack_signs(codes), out=negative)

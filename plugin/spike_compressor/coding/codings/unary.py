@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import PerRow
 from spike_compressor.coding.base import Coding, register_coding
+from spike_compressor.coding.bits import pack_signs, pack_spikes
 
 
 @register_coding("unary")
@@ -22,8 +23,9 @@ class Unary(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return (1,) * ((1 << timesteps) - 1)
 
-    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
         codes = levels.to(torch.int8)
-        sign, magnitude = codes.sign(), codes.abs()
-        for t, plane in enumerate(spikes):
-            torch.gt(magnitude, t, out=plane).mul_(sign)
+        step = torch.arange(fired.shape[0], dtype=torch.int8, device=codes.device).view(-1, 1, 1)
+        spikes = torch.empty((fired.shape[0], *codes.shape), dtype=torch.int8, device=codes.device)
+        pack_spikes(torch.gt(codes.abs(), step, out=spikes), fired, None)  # into bool, it is not vectorised
+        torch.bitwise_and(fired, pack_signs(codes), out=negative)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import PerRow
 from spike_compressor.coding.base import Coding, register_coding
+from spike_compressor.coding.bits import pack_spikes
 
 
 @register_coding("unary_unsigned")
@@ -18,7 +19,8 @@ class UnaryUnsigned(Coding):
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return (1,) * ((2 << timesteps) - 1)
 
-    def fire(self, levels: Tensor, timesteps: PerRow, spikes: Tensor) -> None:
-        small = levels.to(torch.uint8)
-        for t, plane in enumerate(spikes.view(torch.uint8)):
-            torch.gt(small, t, out=plane)
+    def write(self, levels: Tensor, timesteps: PerRow, fired: Tensor, negative: Tensor | None) -> None:
+        step = torch.arange(fired.shape[0], dtype=torch.uint8, device=levels.device).view(-1, 1, 1)
+        spikes = torch.empty((fired.shape[0], *levels.shape), dtype=torch.uint8, device=levels.device)
+        torch.gt(levels.to(torch.uint8), step, out=spikes)  # into bool, it is not vectorised
+        pack_spikes(spikes.view(torch.int8), fired, None)
