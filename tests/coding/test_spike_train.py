@@ -39,6 +39,12 @@ class TestStorage:
         else:
             assert np.array_equal(train.negative, np.packbits(spikes < 0, axis=-1, bitorder="little"))
 
+    @pytest.mark.parametrize("width", [8, 13])
+    def test_a_coding_gives_them_unpacked(self, coding: str, width: int) -> None:
+        train = train_of(coding, (2, 3), width)
+        spikes = get_coding(coding).spikes(train.codes(), train.timesteps, train.zero_point)
+        assert torch.equal(spikes, train.spikes)
+
     @pytest.mark.parametrize("rows", [(), (0,), (4,), (2, 3), (2, 0)])
     @pytest.mark.parametrize("width", [0, 1, 13])
     def test_shapes(self, coding: str, rows: tuple[int, ...], width: int) -> None:

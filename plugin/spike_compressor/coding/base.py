@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
-from spike_compressor.coding.bits import pack_spikes, packed_width
+from spike_compressor.coding.bits import pack_spikes, packed_width, unpack
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.registry import Registry
 
@@ -141,6 +141,11 @@ class Coding(ABC):
                     negative[..., -1] &= (1 << width % 8) - 1
         shape = (steps, *codes.shape[:-1], fired.shape[-1])
         return fired.view(shape), None if negative is None else negative.view(shape)
+
+    def spikes(self, codes: Tensor, timesteps: PerRow, zero_point: PerRow | None = None) -> Tensor:
+        """Spikes of `pack` unpacked, int8 [steps, *rows, K]; of codes [*rows, K]."""
+        fired, negative = self.pack(codes, timesteps, zero_point)
+        return unpack(fired, negative, codes.shape[-1])
 
 
 def _rows_of(value: PerRow, block: slice) -> PerRow:
