@@ -55,11 +55,11 @@ int32_t encode_shared(const Level &level, const Layout &layout, int32_t max_code
 int32_t multiply_shared(const Level &level, const Product &product) {
   const Layout &l = product.layout;
   if (product.rows == 0 || l.outputs == 0) return SPIKE_OK;
-  // Parts of the rows, and of the panels: long enough for what is done once a part, and several for each thread.
+  // Parts of the rows, and of the panels: several for each thread, and long enough for what is done once a part.
   constexpr int64_t kRows = 96;
   const int64_t row_parts = ceil_div(product.rows, kRows);
   const int64_t panel_work = least(product.rows, kRows) * product.steps * most(1, l.width) * kPanel;
-  const int64_t panels = most(ceil_div(l.panels, 64), ceil_div(kWorthAThread / 4, panel_work));  // of a part
+  const int64_t panels = most(most(24, ceil_div(l.panels, 32)), ceil_div(kWorthAThread / 2, panel_work));  // of a part
   const int64_t panel_parts = ceil_div(l.panels, panels);
   std::atomic<bool> enough{true};
   auto body = [&](int64_t item) {

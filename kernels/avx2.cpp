@@ -98,19 +98,11 @@ SPIKE_INLINE void unpack_quad(const uint8_t *packed, __m256i *low, __m256i *high
   *high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
 }
 
-void unpack_quads(const uint8_t *panel, int64_t quads, uint8_t *bytes) {
-  for (int64_t j = 0; j < quads; ++j) {
-    __m256i low, high;
-    unpack_quad(panel + 32 * j, &low, &high);
-    store(bytes + 64 * j, low);
-    store(bytes + 64 * j + 32, high);
-  }
-}
-
 // Sums of pairs in 16 bits, starting from what undoes the offset: they may wrap on the way, not at the end.
 struct Narrow {
   using Code = int8_t;
   static constexpr int lanes = 8, rows = 6, direct_rows = 3;
+  static constexpr int64_t quad_bytes = 64;
 
   // A lane takes two products of a quad, each at most max_code * largest |weight|.
   static int64_t chunk(int32_t bits, int32_t max_code) { return 32767 / (2 * max_code * (bits == 4 ? 8 : 128)); }
@@ -131,18 +123,24 @@ struct Narrow {
     return _mm_cvtsi128_si32(_mm_mullo_epi16(half, _mm_set1_epi16(static_cast<int16_t>(-offset))));
   }
 
-  static void unpack(const uint8_t *panel, int64_t quads, uint8_t *bytes) { unpack_quads(panel, quads, bytes); }
+  static void unpack(const uint8_t *panel, int64_t quads, int64_t, uint8_t *to) {
+    for (int64_t j = 0; j < quads; ++j, panel += 32, to += 64) {
+      __m256i low, high;
+      unpack_quad(panel, &low, &high);
+      store(to, low);
+      store(to + 32, high);
+    }
+  }
 
   template <int Rows, bool Packed>
   static SPIKE_INLINE void multiply(const uint8_t *weights, const int8_t *codes, int64_t stride, int64_t quads,
                                     const int32_t *starts, int64_t starts_stride, Ints<8> (&result)[Rows][2]) {
     __m256i sums[Rows][2];
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = broadcast(starts + r * starts_stride);
-    const uint8_t *end = weights + quads * (Packed ? 32 : 64);
-    for (; weights != end; weights += Packed ? 32 : 64, codes += kQuad) {
+    constexpr int64_t step = Packed ? 32 : quad_bytes;
+    const auto add_quad = [&]() __attribute__((always_inline)) {
       __m256i low, high;
       if (Packed) {
-        if (Rows == 1) _mm_prefetch(reinterpret_cast<const char *>(weights) + 2048, _MM_HINT_T0);
         unpack_quad(weights, &low, &high);
       } else {
         low = load(weights);
@@ -150,17 +148,40 @@ struct Narrow {
       }
       SPIKE_UNROLL for (int r = 0; r < Rows; ++r)
         add_pairs(sums[r][0], sums[r][1], low, high, broadcast(codes + r * stride));
-    }
+      weights += step;
+      codes += kQuad;
+    };
+    const uint8_t *end = weights + quads * step;
+    if (Rows == 1)  // little is done with each weight: they come from memory, and are asked for ahead
+      for (const uint8_t *even = weights + quads / 2 * 2 * step; weights != even;) {
+        _mm_prefetch(reinterpret_cast<const char *>(weights) + 2048, _MM_HINT_T0);
+        if (!Packed) _mm_prefetch(reinterpret_cast<const char *>(weights) + 2048 + 64, _MM_HINT_T0);
+        add_quad();
+        add_quad();
+      }
+    while (weights != end) add_quad();
     const __m256i one = _mm256_set1_epi16(1);
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r)
       SPIKE_UNROLL for (int h = 0; h < 2; ++h) result[r][h] = (Ints<8>)_mm256_madd_epi16(sums[r][h], one);
   }
 };
 
+// a0 += products of w0, a1 += products of w1, with the codes; in this order for the same reason.
+SPIKE_INLINE void add_wide_pairs(__m256i &a0, __m256i &a1, __m256i w0, __m256i w1, __m256i codes) {
+  __m256i product;
+  asm("vpmaddwd %[codes], %[w0], %[product]\n\t"
+      "vpmaddwd %[codes], %[w1], %[codes]\n\t"
+      "vpaddd %[product], %[a0], %[a0]\n\t"
+      "vpaddd %[codes], %[a1], %[a1]"
+      : [a0] "+x"(a0), [a1] "+x"(a1), [product] "=&x"(product), [codes] "+x"(codes)
+      : [w0] "x"(w0), [w1] "x"(w1));
+}
+
 // Sums of pairs in 32 bits, of weights and codes in 16.
 struct Wide {
   using Code = int16_t;
   static constexpr int lanes = 8, rows = 6, direct_rows = 0;
+  static constexpr int64_t quad_bytes = 128;  // outputs 0..7 and 8..15 of inputs 0, 1, then of inputs 2, 3
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
 
@@ -170,31 +191,35 @@ struct Wide {
     return -offset * sum;
   }
 
-  static void unpack(const uint8_t *panel, int64_t quads, uint8_t *bytes) { unpack_quads(panel, quads, bytes); }
+  static void unpack(const uint8_t *panel, int64_t quads, int64_t from_bytes, uint8_t *to) {
+    const __m256i pair = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));  // inputs 0, 1 of 4 outputs
+    for (int64_t j = 0; j < quads; ++j, panel += from_bytes, to += quad_bytes) {
+      __m256i low, high;
+      if (from_bytes == 32) {
+        unpack_quad(panel, &low, &high);
+      } else {
+        low = load(panel);
+        high = load(panel + 32);
+      }
+      store(to, _mm256_shuffle_epi8(low, pair));
+      store(to + 32, _mm256_shuffle_epi8(high, pair));
+      store(to + 64, _mm256_shuffle_epi8(_mm256_srli_epi32(low, 16), pair));
+      store(to + 96, _mm256_shuffle_epi8(_mm256_srli_epi32(high, 16), pair));
+    }
+  }
 
   template <int Rows, bool Packed>
   static SPIKE_INLINE void multiply(const uint8_t *weights, const int16_t *codes, int64_t stride, int64_t quads,
                                     const int32_t *starts, int64_t starts_stride, Ints<8> (&result)[Rows][2]) {
-    static_assert(!Packed, "4-bit panels are unpacked first");
-    const __m256i words = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));  // inputs 0, 1 of 4 outputs
+    static_assert(!Packed, "panels are unpacked first");
     __m256i sums[Rows][2];
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = broadcast(starts + r * starts_stride);
-    for (int64_t pair = 0; pair < 2 * quads; ++pair, codes += 2) {
-      // the second pair's bytes lie two bytes further
-      const uint8_t *from = weights + pair / 2 * 64;
-      __m256i low = load(from), high = load(from + 32);
-      if (pair % 2 != 0) {
-        low = _mm256_srli_epi32(low, 16);
-        high = _mm256_srli_epi32(high, 16);
-      }
-      low = _mm256_shuffle_epi8(low, words);
-      high = _mm256_shuffle_epi8(high, words);
-      SPIKE_UNROLL for (int r = 0; r < Rows; ++r) {
-        const __m256i both = broadcast(codes + r * stride);
-        sums[r][0] = _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(low, both));
-        sums[r][1] = _mm256_add_epi32(sums[r][1], _mm256_madd_epi16(high, both));
-      }
+    const uint8_t *end = weights + quads * quad_bytes;
+    for (; weights != end; weights += quad_bytes / 2, codes += 2) {
+      const __m256i low = load(weights), high = load(weights + 32);
+      SPIKE_UNROLL for (int r = 0; r < Rows; ++r)
+        add_wide_pairs(sums[r][0], sums[r][1], low, high, broadcast(codes + r * stride));
     }
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r)
       SPIKE_UNROLL for (int h = 0; h < 2; ++h) result[r][h] = (Ints<8>)sums[r][h];
@@ -202,8 +227,9 @@ struct Wide {
 };
 
 bool multiply(const Product &product, const Part &part) {
-  // 8-bit weights go up to 255 in their panels: two products of them exceed 16 bits from codes of 64 on, and saturate
-  if (product.layer->bits == 8 && product.max_code > 63) return multiply_with<Wide>(product, part);
+  // 8-bit weights go up to 255 in their panels: two products of them exceed 16 bits from codes of 65 on, and saturate.
+  // From 32 on so few quads fit that summing up in 32 bits is as fast.
+  if (product.layer->bits == 8 && product.max_code > 31) return multiply_with<Wide>(product, part);
   return multiply_with<Narrow>(product, part);
 }
 

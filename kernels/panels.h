@@ -7,8 +7,9 @@
 //     static constexpr int direct_rows;  // so few rows read 4-bit panels as they are; more have them unpacked first
 //     static int64_t chunk(int32_t bits, int32_t max_code);  // quads whose sums are exact in what `multiply` sums up in
 //     static int32_t start(const Code *codes, int64_t quads, int32_t offset);  // what undoes the offset, for `multiply`
-//     static void unpack(const uint8_t *panel, int64_t quads, uint8_t *bytes);  // 4-bit quads to quads of 64 bytes
-//     template <int Rows, bool Packed>   // Packed: quads of 4 bits, else of 64 bytes
+//     static constexpr int64_t quad_bytes;  // of a quad as `multiply` takes it: 64, or what `unpack` makes
+//     static void unpack(const uint8_t *panel, int64_t quads, int64_t from_bytes, uint8_t *to);  // from quads of 32 or 64
+//     template <int Rows, bool Packed>   // Packed: quads of 4 bits, in 32 bytes
 //     static void multiply(const uint8_t *weights, const Code *codes, int64_t stride, int64_t quads,
 //                          const int32_t *starts, int64_t starts_stride, Ints<lanes> (&sums)[Rows][16 / lanes]);
 //   };
@@ -40,6 +41,7 @@ using Ints = typename Vectors<Lanes>::Ints;
 
 constexpr int64_t kRowBlock = 96;    // rows for which a panel is unpacked once; their outputs stay in the first cache
 constexpr int64_t kQuadBlock = 256;  // quads of 64 bytes that are unpacked at once: half of a first cache of 32 KiB
+constexpr int64_t kUnits = 16;       // groups whose totals are kept at once
 
 // How the quads of a layer are summed up: chunks, several to a group or one.
 struct Chunks {
@@ -58,24 +60,26 @@ static inline Chunks chunks_of(const Layout &l, int64_t longest) {
   return c;
 }
 
-// Consecutive chunks of one panel that a few rows meet.
+// Consecutive chunks of one panel that a few rows meet. A unit is what a sink takes: a group, or a part of a long one.
 struct Stretch {
-  int64_t count, quads, last;  // chunks, quads of each, quads of the last one
+  int64_t units, chunks;  // chunks of a unit
+  int64_t quads, last;    // quads of a chunk, and of the last one of a unit
 };
 
-// Where the sums of a chunk go: into the integers of their rows, times the weight of the step.
+// Where the sums of a unit go: into integers, times the weight of the step.
 template <class Kernel, bool Weighted>
-struct IntoIntegers {
+struct IntoTotals {
   using V = Vectors<Kernel::lanes>;
-  uint32_t *totals;        // [rows][16]
+  uint32_t *totals;        // [units][Kernel::rows][16]
   const int32_t *weights;  // of the rows, one after the other or one for all
   int64_t weights_step;
 
   template <int Rows, int Parts>
-  SPIKE_INLINE void take(int64_t, const typename V::Ints (&sums)[Rows][Parts]) const {
+  SPIKE_INLINE void take(int64_t unit, const typename V::Ints (&sums)[Rows][Parts]) const {
+    uint32_t *first = totals + unit * Kernel::rows * kPanel;
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r) {
       SPIKE_UNROLL for (int h = 0; h < Parts; ++h) {
-        auto *to = reinterpret_cast<typename V::WordsAnywhere *>(totals + r * kPanel + h * Kernel::lanes);
+        auto *to = reinterpret_cast<typename V::WordsAnywhere *>(first + r * kPanel + h * Kernel::lanes);
         typename V::Words sum = (typename V::Words)sums[r][h];
         if (Weighted) sum *= static_cast<uint32_t>(weights[r * weights_step]);
         *to += sum;
@@ -84,18 +88,18 @@ struct IntoIntegers {
   }
 };
 
-// ... or, where each chunk is a group, scaled onto the outputs.
+// ... or, where each unit is a group, scaled onto the outputs.
 template <class Kernel>
 struct OntoOutputs {
   using V = Vectors<Kernel::lanes>;
   float *outputs;              // [rows][16]
   const float *scales;         // of the rows
-  const float *weight_scales;  // of the first chunk's group, this panel
+  const float *weight_scales;  // of the first unit's group, this panel
   int64_t stride;              // from group to group
 
   template <int Rows, int Parts>
-  SPIKE_INLINE void take(int64_t chunk, const typename V::Ints (&sums)[Rows][Parts]) const {
-    const float *columns = weight_scales + chunk * stride;
+  SPIKE_INLINE void take(int64_t unit, const typename V::Ints (&sums)[Rows][Parts]) const {
+    const float *columns = weight_scales + unit * stride;
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r) {
       const float scale = scales[r];
       SPIKE_UNROLL for (int h = 0; h < Parts; ++h) {
@@ -108,29 +112,47 @@ struct OntoOutputs {
   }
 };
 
-template <class Kernel, int Rows, bool Packed, class Sink>
+template <class Kernel, int Rows, bool Packed, bool Several, class Sink>
 __attribute__((noinline)) void run(const uint8_t *weights, const typename Kernel::Code *codes, int64_t stride,
                                    const int32_t *starts, int64_t starts_stride, const Stretch &stretch, Sink sink) {
-  for (int64_t c = 0; c < stretch.count; ++c) {
-    const int64_t quads = c == stretch.count - 1 ? stretch.last : stretch.quads;
-    Ints<Kernel::lanes> sums[Rows][kPanel / Kernel::lanes];
-    Kernel::template multiply<Rows, Packed>(weights, codes, stride, quads, starts + c, starts_stride, sums);
-    sink.take(c, sums);
-    weights += quads * (Packed ? 32 : 64);
+  constexpr int parts = kPanel / Kernel::lanes;
+  constexpr int64_t quad_bytes = Packed ? 32 : Kernel::quad_bytes;
+  for (int64_t unit = 0; unit < stretch.units; ++unit) {
+    Ints<Kernel::lanes> sums[Rows][parts];
+    int64_t quads = Several ? stretch.quads : stretch.last;
+    Kernel::template multiply<Rows, Packed>(weights, codes, stride, quads, starts++, starts_stride, sums);
+    weights += quads * quad_bytes;
     codes += quads * kQuad;
+    if (Several)
+      for (int64_t chunk = 1; chunk < stretch.chunks; ++chunk) {
+        Ints<Kernel::lanes> more[Rows][parts];
+        quads = chunk == stretch.chunks - 1 ? stretch.last : stretch.quads;
+        Kernel::template multiply<Rows, Packed>(weights, codes, stride, quads, starts++, starts_stride, more);
+        weights += quads * quad_bytes;
+        codes += quads * kQuad;
+        SPIKE_UNROLL for (int r = 0; r < Rows; ++r)
+          SPIKE_UNROLL for (int h = 0; h < parts; ++h) sums[r][h] += more[r][h];
+      }
+    sink.take(unit, sums);
+    asm volatile("" : : : "memory");  // what a sink writes stays in memory: no register is free for it
   }
 }
 
-// `run` for a number of rows that is known when it is called.
+// `run` for what is known when it is called.
 template <class Kernel, int Rows, class... Arguments>
-SPIKE_INLINE void run_rows(int64_t rows, bool packed, const Arguments &...arguments) {
+SPIKE_INLINE void run_rows(int64_t rows, bool packed, bool several, const Arguments &...arguments) {
   if (rows == Rows) {
-    if (Rows <= Kernel::direct_rows && packed)
-      run<Kernel, Rows, (Rows <= Kernel::direct_rows)>(arguments...);
+    constexpr bool direct = Rows <= Kernel::direct_rows;
+    if (direct && packed && several)
+      run<Kernel, Rows, direct, true>(arguments...);
+    else if (direct && packed)
+      run<Kernel, Rows, direct, false>(arguments...);
+    else if (several)
+      run<Kernel, Rows, false, true>(arguments...);
     else
-      run<Kernel, Rows, false>(arguments...);
+      run<Kernel, Rows, false, false>(arguments...);
   } else if constexpr (Rows > 1) {
-    run_rows<Kernel, Rows - 1>(rows, packed, arguments...);
+    run_rows<Kernel, Rows - 1>(rows, packed, several, arguments...);
   }
 }
 
@@ -142,119 +164,119 @@ struct RowBlock {
   const Product &p;
   const Chunks chunks;
   const int64_t row, rows;
-  const Code *codes;      // [steps][code_rows][width], from the first row of the block
+  const Code *codes;  // [steps][code_rows][width], from the first row of the block
   const int64_t code_rows;
   const int32_t *starts;  // [steps][rows][groups * chunks.per_group]
   uint8_t *bytes;         // [kQuadBlock][64]
-  uint32_t totals[kRowBlock * kPanel];
-  float outputs[kRowBlock * kPanel];
+  uint32_t *totals;       // [units][Kernel::rows][16] of a few rows; [rows][16] where groups are longer than a block
+  float *outputs;         // [rows][16]
 
-  // Whether the sums of chunks go onto the outputs at once.
-  bool direct() const { return p.outputs != nullptr && p.layout.groups > 1 && chunks.per_group == 1 && p.steps == 1 && p.weights == nullptr; }
+  // 4-bit panels are read as they are.
+  bool packed() const { return p.layout.quad_bytes == 32 && p.steps * rows <= Kernel::direct_rows; }
+  bool unpacks() const { return !packed() && p.layout.quad_bytes != Kernel::quad_bytes; }
+  // Several passes over a panel's weights read them from the first cache, a block after the other.
+  bool blocked() const { return unpacks() || p.steps * rows > Kernel::rows; }
+  // A block has whole groups, or a part of one.
+  bool whole() const { return !blocked() || p.layout.group_quads <= kQuadBlock; }
+  // Groups go onto the outputs without totals between.
+  bool onto_outputs() const { return p.outputs != nullptr && p.layout.groups > 1 && whole() && p.weights == nullptr; }
 
-  // Groups [group, group_end) of a panel, or chunks [chunk, chunk_end) of a single one.
+  // All units of one block of weights: groups [group, group_end), or chunks [chunk, chunk_end) of a single long one.
   void multiply(int64_t panel, int64_t group, int64_t group_end, int64_t chunk, int64_t chunk_end) {
     const Layout &l = p.layout;
+    const bool complete = chunk_end == chunks.per_group;
     const int64_t quad = group * l.group_quads + chunk * chunks.quads;
-    const int64_t quad_end =
-        chunk_end == chunks.per_group ? group_end * l.group_quads : group * l.group_quads + chunk_end * chunks.quads;
+    const int64_t quad_end = complete ? group_end * l.group_quads : group * l.group_quads + chunk_end * chunks.quads;
     const uint8_t *weights = p.layer->panels + (panel * l.quads + quad) * l.quad_bytes;
-    const bool packed = l.quad_bytes == 32 && p.steps * rows <= Kernel::direct_rows;
-    if (l.quad_bytes == 32 && !packed) {
-      Kernel::unpack(weights, quad_end - quad, bytes);
+    if (unpacks()) {
+      Kernel::unpack(weights, quad_end - quad, l.quad_bytes, bytes);
       weights = bytes;
     }
-    const int64_t quad_bytes = packed ? 32 : 64, starts_stride = l.groups * chunks.per_group;
-    const int64_t count = chunk_end - chunk, last = chunk_end == chunks.per_group ? chunks.last : chunks.quads;
+    const Stretch stretch{group_end - group, chunk_end - chunk, chunks.quads, complete ? chunks.last : chunks.quads};
+    const int64_t starts_stride = l.groups * chunks.per_group, first_start = group * chunks.per_group + chunk;
     for (int64_t r = 0, few; r < rows; r += few) {
       few = least(Kernel::rows, rows - r);
-      if (direct()) {
-        const OntoOutputs<Kernel> sink{outputs + r * kPanel, p.scales + row + r,
-                                       p.layer->scales + group * l.panels * kPanel + panel * kPanel, l.panels * kPanel};
-        run_rows<Kernel, Kernel::rows>(few, packed, weights, codes + r * l.width + quad * kQuad, l.width,
-                                       starts + r * starts_stride + group, starts_stride,
-                                       Stretch{group_end - group, chunks.quads, chunks.quads}, sink);
-        continue;
-      }
-      const Stretch stretch{count, chunks.quads, last};
-      for (int64_t g = group; g < group_end; ++g) {
-        const uint8_t *from = weights + (g - group) * l.group_quads * quad_bytes;
-        for (int64_t step = 0; step < p.steps; ++step) {
-          const Code *own = codes + (step * code_rows + r) * l.width + (g == group ? quad : g * l.group_quads) * kQuad;
-          const int32_t *start = starts + (step * rows + r) * starts_stride + g * chunks.per_group + chunk;
-          if (p.weights == nullptr) {
-            const IntoIntegers<Kernel, false> sink{totals + r * kPanel, nullptr, 0};
-            run_rows<Kernel, Kernel::rows>(few, packed, from, own, l.width, start, starts_stride, stretch, sink);
-          } else {
-            const int32_t *weight = p.weights + (p.weights_step != 0 ? step * p.rows + row + r : step);
-            const IntoIntegers<Kernel, true> sink{totals + r * kPanel, weight, p.weights_step};
-            run_rows<Kernel, Kernel::rows>(few, packed, from, own, l.width, start, starts_stride, stretch, sink);
-          }
+      uint32_t *own = whole() ? totals : totals + r * kPanel;
+      for (int64_t step = 0; step < p.steps; ++step) {
+        const Code *from = codes + (step * code_rows + r) * l.width + quad * kQuad;
+        const int32_t *start = starts + (step * rows + r) * starts_stride + first_start;
+        const auto run_into = [&](const auto &sink) {
+          run_rows<Kernel, Kernel::rows>(few, packed(), stretch.chunks > 1, weights, from, l.width, start, starts_stride,
+                                         stretch, sink);
+        };
+        if (onto_outputs()) {
+          const float *columns = p.layer->scales + (group * l.panels + panel) * kPanel;
+          run_into(OntoOutputs<Kernel>{outputs + r * kPanel, p.scales + row + r, columns, l.panels * kPanel});
+        } else if (p.weights == nullptr) {
+          run_into(IntoTotals<Kernel, false>{own, nullptr, 0});
+        } else {
+          const int32_t *weight = p.weights + (p.weights_step != 0 ? step * p.rows + row + r : step);
+          run_into(IntoTotals<Kernel, true>{own, weight, p.weights_step});
         }
-        if (chunk_end == chunks.per_group) finish_group(panel, g, r, few);
       }
+      if (complete && !onto_outputs())
+        for (int64_t g = group; g < group_end; ++g) finish_group(panel, g, r, few, own + (g - group) * Kernel::rows * kPanel);
     }
   }
 
-  // Takes the sums of a group that is complete, of a few rows.
-  void finish_group(int64_t panel, int64_t group, int64_t first, int64_t few) {
+  // Takes the totals of a group that is complete, of a few rows, and clears them.
+  void finish_group(int64_t panel, int64_t group, int64_t first, int64_t few, uint32_t *own) {
     const Layout &l = p.layout;
     const int64_t live = least(kPanel, l.outputs - panel * kPanel);
-    const float *columns = p.outputs == nullptr ? nullptr : p.layer->scales + (group * l.panels + panel) * kPanel;
-    for (int64_t r = first; r < first + few; ++r) {
-      uint32_t *own = totals + r * kPanel;
-      if (p.sums != nullptr) {
-        int32_t *to = p.sums + (group * p.rows + row + r) * l.outputs + panel * kPanel;
+    if (p.sums != nullptr)
+      for (int64_t r = 0; r < few; ++r) {
+        int32_t *to = p.sums + (group * p.rows + row + first + r) * l.outputs + panel * kPanel;
         if (live == kPanel)
-          __builtin_memcpy(to, own, kPanel * sizeof *to);
+          __builtin_memcpy(to, own + r * kPanel, kPanel * sizeof *to);
         else
-          for (int64_t n = 0; n < live; ++n) to[n] = static_cast<int32_t>(own[n]);
+          __builtin_memcpy(to, own + r * kPanel, static_cast<size_t>(live) * sizeof *to);
       }
-      if (p.outputs != nullptr) {
-        const float scale = p.scales[row + r];
-        for (int64_t h = 0; h < kPanel; h += Kernel::lanes) {
-          const typename V::Ints sum = (typename V::Ints)*reinterpret_cast<typename V::WordsAnywhere *>(own + h);
-          const typename V::Floats column = *reinterpret_cast<const typename V::FloatsAnywhere *>(columns + h);
+    else
+      for (int64_t r = 0; r < few; ++r) {
+        const float scale = p.scales[row + first + r];
+        SPIKE_UNROLL for (int64_t h = 0; h < kPanel; h += Kernel::lanes) {
+          const typename V::Ints sum = (typename V::Ints)*reinterpret_cast<typename V::WordsAnywhere *>(own + r * kPanel + h);
+          const typename V::Floats column = *reinterpret_cast<const typename V::FloatsAnywhere *>(
+              p.layer->scales + (group * l.panels + panel) * kPanel + h);
           const typename V::Floats scaled = (__builtin_convertvector(sum, typename V::Floats) * scale) * column;
-          auto *to = reinterpret_cast<typename V::FloatsAnywhere *>(outputs + r * kPanel + h);
-          if (l.groups == 1)
-            *to = scaled;
-          else
-            *to += scaled;
+          auto *to = reinterpret_cast<typename V::FloatsAnywhere *>(outputs + (first + r) * kPanel + h);
+          *to = l.groups == 1 ? scaled : *to + scaled;
         }
       }
-      __builtin_memset(own, 0, kPanel * sizeof *own);
-    }
+    __builtin_memset(own, 0, static_cast<size_t>(few * kPanel) * sizeof *own);
   }
 
   // Writes the outputs of a panel that is complete.
   void finish_panel(int64_t panel) {
     if (p.outputs == nullptr) return;
     const int64_t first = panel * kPanel, live = least(kPanel, p.layout.outputs - first);
-    const float *bias = p.layer->bias == nullptr ? nullptr : p.layer->bias + first;
+    alignas(64) float bias[kPanel] = {};
+    if (p.layer->bias != nullptr) __builtin_memcpy(bias, p.layer->bias + first, static_cast<size_t>(live) * sizeof *bias);
     for (int64_t r = 0; r < rows; ++r) {
       const float *from = outputs + r * kPanel;
       float *to = p.outputs + (row + r) * p.layout.outputs + first;
-      if (live == kPanel && bias != nullptr)
-        for (int64_t n = 0; n < kPanel; ++n) to[n] = from[n] + bias[n];
-      else if (live == kPanel)
+      if (live < kPanel)
+        for (int64_t n = 0; n < live; ++n) to[n] = p.layer->bias == nullptr ? from[n] : from[n] + bias[n];
+      else if (p.layer->bias == nullptr)
         __builtin_memcpy(to, from, kPanel * sizeof *to);
       else
-        for (int64_t n = 0; n < live; ++n) to[n] = bias == nullptr ? from[n] : from[n] + bias[n];
+        SPIKE_UNROLL for (int64_t h = 0; h < kPanel; h += Kernel::lanes)
+          *reinterpret_cast<typename V::FloatsAnywhere *>(to + h) =
+              *reinterpret_cast<const typename V::FloatsAnywhere *>(from + h) +
+              *reinterpret_cast<const typename V::FloatsAnywhere *>(bias + h);
     }
     if (p.layout.groups > 1) __builtin_memset(outputs, 0, static_cast<size_t>(rows * kPanel) * sizeof *outputs);
   }
 
   void multiply_panels(int64_t panel, int64_t panel_end) {
     const Layout &l = p.layout;
-    const bool whole = l.group_quads <= kQuadBlock;  // groups: as many as fit at once, else parts of one
-    const int64_t groups = whole ? most(1, kQuadBlock / most(1, l.group_quads)) : 1;
-    const int64_t stretch = whole ? chunks.per_group : most(1, kQuadBlock / chunks.quads);
-    __builtin_memset(totals, 0, sizeof totals);
-    __builtin_memset(outputs, 0, sizeof outputs);
+    int64_t groups = l.groups, stretch = most(1, chunks.per_group);
+    if (blocked()) groups = whole() ? least(groups, most(1, kQuadBlock / most(1, l.group_quads))) : 1;
+    if (!onto_outputs()) groups = least(groups, kUnits);
+    if (!whole()) stretch = most(1, kQuadBlock / chunks.quads);
     for (; panel < panel_end; ++panel) {
       for (int64_t g = 0; g < l.groups; g += groups)
-        for (int64_t c = 0; c < chunks.per_group; c += stretch)
+        for (int64_t c = 0; c < most(1, chunks.per_group); c += stretch)
           multiply(panel, g, least(g + groups, l.groups), c, least(c + stretch, chunks.per_group));
       finish_panel(panel);
     }
@@ -291,15 +313,20 @@ bool multiply_with(const Product &p, const Part &part) {
   const Chunks chunks = chunks_of(l, Kernel::chunk(p.layer->bits, p.max_code));
   const int64_t rows = least(kRowBlock, part.row_end - part.row);
   const bool convert = sizeof(Code) != 1;
-  const Scratch<uint8_t> bytes(kQuadBlock * 64);
+  const Scratch<uint8_t> bytes(kQuadBlock * Kernel::quad_bytes);
   const Scratch<int32_t> starts(p.steps * rows * l.groups * chunks.per_group);
   const Scratch<Code> converted(convert ? p.steps * rows * l.width : 0);
-  if (bytes.data == nullptr || starts.data == nullptr || converted.data == nullptr) return false;
+  const Scratch<uint32_t> totals(most(kUnits * Kernel::rows, rows) * kPanel);
+  const Scratch<float> outputs(rows * kPanel);
+  if (!bytes.data || !starts.data || !converted.data || !totals.data || !outputs.data) return false;
+  __builtin_memset(totals.data, 0, static_cast<size_t>(most(kUnits * Kernel::rows, rows) * kPanel) * sizeof(uint32_t));
+  __builtin_memset(outputs.data, 0, static_cast<size_t>(rows * kPanel) * sizeof(float));
   for (int64_t row = part.row; row < part.row_end; row += kRowBlock) {
     const int64_t few = least(kRowBlock, part.row_end - row);
     prepare<Kernel>(p, chunks, row, few, converted.data, starts.data);
     const Code *codes = convert ? converted.data : reinterpret_cast<const Code *>(p.codes + row * l.width);
-    RowBlock<Kernel> block{p, chunks, row, few, codes, convert ? few : p.rows, starts.data, bytes.data, {}, {}};
+    RowBlock<Kernel> block{p, chunks, row, few, codes, convert ? few : p.rows, starts.data, bytes.data, totals.data,
+                           outputs.data};
     block.multiply_panels(part.panel, part.panel_end);
   }
   return true;
