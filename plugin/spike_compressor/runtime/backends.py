@@ -9,7 +9,8 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import clipped, encode, quantize_rows
+from spike_compressor.coding import clipped, encode, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.kernels import NativeLayer, NativeRows
 from spike_compressor.registry import Registry
 
 #: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
@@ -28,6 +29,7 @@ class Drive:
         product: of the integers that spikes carry with the synapses.
         zero_point: integer [M] for unsigned codings, else None.
         silenced: bool [K], True at neurons that must not fire; None if all may.
+        coded: what `codes` gives, where it is known already.
     """
 
     x: Tensor
@@ -37,6 +39,7 @@ class Drive:
     product: IntegerProduct
     zero_point: Tensor | None = None
     silenced: Tensor | None = None
+    coded: tuple[Tensor, int] | None = None
 
     def codes(self) -> tuple[Tensor, int]:
         """Integer codes [M, K] of the rows, zero where neurons are silenced, and how many codes are at the limit.
@@ -44,6 +47,8 @@ class Drive:
         Raises:
             spike_compressor.coding.NonFiniteInputError: NaN or infinity in x.
         """
+        if self.coded is not None:
+            return self.coded
         codes, saturated = quantize_rows(
             self.x, self.scale, self.timesteps, coding=self.coding, zero_point=self.zero_point
         )
@@ -87,6 +92,26 @@ class Backend:
         """
         raise NotImplementedError
 
+    def outputs(
+        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
+    ) -> Tensor | None:
+        """Outputs of a layer in one go, where nobody looks at codes and accumulators.
+
+        Args:
+            layer: weights and scales, for the native kernels.
+            x: inputs [*leading, K], of a floating dtype.
+            rows: how they are coded.
+            coding: name of the coding, symmetric.
+            bias: of the layer, [N].
+
+        Returns:
+            float32 [*leading, N], to the bit what `run` leads to; None, as here, where a backend has no such way.
+
+        Raises:
+            spike_compressor.kernels.NotFiniteError: NaN or infinity in x.
+        """
+        return None
+
 
 BACKENDS: Registry[type[Backend]] = Registry("backend", "spike_compressor.backends", named=True)
 BackendT = TypeVar("BackendT", bound=type[Backend])
@@ -123,13 +148,23 @@ class Fused(Backend):
         codes, saturated = drive.codes()
         return Synapses(codes, drive.product(codes), saturated)
 
+    def outputs(
+        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
+    ) -> Tensor | None:
+        return layer.linear(x, rows, bias)
+
 
 @register_backend("unrolled")
 class Unrolled(Backend):
     """One timestep at a time, as hardware does it: every step's spikes select weights, steps add up shifted."""
 
     def run(self, drive: Drive) -> Synapses:
-        train = encode(drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=drive.zero_point)
+        if drive.coded is None:
+            train = encode(drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=drive.zero_point)
+            saturated = train.saturated
+        else:
+            train = spikes_from_codes(drive.coded[0], drive.timesteps, drive.coding)
+            saturated = drive.coded[1]
         acc: Tensor | None = None
         for spikes, weight in zip(train.planes(), train.weights, strict=True):
             sums = drive.product(drive.silence(spikes))
@@ -144,4 +179,15 @@ class Unrolled(Backend):
             live = drive.silence(torch.ones(1, codes.shape[1], dtype=torch.int8, device=acc.device))
             column = drive.product(live)
             acc = acc - offset.view(-1, *[1] * (column.dim() - 1)) * column
-        return Synapses(codes, acc, train.saturated)
+        return Synapses(codes, acc, saturated)
+
+    def outputs(
+        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
+    ) -> Tensor | None:
+        codec = get_coding(coding)
+        if not codec.signed:
+            return None  # their sums hold zero points, which `run` takes back
+        encoded = layer.encode(x, rows)
+        T: int | Tensor = rows.timesteps if rows.timesteps.numel() > 1 else int(rows.timesteps)
+        planes = codec.spikes(encoded.codes, T)
+        return layer.outputs_steps(planes, codec.step_weights(T), encoded.scale, bias, x.shape[:-1])

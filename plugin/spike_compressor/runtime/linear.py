@@ -55,7 +55,7 @@ class SpikingLinear(nn.Linear):
         neurons = self.neurons
         if neurons.master is not None:
             return self._parameters["weight"]  # type: ignore[return-value]
-        return ShownWeight(neurons.name, neurons.integer, neurons.dtype, neurons.integer.codes.device)
+        return ShownWeight(neurons.name, neurons.integer, neurons.dtype, neurons.integer.device)
 
     @property
     def spec(self) -> LayerSpec:
@@ -110,10 +110,16 @@ class SpikingLinear(nn.Linear):
         """Outputs [..., N] of inputs [..., K], in their dtype; what `forward` is, whatever class the layer has."""
         if torch.compiler.is_compiling():
             return self._traced(input)
+        neurons = self.neurons
         with own_operations():
+            if not (neurons.observers or neurons.master is not None or self._wants_gradients(input)):
+                out = neurons.outputs(input, self.bias)
+                if out is not None:
+                    carry(input, out)
+                    return out.to(input.dtype)
             x = input.reshape(-1, self.in_features).to(torch.float32)
             carry(input, x)
-            if torch.is_grad_enabled() or self.neurons.master is not None or is_autocast(input.device):
+            if torch.is_grad_enabled() or neurons.master is not None or is_autocast(input.device):
                 with without_autocast(input.device):
                     out = rows_to_outputs(self, x, self._compute)
             else:
@@ -121,6 +127,9 @@ class SpikingLinear(nn.Linear):
             out = out.to(input.dtype).reshape(*input.shape[:-1], self.out_features)
             carry(input, out)
         return out
+
+    def _wants_gradients(self, input: Tensor) -> bool:
+        return torch.is_grad_enabled() and (input.requires_grad or (self.bias is not None and self.bias.requires_grad))
 
     def _traced(self, input: Tensor) -> Tensor:
         neurons = self.neurons
@@ -156,7 +165,7 @@ class SpikingLinear(nn.Linear):
             parameter = self._parameters[key]
             if parameter is not None and parameter.dtype != value.dtype:
                 parameter.data = value.to(parameter.device)
-        like = fn(torch.empty(0, dtype=self.neurons.dtype, device=self.neurons.integer.codes.device))
+        like = fn(torch.empty(0, dtype=self.neurons.dtype, device=self.neurons.present.device))
         self.neurons.dtype = like.dtype
         if like.device.type != "meta":
             self.neurons.move(like.device)

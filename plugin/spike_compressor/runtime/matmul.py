@@ -1,16 +1,21 @@
 """Exact integer matrix products on whatever the machine does fast.
 
-A float32 product of integers is exact, in every order of summation, as long as no partial sum exceeds 2^24; a float64
-one up to 2^53. The bound is known from the weights when a layer is attached, so the fast float kernels of any machine
-can carry integers without a rounding, and the 8-bit kernels are used where there is hardware for them.
+The native kernels carry 8-bit codes on any CPU. Where they are not there, or codes are wider, floats do: a float32
+product of integers is exact in every order of summation, as long as no partial sum exceeds 2^24; a float64 one up to
+2^53. The bound is known from the weights when a layer is attached. torch's own 8-bit kernels are used where there is
+hardware for them.
 """
 
 from __future__ import annotations
+
+import copy
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spike_compressor.errors import InputError
+from spike_compressor.kernels import NativeLayer, active_level
 from spike_compressor.runtime.weights import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -18,6 +23,13 @@ _INT32_LIMIT = 2**31 - 1
 #: From so many rows on, weights become floats anew at each call, a small part of the product's work: kept floats take
 #: four or eight times the memory of 8-bit codes.
 _MANY_ROWS = 64
+_KERNELS = ("native", "int8", "float")
+_CHUNK = 1 << 22  # weights whose magnitudes are summed at a time
+
+
+def native_kernels() -> bool:
+    """Whether a level of the native kernels is in use."""
+    return active_level() != "torch"
 
 
 def has_int8_kernel(device: torch.device) -> bool:
@@ -33,49 +45,80 @@ class IntegerMatmul:
     Args:
         weight: codes int8 [N, K].
         max_code: largest magnitude that a code can have.
-        kernel: `int8`, `float` or None for what suits the device.
+        kernel: `native`, `int8`, `float` or None for what suits the device.
+
+    Attributes:
+        bound: what no accumulator exceeds in magnitude.
+        native: what the native kernels need to know of the layer; None where they cannot carry its codes.
 
     Raises:
         InputError: if an accumulator could leave int32.
     """
 
     def __init__(self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None) -> None:
-        N, K = weight.codes.shape
-        self.groups = weight.groups
-        grouped = weight.codes.view(N, self.groups, K // self.groups)
-        # |sum of any subset of the terms of one accumulator| <= max_code * sum of |weights| of its row
-        # (in int16: -128 has no absolute value in int8)
-        sums = grouped.to(torch.int16).abs().sum(dim=2, dtype=torch.int64)
-        self.bound = max_code * int(sums.max()) if K and N else 0
+        self._weight, self.groups = weight, weight.groups
+        self.bound = max_code * _largest_sum(weight)
         if self.bound > _INT32_LIMIT:
             raise InputError(
-                f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {K} inputs and codes up to "
-                f"{max_code}; use fewer timesteps, fewer weight bits or weight groups."
+                f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {weight.shape[1]} inputs and "
+                f"codes up to {max_code}; use fewer timesteps, fewer weight bits or weight groups."
             )
-        device = weight.codes.device
-        self.kernel = kernel or ("int8" if has_int8_kernel(device) and max_code <= 127 else "float")
-        if self.kernel not in ("int8", "float"):
-            raise InputError(f"unknown kernel {self.kernel!r}; there are: int8, float")
-        if self.kernel == "int8" and max_code > 127:
-            raise InputError(f"{name}: codes up to {max_code} do not fit the int8 kernel; use kernel='float'")
+        if kernel not in (None, *_KERNELS):
+            raise InputError(f"unknown kernel {kernel!r}; there are: {', '.join(_KERNELS)}")
+        if kernel in ("int8", "native") and max_code > 127:
+            raise InputError(f"{name}: codes up to {max_code} do not fit the {kernel} kernel; use kernel='float'")
+        self._asked, self._max_code = kernel, max_code
         self._dtype = next(dtype for dtype, limit in _EXACT.items() if self.bound <= limit)
-        # a view of the layer's codes [G, K/G, N]
-        self._operand = weight.codes.t() if self.kernel == "int8" and self.groups == 1 else grouped.permute(1, 2, 0)
+        self.native = self._native()
+        self._operand: Tensor | None = None
         self._floats: Tensor | None = None
+
+    def _native(self) -> NativeLayer | None:
+        """What the kernels hold of the layer: addresses, no numbers."""
+        panels = self._weight.panels
+        return None if panels is None else NativeLayer(panels, self._weight.scales, min(self._max_code, 127))
+
+    def on(self, weight: IntegerWeight) -> IntegerMatmul:
+        """The same product, of the same weights on another device."""
+        moved = copy.copy(self)
+        moved._weight, moved._operand, moved._floats = weight, None, None
+        moved.native = moved._native()
+        return moved
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "native": None}  # a copy has addresses of its own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.native = self._native()
 
     def __call__(self, codes: Tensor) -> Tensor:
         """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K].
 
         With groups it is a view of [G, M, N]: each group's accumulators lie together, as they are used.
         """
+        kernel = self._asked or self._suited(codes)
+        if kernel == "native":
+            assert self.native is not None
+            return self.native.accumulate(self.native.laid_out(codes.to(torch.int8)))
+        return self._int8(codes) if kernel == "int8" else self._float(codes)
+
+    def _suited(self, codes: Tensor) -> str:
+        if self.native is not None and codes.dtype == torch.int8 and codes.is_cpu and native_kernels():
+            return "native"
+        return "int8" if has_int8_kernel(codes.device) and self._max_code <= 127 else "float"
+
+    def _grouped(self, device: torch.device) -> Tensor:
+        """A view of the layer's codes, [G, K/G, N]."""
+        N, K = self._weight.shape
+        return self._weight.codes.to(device).view(N, self.groups, K // self.groups).permute(1, 2, 0)
+
+    def _float(self, codes: Tensor) -> Tensor:
         M = codes.shape[0]
-        if self._operand.device != codes.device:
-            self._operand, self._floats = self._operand.to(codes.device), None
-        if self.kernel == "int8":
-            return self._int8(codes)
         operand = self._floats
-        if operand is None:
-            operand = self._operand.to(self._dtype)  # laid out as the codes: one pass over them, and no transposition
+        if operand is None or operand.device != codes.device:
+            # laid out as the codes: one pass over them, and no transposition
+            operand = self._grouped(codes.device).to(self._dtype)
             if M < _MANY_ROWS:  # token after token: the product reads the weights and does little else
                 self._floats = operand = operand.contiguous()
         if self.groups == 1:
@@ -85,11 +128,27 @@ class IntegerMatmul:
 
     def _int8(self, codes: Tensor) -> Tensor:
         codes = codes.to(torch.int8)  # asymmetric codes come as int16, and fit
+        if self._operand is None or self._operand.device != codes.device:
+            operand = self._grouped(codes.device)
+            self._operand = operand[0] if self.groups == 1 else operand
         if self.groups == 1:
             return _int_mm(codes, self._operand)
         parts = codes.unflatten(1, (self.groups, codes.shape[1] // self.groups)).unbind(1)
         sums = [_int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
         return torch.stack(sums).permute(1, 2, 0)
+
+
+def _largest_sum(weight: IntegerWeight) -> int:
+    """The largest sum of magnitudes of one accumulator's weights: what no sum of any of its terms exceeds."""
+    N, K = weight.shape
+    if not N or not K:
+        return 0
+    largest, codes = 0, weight.codes
+    for rows in codes.split(max(1, _CHUNK // K)):
+        # in int16: -128 has no absolute value in int8
+        sums = rows.view(rows.shape[0], weight.groups, -1).to(torch.int16).abs().sum(dim=2, dtype=torch.int64)
+        largest = max(largest, int(sums.max()))
+    return largest
 
 
 class OperandMatmul:

@@ -9,9 +9,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, get_coding
+from spike_compressor.coding import (
+    NonFiniteInputError,
+    absmax_scale,
+    asymmetric_scale,
+    get_coding,
+    raise_if_non_finite,
+)
 from spike_compressor.errors import InputError
-from spike_compressor.modality import TEXT, current_rows, modality_names, rows_of
+from spike_compressor.kernels import NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.modality import TEXT, RowSelection, current_rows, modality_names, rows_of
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.compiled import number_of
 from spike_compressor.runtime.matmul import IntegerMatmul
@@ -48,6 +55,45 @@ class LayerSpikes:
     output: Tensor
     valid: Tensor | None
     saturated: int
+
+
+class _RowsByModality:
+    """The rows of a spec, as the native kernels take them.
+
+    Attributes:
+        spec: of which they are.
+        one: rows that are all of one modality, in the order of codes.
+        alike: whether all modalities are coded alike.
+    """
+
+    def __init__(self, spec: LayerSpec, silenced: Tensor | None) -> None:
+        self.spec, self._silenced = spec, silenced
+        self._tables = {
+            "timesteps": (spec.table(spec.timesteps), torch.int32),
+            "ratio": (spec.table(spec.ratio), torch.float32),
+        }
+        if spec.threshold == "static":
+            assert spec.scale is not None
+            self._tables["scale"] = (spec.table(spec.scale), torch.float32)
+        self.one = [
+            self._made({key: torch.tensor([table[code]], dtype=kind) for key, (table, kind) in self._tables.items()})
+            for code in range(len(self._tables["timesteps"][0]))
+        ]
+        self.alike = all(len(set(table)) == 1 for table, _ in self._tables.values())
+
+    def mixed(self, rows: RowSelection) -> NativeRows:
+        """Rows of several modalities."""
+        cpu = torch.device("cpu")
+        return self._made(
+            {
+                key: rows.lookup(table, kind, cpu) if len(set(table)) > 1 else torch.tensor(table[:1], dtype=kind)
+                for key, (table, kind) in self._tables.items()
+            }
+        )
+
+    def _made(self, values: dict[str, Tensor]) -> NativeRows:
+        silenced = self._silenced
+        return NativeRows(**values, silenced=None if silenced is None else silenced.to("cpu").contiguous())
 
 
 class Master(Protocol):
@@ -107,6 +153,10 @@ class Neurons:
         self.number = number_of(self)
         self._levels = levels
         self._matmul = IntegerMatmul(integer, levels, name)
+        self._native_rows: _RowsByModality | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_native_rows": None}  # addresses are of this process and this object
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -137,16 +187,16 @@ class Neurons:
         Raises:
             InputError: another dtype or shape.
         """
-        K = self.present.codes.shape[1]
+        K = self.present.shape[1]
         if neurons is not None and (neurons.dtype != torch.bool or neurons.shape != (K,)):
             raise InputError(f"{self.name}: `neurons` must be bool [{K}]")
-        self.silenced = neurons
+        self.silenced, self._native_rows = neurons, None
 
     def move(self, device: torch.device) -> None:
         """Bring the integer weights to a device."""
-        present = self.present
-        if device != present.codes.device:
-            self.present = IntegerWeight(present.codes.to(device), present.scale.to(device), present.bits)
+        if device != self.present.device:
+            self.present = self.present.to(device)
+            self._matmul = self._matmul.on(self.present)
 
     # From rows to outputs
 
@@ -157,13 +207,62 @@ class Neurons:
             NonFiniteInputError: NaN or infinity in x; names the layer.
             InputError: rows whose modality is not known.
         """
-        timesteps = self.timesteps(x)
+        timesteps, coding = self.timesteps(x), self.spec.coding
         try:
-            scale, zero_point = self.thresholds(x, timesteps)
-            drive = Drive(x, scale, timesteps, self.spec.coding, self._matmul, zero_point, self.silenced)
+            native = self._native(x)
+            if native is not None:
+                encoded = native.encode(x, self._coded(x))
+                coded = native.plain(encoded.codes), encoded.clipped
+                drive = Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
+            else:
+                scale, zero_point = self.thresholds(x, timesteps)
+                drive = Drive(x, scale, timesteps, coding, self._matmul, zero_point, self.silenced)
             return drive, self.backend.run(drive)
+        except NotFiniteError:
+            raise self._not_finite(x) from None
         except NonFiniteInputError as error:
             raise error.at(f"layer {self.name}") from None
+
+    def outputs(self, x: Tensor, bias: Tensor | None) -> Tensor | None:
+        """Outputs float32 [*leading, N] of inputs [*leading, K] by the native kernels; None where they cannot be used.
+
+        To the bit what `fire` and `dequantize` give of the rows in float32.
+
+        Raises:
+            As `fire`.
+        """
+        native = self._native(x)
+        if native is None:
+            return None
+        try:
+            return self.backend.outputs(native, x, self._coded(x), self.spec.coding, bias)
+        except NotFiniteError:
+            raise self._not_finite(x) from None
+
+    def _native(self, x: Tensor) -> NativeLayer | None:
+        """The layer for the native kernels, where they can code its rows: 8 bits, symmetric, on the CPU."""
+        native = self._matmul.native
+        return native if native is not None and self.spec.symmetric and native.usable(x) else None
+
+    def _coded(self, x: Tensor) -> NativeRows:
+        """How the rows of x are coded."""
+        prepared = self._native_rows
+        if prepared is None or prepared.spec is not self.spec:
+            prepared = self._native_rows = _RowsByModality(self.spec, self.silenced)
+        if self.fixed_modality is not None:
+            return prepared.one[self.fixed_modality]
+        if prepared.alike:
+            return prepared.one[0]
+        rows = self._selected(x)
+        uniform = rows.rows.uniform
+        return prepared.mixed(rows) if uniform is None else prepared.one[uniform]
+
+    def _not_finite(self, x: Tensor) -> NonFiniteInputError:
+        try:
+            raise_if_non_finite(x)
+        except NonFiniteInputError as error:
+            return error.at(f"layer {self.name}")
+        raise AssertionError("the kernels found a number that is not finite, and there is none")
 
     def timesteps(self, x: Tensor) -> int | Tensor:
         """T of the rows [M, K]: one for all, or int64 [M]."""
@@ -208,11 +307,15 @@ class Neurons:
             return table[self.fixed_modality]
         if len(set(table)) == 1:
             return table[0]
+        rows = self._selected(x)
+        uniform = rows.rows.uniform
+        return rows.lookup(table, dtype, x.device) if uniform is None else table[uniform]
+
+    def _selected(self, x: Tensor) -> RowSelection:
         rows = rows_of(x)
         if rows is None:
             raise self._unknown_modality(x)
-        uniform = rows.rows.uniform
-        return rows.lookup(table, dtype, x.device) if uniform is None else table[uniform]
+        return rows
 
     @property
     def by_modality(self) -> bool:

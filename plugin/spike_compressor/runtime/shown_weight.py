@@ -55,7 +55,7 @@ class ShownWeight(Tensor):
     @staticmethod
     def __new__(cls, layer: str, integer: IntegerWeight, dtype: torch.dtype, device: torch.device) -> ShownWeight:
         shown: ShownWeight = Tensor._make_wrapper_subclass(
-            cls, integer.codes.shape, dtype=dtype, device=device, requires_grad=False
+            cls, integer.shape, dtype=dtype, device=device, requires_grad=False
         )
         shown._layer, shown._integer = layer, integer
         shown._is_param = True  # for isinstance(weight, nn.Parameter)

@@ -68,7 +68,7 @@ class MasterWeight:
     def load(self, codes: Tensor) -> Tensor:
         """Float weights of codes int8 [N, K] as checkpoints hold them."""
         present = self._layer.neurons.present
-        codes = without_zero_point(self._layer, codes.to(present.codes.device))
+        codes = without_zero_point(self._layer, codes.to(present.device))
         return IntegerWeight(codes, present.scale, present.bits).floats()
 
 

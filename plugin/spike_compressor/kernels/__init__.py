@@ -1,0 +1,24 @@
+"""Native kernels of spiking layers: the library, the level that is used of it, and what it computes.
+
+The C++ is in `kernels/` at the top of the repository, docs/kernels.md describes it. A package without the library, or
+on a processor without one of its levels, computes the same bits with torch.
+"""
+
+from __future__ import annotations
+
+from spike_compressor.kernels.layer import Encoded, NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.kernels.library import VARIABLE, active_level, available_levels, using_level
+from spike_compressor.kernels.panels import OUTPUTS, Panels
+
+__all__ = [
+    "OUTPUTS",
+    "VARIABLE",
+    "Encoded",
+    "NativeLayer",
+    "NativeRows",
+    "NotFiniteError",
+    "Panels",
+    "active_level",
+    "available_levels",
+    "using_level",
+]
