@@ -132,7 +132,7 @@ class NativeLayer:
             scales=scales.data_ptr(),
         )
         self._bias: Tensor | None = None
-        self._bias_of = (0, 0)
+        self._bias_of: tuple[Tensor | None, int | None] = (None, None)
         self._group = panels.inputs // panels.groups if panels.groups else 0
         self.width = panels.groups * -(-self._group // QUAD) * QUAD
 
@@ -303,10 +303,10 @@ class NativeLayer:
         if bias is None:
             self._c.bias = None
             return
-        version = -1 if bias.is_inference() else bias._version
-        if self._bias is None or self._bias_of != (id(bias), version) or version < 0:
+        version = None if bias.is_inference() else bias._version  # what was made in inference mode counts no writes
+        if self._bias is None or version is None or self._bias_of[0] is not bias or self._bias_of[1] != version:
             self._bias = bias.detach().to(torch.float32).contiguous()  # itself, where it is float32
-            self._bias_of = (id(bias), version)
+            self._bias_of = (bias, version)
         self._c.bias = self._bias.data_ptr()
 
 

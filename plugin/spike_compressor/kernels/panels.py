@@ -57,18 +57,20 @@ class Panels:
         return codes
 
 
-def _padded(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+def _sizes(N: int, K: int, groups: int) -> tuple[int, int, int]:
+    """Panels, quads of a group, and inputs of a group."""
+    width = K // groups
+    return -(-N // OUTPUTS), -(-width // QUAD), width
 
 
 def _pack(codes: Tensor, groups: int, bits: int) -> Tensor:
     N, K = codes.shape
-    width, rows = K // groups if groups else 0, _padded(N, OUTPUTS)
-    padded = codes.new_zeros((rows, groups, _padded(width, QUAD)))
+    count, quads, width = _sizes(N, K, groups)
+    padded = codes.new_zeros((count * OUTPUTS, groups, quads * QUAD))
     padded[:N, :, :width] = codes.view(N, groups, width)
     # [panel, output, quad, input] -> [panel, quad, output, input]
-    quads = padded.view(rows // OUTPUTS, OUTPUTS, -1, QUAD).transpose(1, 2)
-    values = (quads.to(torch.int16) + 2 ** (bits - 1)).to(torch.uint8)
+    apart = padded.view(count, OUTPUTS, groups * quads, QUAD).transpose(1, 2)
+    values = (apart.to(torch.int16) + 2 ** (bits - 1)).to(torch.uint8)
     if bits == 4:
         low, high = values.split(OUTPUTS // 2, dim=2)
         values = low | (high << 4)
@@ -77,11 +79,9 @@ def _pack(codes: Tensor, groups: int, bits: int) -> Tensor:
 
 def _unpack(panels: Panels) -> Tensor:
     N, K, groups, bits = panels.outputs, panels.inputs, panels.groups, panels.bits
-    width, rows = K // groups if groups else 0, _padded(N, OUTPUTS)
-    values = panels.data
+    count, quads, width = _sizes(N, K, groups)
+    values = panels.data.view(count, groups * quads, OUTPUTS * bits // 8, QUAD)
     if bits == 4:
-        packed = values.view(rows // OUTPUTS, -1, OUTPUTS // 2, QUAD)
-        values = torch.cat([packed & 15, packed >> 4], dim=2)
-    quads = values.view(rows // OUTPUTS, -1, OUTPUTS, QUAD).transpose(1, 2)
-    padded = (quads.to(torch.int16) - 2 ** (bits - 1)).to(torch.int8)
-    return padded.reshape(rows, groups, _padded(width, QUAD))[:N, :, :width].reshape(N, K)
+        values = torch.cat([values & 15, values >> 4], dim=2)
+    padded = (values.transpose(1, 2).to(torch.int16) - 2 ** (bits - 1)).to(torch.int8)
+    return padded.reshape(count * OUTPUTS, groups, quads * QUAD)[:N, :, :width].reshape(N, K)
