@@ -115,8 +115,9 @@ class SpikingLinear(nn.Linear):
             if not (neurons.observers or neurons.master is not None or self._wants_gradients(input)):
                 out = neurons.outputs(input, self.bias)
                 if out is not None:
+                    out = out if input.dtype == torch.float32 else out.to(input.dtype)
                     carry(input, out)
-                    return out.to(input.dtype)
+                    return out
             x = input.reshape(-1, self.in_features).to(torch.float32)
             carry(input, x)
             if torch.is_grad_enabled() or neurons.master is not None or is_autocast(input.device):
