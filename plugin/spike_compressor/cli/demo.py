@@ -34,14 +34,22 @@ class Demo(Command):
             metavar="N",
             help="test questions of each kind (default: %(default)s)",
         )
+        parser.add_argument(
+            "--jobs",
+            type=at_least_one,
+            metavar="N",
+            help="processes that answer questions (default: one a core, fewer for few questions)",
+        )
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         recipe = None if args.recipe is None else recipe_path(args.recipe)  # before seconds of imports
         quiet_libraries(args.verbose)
         from spike_compressor.demo.run import DEFAULT_RECIPE, run_demo
+        from spike_compressor.demo.side_by_side import worthwhile_jobs
         from spike_compressor.progress import Steps
 
-        return run_demo(args.out, recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose))
+        jobs = args.jobs or worthwhile_jobs(args.questions)
+        return run_demo(args.out, recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose), jobs)
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         from spike_compressor.demo.report import print_report

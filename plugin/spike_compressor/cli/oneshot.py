@@ -65,6 +65,7 @@ class OneShot(Command):
         from spike_compressor.cli.models import calibration_data, check_recipe
         from spike_compressor.modifiers.starting import require_not_twice
         from spike_compressor.progress import Steps
+        from spike_compressor.threads import threads_for, use_threads
 
         modifiers = check_recipe(recipe, args.data, args.pipeline)
         steps = Steps(verbose=args.verbose)
@@ -73,7 +74,7 @@ class OneShot(Command):
             data = None if args.data is None else calibration_data(args.data, processor, args.samples, args.batch_size)
             model = open_model(directory, args.dtype, args.trust_remote_code)
             require_not_twice(model, modifiers)
-        with steps.step("quantize and attach neurons"):
+        with steps.step("quantize and attach neurons"), use_threads(threads_for(model)):
             oneshot(
                 model=model,
                 processor=processor,

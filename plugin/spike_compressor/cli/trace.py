@@ -46,6 +46,7 @@ class Trace(Command):
         from spike_compressor.checkpoint import load, open_processor
         from spike_compressor.cli.models import calibration_data
         from spike_compressor.progress import Steps
+        from spike_compressor.threads import threads_for, use_threads
         from spike_compressor.trace import open_bundle
         from spike_compressor.trace.export import export_trace
 
@@ -54,7 +55,7 @@ class Trace(Command):
             model = load(args.checkpoint, backend=args.backend, trust_remote_code=args.trust_remote_code)
             processor = open_processor(args.checkpoint, args.trust_remote_code)
             batch = next(iter(calibration_data(args.data, processor, args.samples, args.samples)))
-        with steps.step("run, and write the trace"):
+        with steps.step("run, and write the trace"), use_threads(threads_for(model)):
             path = export_trace(
                 model, batch, args.out, layers=args.layers, tokens=args.tokens, overwrite=args.overwrite
             )

@@ -20,6 +20,7 @@ from spike_compressor.evaluations.base import Evaluation, parse_evaluation
 from spike_compressor.evaluations.disjoint import require_disjoint
 from spike_compressor.fingerprint import versions
 from spike_compressor.progress import Steps
+from spike_compressor.threads import use_threads
 
 SCHEMA = "spike-comparison"
 SCHEMA_VERSION = 1
@@ -88,24 +89,25 @@ def compare(
         trust_remote_code,
     )
     steps = steps or Steps()
-    with steps.step("check that no calibration data are evaluated on"):
-        _require_disjoint(sweep)
-    rows = run_cells(sweep, jobs, steps)
-    result = {
-        "format": SCHEMA,
-        "version": SCHEMA_VERSION,
-        "model": directory.name,
-        "evaluations": [
-            {"label": one.label, "unit": one.unit, "higher_is_better": one.higher_is_better}
-            for one in sweep.evaluations
-        ],
-        "budgets": [{"label": budget.label, **budget.fields} for budget in sweep.budgets],
-        "recipes": {label: recipe.text() for label, recipe in sweep.recipes.items()},
-        "seeds": list(sweep.seeds),
-        "versions": versions(),
-        "rows": rows,
-        "blind": _blind(sweep, steps),
-    }
+    with use_threads(threads):
+        with steps.step("check that no calibration data are evaluated on"):
+            _require_disjoint(sweep)
+        rows = run_cells(sweep, jobs, steps)
+        result = {
+            "format": SCHEMA,
+            "version": SCHEMA_VERSION,
+            "model": directory.name,
+            "evaluations": [
+                {"label": one.label, "unit": one.unit, "higher_is_better": one.higher_is_better}
+                for one in sweep.evaluations
+            ],
+            "budgets": [{"label": budget.label, **budget.fields} for budget in sweep.budgets],
+            "recipes": {label: recipe.text() for label, recipe in sweep.recipes.items()},
+            "seeds": list(sweep.seeds),
+            "versions": versions(),
+            "rows": rows,
+            "blind": _blind(sweep, steps),
+        }
     check_integers(result)
     return result
 

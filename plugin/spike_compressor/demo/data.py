@@ -103,20 +103,29 @@ def items(split: str, per_kind: int, seed: int = 0) -> list[Item]:
     Raises:
         ValueError: unknown ``split``, or ``per_kind`` beyond what easy-VQA has in this split.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
-    if per_kind < 1:
-        raise ValueError(f"per_kind is {per_kind}; it must be at least 1")
-    for kind in KINDS:  # before anything is drawn
-        if FAMILY[kind] == "shape" and len(_shape_pool(kind, split)) < per_kind:
-            most = len(_shape_pool(kind, split))
-            raise ValueError(f"{split} has {most} questions of kind {kind}, fewer than {per_kind}; lower per_kind")
+    require_enough(split, per_kind)
     result: list[Item] = []
     for number, kind in enumerate(KINDS):
         rng = np.random.default_rng((seed, SPLITS.index(split), number))
         make = {"digits": _digit_items, "word": _word_items, "shape": _shape_items}[FAMILY[kind]]
         result += make(kind, split, per_kind, rng)
     return result
+
+
+def require_enough(split: str, per_kind: int) -> None:
+    """Refuse what `items` cannot draw, before anything is drawn.
+
+    Raises:
+        ValueError: unknown ``split``, or ``per_kind`` beyond what easy-VQA has in this split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+    if per_kind < 1:
+        raise ValueError(f"per_kind is {per_kind}; it must be at least 1")
+    for kind in KINDS:
+        if FAMILY[kind] == "shape" and len(_shape_pool(kind, split)) < per_kind:
+            most = len(_shape_pool(kind, split))
+            raise ValueError(f"{split} has {most} questions of kind {kind}, fewer than {per_kind}; lower per_kind")
 
 
 def _digit_items(kind: str, split: str, count: int, rng: np.random.Generator) -> Iterator[Item]:

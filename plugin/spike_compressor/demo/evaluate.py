@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from spike_compressor.checkpoint import open_model, open_processor
+from spike_compressor.threads import threads_for, use_threads
 
 from .data import SPLITS, Item
 from .data import items as draw_items
@@ -57,6 +58,11 @@ def evaluate(
         ValueError: no items, or pictures that cannot be shuffled because too many are the same.
     """
     correct = judge(model, processor, items, shuffle_images=shuffle_images, batch_size=batch_size, progress=progress)
+    return accuracy(items, correct)
+
+
+def accuracy(items: Sequence[Item], correct: Sequence[bool]) -> Accuracy:
+    """Accuracy by kind of what `judge` found about ``items``."""
     hits: dict[str, int] = {}
     questions: dict[str, int] = {}
     for item, right in zip(items, correct, strict=True):
@@ -66,7 +72,6 @@ def evaluate(
     return Accuracy(sum(by_kind.values()) / len(by_kind), by_kind, questions)
 
 
-@torch.inference_mode()
 def judge(
     model: Any,
     processor: Any,
@@ -77,6 +82,39 @@ def judge(
     progress: Callable[[int, int], object] | None = None,
 ) -> list[bool]:
     """Item by item, whether the model's greedy answer is exactly ``item.answer``. See `evaluate`."""
+    correct = [False] * len(items)
+    done = 0
+    for batch in batches(processor, items, shuffle_images=shuffle_images, batch_size=batch_size):
+        for place, right in zip(batch.places, judge_batch(model, processor, batch), strict=True):
+            correct[place] = right
+        done += len(batch.places)
+        if progress is not None:
+            progress(done, len(items))
+    return correct
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Questions with their answers, of equal length, for one forward pass.
+
+    ``places`` are their indices among all items, ``texts`` prompts with answers, ``answers`` the tokens of each answer
+    with its end token.
+    """
+
+    places: tuple[int, ...]
+    images: tuple[Image.Image, ...]
+    texts: tuple[str, ...]
+    answers: tuple[int, ...]
+
+
+def batches(
+    processor: Any, items: Sequence[Item], *, shuffle_images: bool = False, batch_size: int = 64
+) -> list[Batch]:
+    """``items`` as batches of one length each, the shortest first; the same for the same items.
+
+    Raises:
+        ValueError: no items, or pictures that cannot be shuffled because too many are the same.
+    """
     if not items:
         raise ValueError("there are no items to evaluate")
     if batch_size < 1:
@@ -87,37 +125,44 @@ def judge(
     lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     answers = [len(ids) + 1 for ids in tokenizer([i.answer for i in items], add_special_tokens=False)["input_ids"]]
     order = sorted(range(len(items)), key=lambda i: (lengths[i], answers[i]))
-    short_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
-
-    correct = [False] * len(items)
+    found: list[Batch] = []
     done = 0
+    while done < len(items):
+        places = order[done : done + batch_size]
+        places = [i for i in places if lengths[i] == lengths[places[0]]]
+        found.append(
+            Batch(
+                tuple(places),
+                tuple(images[i] for i in places),
+                tuple(texts[i] for i in places),
+                tuple(answers[i] for i in places),
+            )
+        )
+        done += len(places)
+    return found
+
+
+@torch.inference_mode()
+def judge_batch(model: Any, processor: Any, batch: Batch) -> list[bool]:
+    """Whether the model's greedy answer to each question of a batch is exactly the right one."""
+    encoded = processor(images=list(batch.images), text=list(batch.texts), return_tensors="pt").to(model.device)
+    ids = encoded["input_ids"]
+    keep = max(batch.answers)
+    short_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
     training = model.training
     model.eval()
     try:
-        while done < len(items):
-            batch = order[done : done + batch_size]
-            batch = [i for i in batch if lengths[i] == lengths[batch[0]]]
-            encoded = processor(
-                images=[images[i] for i in batch], text=[texts[i] for i in batch], return_tensors="pt"
-            ).to(model.device)
-            ids = encoded["input_ids"]
-            keep = max(answers[i] for i in batch)
-            logits = model(
-                input_ids=ids[:, :-1],
-                attention_mask=encoded["attention_mask"][:, :-1],
-                pixel_values=encoded["pixel_values"].to(model.dtype),
-                use_cache=False,
-                **({"logits_to_keep": keep} if short_logits else {}),
-            ).logits[:, -keep:]
-            matches = (logits.argmax(-1) == ids[:, -keep:]).cpu()
-            for row, i in enumerate(batch):
-                correct[i] = bool(matches[row, keep - answers[i] :].all())
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(items))
+        logits = model(
+            input_ids=ids[:, :-1],
+            attention_mask=encoded["attention_mask"][:, :-1],
+            pixel_values=encoded["pixel_values"].to(model.dtype),
+            use_cache=False,
+            **({"logits_to_keep": keep} if short_logits else {}),
+        ).logits[:, -keep:]
     finally:
         model.train(training)
-    return correct
+    matches = (logits.argmax(-1) == ids[:, -keep:]).cpu()
+    return [bool(row[keep - answer :].all()) for row, answer in zip(matches, batch.answers, strict=True)]
 
 
 def shuffled_images(items: Sequence[Item]) -> list[Image.Image]:
@@ -170,8 +215,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     model, processor = open_model(options.model, "float32"), open_processor(options.model)
-    seen = evaluate(model, processor, drawn)
-    blind = evaluate(model, processor, drawn, shuffle_images=True)
+    with use_threads(threads_for(model)):
+        seen = evaluate(model, processor, drawn)
+        blind = evaluate(model, processor, drawn, shuffle_images=True)
     if options.json:
         print(json.dumps({options.split: seen.to_dict(), "blind": blind.to_dict()}))
         return 0

@@ -45,15 +45,20 @@ def prompt(question: str) -> str:
 
 def load_processor() -> Any:
     """The embedded model's processor (image and text)."""
-    return open_processor(_model_dir())
+    return open_processor(model_directory())
 
 
 def load_model(dtype: torch.dtype = torch.float32) -> Any:
     """The embedded model in evaluation mode; its fp16 weights are converted to ``dtype``."""
-    return open_model(_model_dir(), dtype)
+    return open_model(model_directory(), dtype)
 
 
-def _model_dir() -> Path:
+def model_directory() -> Path:
+    """Where the embedded model is.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     if not (MODEL_DIR / "config.json").is_file():
         raise FileNotFoundError(
             f"the embedded model is missing from {MODEL_DIR}; reinstall spike-compressor, or train it as "

@@ -13,16 +13,18 @@ from llmcompressor import oneshot
 from transformers import AutoModelForImageTextToText
 
 from spike_compressor.checkpoint import load, save
-from spike_compressor.demo.data import KINDS, Item, calibration_batches, items
+from spike_compressor.demo.data import KINDS, Item, calibration_batches, items, require_enough
 from spike_compressor.demo.evaluate import evaluate, predict
-from spike_compressor.demo.model import load_model, load_processor, prompt
+from spike_compressor.demo.model import load_model, load_processor, model_directory, prompt
 from spike_compressor.demo.picture import answered_picture
+from spike_compressor.demo.side_by_side import Exam, Examinee, examination
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_file, write_text
 from spike_compressor.metrics import SpikeRecord, record_spikes
+from spike_compressor.processes import require_jobs
 from spike_compressor.progress import Steps
-from spike_compressor.runtime.reference import weight_only
 from spike_compressor.shipped import recipe_path
+from spike_compressor.threads import small_model_threads, use_threads
 from spike_compressor.trace.export import export_trace
 
 DEFAULT_RECIPE = "quip_gptq_w4_tclif_34"
@@ -33,12 +35,20 @@ COUNTED = 30
 TRACED, TRACED_ROWS = 4, 24
 CALIBRATION_SAMPLES = 256
 
+_EXAMS = {
+    "float": "evaluate the float model",
+    "blind": "evaluate it blind, with pictures exchanged",
+    "w4": "evaluate the quantized weights",
+    "spiking": "evaluate the spiking model",
+}
+
 
 def run_demo(
     out: Path,
     recipe: str | os.PathLike[str] = DEFAULT_RECIPE,
     questions: int = 1000,
     steps: Steps | None = None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Quantize, spike, save, reload and evaluate the embedded model.
 
@@ -47,61 +57,66 @@ def run_demo(
         recipe: recipe file, or the name of a shipped one.
         questions: test questions of each kind.
         steps: shows how far it is; by default on standard error.
+        jobs: processes that answer questions; 1: this one. The answers do not depend on it.
 
     Returns:
         What `spike-compressor demo --json` prints; docs/demo.md names the fields.
 
     Raises:
-        InputError: no such recipe, or fewer test questions of a kind than asked for.
+        InputError: no such recipe, no process at all, or fewer test questions of a kind than asked for.
     """
     started = time.monotonic()
     path = recipe_path(recipe)
     try:
-        test = items("test", questions)
+        require_enough("test", questions)
     except ValueError as error:
         raise InputError(f"--questions {questions}: {error}") from error
+    require_jobs(jobs)
     out.mkdir(parents=True, exist_ok=True)
     steps = steps or Steps()
-    with steps.step("open the model"):
-        processor = load_processor()
-        model = load_model()
-    with steps.step("evaluate the float model") as step:
-        float_accuracy = evaluate(model, processor, test, progress=step)
-    with steps.step("evaluate it blind, with pictures exchanged") as step:
-        blind = evaluate(model, processor, test, shuffle_images=True, progress=step)
-    with steps.step("quantize and attach neurons"):
-        calibration = calibration_batches(processor, samples=CALIBRATION_SAMPLES)
-        oneshot(model=model, processor=processor, dataset=calibration, recipe=str(path))
-    with steps.step("evaluate the quantized weights") as step, weight_only(model):
-        w4 = evaluate(model, processor, test, progress=step)
-    with steps.step("save and reload"):
-        checkpoint = save(model, out / "checkpoint", processor)
-        del model
-        spiking = load(checkpoint)
-        _check_reload(checkpoint, spiking, processor, test)
-    with steps.step("evaluate the spiking model") as step:
-        accuracy = evaluate(spiking, processor, test, progress=step)
-    with steps.step("count spikes") as step, record_spikes(spiking) as record:
-        evaluate(spiking, processor, _some_of_each_kind(test, COUNTED), progress=step)
-    with steps.step("export a trace of every layer"):
-        picture = _picture(out / "answer.png", spiking, processor, test)
-        trace = export_trace(
-            spiking,
-            _batch(processor, _some_of_each_kind(test, 1)[:: len(KINDS) // TRACED]),
-            out / "trace",
-            tokens=TRACED_ROWS,
-            overwrite=True,
-        )
+    threads = small_model_threads()
+    with examination(jobs, threads, steps.verbose) as ask, use_threads(threads):
+        with steps.step("draw the questions"):
+            test = items("test", questions)
+        with steps.step("open the model"):
+            processor = load_processor()
+            model = load_model()
+            embedded = Examinee(model_directory(), "float")
+            exams = {
+                "float": Exam(ask, embedded, processor, test),
+                "blind": Exam(ask, embedded, processor, test, shuffle_images=True),
+            }
+        with steps.step("quantize and attach neurons"):
+            calibration = calibration_batches(processor, samples=CALIBRATION_SAMPLES)
+            oneshot(model=model, processor=processor, dataset=calibration, recipe=str(path))
+        with steps.step("save and reload"):
+            checkpoint = save(model, out / "checkpoint", processor)
+            del model
+            spiking = load(checkpoint)
+            _check_reload(checkpoint, spiking, processor, test)
+            exams["w4"] = Exam(ask, Examinee(checkpoint, "weight_only"), processor, test)
+            exams["spiking"] = Exam(ask, Examinee(checkpoint, "spiking"), processor, test)
+        with steps.step("count spikes") as step, record_spikes(spiking) as record:
+            evaluate(spiking, processor, _some_of_each_kind(test, COUNTED), progress=step)
+        with steps.step("export a trace of every layer"):
+            picture = _picture(out / "answer.png", spiking, processor, test)
+            trace = export_trace(
+                spiking,
+                _batch(processor, _some_of_each_kind(test, 1)[:: len(KINDS) // TRACED]),
+                out / "trace",
+                tokens=TRACED_ROWS,
+                overwrite=True,
+            )
+        found = {}
+        for name, exam in exams.items():
+            with steps.step(_EXAMS[name]) as step:
+                found[name] = exam.accuracy(step)
 
     result = {
         "recipe": path.name,
-        "accuracy": {
-            "float": float_accuracy.to_dict(),
-            "w4": w4.to_dict(),
-            "spiking": accuracy.to_dict(),
-        },
-        "blind": blind.to_dict(),
-        "questions": {"by_kind": accuracy.questions, "counted": COUNTED},
+        "accuracy": {name: found[name].to_dict() for name in ("float", "w4", "spiking")},
+        "blind": found["blind"].to_dict(),
+        "questions": {"by_kind": found["spiking"].questions, "counted": COUNTED},
         **_spike_figures(record),
         "checkpoint": str(checkpoint),
         "picture": picture,
