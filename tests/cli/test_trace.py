@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from spike_compressor.trace import validate
+import torch
+from spike_compressor.trace import export, validate
 
 
 @pytest.fixture
@@ -33,6 +34,26 @@ def test_layers_and_tokens(trace, tmp_path):
     decoder = next(layer for layer in bundle if "language_model" in layer.name)
     assert sorted(decoder["modality"].tolist()) == [0, 0, 0, 1, 1, 1]
     assert sorted(decoder["timesteps"].tolist()) == [3, 3, 3, 4, 4, 4]
+
+
+def test_a_small_model_runs_on_one_thread_meanwhile(trace, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    real, seen = export.export_trace, []
+
+    def watched(*args, **settings):
+        seen.append(torch.get_num_threads())
+        return real(*args, **settings)
+
+    monkeypatch.setattr(export, "export_trace", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert trace("--layers", "model.multi_modal_projector.linear_1", "--tokens", 2).code == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
 
 
 def test_overwrite(trace, tmp_path):
