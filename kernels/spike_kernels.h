@@ -71,6 +71,11 @@ void spike_unpack(const uint8_t *panels, int64_t outputs, int64_t inputs, int32_
 int32_t spike_encode(int32_t level, const spike_layer *layer, const spike_rows *rows, int8_t *codes, float *scales,
                      int64_t *clipped);
 
+/* Codes [rows][width] to the spikes of each step, planes [steps][rows][width], by a table [steps][8][256] of what code
+ * c fires with T timesteps: entry [step][T][c + 128]. T is one for all rows, or with a step of 1 one for each. */
+void spike_planes(const int8_t *codes, int64_t rows, int64_t width, const int8_t *table, int64_t steps,
+                  const int32_t *timesteps, int32_t timesteps_step, int8_t *planes);
+
 /* Accumulators int32 [G][M][N] of codes. */
 int32_t spike_accumulate(int32_t level, const spike_layer *layer, const int8_t *codes, int64_t rows, int32_t *sums);
 

@@ -2,7 +2,7 @@
 
 from spike_compressor.coding import codings
 from spike_compressor.coding.arguments import MAX_TIMESTEPS
-from spike_compressor.coding.base import Coding, available_codings, get_coding, register_coding
+from spike_compressor.coding.base import Coding, available_codings, get_coding, register_coding, spike_table
 from spike_compressor.coding.encoding import encode, spikes_from_codes
 from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.coding.fixed_point import MAX_FRAC_BITS, codes_from_membrane, fixed_membrane
@@ -29,5 +29,6 @@ __all__ = [
     "quantize_rows",
     "raise_if_non_finite",
     "register_coding",
+    "spike_table",
     "spikes_from_codes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
@@ -14,7 +15,7 @@ from spike_compressor.coding.bits import pack_spikes, packed_width, unpack
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.registry import Registry
 
-__all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_coding"]
+__all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_coding", "spike_table"]
 
 
 class Coding(ABC):
@@ -146,6 +147,25 @@ class Coding(ABC):
         """Spikes of `pack` unpacked, int8 [steps, *rows, K]; of codes [*rows, K]."""
         fired, negative = self.pack(codes, timesteps, zero_point)
         return unpack(fired, negative, codes.shape[-1])
+
+
+@functools.cache
+def spike_table(coding: Coding, longest: int) -> tuple[Tensor, Tensor]:
+    """What each code fires, and the temporal weights, for all T up to `longest`.
+
+    Returns:
+        int8 [steps, 8, 256], entry [:, T, code + 128], steps being those of `longest`; and int32 [8, steps]. A coding
+        with fewer timesteps has zeros after its own steps.
+    """
+    steps = coding.steps(longest)
+    table = torch.zeros((steps, MAX_TIMESTEPS + 1, 256), dtype=torch.int8)
+    weights = torch.zeros((MAX_TIMESTEPS + 1, steps), dtype=torch.int32)
+    for T in range(1, longest + 1):
+        limit = 2**T - 1
+        own = coding.steps(T)
+        table[:own, T, 128 - limit : 129 + limit] = coding.spikes(torch.arange(-limit, limit + 1), T)
+        weights[T, :own] = torch.tensor(coding.weights(T), dtype=torch.int32)
+    return table, weights
 
 
 def _rows_of(value: PerRow, block: slice) -> PerRow:

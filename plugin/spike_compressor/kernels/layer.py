@@ -60,6 +60,11 @@ class NativeRows:
         return self is other or all(_same(getattr(self, key), getattr(other, key)) for key in self.__dataclass_fields__)
 
     @functools.cached_property
+    def longest(self) -> int:
+        """The largest T."""
+        return int(self.timesteps.max()) if self.timesteps.numel() else 1
+
+    @functools.cached_property
     def template(self) -> CRows:
         """As the library takes them, but for the inputs; valid as long as this object lives."""
         scale, silenced = self.scale, self.silenced
@@ -218,47 +223,19 @@ class NativeLayer:
         )
         return self._by_row(sums)
 
-    def accumulate_steps(self, planes: Tensor, weights: Tensor) -> Tensor:
-        """Accumulators, as `accumulate` gives them, of spikes step by step.
+    def outputs_steps(self, planes: Tensor, weights: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        """Outputs float32 [M, N] of spikes step by step.
 
         Args:
             planes: int8 [steps, M, width], in {-1, 0, 1}.
             weights: temporal weights, int32 [steps] or [steps, M].
-        """
-        loaded = _library()
-        steps, M = planes.shape[:2]
-        sums = torch.empty((self._c.groups, M, self._c.outputs), dtype=torch.int32)
-        planes, weights = planes.contiguous(), weights.contiguous()
-        _check(
-            loaded.call.spike_accumulate_steps(
-                loaded.level,
-                byref(self._c),
-                planes.data_ptr(),
-                M,
-                steps,
-                weights.data_ptr(),
-                int(weights.dim() > 1),
-                sums.data_ptr(),
-            )
-        )
-        return self._by_row(sums)
-
-    def outputs_steps(
-        self, planes: Tensor, weights: Tensor, scale: Tensor, bias: Tensor | None, leading: torch.Size
-    ) -> Tensor:
-        """Outputs float32 [*leading, N] of spikes step by step; see `accumulate_steps`.
-
-        Args:
-            planes: int8 [steps, M, width].
-            weights: temporal weights.
             scale: of the rows, float32 [M].
             bias: [N], or None.
-            leading: dimensions of the rows.
         """
         loaded = _library()
         steps, M = planes.shape[:2]
-        out = torch.empty((*leading, self._c.outputs), dtype=torch.float32)
-        planes, weights = planes.contiguous(), weights.contiguous()
+        out = torch.empty((M, self._c.outputs), dtype=torch.float32)
+        weights = weights.contiguous()
         self._with(bias)
         _check(
             loaded.call.spike_outputs_steps(
@@ -274,6 +251,26 @@ class NativeLayer:
             )
         )
         return out
+
+    def planes(self, codes: Tensor, table: Tensor, timesteps: Tensor) -> Tensor:
+        """Spikes of each step, int8 [steps, M, width].
+
+        Args:
+            codes: int8 [M, width].
+            table: of `Coding.table`, int8 [steps, 8, 256].
+            timesteps: int32 [1], or [M].
+        """
+        planes = torch.empty((table.shape[0], *codes.shape), dtype=torch.int8)
+        _library().call.spike_planes(
+            codes.data_ptr(),
+            *codes.shape,
+            table.data_ptr(),
+            table.shape[0],
+            timesteps.data_ptr(),
+            int(timesteps.numel() > 1),
+            planes.data_ptr(),
+        )
+        return planes
 
     def laid_out(self, codes: Tensor) -> Tensor:
         """Codes int8 [..., K] as the kernels read them, [..., width]."""

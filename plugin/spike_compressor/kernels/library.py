@@ -69,6 +69,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "spike_pack": (None, [c_void_p, c_int64, c_int64, c_int32, c_int32, c_void_p]),
     "spike_unpack": (None, [c_void_p, c_int64, c_int64, c_int32, c_int32, c_void_p]),
     "spike_encode": (c_int32, [c_int32, _LAYER, _ROWS, c_void_p, c_void_p, POINTER(c_int64)]),
+    "spike_planes": (None, [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int32, c_void_p]),
     "spike_accumulate": (c_int32, [c_int32, _LAYER, c_void_p, c_int64, c_void_p]),
     "spike_accumulate_steps": (c_int32, [c_int32, _LAYER, c_void_p, c_int64, c_int64, c_void_p, c_int32, c_void_p]),
     "spike_outputs": (c_int32, [c_int32, _LAYER, c_void_p, c_void_p, c_int64, c_void_p]),

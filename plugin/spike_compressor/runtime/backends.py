@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import clipped, encode, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.coding import clipped, encode, get_coding, quantize_rows, spike_table, spikes_from_codes
 from spike_compressor.kernels import NativeLayer, NativeRows
 from spike_compressor.registry import Registry
 
@@ -140,6 +140,10 @@ def get_backend(name: str) -> Backend:
     return BACKENDS.get(name)()
 
 
+#: Bytes of spikes that are held at a time where a layer is unrolled.
+_PLANES = 1 << 23
+
+
 @register_backend("fused")
 class Fused(Backend):
     """All timesteps at once: the spike train of a row is carried as its integer code, one integer product per layer."""
@@ -187,7 +191,16 @@ class Unrolled(Backend):
         codec = get_coding(coding)
         if not codec.signed:
             return None  # their sums hold zero points, which `run` takes back
-        encoded = layer.encode(x, rows)
-        T: int | Tensor = rows.timesteps if rows.timesteps.numel() > 1 else int(rows.timesteps)
-        planes = codec.spikes(encoded.codes, T)
-        return layer.outputs_steps(planes, codec.step_weights(T), encoded.scale, bias, x.shape[:-1])
+        encoded, T = layer.encode(x, rows), rows.timesteps
+        table, weights = spike_table(codec, rows.longest)
+        one = T.numel() == 1
+        of_steps = weights[rows.longest] if one else weights[T.long()]
+        height = max(1, _PLANES // max(1, table.shape[0] * layer.width))
+        parts = []
+        for first in range(0, max(1, encoded.scale.shape[0]), height):
+            some = slice(first, first + height)
+            planes = layer.planes(encoded.codes[some], table, T if one else T[some])
+            parts.append(
+                layer.outputs_steps(planes, of_steps if one else of_steps[some].t(), encoded.scale[some], bias)
+            )
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], -1)
