@@ -53,10 +53,10 @@ struct Chunks {
 static inline Chunks chunks_of(const Layout &l, int64_t longest) {
   Chunks c;
   c.quads = most(1, least(least(longest, kQuadBlock), l.group_quads));
-  c.per_group = ceil_div(l.group_quads, c.quads);
-  c.quads = most(1, ceil_div(l.group_quads, most(1, c.per_group)));  // of about one length
-  c.per_group = ceil_div(l.group_quads, c.quads);
-  c.last = l.group_quads - most(0, c.per_group - 1) * c.quads;
+  c.per_group = most(1, ceil_div(l.group_quads, c.quads));  // a layer without inputs has one of no quads
+  c.quads = most(1, ceil_div(l.group_quads, c.per_group));  // of about one length
+  c.per_group = most(1, ceil_div(l.group_quads, c.quads));
+  c.last = l.group_quads - (c.per_group - 1) * c.quads;
   return c;
 }
 
@@ -270,13 +270,13 @@ struct RowBlock {
 
   void multiply_panels(int64_t panel, int64_t panel_end) {
     const Layout &l = p.layout;
-    int64_t groups = l.groups, stretch = most(1, chunks.per_group);
+    int64_t groups = l.groups, stretch = chunks.per_group;
     if (blocked()) groups = whole() ? least(groups, most(1, kQuadBlock / most(1, l.group_quads))) : 1;
     if (!onto_outputs()) groups = least(groups, kUnits);
     if (!whole()) stretch = most(1, kQuadBlock / chunks.quads);
     for (; panel < panel_end; ++panel) {
       for (int64_t g = 0; g < l.groups; g += groups)
-        for (int64_t c = 0; c < most(1, chunks.per_group); c += stretch)
+        for (int64_t c = 0; c < chunks.per_group; c += stretch)
           multiply(panel, g, least(g + groups, l.groups), c, least(c + stretch, chunks.per_group));
       finish_panel(panel);
     }
