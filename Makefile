@@ -3,6 +3,7 @@
 #   make demo                  the main job, end to end, on the embedded model; replays its trace where the RTL tools are
 #   make demo-rtl              the same, with the RTL tools
 #   make test                  all tests
+#   make cross-tools           a compiler and an emulator of Arm, which tests of its kernels take (Debian, Ubuntu; as root)
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
 #   make test-full             the tests that take minutes, too
@@ -36,7 +37,7 @@ BENCHES       := $(READY)-bench
 DOCS          := $(READY)-docs
 KERNELS       := $(READY)-kernels
 
-.PHONY: setup kernels demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -87,6 +88,10 @@ $(BENCHES): $(PACKAGE) $(KERNELS)
 bench-setup: $(BENCHES)
 
 test-setup: $(TEST_PACKAGES)
+
+cross-tools:
+	command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64 \
+	  || { timeout 60 apt-get update -qq && timeout 180 apt-get install -y -qq --no-install-recommends g++-aarch64-linux-gnu qemu-user; }
 
 demo: $(PACKAGE) $(KERNELS)
 	$(VENV)/bin/spike-compressor demo --out $(OUT)

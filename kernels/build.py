@@ -23,9 +23,18 @@ NAME = "libspike_kernels.dylib" if sys.platform == "darwin" else "libspike_kerne
 #: Outputs are rounded after each operation: nothing that the standard forbids, and no fused multiply-add.
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions",
          "-fno-rtti", "-Wall", "-Wextra")  # fmt: skip
+AVX512VNNI = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512",
+              "-Wno-maybe-uninitialized")  # of what GCC's own header leaves undefined on purpose  # fmt: skip
 #: File of a level -> flags of its instructions, which nothing else is compiled with. A compiler that does not know them
 #: compiles it without, to nothing.
-LEVELS: dict[str, tuple[str, ...]] = {"avx2": ("-mavx2",)}
+LEVELS: dict[str, tuple[str, ...]] = {
+    "avx2": ("-mavx2",),
+    "avxvnni": ("-mavx2", "-mavxvnni"),
+    "avx512vnni": AVX512VNNI,
+    "amx": (*AVX512VNNI, "-mamx-tile", "-mamx-int8"),
+    "neon": ("-march=armv8.2-a+dotprod",),
+    "neon_i8mm": ("-march=armv8.2-a+dotprod+i8mm",),
+}
 
 
 class BuildError(Exception):

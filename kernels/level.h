@@ -50,6 +50,11 @@ const Level &level_at(int index);
 // One for each file of a level; nullptr where it was compiled for a machine that cannot have it.
 const Level *portable_level();
 const Level *avx2_level();
+const Level *avxvnni_level();
+const Level *avx512vnni_level();
+const Level *amx_level();
+const Level *neon_level();
+const Level *neon_i8mm_level();
 
 }  // namespace spike
 #endif

@@ -7,7 +7,8 @@ namespace {
 using Factory = const Level *(*)();
 
 // from the lowest up: the highest that a machine supports, and that passes its test, is used
-const Factory kLevels[] = {portable_level, avx2_level};
+const Factory kLevels[] = {portable_level, neon_level,       neon_i8mm_level, avx2_level,
+                           avxvnni_level,  avx512vnni_level, amx_level};
 
 }  // namespace
 

@@ -138,10 +138,26 @@ __attribute__((noinline)) void run(const uint8_t *weights, const typename Kernel
   }
 }
 
+// Numbers of rows that `run` is compiled for: all of a small kernel; of one that takes more, what doubles.
+template <class Kernel>
+constexpr bool together(int64_t rows) {
+  return Kernel::rows <= 6 || (rows & (rows - 1)) == 0;
+}
+
+// The most rows of those left that `run` takes at once.
+template <class Kernel>
+SPIKE_INLINE int64_t rows_together(int64_t left) {
+  int64_t rows = least(Kernel::rows, left);
+  while (!together<Kernel>(rows)) --rows;
+  return rows;
+}
+
 // `run` for what is known when it is called.
 template <class Kernel, int Rows, class... Arguments>
 SPIKE_INLINE void run_rows(int64_t rows, bool packed, bool several, const Arguments &...arguments) {
-  if (rows == Rows) {
+  if constexpr (!together<Kernel>(Rows)) {
+    run_rows<Kernel, Rows - 1>(rows, packed, several, arguments...);
+  } else if (rows == Rows) {
     constexpr bool direct = Rows <= Kernel::direct_rows;
     if (direct && packed && several)
       run<Kernel, Rows, direct, true>(arguments...);
@@ -195,7 +211,7 @@ struct RowBlock {
     const Stretch stretch{group_end - group, chunk_end - chunk, chunks.quads, complete ? chunks.last : chunks.quads};
     const int64_t starts_stride = l.groups * chunks.per_group, first_start = group * chunks.per_group + chunk;
     for (int64_t r = 0, few; r < rows; r += few) {
-      few = least(Kernel::rows, rows - r);
+      few = rows_together<Kernel>(rows - r);
       uint32_t *own = whole() ? totals : totals + r * kPanel;
       for (int64_t step = 0; step < p.steps; ++step) {
         const Code *from = codes + (step * code_rows + r) * l.width + quad * kQuad;

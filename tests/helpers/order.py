@@ -19,6 +19,7 @@ LONGEST = (
     "tb/test_synth.py",
     "tests/test_examples.py",
     "tb/test_campaign.py",
+    "tests/kernels/test_levels.py",
     "tests/integrations/test_lm_eval.py",
     "tests/modifiers/test_recipes.py",
     "tests/recipes/test_shipped.py",
