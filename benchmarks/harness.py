@@ -132,6 +132,7 @@ def finish(
     rows: Sequence[Mapping[str, Any]],
     goals: Sequence[Goal] = (),
     command: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> int:
     """Write the result, and beside it its picture if it has one; print it. The exit code: was every goal reached?
 
@@ -142,11 +143,12 @@ def finish(
         rows: of the table.
         goals: what it must show.
         command: that makes these rows again, where it is not the benchmark's by itself.
+        more: further fields of the result.
     """
     result: dict[str, Any] = {"benchmark": name, "label": "measured"}
     if command is not None:
         result["command"] = command
-    result |= {"machine": machine(args.threads), "settings": settings, "rows": rows}
+    result |= {"machine": machine(args.threads), "settings": settings, **(more or {}), "rows": rows}
     result["goals"] = [asdict(goal) for goal in goals]
     write_text(args.out, json.dumps(result, indent=1) + "\n")
     picture = drawing(result)

@@ -20,6 +20,7 @@ from harness import RESULTS, ROOT, SCRATCH
 from tables import publish
 
 BENCHMARKS = (
+    "speed",
     "evolution",
     "overhead",
     "msts_embedded",

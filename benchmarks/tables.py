@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from drawings import drawing
+from harness import RESULTS
 from spike_compressor.files import write_text
+from timing import pages
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -167,6 +169,7 @@ TITLES = {
     "quantizers_embedded": "Embedded model: quantizers under the same spike budget",
     "quantizers_smollm2": "SmolLM2-135M: quantizers under the same spike budget",
     "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
+    "speed": "How fast spiking layers and models are",
 }
 TABLES = {
     "evolution": _evolution,
@@ -176,6 +179,7 @@ TABLES = {
     "quantizers_embedded": _quantizers,
     "quantizers_smollm2": _quantizers,
     "fitted_smollm2": _quantizers,
+    "speed": pages.tables,
 }
 
 
@@ -198,6 +202,8 @@ def publish(result: dict[str, Any], path: Path) -> str:
     write_text(path.with_suffix(".md"), text)
     if picture is not None:
         write_text(path.with_suffix(".svg"), picture)
+    if result["benchmark"] == "speed" and path.parent == RESULTS:
+        pages.embed(result["rows"])
     return text
 
 
