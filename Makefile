@@ -7,6 +7,7 @@
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
 #   make test-full             the tests that take minutes, too
+#   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
 #   make rtl TRACE=dir         RTL regression on a trace bundle
@@ -36,8 +37,9 @@ LINTERS       := $(READY)-lint
 BENCHES       := $(READY)-bench
 DOCS          := $(READY)-docs
 KERNELS       := $(READY)-kernels
+TRITON        := build/triton
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -107,8 +109,16 @@ replay:
 test: $(TEST_PACKAGES)
 	$(PYTEST) -m 'not slow'
 
-test-full: $(TEST_PACKAGES)
+test-full: $(TEST_PACKAGES) test-cuda
 	HYPOTHESIS_PROFILE=thorough $(PYTEST)
+
+# A gigabyte, in a folder of its own: other tests are to run as they do without it.
+$(TRITON)/triton: pyproject.toml constraints.txt | $(PIP_READY)
+	$(PIP) --target $(TRITON) --upgrade --no-deps --group cuda-test
+	touch $@
+
+test-cuda: $(TEST_PACKAGES) $(TRITON)/triton
+	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) tests/kernels/test_cuda.py
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

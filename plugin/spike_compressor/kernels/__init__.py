@@ -6,19 +6,23 @@ on a processor without one of its levels, computes the same bits with torch.
 
 from __future__ import annotations
 
-from spike_compressor.kernels.layer import Encoded, NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.kernels.cuda import CudaLayer, int_mm
+from spike_compressor.kernels.layer import Encoded, Layer, NativeLayer, NativeRows, NotFiniteError
 from spike_compressor.kernels.library import VARIABLE, active_level, available_levels, using_level
 from spike_compressor.kernels.panels import OUTPUTS, Panels
 
 __all__ = [
     "OUTPUTS",
     "VARIABLE",
+    "CudaLayer",
     "Encoded",
+    "Layer",
     "NativeLayer",
     "NativeRows",
     "NotFiniteError",
     "Panels",
     "active_level",
     "available_levels",
+    "int_mm",
     "using_level",
 ]

@@ -7,7 +7,7 @@ import threading
 import weakref
 from ctypes import byref, c_int64
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -111,6 +111,22 @@ class _Last(threading.local):
 
 
 _LAST = _Last()
+
+
+class Layer(Protocol):
+    """One spiking Linear on the fast kernels of its device."""
+
+    def usable(self, x: Tensor) -> bool:
+        """Whether the kernels take these inputs, and are in use."""
+
+    def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
+        """Outputs float32 [*leading, N] of inputs [*leading, K]; NotFiniteError of NaN and infinity."""
+
+    def encode(self, x: Tensor, rows: NativeRows) -> Encoded:
+        """Codes of inputs [*leading, K], as rows; NotFiniteError of NaN and infinity."""
+
+    def plain(self, codes: Tensor) -> Tensor:
+        """Codes as `encode` gives them, as [..., K]."""
 
 
 class NativeLayer:

@@ -139,7 +139,7 @@ def library() -> Library | None:
         if wanted not in (None, TORCH):
             raise InputError(f"{VARIABLE} asks for {wanted!r}, and there are no native kernels: {why}")
         if wanted is None:
-            _say(f"spiking layers run on torch, several times slower than on native kernels: {why}")
+            say(f"spiking layers run on torch, several times slower than on native kernels: {why}")
         return None
     loaded.level = _chosen(loaded, wanted)
     return loaded
@@ -170,11 +170,12 @@ def _chosen(loaded: Library, wanted: str | None) -> int | None:
         name = loaded.levels[level]
         if wanted is not None:
             raise InputError(f"{VARIABLE} asks for {wanted!r}, which fails its test {failed} on this machine")
-        _say(f"the kernels of {name} fail their test {failed} on this machine, and are not used; please report it")
+        say(f"the kernels of {name} fail their test {failed} on this machine, and are not used; please report it")
     return None
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """Warn in LLM Compressor's log."""
     from loguru import logger  # LLM Compressor's, to whoever reads its lines
 
     logger.warning(message)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding import clipped, encode, get_coding, quantize_rows, spike_table, spikes_from_codes
-from spike_compressor.kernels import NativeLayer, NativeRows
+from spike_compressor.kernels import Layer, NativeLayer, NativeRows
 from spike_compressor.registry import Registry
 
 #: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
@@ -92,9 +92,7 @@ class Backend:
         """
         raise NotImplementedError
 
-    def outputs(
-        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
-    ) -> Tensor | None:
+    def outputs(self, layer: Layer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None) -> Tensor | None:
         """Outputs of a layer in one go, where nobody looks at codes and accumulators.
 
         Args:
@@ -152,9 +150,7 @@ class Fused(Backend):
         codes, saturated = drive.codes()
         return Synapses(codes, drive.product(codes), saturated)
 
-    def outputs(
-        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
-    ) -> Tensor | None:
+    def outputs(self, layer: Layer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None) -> Tensor | None:
         return layer.linear(x, rows, bias)
 
 
@@ -185,12 +181,10 @@ class Unrolled(Backend):
             acc = acc - offset.view(-1, *[1] * (column.dim() - 1)) * column
         return Synapses(codes, acc, saturated)
 
-    def outputs(
-        self, layer: NativeLayer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None
-    ) -> Tensor | None:
+    def outputs(self, layer: Layer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None) -> Tensor | None:
         codec = get_coding(coding)
-        if not codec.signed:
-            return None  # their sums hold zero points, which `run` takes back
+        if not codec.signed or not isinstance(layer, NativeLayer):
+            return None  # unsigned sums hold zero points, which `run` takes back
         encoded, T = layer.encode(x, rows), rows.timesteps
         table, weights = spike_table(codec, rows.longest)
         one = T.numel() == 1

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.errors import InputError
-from spike_compressor.kernels import NativeLayer, active_level
+from spike_compressor.kernels import CudaLayer, NativeLayer, active_level, int_mm
 from spike_compressor.runtime.weights import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -73,10 +73,12 @@ class IntegerMatmul:
         self._operand: Tensor | None = None
         self._floats: Tensor | None = None
 
-    def _native(self) -> NativeLayer | None:
+    def _native(self) -> NativeLayer | CudaLayer | None:
         """What the kernels hold of the layer: addresses, no numbers."""
-        panels = self._weight.panels
-        return None if panels is None else NativeLayer(panels, self._weight.scales, min(self._max_code, 127))
+        weight = self._weight
+        if weight.panels is not None:
+            return NativeLayer(weight.panels, weight.scales, min(self._max_code, 127))
+        return CudaLayer(weight.codes, weight.scales) if weight.device.type == "cuda" else None
 
     def on(self, weight: IntegerWeight) -> IntegerMatmul:
         """The same product, of the same weights on another device."""
@@ -99,12 +101,13 @@ class IntegerMatmul:
         """
         kernel = self._asked or self._suited(codes)
         if kernel == "native":
-            assert self.native is not None
+            assert isinstance(self.native, NativeLayer)
             return self.native.accumulate(self.native.laid_out(codes.to(torch.int8)))
         return self._int8(codes) if kernel == "int8" else self._float(codes)
 
     def _suited(self, codes: Tensor) -> str:
-        if self.native is not None and codes.dtype == torch.int8 and codes.is_cpu and native_kernels():
+        native = isinstance(self.native, NativeLayer)
+        if native and codes.dtype == torch.int8 and codes.is_cpu and native_kernels():
             return "native"
         return "int8" if has_int8_kernel(codes.device) and self._max_code <= 127 else "float"
 
@@ -132,9 +135,9 @@ class IntegerMatmul:
             operand = self._grouped(codes.device)
             self._operand = operand[0] if self.groups == 1 else operand
         if self.groups == 1:
-            return _int_mm(codes, self._operand)
+            return int_mm(codes, self._operand)
         parts = codes.unflatten(1, (self.groups, codes.shape[1] // self.groups)).unbind(1)
-        sums = [_int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
+        sums = [int_mm(part.contiguous(), operand) for part, operand in zip(parts, self._operand, strict=True)]
         return torch.stack(sums).permute(1, 2, 0)
 
 
@@ -177,14 +180,3 @@ class OperandMatmul:
         batch, K, N = self._operand.shape
         left = codes.to(self._operand.dtype).view(batch, -1, K)
         return torch.bmm(left, self._operand).to(torch.int32).view(-1, N)
-
-
-def _int_mm(left: Tensor, right: Tensor) -> Tensor:
-    """`torch._int_mm` of int8 [M, K] and [K, N]; on CUDA padded to the sizes that cuBLAS takes."""
-    if not left.is_cuda:
-        return torch._int_mm(left, right)
-    (M, K), N = left.shape, right.shape[1]
-    left = torch.nn.functional.pad(left, (0, -K % 8, 0, max(0, 17 - M)))  # more than 16 rows, whole groups of 8
-    if K % 8 or N % 8:
-        right = torch.nn.functional.pad(right, (0, -N % 8, 0, -K % 8))
-    return torch._int_mm(left, right)[:M, :N]

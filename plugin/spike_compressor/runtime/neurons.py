@@ -17,7 +17,7 @@ from spike_compressor.coding import (
     raise_if_non_finite,
 )
 from spike_compressor.errors import InputError
-from spike_compressor.kernels import NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.kernels import Layer, NativeRows, NotFiniteError
 from spike_compressor.modality import TEXT, RowSelection, current_rows, modality_names, rows_of
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.compiled import number_of
@@ -62,12 +62,13 @@ class _RowsByModality:
 
     Attributes:
         spec: of which they are.
+        device: of the rows.
         one: rows that are all of one modality, in the order of codes.
         alike: whether all modalities are coded alike.
     """
 
-    def __init__(self, spec: LayerSpec, silenced: Tensor | None) -> None:
-        self.spec, self._silenced = spec, silenced
+    def __init__(self, spec: LayerSpec, silenced: Tensor | None, device: torch.device) -> None:
+        self.spec, self.device, self._silenced = spec, device, silenced
         self._tables = {
             "timesteps": (spec.table(spec.timesteps), torch.int32),
             "ratio": (spec.table(spec.ratio), torch.float32),
@@ -76,24 +77,26 @@ class _RowsByModality:
             assert spec.scale is not None
             self._tables["scale"] = (spec.table(spec.scale), torch.float32)
         self.one = [
-            self._made({key: torch.tensor([table[code]], dtype=kind) for key, (table, kind) in self._tables.items()})
+            self._made({key: self._shared(table[code], kind) for key, (table, kind) in self._tables.items()})
             for code in range(len(self._tables["timesteps"][0]))
         ]
         self.alike = all(len(set(table)) == 1 for table, _ in self._tables.values())
 
     def mixed(self, rows: RowSelection) -> NativeRows:
         """Rows of several modalities."""
-        cpu = torch.device("cpu")
         return self._made(
             {
-                key: rows.lookup(table, kind, cpu) if len(set(table)) > 1 else torch.tensor(table[:1], dtype=kind)
+                key: rows.lookup(table, kind, self.device) if len(set(table)) > 1 else self._shared(table[0], kind)
                 for key, (table, kind) in self._tables.items()
             }
         )
 
+    def _shared(self, value: float, dtype: torch.dtype) -> Tensor:
+        return torch.tensor([value], dtype=dtype, device=self.device)
+
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
         silenced = self._silenced
-        return NativeRows(**values, silenced=None if silenced is None else silenced.to("cpu").contiguous())
+        return NativeRows(**values, silenced=None if silenced is None else silenced.to(self.device).contiguous())
 
 
 class Master(Protocol):
@@ -239,16 +242,16 @@ class Neurons:
         except NotFiniteError:
             raise self._not_finite(x) from None
 
-    def _native(self, x: Tensor) -> NativeLayer | None:
-        """The layer for the native kernels, where they can code its rows: 8 bits, symmetric, on the CPU."""
+    def _native(self, x: Tensor) -> Layer | None:
+        """The layer for the kernels of its device, where they can code its rows: 8 bits, symmetric."""
         native = self._matmul.native
         return native if native is not None and self.spec.symmetric and native.usable(x) else None
 
     def _coded(self, x: Tensor) -> NativeRows:
         """How the rows of x are coded."""
         prepared = self._native_rows
-        if prepared is None or prepared.spec is not self.spec:
-            prepared = self._native_rows = _RowsByModality(self.spec, self.silenced)
+        if prepared is None or prepared.spec is not self.spec or prepared.device != x.device:
+            prepared = self._native_rows = _RowsByModality(self.spec, self.silenced, x.device)
         if self.fixed_modality is not None:
             return prepared.one[self.fixed_modality]
         if prepared.alike:

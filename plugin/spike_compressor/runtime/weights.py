@@ -47,7 +47,7 @@ class IntegerWeight:
         self.scales = scale.new_zeros((scale.shape[1], -(-N // OUTPUTS) * OUTPUTS))
         self.scales[:, :N] = scale.t()
         self.panels = Panels.of(codes, self.groups) if codes.device.type == "cpu" else None
-        self._codes = codes if self.panels is None else None
+        self._codes = codes.contiguous() if self.panels is None else None
 
     @property
     def codes(self) -> Tensor:
