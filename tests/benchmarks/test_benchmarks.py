@@ -14,12 +14,14 @@ from typing import Any
 import fitted_smollm2
 import msts_embedded
 import msts_smollm2
+import on_gpu
 import overhead
 import pytest
 import quantizers
 import quantizers_embedded
 import smollm2
 import tables
+import torch
 from drawings import drawing
 from harness import RESULTS, ROOT, recipe_file
 from helpers.messages import naming
@@ -58,6 +60,34 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     assert done.returncode in (0, 1), done.stderr[-2000:]
     assert json.loads(done.stdout) == json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return json.loads(done.stdout), arguments
+
+
+def test_a_gpu_is_tried_as_the_cpu_is(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    arguments = ["on_gpu.py", "--device", "cpu", "--quick", "--out", str(tmp_path / "result.json")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert on_gpu.main() == 0
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    assert result["equal"] is True
+    assert result["layers"]["cases"] >= 72
+    assert result["model"]["layers"] == 68
+    assert result["model"]["logits_with_and_without_observers"] == "equal"
+    assert "68 of 68 layers equal" in capsys.readouterr().out
+
+
+def test_a_bit_that_differs_is_named() -> None:
+    one, other = (on_gpu.neurons(on_gpu.SPECS["T = 4"], 5, 8, 1) for _ in range(2))
+    x, modality = on_gpu.rows(3, 8, torch.float32)
+    first, second = (on_gpu.results(layer, x, modality, torch.zeros(5)) for layer in (one, other))
+    assert on_gpu.differing(first, second) == []
+    second["accumulators"][2, 4] += 1
+    assert on_gpu.differing(first, second) == ["accumulators"]
+
+
+def test_without_a_gpu_there_is_a_sentence(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["on_gpu.py"])
+    assert on_gpu.main() == 2
+    assert re.search(naming("CUDA", "--device cpu"), capsys.readouterr().err)
 
 
 def test_strategies_run_at_exactly_the_mean_of_fixed(embedded: tuple[dict[str, Any], list[str]]) -> None:
@@ -186,7 +216,6 @@ def test_no_work_serves_calibration_and_evaluation() -> None:
 @pytest.mark.skipif(not smollm2.available(), reason="SmolLM2 is not installed; `make bench-setup` does it")
 @pytest.mark.slow
 def test_smollm2_is_an_ordinary_model_directory(tmp_path: Path) -> None:
-    import torch
     from spike_compressor.evaluations import perplexity
 
     model, tokenizer = smollm2.load_model(tmp_path), smollm2.load_tokenizer(tmp_path)
