@@ -140,6 +140,7 @@ class CudaLayer:
                     ROWS=rows,
                     COLUMNS=columns,
                     DEPTH=min(128, max(32, _power_of_two(size))),
+                    num_warps=8 if rows == 64 else 4,  # sums and outputs of a tile are to fit registers
                     **kernels.EXACT,
                 )
         return out.view(*leading, N)
@@ -203,7 +204,8 @@ def kernels_of(device: torch.device) -> Any:
         why = "Triton multiplies 8-bit integers from compute capability 8.0 on"
     else:
         try:
-            failed = failing_case(device)
+            with torch.device("cpu"), torch.no_grad():  # whatever device tensors are made on by default
+                failed = failing_case(device)
         except Exception as error:  # of a compiler or driver: whatever it is, torch computes the same
             failed = f"{type(error).__name__}: {error}"
         if failed is None:
