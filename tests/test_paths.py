@@ -29,6 +29,7 @@ ELSEWHERE = {
     "No/Yes",
     "write_bundle.py",
     "README.md",
+    "spike_compressor/kernels/libspike_kernels.so",
 }
 
 
