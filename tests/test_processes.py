@@ -49,12 +49,13 @@ def eventually_gone(pids: list[int]) -> bool:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_an_interrupt_or_error_leaves_no_process(error: type[BaseException]) -> None:
+    before = set(multiprocessing.active_children())
     workers: list[int] = []
 
     def begin_and_fail() -> None:
         with processes(2) as pool:
             pool.submit(time.sleep, 600)
-            workers.extend(child.pid or 0 for child in multiprocessing.active_children())
+            workers.extend(child.pid or 0 for child in set(multiprocessing.active_children()) - before)
             assert all(map(lives, workers))
             raise error
 
@@ -92,10 +93,12 @@ def test_processes_end_with_their_parent(number: signal.Signals, tmp_path: Path)
 
 
 def test_a_process_that_is_killed_is_one_clear_error() -> None:
+    before = set(multiprocessing.active_children())
+
     def kill_the_one() -> None:
         with processes(1) as pool:
             waited_for = pool.submit(time.sleep, 600)
-            (child,) = multiprocessing.active_children()
+            (child,) = set(multiprocessing.active_children()) - before
             child.kill()
             waited_for.result()
 

@@ -74,10 +74,12 @@ def test_processes_are_as_many_as_are_worth_their_imports(monkeypatch: pytest.Mo
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     monkeypatch.setattr(side_by_side, "usable_cores", lambda: 4)
-    assert [worthwhile_jobs(per_kind) for per_kind in (1, 50, 1000)] == [1, 4 * len(KINDS) * 50 // 2000, 4]
+    assert [worthwhile_jobs(per_kind) for per_kind in (1, 80, 1000)] == [1, 4 * len(KINDS) * 80 // 2000, 4]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert worthwhile_jobs(1000) == 2
+    monkeypatch.setattr(side_by_side, "usable_cores", lambda: 64)
+    assert worthwhile_jobs(1000) == 8
 
 
 def test_no_process_at_all_is_refused() -> None:

@@ -23,6 +23,8 @@ from spike_compressor.threads import small_model_threads, usable_cores
 
 #: Answers for which a process more is worth the seconds of its imports.
 _WORTH_A_PROCESS = 2000
+#: Processes beyond which what one process does alone takes longer than the answers.
+_ENOUGH = 8
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ def examination(jobs: int, threads: int = 1, verbose: bool = False) -> Iterator[
 
 
 def worthwhile_jobs(per_kind: int) -> int:
-    """Processes for a demo of so many questions of each kind: one a core, or fewer where imports would take longer."""
+    """Processes for a demo of so many questions of each kind: one a core, up to eight; few for few."""
     answers = 4 * len(KINDS) * per_kind
-    return max(1, min(usable_cores() // small_model_threads(), answers // _WORTH_A_PROCESS))
+    return max(1, min(usable_cores() // small_model_threads(), answers // _WORTH_A_PROCESS, _ENOUGH))
 
 
 class Exam:
