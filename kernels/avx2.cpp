@@ -102,7 +102,7 @@ SPIKE_INLINE void unpack_quad(const uint8_t *packed, __m256i *low, __m256i *high
 struct Narrow {
   using Code = int8_t;
   static constexpr int lanes = 8, rows = 6, direct_rows = 3;
-  static constexpr int64_t quad_bytes = 64;
+  static constexpr int64_t direct_bytes = 32, quad_bytes = 64;
 
   // A lane takes two products of a quad, each at most max_code * largest |weight|.
   static int64_t chunk(int32_t bits, int32_t max_code) { return 32767 / (2 * max_code * (bits == 4 ? 8 : 128)); }
@@ -177,10 +177,17 @@ SPIKE_INLINE void add_wide_pairs(__m256i &a0, __m256i &a1, __m256i w0, __m256i w
       : [w0] "x"(w0), [w1] "x"(w1));
 }
 
+// Inputs 0 and 1 of 8 outputs, each in 16 bits.
+SPIKE_INLINE __m256i first_pair(__m256i quad) {
+  return _mm256_shuffle_epi8(quad, _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1,
+                                                                             12, -1, 13, -1)));
+}
+
 // Sums of pairs in 32 bits, of weights and codes in 16.
 struct Wide {
   using Code = int16_t;
-  static constexpr int lanes = 8, rows = 6, direct_rows = 0;
+  static constexpr int lanes = 8, rows = 6, direct_rows = 3;
+  static constexpr int64_t direct_bytes = 64;
   static constexpr int64_t quad_bytes = 128;  // outputs 0..7 and 8..15 of inputs 0, 1, then of inputs 2, 3
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
@@ -192,8 +199,6 @@ struct Wide {
   }
 
   static void unpack(const uint8_t *panel, int64_t quads, int64_t from_bytes, uint8_t *to) {
-    const __m256i pair = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));  // inputs 0, 1 of 4 outputs
     for (int64_t j = 0; j < quads; ++j, panel += from_bytes, to += quad_bytes) {
       __m256i low, high;
       if (from_bytes == 32) {
@@ -202,20 +207,30 @@ struct Wide {
         low = load(panel);
         high = load(panel + 32);
       }
-      store(to, _mm256_shuffle_epi8(low, pair));
-      store(to + 32, _mm256_shuffle_epi8(high, pair));
-      store(to + 64, _mm256_shuffle_epi8(_mm256_srli_epi32(low, 16), pair));
-      store(to + 96, _mm256_shuffle_epi8(_mm256_srli_epi32(high, 16), pair));
+      store(to, first_pair(low));
+      store(to + 32, first_pair(high));
+      store(to + 64, first_pair(_mm256_srli_epi32(low, 16)));
+      store(to + 96, first_pair(_mm256_srli_epi32(high, 16)));
     }
   }
 
   template <int Rows, bool Packed>
   static SPIKE_INLINE void multiply(const uint8_t *weights, const int16_t *codes, int64_t stride, int64_t quads,
                                     const int32_t *starts, int64_t starts_stride, Ints<8> (&result)[Rows][2]) {
-    static_assert(!Packed, "panels are unpacked first");
     __m256i sums[Rows][2];
     SPIKE_UNROLL for (int r = 0; r < Rows; ++r) sums[r][0] = sums[r][1] = broadcast(starts + r * starts_stride);
-    const uint8_t *end = weights + quads * quad_bytes;
+    const uint8_t *end = weights + quads * (Packed ? direct_bytes : quad_bytes);
+    if (Packed)
+      for (; weights != end; weights += direct_bytes, codes += kQuad) {
+        _mm_prefetch(reinterpret_cast<const char *>(weights) + 2048, _MM_HINT_T0);
+        const __m256i low = load(weights), high = load(weights + 32);
+        const __m256i later_low = _mm256_srli_epi32(low, 16), later_high = _mm256_srli_epi32(high, 16);
+        SPIKE_UNROLL for (int r = 0; r < Rows; ++r) {
+          const int16_t *row = codes + r * stride;
+          add_wide_pairs(sums[r][0], sums[r][1], first_pair(low), first_pair(high), broadcast(row));
+          add_wide_pairs(sums[r][0], sums[r][1], first_pair(later_low), first_pair(later_high), broadcast(row + 2));
+        }
+      }
     for (; weights != end; weights += quad_bytes / 2, codes += 2) {
       const __m256i low = load(weights), high = load(weights + 32);
       SPIKE_UNROLL for (int r = 0; r < Rows; ++r)

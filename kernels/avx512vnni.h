@@ -30,7 +30,7 @@ SPIKE_INLINE int32_t sum_lanes(__m512i value) {
 struct Vnni512 {
   using Code = int8_t;
   static constexpr int lanes = 16, rows = 16, direct_rows = 8;
-  static constexpr int64_t quad_bytes = 64;
+  static constexpr int64_t direct_bytes = 32, quad_bytes = 64;
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
 

@@ -38,7 +38,7 @@ SPIKE_INLINE __m256i broadcast(const int8_t *quad) {
 struct Vnni256 {
   using Code = int8_t;
   static constexpr int lanes = 8, rows = 6, direct_rows = 6;
-  static constexpr int64_t quad_bytes = 64;
+  static constexpr int64_t direct_bytes = 32, quad_bytes = 64;
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
 

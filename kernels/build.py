@@ -60,9 +60,9 @@ def _object(source: Path, folder: Path, extra: tuple[str, ...]) -> Path:
     command = [*compiler(), *FLAGS, *extra, "-c", str(source), "-o", str(out)]
     last = shlex.split(os.environ.get("CXXFLAGS", ""))
     own = LEVELS.get(source.stem, ())
+    if own and _run([*compiler(), *own, *last, "-x", "c++", "-fsyntax-only", os.devnull]) is not None:
+        own = ()  # unknown, or another machine's; a file that does not compile with flags that are known is an error
     failed = _run([*command, *own, *last])
-    if failed is not None and own:
-        failed = _run([*command, *last])
     if failed is not None:
         raise BuildError(failed)
     return out

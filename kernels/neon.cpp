@@ -68,7 +68,7 @@ template <int Bits>
 struct Dot {
   using Code = int8_t;
   static constexpr int lanes = 4, rows = 4, direct_rows = Bits == 4 ? 4 : 0;
-  static constexpr int64_t quad_bytes = 64;
+  static constexpr int64_t direct_bytes = 32, quad_bytes = 64;
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
 

@@ -22,7 +22,7 @@ int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *
 struct Matrix {
   using Code = int8_t;
   static constexpr int lanes = 4, rows = 6, direct_rows = 6;
-  static constexpr int64_t quad_bytes = 64;
+  static constexpr int64_t direct_bytes = 32, quad_bytes = 64;
 
   static int64_t chunk(int32_t, int32_t) { return kQuadBlock; }
   static int32_t start(const int8_t *codes, int64_t quads, int32_t offset) { return -offset * sum_codes(codes, quads); }

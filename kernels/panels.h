@@ -4,12 +4,13 @@
 //     using Code = int8_t;               // what rows of codes are made of; other types are converted from int8
 //     static constexpr int lanes;        // int32 lanes of a vector, a divisor of 16
 //     static constexpr int rows;         // rows that `multiply` takes at most
-//     static constexpr int direct_rows;  // so few rows read 4-bit panels as they are; more have them unpacked first
+//     static constexpr int direct_rows;  // so few rows read panels as they are, if their quads have direct_bytes;
+//     static constexpr int64_t direct_bytes;  // more rows have them unpacked first
 //     static int64_t chunk(int32_t bits, int32_t max_code);  // quads whose sums are exact in what `multiply` sums up in
 //     static int32_t start(const Code *codes, int64_t quads, int32_t offset);  // what undoes the offset, for `multiply`
 //     static constexpr int64_t quad_bytes;  // of a quad as `multiply` takes it: 64, or what `unpack` makes
 //     static void unpack(const uint8_t *panel, int64_t quads, int64_t from_bytes, uint8_t *to);  // from quads of 32 or 64
-//     template <int Rows, bool Packed>   // Packed: quads of 4 bits, in 32 bytes
+//     template <int Rows, bool Packed>   // Packed: quads of direct_bytes, as panels have them
 //     static void multiply(const uint8_t *weights, const Code *codes, int64_t stride, int64_t quads,
 //                          const int32_t *starts, int64_t starts_stride, Ints<lanes> (&sums)[Rows][16 / lanes]);
 //   };
@@ -116,7 +117,7 @@ template <class Kernel, int Rows, bool Packed, bool Several, class Sink>
 __attribute__((noinline)) void run(const uint8_t *weights, const typename Kernel::Code *codes, int64_t stride,
                                    const int32_t *starts, int64_t starts_stride, const Stretch &stretch, Sink sink) {
   constexpr int parts = kPanel / Kernel::lanes;
-  constexpr int64_t quad_bytes = Packed ? 32 : Kernel::quad_bytes;
+  constexpr int64_t quad_bytes = Packed ? Kernel::direct_bytes : Kernel::quad_bytes;
   for (int64_t unit = 0; unit < stretch.units; ++unit) {
     Ints<Kernel::lanes> sums[Rows][parts];
     int64_t quads = Several ? stretch.quads : stretch.last;
@@ -187,8 +188,8 @@ struct RowBlock {
   uint32_t *totals;       // [units][Kernel::rows][16] of a few rows; [rows][16] where groups are longer than a block
   float *outputs;         // [rows][16]
 
-  // 4-bit panels are read as they are.
-  bool packed() const { return p.layout.quad_bytes == 32 && p.steps * rows <= Kernel::direct_rows; }
+  // Panels are read as they are, though `multiply` would rather have them unpacked.
+  bool packed() const { return p.layout.quad_bytes == Kernel::direct_bytes && p.steps * rows <= Kernel::direct_rows; }
   bool unpacks() const { return !packed() && p.layout.quad_bytes != Kernel::quad_bytes; }
   // Several passes over a panel's weights read them from the first cache, a block after the other.
   bool blocked() const { return unpacks() || p.steps * rows > Kernel::rows; }

@@ -13,14 +13,17 @@ float from_bits(uint32_t bits) {
   return value;
 }
 
-// Exact, also of subnormal numbers, infinities and NaN.
-float half_to_float(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t rest = half & 0x7fff;
-  if (rest >= 0x7c00) return from_bits(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-  if (rest >= 0x0400) return from_bits(sign | (rest + 0x1c000) << 13);  // exponents of 15 become exponents of 127
-  const float magnitude = static_cast<float>(rest) * 0x1p-24f;
-  return sign != 0 ? -magnitude : magnitude;
+// Bits of a float16 as a float32's: exact, also of subnormal numbers, infinities and NaN. All three are computed, so that the
+// compiler can take many at once.
+uint32_t half_to_bits(uint16_t half) {
+  const uint32_t rest = half & 0x7fffu;
+  const uint32_t special = 0x7f800000u | rest << 13;
+  const uint32_t normal = (rest + 0x1c000u) << 13;  // exponents of 15 become exponents of 127
+  const float subnormal = static_cast<float>(static_cast<int32_t>(rest)) * 0x1p-24f;
+  uint32_t small;
+  std::memcpy(&small, &subnormal, sizeof small);
+  const uint32_t magnitude = rest >= 0x7c00u ? special : rest >= 0x0400u ? normal : small;
+  return magnitude | static_cast<uint32_t>(half & 0x8000u) << 16;
 }
 
 // The row as float32: where it lies, or converted into `buffer`.
@@ -34,7 +37,7 @@ const float *as_floats(const spike_rows &rows, int64_t row, int64_t inputs, floa
     }
     case SPIKE_FLOAT16: {
       const uint16_t *from = static_cast<const uint16_t *>(rows.x) + first;
-      for (int64_t k = 0; k < inputs; ++k) buffer[k] = half_to_float(from[k]);
+      for (int64_t k = 0; k < inputs; ++k) buffer[k] = from_bits(half_to_bits(from[k]));
       return buffer;
     }
     case SPIKE_FLOAT64: {
