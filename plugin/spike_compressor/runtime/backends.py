@@ -84,6 +84,11 @@ class Backend:
     name: ClassVar[str]
     """Set by `register_backend`."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "run" in cls.__dict__ and "outputs" not in cls.__dict__:
+            cls.outputs = Backend.outputs  # type: ignore[method-assign]  # not the way around another class's `run`
+
     def run(self, drive: Drive) -> Synapses:
         """Codes and accumulators of the rows.
 
