@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +20,16 @@ from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
 
-__all__ = ["absmax_scale", "asymmetric_scale", "check_zero_point", "clipped", "quantize_rows", "quantize_to_range"]
+__all__ = [
+    "absmax_scale",
+    "asymmetric_scale",
+    "candidate_scales",
+    "check_zero_point",
+    "clipped",
+    "magnitude_codes",
+    "quantize_rows",
+    "quantize_to_range",
+]
 
 _BELOW_HALF = 0.49999997
 """The largest float32 below 1/2, `1/2 - 2^-25`."""
@@ -230,8 +240,45 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
     if validate and absmax.numel() and not float(absmax.amax()) < math.inf:  # amax hands NaN on
         raise_if_non_finite(x)
     levels = torch.as_tensor((1 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
-    scale = absmax.mul_(factor).clamp_(max=torch.finfo(torch.float32).max).div_(levels)
+    return _scale_of(absmax, factor, levels)
+
+
+def _scale_of(absmax: Tensor, factor: Tensor, levels: Tensor) -> Tensor:
+    scale = (absmax * factor).clamp_(max=torch.finfo(torch.float32).max) / levels
     return scale.masked_fill_(scale == 0, 1.0)
+
+
+@torch.no_grad()
+def candidate_scales(absmax: Tensor, timesteps: Sequence[int], ratios: Sequence[float]) -> Tensor:
+    """The scales that `absmax_scale` gives the same rows for every T and ratio.
+
+    Args:
+        absmax: float32 [R], largest magnitude of each row, finite.
+        timesteps: T, each in 1 … 7.
+        ratios: each above 0 and at most 2.
+
+    Returns:
+        float32 [len(timesteps), len(ratios), R].
+    """
+    levels = torch.tensor([(1 << T) - 1 for T in timesteps], dtype=torch.float32, device=absmax.device)
+    factors = torch.tensor(list(ratios), dtype=torch.float32, device=absmax.device)
+    return _scale_of(absmax, factors[:, None], levels[:, None, None])
+
+
+@torch.no_grad()
+def magnitude_codes(magnitude: Tensor, scale: Tensor, timesteps: int, units: Tensor, out: Tensor) -> None:
+    """The magnitudes of the codes of `quantize_rows`, for whoever tries many scales on the same rows.
+
+    Args:
+        magnitude: float32 [R, K], |x|, finite.
+        scale: float32 [R, 1], thresholds > 0.
+        timesteps: nominal T in 1 … 7.
+        units: float32 [R, K], scratch memory, overwritten.
+        out: int8 [R, K], overwritten with `min(floor(|x| / scale + 1/2), 2^T - 1)`.
+    """
+    torch.div(magnitude, scale, out=units)
+    units.add_(_BELOW_HALF).clamp_(max=(1 << timesteps) - 1)
+    out.copy_(units)  # truncates
 
 
 def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,6 +51,7 @@ class CalibrationRows:
         self._first: frozenset[str] | None = None  # inputs of the first batch of an iteration that is not over
         self._traced: frozenset[str] | None = None
         self._masks: dict[int, dict[str, Tensor]] = {}
+        self._whole: dict[tuple[str, int, int, torch.device], dict[str, Tensor]] = {}
         self._scopes: Scopes | None = None
         # a run that failed before it could release the loader has left its class on it
         self._loader, self._class = dataloader, getattr(dataloader, "_unwatched_class", type(dataloader))
@@ -122,6 +123,7 @@ class CalibrationRows:
         self._first = None
         self.batches.clear()
         self._masks.clear()
+        self._whole.clear()
         for callback in self.on_restart:
             callback()
 
@@ -188,16 +190,20 @@ class CalibrationRows:
 
         Returns:
             bool [samples, rows of a sample] by modality, of those that have rows; [1, rows] where the input does not
-            tell samples apart.
+            tell samples apart. Modules with the same rows share one table, which is not to be changed.
 
         Raises:
             InputError: the module's rows are not the batch's tokens.
         """
         lead = x.shape[:-1]
         if self.adapter.fixed_modality(name) not in (None, TEXT):
-            grid = (lead[0], -1) if len(lead) > 1 else (1, -1)
+            samples = lead[0] if len(lead) > 1 else 1
             (modality,) = self.adapter.modalities_of(name)
-            return {modality: torch.ones(lead, dtype=torch.bool, device=x.device).reshape(grid)}
+            key = modality, samples, lead.numel(), x.device
+            if key not in self._whole:
+                mask = torch.ones(lead.numel(), dtype=torch.bool, device=x.device)
+                self._whole[key] = {modality: mask.reshape(samples, -1)}
+            return self._whole[key]
         if not lead.numel():  # an expert that the router sent nothing
             return {}
         rows = self.batches[batch]

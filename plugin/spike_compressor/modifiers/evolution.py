@@ -118,11 +118,11 @@ class EvolutionStatistics:
         self._sums = torch.zeros(len(self.layers), len(self.modalities), self._SUMS, dtype=torch.float64)
         self._done: set[tuple[int, int]] = set()
 
-    @torch.no_grad()
     def has(self, layer: int, batch: int) -> bool:
         """Whether this batch counts in this layer already."""
         return (layer, batch) in self._done
 
+    @torch.no_grad()  # in a pass with gradients the sums would hold every batch's graph
     def update(self, layer: int, batch: int, before: Tensor, after: Tensor, rows: TokenRows) -> None:
         """Add one batch of hidden states.
 

@@ -19,10 +19,34 @@ from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
 from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
-from spike_compressor.runtime.precision import without_autocast
 
 #: Registers a hook: module, hook, kind ("forward_pre", "forward"), further arguments.
 Register = Callable[..., Any]
+
+
+class _Rows:
+    """Rows of an input by modality.
+
+    Args:
+        masks: bool [samples, rows of a sample] by modality; [1, rows] where the input does not tell samples apart.
+        samples: of the batch.
+
+    Attributes:
+        masks: as given; kept, so that their identity tells them from others.
+        counts: rows by modality.
+        sampled: flat indices of the rows that errors are measured on, by modality; of those that have some.
+    """
+
+    def __init__(self, masks: dict[str, Tensor], samples: int) -> None:
+        self.masks = masks
+        self.counts = {modality: int(mask.sum()) for modality, mask in masks.items()}
+        self.sampled: dict[str, Tensor] = {}
+        for modality, mask in masks.items():
+            # an input that does not tell samples apart gives as many rows as one that does
+            quota = ROWS_PER_SAMPLE * (samples if mask.shape[0] == 1 else 1)
+            chosen = spread(mask, quota).reshape(-1).nonzero().squeeze(1)
+            if chosen.numel():
+                self.sampled[modality] = chosen
 
 
 class Probe:
@@ -62,6 +86,8 @@ class Probe:
         self._counted: set[tuple[str, int]] = set()
         self._evolution = EvolutionStatistics(tuple(self._layers), self.rows.adapter.token_modalities)
         self._errors: dict[Slot, ErrorTable] = {}
+        self._looked_at: dict[int, _Rows] = {}
+        self._batch = -1
 
     def watch(self, register: Register, state: State) -> None:
         """Register the hooks that collect during a pipeline's pass."""
@@ -77,25 +103,27 @@ class Probe:
             return
         self._counted.add((name, batch))
         x: Tensor = args[0]
-        masks = self.rows.of_module(name, x, batch)
-        self._count(name, masks)
+        rows = self._rows_of(name, x, batch)
+        self._count(name, rows)
         if Need.ERRORS in self.needs:
-            for modality, chosen in self._sampled(masks, batch).items():
+            for modality, chosen in rows.sampled.items():
                 self._measure(name, module, modality, x.reshape(-1, x.shape[-1])[chosen])
 
-    def _count(self, name: str, masks: dict[str, Tensor]) -> None:
-        for modality, mask in masks.items():
-            self._counts[name, modality] = self._counts.get((name, modality), 0) + int(mask.sum())
+    def _count(self, name: str, rows: _Rows) -> None:
+        for modality, count in rows.counts.items():
+            self._counts[name, modality] = self._counts.get((name, modality), 0) + count
 
-    def _sampled(self, masks: dict[str, Tensor], batch: int) -> dict[str, Tensor]:
-        """Flat masks of the rows that errors are measured on."""
-        samples = self.rows.batches[batch].modality.shape[0]
-        flat = {}
-        for modality, mask in masks.items():
-            # an input that does not tell samples apart gives as many rows as one that does
-            quota = ROWS_PER_SAMPLE * (samples if mask.shape[0] == 1 else 1)
-            flat[modality] = spread(mask, quota).reshape(-1)
-        return flat
+    def _rows_of(self, name: str, x: Tensor, batch: int) -> _Rows:
+        """The rows of a layer's input; layers that share masks are looked at once a batch."""
+        masks = self.rows.of_module(name, x, batch)
+        if batch != self._batch:
+            self._looked_at.clear()
+            self._batch = batch
+        found = self._looked_at.get(id(masks))
+        if found is None:
+            samples = self.rows.batches[batch].modality.shape[0]
+            found = self._looked_at[id(masks)] = _Rows(masks, samples)
+        return found
 
     def _measure(self, name: str, module: nn.Linear, modality: str, x: Tensor, gradient: Tensor | None = None) -> None:
         try:
@@ -151,7 +179,7 @@ class Probe:
             handles: list[Any] = []
             stack.callback(lambda: [handle.remove() for handle in handles])
             for name, module in self.modules.items():
-                handles.append(module.register_forward_hook(partial(self._on_output, name, state)))
+                handles.append(module.register_forward_pre_hook(partial(self._on_differentiated_input, name, state)))
             for index, layer in enumerate(self._layers.values()):
                 handles.append(layer.register_forward_hook(partial(self._on_layer, index, state), with_kwargs=True))
             embedding = model.get_input_embeddings()
@@ -189,24 +217,25 @@ class Probe:
             return None
         return nn.functional.cross_entropy(logits[:, :-1][chosen].float(), ids[:, 1:][chosen], reduction="sum")
 
-    def _on_output(self, name: str, state: State, module: nn.Linear, args: tuple[Any, ...], output: Tensor) -> None:
-        x, batch = args[0].detach(), state.current_batch_idx
-        masks = self.rows.of_module(name, x, batch)
-        self._count(name, masks)
-        sampled = {m: flat for m, flat in self._sampled(masks, batch).items() if bool(flat.any())}
-        rows = {m: x.reshape(-1, x.shape[-1])[flat] for m, flat in sampled.items()}
-        if not output.requires_grad:
-            return
+    def _on_differentiated_input(
+        self, name: str, state: State, module: nn.Linear, args: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
+        x: Tensor = args[0]
+        found = self._rows_of(name, x.detach(), state.current_batch_idx)
+        self._count(name, found)
+        if not found.sampled or not x.requires_grad:
+            return None
+        flat = x.detach().reshape(-1, x.shape[-1])
+        rows = {modality: flat[chosen] for modality, chosen in found.sampled.items()}
 
         def on_gradient(gradient: Tensor) -> None:
-            for modality, flat in sampled.items():
-                # the gradient in this layer's input through this layer alone: its input may feed others too
-                chosen = gradient.reshape(-1, gradient.shape[-1])[flat].float()
-                with without_autocast(chosen.device):
-                    part = chosen @ module.weight.detach().float()
-                self._measure(name, module, modality, rows[modality], part)
+            for modality, chosen in found.sampled.items():
+                self._measure(name, module, modality, rows[modality], gradient.reshape(-1, x.shape[-1])[chosen])
 
-        output.register_hook(on_gradient)
+        # an input of this layer's own, which others may share: its gradient is that through this layer alone
+        own = x.view_as(x)
+        own.register_hook(on_gradient)
+        return (own, *args[1:])
 
     def result(self, pinned: dict[Slot, int]) -> Measured:
         """Everything collected, summed up over ranks.

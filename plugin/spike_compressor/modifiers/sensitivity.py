@@ -11,14 +11,17 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import MAX_TIMESTEPS, absmax_scale, get_coding, quantize_rows, spikes_from_codes
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding, spikes_from_codes
+from spike_compressor.coding.quantize import candidate_scales, magnitude_codes
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
 
 #: Rows of each modality that a prompt contributes.
 ROWS_PER_SAMPLE = 8
 #: Values that are put off until so many can be tried at once: the work of a call does not pay for a few rows.
-_BLOCK = 2**18
+_BLOCK = 2**16
+#: Values that are tried at once: so few that they stay in the processor's cache meanwhile.
+_PART = 2**15
 #: Ratios that `threshold_ratio: auto` chooses from.
 AUTO_RATIOS = tuple(percent / 100 for percent in range(40, 125, 5))
 
@@ -76,31 +79,41 @@ class ErrorTable:
         weight, self._weight = self._weight, None
         self._pending.clear()
         R, K = x.shape
-        candidates = torch.tensor(self.ratios, dtype=torch.float32, device=x.device)
-        many = x.expand(len(self.ratios), R, K).reshape(-1, K)
-        ratio = candidates.repeat_interleave(R)
+        transposed = None if gradient is not None else weight.to(torch.float32).t()  # type: ignore[union-attr]
         if gradient is None:
-            assert weight is not None
-            transposed = weight.to(torch.float32).t()
             self._totals[1] += float((x @ transposed).square().sum(dtype=torch.float64))
         else:
-            squared = gradient.square()
-        self._totals[0] += R
-        spikes_of_code = self._spikes_of_code.to(x.device)
-        for T in range(1, MAX_TIMESTEPS + 1):
-            scale = absmax_scale(many, T, ratio)
-            codes, _ = quantize_rows(many, scale, T, validate=False)
-            spikes = spikes_of_code[T - 1][codes.abs().long()].view(len(self.ratios), -1)
-            self._spikes[T - 1] += spikes.sum(dim=1, dtype=torch.float64).cpu()
-            lost = many - codes * scale.unsqueeze(1)
-            if gradient is None:
-                error = (lost @ transposed).square()
-            else:
-                error = (lost.view(-1, R, K).square() * squared).view(-1, K)
-            sums = error.view(len(self.ratios), -1).sum(dim=1, dtype=torch.float64)
-            self._error[T - 1] += sums.cpu()
-        if gradient is not None:
             self._totals[1] += R
+        self._totals[0] += R
+        rows = max(1, _PART // K)
+        for part in range(0, R, rows):
+            some = slice(part, part + rows)
+            self._try_part(x[some], None if gradient is None else gradient[some].abs(), transposed)
+
+    def _try_part(self, x: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> None:
+        """Try them on rows [R, K] so few that what is computed of them stays in the processor's cache."""
+        magnitude = x.abs()
+        scales = candidate_scales(magnitude.amax(dim=1), range(1, MAX_TIMESTEPS + 1), self.ratios).unsqueeze(-1)
+        codes, lost = torch.empty_like(x, dtype=torch.int8), torch.empty_like(x)
+        spikes_of_code = self._spikes_of_code.to(x.device)
+        found = torch.zeros(2, *self._error.shape, dtype=torch.float64, device=x.device)
+        for T in range(1, MAX_TIMESTEPS + 1):
+            for index in range(len(self.ratios)):
+                scale = scales[T - 1, index]
+                magnitude_codes(magnitude, scale, T, lost, codes)
+                counts = torch.bincount(codes.view(torch.uint8).reshape(-1), minlength=2**T)
+                found[1, T - 1, index] = spikes_of_code[T - 1, : 2**T] @ counts.to(torch.float64)
+                lost.copy_(codes)
+                if gradient is None:
+                    torch.sub(x, lost.copysign_(x).mul_(scale), out=lost)
+                    sums = (lost @ transposed).square_().sum(dim=1)
+                else:
+                    torch.sub(magnitude, lost.mul_(scale), out=lost)
+                    sums = lost.mul_(gradient).square_().sum(dim=1)
+                found[0, T - 1, index] = sums.sum(dtype=torch.float64)
+        errors, spikes = found.cpu()
+        self._error += errors
+        self._spikes += spikes
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
@@ -134,12 +147,12 @@ class ErrorTable:
 
 @lru_cache
 def _spikes_of_magnitudes(coding: str) -> Tensor:
-    """Spikes of a code by T and magnitude, float32 [7, 128].
+    """Spikes of a code by T and magnitude, float64 [7, 128].
 
     An unsigned coding encodes q + zero point; its spikes are counted for the middle zero point and averaged over signs.
     """
     codec = get_coding(coding)
-    table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS, dtype=torch.float32)
+    table = torch.zeros(MAX_TIMESTEPS, 2**MAX_TIMESTEPS, dtype=torch.float64)
     for T in range(1, MAX_TIMESTEPS + 1):
         magnitudes = torch.arange(2**T, dtype=torch.int16).view(1, -1)
         settings = {} if codec.signed else {"zero_point": 1 << T}
@@ -147,7 +160,7 @@ def _spikes_of_magnitudes(coding: str) -> Tensor:
             spikes_from_codes(codes, T, coding, **settings).spikes.ne(0).sum(dim=0).view(-1)
             for codes in (magnitudes, -magnitudes)
         ]
-        table[T - 1, : 2**T] = torch.stack(counts).to(torch.float32).mean(dim=0)
+        table[T - 1, : 2**T] = torch.stack(counts).to(torch.float64).mean(dim=0)
     return table
 
 
