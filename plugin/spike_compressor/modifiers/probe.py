@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from spike_compressor.coding import NonFiniteInputError, raise_if_non_finite
 from spike_compressor.errors import InputError
+from spike_compressor.modality.following import unfollowed
 from spike_compressor.modifiers.allocation import Measured, Need, Slot
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import sum_over_ranks
@@ -47,6 +48,11 @@ class _Rows:
             chosen = spread(mask, quota).reshape(-1).nonzero().squeeze(1)
             if chosen.numel():
                 self.sampled[modality] = chosen
+
+    def of(self, x: Tensor) -> dict[str, Tensor]:
+        """The sampled rows [R, K] of x [*rows, K], by modality."""
+        flat = x.reshape(-1, x.shape[-1])
+        return {modality: flat.index_select(0, chosen) for modality, chosen in self.sampled.items()}
 
 
 class Probe:
@@ -106,8 +112,10 @@ class Probe:
         rows = self._rows_of(name, x, batch)
         self._count(name, rows)
         if Need.ERRORS in self.needs:
-            for modality, chosen in rows.sampled.items():
-                self._measure(name, module, modality, x.reshape(-1, x.shape[-1])[chosen])
+            with unfollowed():
+                sampled = rows.of(x)
+            for modality, part in sampled.items():
+                self._measure(name, module, modality, part)
 
     def _count(self, name: str, rows: _Rows) -> None:
         for modality, count in rows.counts.items():
@@ -126,13 +134,12 @@ class Probe:
         return found
 
     def _measure(self, name: str, module: nn.Linear, modality: str, x: Tensor, gradient: Tensor | None = None) -> None:
-        try:
-            raise_if_non_finite(x)
-        except NonFiniteInputError as error:
-            raise error.at(f"layer {name}, while calibrating") from None
         if (name, modality) not in self._errors:
             self._errors[name, modality] = ErrorTable(module.in_features, self._coding, self._ratios)
-        self._errors[name, modality].update(x, None if gradient is not None else module.weight, gradient)
+        with _named(name):
+            if gradient is None:  # the first layer that has any is named; gradients come from the last one
+                raise_if_non_finite(x)
+            self._errors[name, modality].update(x, None if gradient is not None else module.weight, gradient)
 
     def _on_layer(
         self, index: int, state: State, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -221,16 +228,16 @@ class Probe:
         self, name: str, state: State, module: nn.Linear, args: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
         x: Tensor = args[0]
-        found = self._rows_of(name, x.detach(), state.current_batch_idx)
+        found = self._rows_of(name, x, state.current_batch_idx)
         self._count(name, found)
         if not found.sampled or not x.requires_grad:
             return None
-        flat = x.detach().reshape(-1, x.shape[-1])
-        rows = {modality: flat[chosen] for modality, chosen in found.sampled.items()}
+        with unfollowed():
+            rows = found.of(x.detach())
 
         def on_gradient(gradient: Tensor) -> None:
-            for modality, chosen in found.sampled.items():
-                self._measure(name, module, modality, rows[modality], gradient.reshape(-1, x.shape[-1])[chosen])
+            for modality, part in found.of(gradient).items():
+                self._measure(name, module, modality, rows[modality], part)
 
         # an input of this layer's own, which others may share: its gradient is that through this layer alone
         own = x.view_as(x)
@@ -260,7 +267,8 @@ class Probe:
             for slot in rows:
                 module = self.modules[slot[0]]
                 table = self._errors.get(slot) or ErrorTable(module.in_features, self._coding, self._ratios)
-                table.reduce()
+                with _named(slot[0]):
+                    table.reduce()
                 errors[slot] = table
         return Measured(
             modalities=modalities,
@@ -290,6 +298,15 @@ class Probe:
             for name in self.modules
             if name.startswith(layer + ".")
         }
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """NaN and infinity are errors that name the layer."""
+    try:
+        yield
+    except NonFiniteInputError as error:
+        raise error.at(f"layer {name}, while calibrating") from None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import MAX_TIMESTEPS, get_coding, spikes_from_codes
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding, raise_if_non_finite, spikes_from_codes
 from spike_compressor.coding.quantize import candidate_scales, magnitude_codes
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
@@ -58,6 +58,9 @@ class ErrorTable:
             x: [R, K].
             weight: [N, K]; needed without `gradient`.
             gradient: u [R, K], the loss's gradient in these inputs through this layer.
+
+        Raises:
+            NonFiniteInputError: NaN or infinity in the rows, or in those that were put off.
         """
         if not x.shape[0]:
             return
@@ -93,7 +96,10 @@ class ErrorTable:
     def _try_part(self, x: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> None:
         """Try them on rows [R, K] so few that what is computed of them stays in the processor's cache."""
         magnitude = x.abs()
-        scales = candidate_scales(magnitude.amax(dim=1), range(1, MAX_TIMESTEPS + 1), self.ratios).unsqueeze(-1)
+        absmax = magnitude.amax(dim=1)
+        if not bool(absmax.isfinite().all()):  # amax hands NaN on
+            raise_if_non_finite(x)
+        scales = candidate_scales(absmax, range(1, MAX_TIMESTEPS + 1), self.ratios).unsqueeze(-1)
         codes, lost = torch.empty_like(x, dtype=torch.int8), torch.empty_like(x)
         spikes_of_code = self._spikes_of_code.to(x.device)
         found = torch.zeros(2, *self._error.shape, dtype=torch.float64, device=x.device)
