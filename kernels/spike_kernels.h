@@ -96,6 +96,12 @@ int32_t spike_outputs_steps(int32_t level, const spike_layer *layer, const int8_
 /* Rows to outputs in one call, codes staying inside. */
 int32_t spike_linear(int32_t level, const spike_layer *layer, const spike_rows *rows, float *outputs, int64_t *clipped);
 
+/* Calibration: scales [candidates][M], each with its T, tried on rows x [M][K] of finite inputs. For each candidate the sum
+ * of ((|x| - code * scale) * weights)^2 over all of [M][K], squares in float32 and their sum in double, and how often each
+ * |code| occurs, [128]. */
+int32_t spike_try_scales(const float *x, const float *weights, int64_t rows, int64_t inputs, int64_t candidates,
+                         const float *scales, const int32_t *timesteps, double *errors, int64_t *counts);
+
 #ifdef __cplusplus
 }
 #endif

@@ -10,6 +10,7 @@ from spike_compressor.kernels.cuda import CudaLayer, int_mm
 from spike_compressor.kernels.layer import Encoded, Layer, NativeLayer, NativeRows, NotFiniteError
 from spike_compressor.kernels.library import VARIABLE, active_level, available_levels, using_level
 from spike_compressor.kernels.panels import OUTPUTS, Panels
+from spike_compressor.kernels.trials import try_scales
 
 __all__ = [
     "OUTPUTS",
@@ -24,5 +25,6 @@ __all__ = [
     "active_level",
     "available_levels",
     "int_mm",
+    "try_scales",
     "using_level",
 ]

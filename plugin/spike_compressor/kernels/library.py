@@ -78,6 +78,10 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [c_int32, _LAYER, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int32, c_void_p],
     ),
     "spike_linear": (c_int32, [c_int32, _LAYER, _ROWS, c_void_p, POINTER(c_int64)]),
+    "spike_try_scales": (
+        c_int32,
+        [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p],
+    ),
 }
 
 

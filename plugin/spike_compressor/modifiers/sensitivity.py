@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding, raise_if_non_finite, spikes_from_codes
 from spike_compressor.coding.quantize import candidate_scales, magnitude_codes
+from spike_compressor.kernels import try_scales
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
 
@@ -82,8 +83,8 @@ class ErrorTable:
         weight, self._weight = self._weight, None
         self._pending.clear()
         R, K = x.shape
-        transposed = None if gradient is not None else weight.to(torch.float32).t()  # type: ignore[union-attr]
-        if gradient is None:
+        transposed = None if weight is None else weight.to(torch.float32).t()
+        if transposed is not None:
             self._totals[1] += float((x @ transposed).square().sum(dtype=torch.float64))
         else:
             self._totals[1] += R
@@ -91,35 +92,22 @@ class ErrorTable:
         rows = max(1, _PART // K)
         for part in range(0, R, rows):
             some = slice(part, part + rows)
-            self._try_part(x[some], None if gradient is None else gradient[some].abs(), transposed)
+            self._try_part(x[some], None if gradient is None else gradient[some], transposed)
 
     def _try_part(self, x: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> None:
         """Try them on rows [R, K] so few that what is computed of them stays in the processor's cache."""
-        magnitude = x.abs()
-        absmax = magnitude.amax(dim=1)
+        absmax = x.abs().amax(dim=1)
         if not bool(absmax.isfinite().all()):  # amax hands NaN on
             raise_if_non_finite(x)
-        scales = candidate_scales(absmax, range(1, MAX_TIMESTEPS + 1), self.ratios).unsqueeze(-1)
-        codes, lost = torch.empty_like(x, dtype=torch.int8), torch.empty_like(x)
-        spikes_of_code = self._spikes_of_code.to(x.device)
-        found = torch.zeros(2, *self._error.shape, dtype=torch.float64, device=x.device)
-        for T in range(1, MAX_TIMESTEPS + 1):
-            for index in range(len(self.ratios)):
-                scale = scales[T - 1, index]
-                magnitude_codes(magnitude, scale, T, lost, codes)
-                counts = torch.bincount(codes.view(torch.uint8).reshape(-1), minlength=2**T)
-                found[1, T - 1, index] = spikes_of_code[T - 1, : 2**T] @ counts.to(torch.float64)
-                lost.copy_(codes)
-                if gradient is None:
-                    torch.sub(x, lost.copysign_(x).mul_(scale), out=lost)
-                    sums = (lost @ transposed).square_().sum(dim=1)
-                else:
-                    torch.sub(magnitude, lost.mul_(scale), out=lost)
-                    sums = lost.mul_(gradient).square_().sum(dim=1)
-                found[0, T - 1, index] = sums.sum(dtype=torch.float64)
-        errors, spikes = found.cpu()
-        self._error += errors
-        self._spikes += spikes
+        scales = candidate_scales(absmax, range(1, MAX_TIMESTEPS + 1), self.ratios)
+        tried = None
+        if gradient is not None:
+            timesteps = torch.arange(1, MAX_TIMESTEPS + 1, dtype=torch.int32).repeat_interleave(len(self.ratios))
+            tried = try_scales(x, gradient, scales.flatten(0, 1), timesteps)
+        errors, counts = tried or _tried(x, scales, gradient, transposed)
+        self._error += errors.cpu().view_as(self._error)
+        counts = counts.cpu().view(*self._spikes.shape, -1)
+        self._spikes += (counts * self._spikes_of_code.unsqueeze(1)).sum(dim=-1)
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
@@ -149,6 +137,36 @@ class ErrorTable:
     def _best(self, timesteps: int) -> int:
         self._flush()
         return int(self._error[timesteps - 1].argmin())
+
+
+def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What `try_scales` finds, by torch; without gradient the errors of the outputs.
+
+    Args:
+        x: float32 [R, K].
+        scales: float32 [7, ratios, R].
+        gradient: [R, K], or None.
+        transposed: weight [K, N], needed without it.
+
+    Returns:
+        float64 [7 * ratios] and int64 [7 * ratios, 128].
+    """
+    magnitude = x.abs()
+    codes, lost = torch.empty_like(x, dtype=torch.int8), torch.empty_like(x)
+    errors, counts = [], []
+    for T, of_ratios in enumerate(scales.unsqueeze(-1), start=1):
+        for scale in of_ratios:
+            magnitude_codes(magnitude, scale, T, lost, codes)
+            counts.append(torch.bincount(codes.view(torch.uint8).reshape(-1), minlength=2**MAX_TIMESTEPS))
+            lost.copy_(codes)
+            if gradient is None:
+                assert transposed is not None
+                torch.sub(x, lost.copysign_(x).mul_(scale), out=lost)
+                squares = (lost @ transposed).square_()
+            else:
+                squares = torch.sub(magnitude, lost.mul_(scale), out=lost).mul_(gradient).square_()
+            errors.append(squares.sum(dtype=torch.float64))
+    return torch.stack(errors), torch.stack(counts)
 
 
 @lru_cache
