@@ -226,6 +226,26 @@ def test_gradients_are_those_of_each_layer_alone(workshop: Workshop) -> None:
             assert float(gradients[key][0][index, column]) == pytest.approx(slope, rel=2e-2, abs=2e-4)
 
 
+def test_nothing_of_a_batch_outlives_its_backward_pass(workshop: Workshop) -> None:
+    """Curves that are collected beside gradients hold no graph, and layers with the same rows look at them once."""
+    from spike_compressor.modifiers.allocation import Need
+    from spike_compressor.modifiers.calibration import CalibrationRows
+    from spike_compressor.modifiers.probe import Probe
+
+    model = workshop.model("llava")
+    modules = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n}
+    batches = [tiny_models.collate([tiny_models.sample(n, 4)]) for n in range(3)]
+    data = torch.utils.data.DataLoader(batches, batch_size=None)
+    rows = CalibrationRows(data, adapter_for(model), False)
+    probe = Probe(model, modules, rows, frozenset({Need.ERRORS, Need.EVOLUTION}), "tc_lif", (1.0,))
+    probe.gradient_pass()
+    rows.release()
+    assert not probe._evolution._sums.requires_grad
+    assert len(probe._looked_at) == 2 < len(modules)  # the language model's and the tower's
+    measured = probe.result({})
+    assert all(measured.errors[slot].rows for slot in measured.rows if "vision_tower.encoder.layers.1" not in slot[0])
+
+
 def test_ratios_are_chosen_in_the_same_pass(workshop: Workshop) -> None:
     plain = counted()
     workshop.oneshot("llava", recipe(RTN, msts=SENSITIVITY), dataset=plain)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from compressed_tensors.offload import OffloadCache, disable_onloading
 from llmcompressor.core import State
 from llmcompressor.utils.helpers import DisableQuantization
 from torch import Tensor, nn
@@ -182,6 +183,7 @@ class Probe:
             stack.enter_context(torch.enable_grad())
             stack.enter_context(DisableQuantization(model))
             stack.enter_context(_frozen(model))
+            stack.enter_context(_unmoved(model))
             stack.enter_context(self.rows.following(model, self.modules, state))
             handles: list[Any] = []
             stack.callback(lambda: [handle.remove() for handle in handles])
@@ -307,6 +309,15 @@ def _named(name: str) -> Iterator[None]:
         yield
     except NonFiniteInputError as error:
         raise error.at(f"layer {name}, while calibrating") from None
+
+
+@contextlib.contextmanager
+def _unmoved(model: nn.Module) -> Iterator[None]:
+    """Within the block nobody looks where an offloaded model's tensors are, if they lie where they are used anyway."""
+    caches = [module._parameters for module in model.modules() if isinstance(module._parameters, OffloadCache)]
+    staying = all("cpu" == str(cache.onload_device) == str(cache.offload_device) for cache in caches)
+    with disable_onloading() if caches and staying else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
