@@ -99,11 +99,9 @@ class Speed:
         yield from python_rows(2 * self.seconds)
 
     def oneshot(self) -> Rows:
-        from timing.overheads import oneshot_row
+        from timing.overheads import oneshot_rows
 
-        row = oneshot_row()
-        if row is not None:
-            yield row
+        yield from oneshot_rows()
 
     def models(self) -> list[str]:
         """Names of the models; SmolLM2 where it is installed."""

@@ -193,7 +193,7 @@ class Bench:
         (K, N), ours = self.shape, samples[f"ours/{name}"]
         kind = next(weights for weights in WEIGHTS if name.startswith(weights.name))
         steps = TIMESTEPS if name.endswith("_unrolled") else 1
-        least = limits.seconds_at_least(steps * case.rows * K * N, kind.size(N, K), 4 * case.rows * (K + N))
+        least, bound = limits.bound(steps * case.rows * K * N, kind.size(N, K), 4 * case.rows * (K + N))
         found: dict[str, Any] = {
             "part": "linear",
             "key": case.key(name),
@@ -203,7 +203,7 @@ class Bench:
             "threads": case.threads,
             "ms": rounded(1e3 * statistics.median(ours)),
             "of_limit": rounded(least / min(ours), 3),
-            "bound": "reading" if kind.size(N, K) / limits.read(kind.size(N, K)) >= least / 2 else "arithmetic",
+            "bound": bound,
             "rounds": len(ours),
             "rivals": {},
         }

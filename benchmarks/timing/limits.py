@@ -114,9 +114,9 @@ class Limits:
                 )
         return self._read[size]
 
-    def seconds_at_least(self, macs: int, weights: int, rest: int) -> float:
-        """What a product takes at least: its multiply-adds, or reading its weights and moving `rest` bytes."""
-        return max(macs / self.bytes, (weights + rest) / self.read(weights))
+    def bound(self, macs: int, weights: int, rest: int) -> tuple[float, str]:
+        """Seconds that a product takes at least, and for what: `arithmetic`, or `reading` weights and `rest` bytes."""
+        return max((macs / self.bytes, "arithmetic"), ((weights + rest) / self.read(weights), "reading"))
 
     def row(self) -> dict[str, Any]:
         """The limits, for a result."""

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,20 +104,24 @@ def generating(model: Any, inputs: dict[str, Tensor], new: int) -> Callable[[], 
     return lambda: model.generate(**inputs, max_new_tokens=new, min_new_tokens=new, do_sample=False)
 
 
-def require_same(model: Any, inputs: dict[str, Tensor], name: str, new: int = 6) -> None:
-    """Hold a spiking model against itself on torch: the logits of the prompt, to the bit, and the tokens after it.
+def require_same(models: Mapping[str, Any], inputs: dict[str, Tensor], what: str, new: int = 4) -> None:
+    """Hold spiking models, by backend, against `fused` on torch: the logits of a prompt, to the bit, and tokens after it.
 
     Raises:
         SystemExit: they differ.
     """
     from spike_compressor.kernels import active_level, using_level
 
+    def given(model: Any) -> tuple[Tensor, Tensor]:
+        return model(**inputs).logits, generating(model, inputs, new)()
+
     with torch.inference_mode():
-        logits, tokens = model(**inputs).logits, generating(model, inputs, new)()
         with using_level("torch"):
-            same = torch.equal(model(**inputs).logits, logits) and torch.equal(generating(model, inputs, new)(), tokens)
-    if not same:
-        raise SystemExit(f"{name}: logits or tokens of {active_level()} are not those of torch")
+            logits, tokens = given(models["fused"])
+        for name, model in models.items():
+            found = given(model)
+            if not (torch.equal(found[0], logits) and torch.equal(found[1], tokens)):
+                raise SystemExit(f"{what}, {name}: logits or tokens of {active_level()} are not those of torch")
 
 
 def generate_rows(
@@ -127,8 +131,7 @@ def generate_rows(
     models = {"float": subject.float_model(), "fused": subject.spiking(), "unrolled": subject.spiking("unrolled")}
     for kind in ("decode", "prefill"):
         inputs, tokens = subject.inputs(kind), new if kind == "decode" else 1
-        for name in ("fused", "unrolled"):
-            require_same(models[name], inputs, f"{subject.name}, {name}, {kind}")
+        require_same({name: models[name] for name in ("fused", "unrolled")}, inputs, f"{subject.name}, {kind}")
         for count in threads:
             torch.set_num_threads(count)
             calls = {name: generating(model, inputs, tokens) for name, model in models.items()}
