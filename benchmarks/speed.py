@@ -1,7 +1,7 @@
 """How fast spiking layers and models are: against float, bfloat16, torch's int8, quanto, and the machine's limits.
 
     python benchmarks/speed.py --quick                   # a few minutes
-    python benchmarks/speed.py --parts generate --keep   # one part anew, the others as they stand in --out
+    python benchmarks/speed.py --parts generate --keep   # one part anew, the other rows as they stand in --out
 
 All calls of a case run in turn in one process; a figure is the median over rounds of the rival's time over ours, above
 1 where spikes are faster. Before anything is timed, outputs are held against plain arithmetic, and models against
@@ -36,7 +36,7 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--rows", nargs="+", type=int, help="M of the layers; 1, 16, 256 and 1024 unless given")
     made.add_argument("--models", nargs="+", choices=("smollm2", "embedded"), help="models to time; all there are")
     made.add_argument("--no-quanto", action="store_true", help="leave optimum-quanto out: it takes half a minute")
-    made.add_argument("--keep", action="store_true", help="keep rows of other parts that stand in --out")
+    made.add_argument("--keep", action="store_true", help="keep the other rows that stand in --out")
     made.add_argument("--memory-of", help=argparse.SUPPRESS)
     return made
 
@@ -197,14 +197,26 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write and print the result; the exit code says whether every goal was reached."""
-    from timing.pages import quartiles, ratios
+    from timing.pages import place
 
     before, speed = os.getloadavg(), Speed(args)
-    measured = [row for part in args.parts for row in getattr(speed, part)()]
+    rows: dict[str, dict[str, Any]] = {}
+    if args.keep and args.out.is_file():
+        rows = {row["key"]: row for row in json.loads(args.out.read_text(encoding="utf-8"))["rows"]}
+    try:
+        for part in args.parts:
+            for row in getattr(speed, part)():
+                rows[row["key"]] = row
+    except KeyboardInterrupt:
+        _say("interrupted; what was measured is written")
     torch.set_num_threads(1)
-    kept = json.loads(args.out.read_text(encoding="utf-8"))["rows"] if args.keep else []
-    own = {row["part"] for row in measured}
-    rows = [*(row for row in kept if row["part"] not in own), *measured]
+    return publish(args, sorted(rows.values(), key=place), before)
+
+
+def publish(args: argparse.Namespace, rows: list[dict[str, Any]], before: tuple[float, ...]) -> int:
+    """Write and print a result of these rows; its exit code."""
+    from timing.pages import quartiles, ratios
+
     more = {"ratios": ratios(rows), "quartiles": quartiles(rows)}
     return finish("speed", args, settings(args, before), rows, goals(rows), more=more)
 

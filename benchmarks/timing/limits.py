@@ -122,6 +122,7 @@ class Limits:
         """The limits, for a result."""
         return {
             "part": "limits",
+            "key": f"limits_threads{self.threads}",
             "threads": self.threads,
             "source": "C++ loops" if self.library is not None else "torch",
             "fma_gmacs": self.fma / 1e9,

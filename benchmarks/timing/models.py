@@ -105,7 +105,7 @@ def generating(model: Any, inputs: dict[str, Tensor], new: int) -> Callable[[], 
 
 
 def require_same(models: Mapping[str, Any], inputs: dict[str, Tensor], what: str, new: int = 4) -> None:
-    """Hold spiking models, by backend, against `fused` on torch: the logits of a prompt, to the bit, and tokens after it.
+    """Hold spiking models, by backend, against `fused` on torch: logits of a prompt, to the bit, and tokens after it.
 
     Raises:
         SystemExit: they differ.

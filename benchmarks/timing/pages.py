@@ -23,6 +23,17 @@ FAMILIES = {
 Rows = Sequence[dict[str, Any]]
 
 
+#: Order of parts, and of kinds of weights within a case.
+PARTS = ("limits", "linear", "level", "generate", "memory", "encode", "python", "oneshot")
+
+
+def place(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a row stands: sorting by it is stable within a case."""
+    shape = row.get("shape", [0, 0])
+    size = shape[0] * shape[1]
+    return PARTS.index(row["part"]), size, row.get("threads", 1), "_cold" in row["key"], row.get("rows", 0)
+
+
 def ratios(rows: Rows) -> dict[str, float]:
     """Every ratio by its key: the rival's time over ours, or our share of memory, or microseconds."""
     return {key: found["ratio"] for key, found in _keyed(rows)}
