@@ -193,7 +193,7 @@ class Bench:
         (K, N), ours = self.shape, samples[f"ours/{name}"]
         kind = next(weights for weights in WEIGHTS if name.startswith(weights.name))
         steps = TIMESTEPS if name.endswith("_unrolled") else 1
-        least, bound = limits.bound(steps * case.rows * K * N, kind.size(N, K), 4 * case.rows * (K + N))
+        least, bound = limits.bound(steps * case.rows * K * N, kind.size(N, K), 4 * case.rows * (K + N), case.cold)
         found: dict[str, Any] = {
             "part": "linear",
             "key": case.key(name),

@@ -33,6 +33,21 @@ double rate(double seconds, int64_t count, Body body) {
 constexpr int kChains = 12;  // enough independent sums to hide every latency
 }  // namespace
 
+// What `STEP` makes of so many sums a second. Sums and operands are copied in, so that they lie in registers.
+#define RUN                                                        \
+  return kChains * lanes * rate(seconds, 200000, [=](int64_t count) { \
+           auto s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3], s4 = sums[4], s5 = sums[5]; \
+           auto s6 = sums[6], s7 = sums[7], s8 = sums[8], s9 = sums[9], s10 = sums[10], s11 = sums[11]; \
+           auto left = a, right = b;                               \
+           for (int64_t i = 0; i < count; ++i) {                   \
+             HOLD(left);                                           \
+             STEP(s0); STEP(s1); STEP(s2); STEP(s3); STEP(s4); STEP(s5); \
+             STEP(s6); STEP(s7); STEP(s8); STEP(s9); STEP(s10); STEP(s11); \
+             HOLD(s0); HOLD(s1); HOLD(s2); HOLD(s3); HOLD(s4); HOLD(s5); \
+             HOLD(s6); HOLD(s7); HOLD(s8); HOLD(s9); HOLD(s10); HOLD(s11); \
+           }                                                       \
+         })
+
 #if defined(__AVX2__)
 #define HOLD(v) asm volatile("" : "+x"(v))
 #elif defined(__ARM_NEON)
@@ -47,28 +62,20 @@ double peak_fma(double seconds) {
   __m512 sums[kChains], a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(1e-9f);
   constexpr int lanes = 16;
   for (auto &sum : sums) sum = a;
-#define STEP(sum) sum = _mm512_fmadd_ps(a, b, sum)
+#define STEP(sum) sum = _mm512_fmadd_ps(left, right, sum)
 #elif defined(__AVX2__)
   __m256 sums[kChains], a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(1e-9f);
   constexpr int lanes = 8;
   for (auto &sum : sums) sum = a;
-#define STEP(sum) sum = _mm256_fmadd_ps(a, b, sum)
+#define STEP(sum) sum = _mm256_fmadd_ps(left, right, sum)
 #elif defined(__ARM_NEON)
   float32x4_t sums[kChains], a = vdupq_n_f32(1.0f), b = vdupq_n_f32(1e-9f);
   constexpr int lanes = 4;
   for (auto &sum : sums) sum = a;
-#define STEP(sum) sum = vfmaq_f32(sum, a, b)
+#define STEP(sum) sum = vfmaq_f32(sum, left, right)
 #endif
 #ifdef STEP
-  return kChains * lanes * rate(seconds, 200000, [&](int64_t count) {
-           for (int64_t i = 0; i < count; ++i) {
-#pragma GCC unroll 16
-             for (int c = 0; c < kChains; ++c) {
-               STEP(sums[c]);
-               HOLD(sums[c]);
-             }
-           }
-         });
+  RUN;
 #undef STEP
 #else
   return 0;
@@ -98,20 +105,20 @@ double peak_bytes(double seconds) {
   __m512i sums[kChains], a = _mm512_set1_epi8(1), b = a;
   constexpr int lanes = 64;
   for (auto &sum : sums) sum = _mm512_setzero_si512();
-#define STEP(sum) sum = _mm512_dpbusd_epi32(sum, a, b)
+#define STEP(sum) sum = _mm512_dpbusd_epi32(sum, left, right)
 #elif defined(__AVXVNNI__)
   __m256i sums[kChains], a = _mm256_set1_epi8(1), b = a;
   constexpr int lanes = 32;
   for (auto &sum : sums) sum = _mm256_setzero_si256();
-#define STEP(sum) sum = _mm256_dpbusd_avx_epi32(sum, a, b)
+#define STEP(sum) sum = _mm256_dpbusd_avx_epi32(sum, left, right)
 #elif defined(__AVX2__)
   __m256i sums[kChains], a = _mm256_set1_epi8(1), b = a;
   constexpr int lanes = 32;
   for (auto &sum : sums) sum = _mm256_setzero_si256();
-#define STEP(sum)                                \
-  {                                              \
-    HOLD(b);                                     \
-    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b)); \
+#define STEP(sum)                                                    \
+  {                                                                  \
+    HOLD(right);                                                     \
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(left, right));  \
   }
 #elif defined(__ARM_FEATURE_MATMUL_INT8)
   int32x4_t sums[kChains];
@@ -119,24 +126,16 @@ double peak_bytes(double seconds) {
   int8x16_t b = vdupq_n_s8(1);
   constexpr int lanes = 32;
   for (auto &sum : sums) sum = vdupq_n_s32(0);
-#define STEP(sum) sum = vusmmlaq_s32(sum, a, b)
+#define STEP(sum) sum = vusmmlaq_s32(sum, left, right)
 #elif defined(__ARM_FEATURE_DOTPROD)
   int32x4_t sums[kChains];
   int8x16_t a = vdupq_n_s8(1), b = a;
   constexpr int lanes = 16;
   for (auto &sum : sums) sum = vdupq_n_s32(0);
-#define STEP(sum) sum = vdotq_s32(sum, a, b)
+#define STEP(sum) sum = vdotq_s32(sum, left, right)
 #endif
 #ifdef STEP
-  return kChains * lanes * rate(seconds, 200000, [&](int64_t count) {
-           for (int64_t i = 0; i < count; ++i) {
-#pragma GCC unroll 16
-             for (int c = 0; c < kChains; ++c) {
-               STEP(sums[c]);
-               HOLD(sums[c]);
-             }
-           }
-         });
+  RUN;
 #undef STEP
 #else
   return 0;

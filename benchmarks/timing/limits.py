@@ -114,9 +114,13 @@ class Limits:
                 )
         return self._read[size]
 
-    def bound(self, macs: int, weights: int, rest: int) -> tuple[float, str]:
-        """Seconds that a product takes at least, and for what: `arithmetic`, or `reading` weights and `rest` bytes."""
-        return max((macs / self.bytes, "arithmetic"), ((weights + rest) / self.read(weights), "reading"))
+    def bound(self, macs: int, weights: int, rest: int, cold: bool = False) -> tuple[float, str]:
+        """Seconds that a product takes at least, and for what: `arithmetic`, or `reading` weights and `rest` bytes.
+
+        Weights are read from the cache that can hold them, or from memory if they are `cold`.
+        """
+        rate = self.read(MEMORY if cold else weights)
+        return max((macs / self.bytes, "arithmetic"), ((weights + rest) / rate, "reading"))
 
     def row(self) -> dict[str, Any]:
         """The limits, for a result."""
