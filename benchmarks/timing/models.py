@@ -182,16 +182,22 @@ def memory_rows(subject: Subject) -> list[dict[str, Any]]:
                 "ratio": rounded(spiking[when]["weights"] / spiking["float32"]),
             }
         )
-    for when in ("loaded", "generated"):
+    # a float model that was just loaded lies in a mapped file: processes are only comparable after they have generated
+    for figure, when, what in (
+        ("model", "loaded", "all tensors of the model, loaded; embeddings are float32"),
+        ("model", "generated", "all tensors of the model, generated; embeddings are float32"),
+        ("process", "generated", "what the process grew by, generated; activations and cache included"),
+    ):
+        ours, theirs = spiking[when][figure], found["float"][when][figure]
         rows.append(
             {
                 "part": "memory",
-                "key": f"memory_model_{when}_{subject.name}_vs_float",
-                "what": f"whole process, {when}, embeddings in float32 included",
+                "key": f"memory_{figure}_{when}_{subject.name}_vs_float",
+                "what": what,
                 "model": subject.name,
-                "mib": rounded(spiking[when]["process"] / 2**20),
-                "float_mib": rounded(found["float"][when]["process"] / 2**20),
-                "ratio": rounded(spiking[when]["process"] / found["float"][when]["process"]),
+                "mib": rounded(ours / 2**20),
+                "float_mib": rounded(theirs / 2**20),
+                "ratio": rounded(ours / theirs),
             }
         )
     return rows
@@ -211,17 +217,18 @@ def _process(subject: Subject, kind: str) -> dict[str, Any]:
 def memory_of(subject: Subject, kind: str) -> dict[str, Any]:
     """In a process of its own: bytes when the model is loaded and after it has generated, beyond what came before it.
 
-    `process` is what the resident set has grown by; `weights` what the spiking layers hold, counted tensor by tensor.
+    `process` is what the resident set has grown by; `weights` what the spiking layers hold and `model` all modules,
+    counted tensor by tensor.
     """
     other = Subject("embedded", subject.scratch)  # so that all that is imported on the way is there before
     generating(other.spiking(), other.inputs("decode"), 2)()
     inputs = subject.inputs("decode")
     before = _resident()
     model = subject.float_model() if kind == "float" else subject.spiking()
-    found: dict[str, Any] = {"loaded": {"process": _resident() - before, "weights": _held(model)}}
+    found: dict[str, Any] = {"loaded": {"process": _resident() - before, **_held(model)}}
     generating(model, inputs, NEW)()
     generating(model, subject.inputs("prefill"), 1)()
-    found["generated"] = {"process": _resident() - before, "weights": _held(model)}
+    found["generated"] = {"process": _resident() - before, **_held(model)}
     if kind != "float":
         from spike_compressor.runtime import spiking_layers
 
@@ -240,14 +247,15 @@ def _resident() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _held(model: Any) -> int:
+def _held(model: Any) -> dict[str, int]:
     from spike_compressor.runtime import is_spiking, spiking_layers
 
-    return held_by(spiking_layers(model).values()) if is_spiking(model) else 0
+    spiking = spiking_layers(model).values() if is_spiking(model) else ()
+    return {"weights": held_by(spiking), "model": held_by(model.modules())}
 
 
 def held_by(layers: Iterable[Any]) -> int:
-    """Bytes of all that spiking layers hold: each storage once, however deep it lies."""
+    """Bytes of all that layers hold, spiking or not: each storage once, however deep it lies."""
     storages: dict[int, int] = {}
     seen: set[int] = set()
     waiting: list[Any] = [layer.__dict__ for layer in layers]
