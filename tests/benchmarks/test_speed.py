@@ -123,4 +123,4 @@ def test_a_goal_that_is_missed_is_said() -> None:
 def test_the_page_has_the_tables_of_the_committed_result() -> None:
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
     text = pages.PAGE.read_text(encoding="utf-8")
-    assert text.partition(pages.BEGIN)[2].partition(pages.END)[0].splitlines() == ["", *pages.excerpt(rows)[1:]]
+    assert text.partition(pages.BEGIN)[2].partition(pages.END)[0].splitlines() == ["", *pages.excerpt(rows)]
