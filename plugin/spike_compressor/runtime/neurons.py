@@ -232,7 +232,8 @@ class Neurons:
         To the bit what `fire` and `dequantize` give of the rows in float32.
 
         Raises:
-            As `fire`.
+            NonFiniteInputError: NaN or infinity in x; names the layer.
+            InputError: rows whose modality is not known.
         """
         native = self._native(x)
         if native is None:
