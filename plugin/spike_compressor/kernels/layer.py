@@ -111,6 +111,8 @@ class _Last(threading.local):
 
 
 _LAST = _Last()
+#: Where counts go that nobody reads, of all threads.
+_UNREAD = byref(c_int64())
 
 
 class Layer(Protocol):
@@ -152,6 +154,7 @@ class NativeLayer:
             panels=panels.data.data_ptr(),
             scales=scales.data_ptr(),
         )
+        self._address = byref(self._c)
         self._bias: Tensor | None = None
         self._bias_of: tuple[Tensor | None, int | None] = (None, None)
         self._group = panels.inputs // panels.groups if panels.groups else 0
@@ -173,12 +176,14 @@ class NativeLayer:
         """
         if x.numel() >= _SHARED and not x.is_inference():
             return self.outputs(self._shared(x, rows), bias, x.shape[:-1])
+        # a token's call takes microseconds, and every line of Python here counts
         loaded, x = _library(), x.contiguous()
-        out = torch.empty((*x.shape[:-1], self._c.outputs), dtype=torch.float32)
+        out = torch.empty(*x.shape[:-1], self._panels.outputs, dtype=torch.float32)
         c = self._rows(x, rows)
         self._with(bias)
-        clipped = c_int64()
-        _check(loaded.call.spike_linear(loaded.level, byref(self._c), byref(c), out.data_ptr(), byref(clipped)))
+        status = loaded.call.spike_linear(loaded.level, self._address, byref(c), out.data_ptr(), _UNREAD)
+        if status:
+            _check(status)
         return out
 
     def encode(self, x: Tensor, rows: NativeRows) -> Encoded:
@@ -207,7 +212,7 @@ class NativeLayer:
         clipped = c_int64()
         _check(
             loaded.call.spike_encode(
-                loaded.level, byref(self._c), byref(c), codes.data_ptr(), scale.data_ptr(), byref(clipped)
+                loaded.level, self._address, byref(c), codes.data_ptr(), scale.data_ptr(), byref(clipped)
             )
         )
         return Encoded(codes, scale, clipped.value)
@@ -220,7 +225,7 @@ class NativeLayer:
         codes, scale = encoded.codes, encoded.scale
         _check(
             loaded.call.spike_outputs(
-                loaded.level, byref(self._c), codes.data_ptr(), scale.data_ptr(), codes.shape[0], out.data_ptr()
+                loaded.level, self._address, codes.data_ptr(), scale.data_ptr(), codes.shape[0], out.data_ptr()
             )
         )
         return out
@@ -233,9 +238,7 @@ class NativeLayer:
         loaded = _library()
         sums = torch.empty((self._c.groups, codes.shape[0], self._c.outputs), dtype=torch.int32)
         _check(
-            loaded.call.spike_accumulate(
-                loaded.level, byref(self._c), codes.data_ptr(), codes.shape[0], sums.data_ptr()
-            )
+            loaded.call.spike_accumulate(loaded.level, self._address, codes.data_ptr(), codes.shape[0], sums.data_ptr())
         )
         return self._by_row(sums)
 
@@ -256,7 +259,7 @@ class NativeLayer:
         _check(
             loaded.call.spike_outputs_steps(
                 loaded.level,
-                byref(self._c),
+                self._address,
                 planes.data_ptr(),
                 scale.data_ptr(),
                 M,
@@ -307,7 +310,7 @@ class NativeLayer:
     def _rows(self, x: Tensor, rows: NativeRows) -> CRows:
         """For contiguous x, which is to live as long as what is returned."""
         c = CRows.from_buffer_copy(rows.template)
-        K = self._c.inputs
+        K = self._panels.inputs
         c.x, c.stride, c.dtype = x.data_ptr(), K, _DTYPES[x.dtype]
         c.count = x.numel() // K if K else x.shape[:-1].numel()
         return c
