@@ -26,8 +26,9 @@ from packaging.utils import canonicalize_name
 from spike_compressor.shipped import recipe_names
 
 ROOT = Path(__file__).parents[1]
-#: What only some part of the package needs, which says so: lm-evaluation-harness.
-OPTIONAL = {"lm-eval"}
+#: What only some part of the package needs, which says so: lm-evaluation-harness; and Triton, which CUDA builds of
+#: torch come with.
+OPTIONAL = {"lm-eval", "triton"}
 #: The library of the kernels, compiled while the wheel is built.
 KERNELS = f"spike_compressor/kernels/libspike_kernels.{'dylib' if sys.platform == 'darwin' else 'so'}"
 #: Wheels larger than this are not for everybody's disk.
@@ -316,7 +317,7 @@ def test_everything_that_is_imported_is_a_dependency() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in {name.partition(".")[0] for name in names} - {"spike_compressor"} - sys.stdlib_module_names:
-                owned = {canonicalize_name(owner) for owner in owners.get(name, ())}
+                owned = {canonicalize_name(owner) for owner in owners.get(name, (name,))}
                 assert owned & (declared | OPTIONAL), f"{file.name} imports {name}, which is not among the dependencies"
 
 
