@@ -23,6 +23,7 @@ BENCHMARKS = (
     "speed",
     "evolution",
     "overhead",
+    "calibration",
     "msts_embedded",
     "msts_smollm2",
     "quantizers_embedded",

@@ -111,6 +111,50 @@ def _overhead(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=3)
 
 
+def _calibration(rows: list[dict[str, Any]]) -> list[str]:
+    """Times of `oneshot` by allocation, and peaks of the random model by run."""
+    timed = [row for row in rows if row["part"] == "time"]
+    lines = _calibration_times(timed) if timed else []
+    for row in rows:
+        if row["part"] == "memory":
+            lines += ["", *_calibration_memory(row)]
+    return lines
+
+
+def _calibration_times(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ("model", "runs of each", "figure", "fixed", "med", "sensitivity", "sensitivity over fixed")
+    names = {"seconds": "wall time, s", "cpu_seconds": "processor time, s", "peak_mib": "peak memory, MiB"}
+    cells = [
+        (
+            row["model"],
+            str(row["repeats"]),
+            label,
+            *(f"{row[figure][kind]:.1f}" if kind in row[figure] else "" for kind in ("fixed", "med", "sensitivity")),
+            f"{row[figure]['sensitivity'] / row[figure]['fixed']:.3f}",
+        )
+        for row in rows
+        for figure, label in names.items()
+    ]
+    return _table(heads, cells, text=3)
+
+
+def _calibration_memory(row: dict[str, Any]) -> list[str]:
+    peaks, opened = row["peak_mib"], row["peak_mib"]["open"]
+    kinds = {"alone": "LLM Compressor alone", "fixed": "with TC-LIF", "sensitivity": "with `sensitivity`"}
+    heads = (f"{row['parameters'] / 1e9:.2f}e9 parameters", "`oneshot`, MiB", "over alone", "save, MiB", "over alone")
+    cells = []
+    for kind, label in kinds.items():
+        line = [label]
+        for step in ("oneshot", "save"):
+            line += [f"{peaks[kind][step]:,.0f}", f"{peaks[kind][step] / peaks['alone'][step]:.3f}"]
+        cells.append(line)
+    said = (
+        f"Opened in a process of its own: {opened['load']:,.0f} MiB at most, {opened['resident']:,.0f} resident after "
+        f"a forward pass; {opened['began']:,.0f} before."
+    )
+    return [*_table(heads, cells, text=1), "", said]
+
+
 def _evolution(rows: list[dict[str, Any]]) -> list[str]:
     heads = ("model", "decoder layer", "D text", "D vision", "MED")
     cells = [
@@ -165,6 +209,7 @@ TITLES = {
     "evolution": "How hidden states turn from layer to layer",
     "msts_embedded": "Embedded model: accuracy under equal spike budgets",
     "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
+    "calibration": "What MSTS costs while it calibrates",
     "overhead": "What MSTS and TC-LIF add to `oneshot`",
     "quantizers_embedded": "Embedded model: quantizers under the same spike budget",
     "quantizers_smollm2": "SmolLM2-135M: quantizers under the same spike budget",
@@ -175,6 +220,7 @@ TABLES = {
     "evolution": _evolution,
     "msts_embedded": _embedded,
     "msts_smollm2": _smollm2,
+    "calibration": _calibration,
     "overhead": _overhead,
     "quantizers_embedded": _quantizers,
     "quantizers_smollm2": _quantizers,

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import calibration
 import fitted_smollm2
 import msts_embedded
 import msts_smollm2
@@ -140,6 +141,49 @@ print(overhead.peak_memory() - before)
     run = [sys.executable, "-c", program]
     done = subprocess.run(run, cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True)
     assert 190 < float(done.stdout) < 260
+
+
+def test_calibration_is_timed_by_allocation_and_finished_runs_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["calibration.py", "--parts", "time", "--models", "embedded", "--samples", "8", "--repeats", "1"]
+    arguments += [
+        "--allocations",
+        "sensitivity",
+        "--threads",
+        "1",
+        "--scratch",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "calibration.json"),
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert calibration.main() in (0, 1)
+    result = json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8"))
+    (row,) = result["rows"]
+    assert all(0 < row["cpu_seconds"][kind] < 600 for kind in ("fixed", "sensitivity"))
+    over = row["cpu_seconds"]["sensitivity"] / row["cpu_seconds"]["fixed"]
+    assert result["ratios"]["oneshot_overhead"] == result["ratios"]["oneshot_sensitivity_embedded"] == over
+    assert f"{over:.3f}" in tables.markdown(result)
+    capsys.readouterr()
+    assert calibration.main() in (0, 1)
+    assert "run 1 of 1" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8"))["rows"] == result["rows"]
+
+
+def test_memory_of_calibration_is_judged_against_llm_compressor_alone() -> None:
+    peaks = {"alone": 2000.0, "fixed": 2100.0, "sensitivity": 2500.0}
+    found: dict[str, Any] = {kind: {"oneshot": value, "save": 2000.0} for kind, value in peaks.items()}
+    found["open"] = {"load": 900.0, "resident": 700.0, "began": 500.0}
+    row = {"part": "memory", "parameters": 1e9, "peak_mib": found}
+    passed = {goal.goal.split("`")[1]: goal.passed for goal in calibration.goals([row])}
+    assert passed == {
+        "memory_oneshot_fixed": True,
+        "memory_save_fixed": True,
+        "memory_oneshot_sensitivity": False,
+        "memory_save_sensitivity": True,
+    }
+    assert "| with `sensitivity` | 2,500 | 1.250 | 2,000 | 1.000 |" in tables._calibration([row])
 
 
 def test_overhead_compares_medians() -> None:

@@ -147,6 +147,12 @@ def test_a_budget_that_bounds_exceed_is_refused(allocation: str) -> None:
             {"allocation": "sensitivity", "budget": {"mean_timesteps": 3}, "med_gain": 1},
             ("`med_gain`", "'sensitivity'"),
         ),
+        (
+            {"allocation": "sensitivity", "budget": {"mean_timesteps": 3}, "weighting": "output", "samples": 8},
+            ("`samples`", "output", "gradient"),
+        ),
+        ({"allocation": "uniform", "budget": {"mean_timesteps": 3}, "samples": 8}, ("`samples`", "'uniform'")),
+        ({"allocation": "sensitivity", "budget": {"mean_timesteps": 3}, "samples": 0}, ("samples", 0, 1)),
         ({"allocation": "fixed", "timesteps": 3, "budget": {"mean_timesteps": 3}}, ("`budget`", "'fixed'")),
     ],
 )

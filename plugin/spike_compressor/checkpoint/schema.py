@@ -98,12 +98,13 @@ class Budget(_Strict):
     """What was asked for and what the plan takes.
 
     Mean timesteps over layers and modalities, unweighted, and weighted by calibration tokens x MACs where there were
-    any; synaptic operations per token where they were measured.
+    any; synaptic operations per token where they were measured; the prompts that gradients were taken of.
     """
 
     allocation: str | None = None
     requested: dict[str, float] | None = None
     weighting: str | None = None
+    samples: int | None = None
     mean_timesteps: float
     mean_timesteps_weighted: float | None = None
     sops_per_token: float | None = None

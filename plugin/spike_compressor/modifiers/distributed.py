@@ -29,6 +29,11 @@ def same_on_all_ranks(value: Any) -> Any:
     return box[0]
 
 
+def ranks() -> int:
+    """How many processes calibrate together."""
+    return int(dist.get_world_size()) if is_distributed() else 1
+
+
 def is_first_rank() -> bool:
     """True on one rank of all, the one that writes files."""
     return not is_distributed() or dist.get_rank() == 0

@@ -28,7 +28,7 @@ from spike_compressor.modifiers.allocation import (
 )
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
-from spike_compressor.modifiers.probe import Probe
+from spike_compressor.modifiers.probe import GRADIENT_SAMPLES, Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, that_need_data
 from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality, write_plan
 
@@ -58,7 +58,9 @@ class MSTSModifier(CheckedFields, Modifier):
         min_timesteps: for the same three: least T, one or by modality; 1 if left out.
         max_timesteps: likewise the greatest; 7 if left out.
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
-            backward pass over the data; `output` takes errors of layers' outputs as shares of the outputs.
+            backward pass over prompts; `output` takes errors of layers' outputs as shares of the outputs.
+        samples: for weighting `gradient`: how many prompts, spread evenly over the calibration data, that pass runs;
+            GRADIENT_SAMPLES if left out, or all if there are no more.
         med_gain: for `med`: difference of T of two modalities where theirs is greatest; 1 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
@@ -73,6 +75,7 @@ class MSTSModifier(CheckedFields, Modifier):
     min_timesteps: int | dict[str, int] | None = None
     max_timesteps: int | dict[str, int] | None = None
     weighting: Literal["output", "gradient"] | None = None
+    samples: int | None = Field(default=None, ge=1)
     med_gain: float | None = Field(default=None, ge=0, le=2 * MAX_TIMESTEPS)
     plan: str | None = None
     write_plan: str | None = None
@@ -173,7 +176,7 @@ class MSTSModifier(CheckedFields, Modifier):
         if self._probe is not None and self._measured is None:
             self.remove_hooks()
             if self._by_gradient:  # not within a pipeline: they forbid gradients and leave out the logits
-                self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"))
+                self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"), self.samples or GRADIENT_SAMPLES)
             self._measured = self._probe.result(self._pinned())
         if self._plan is None:
             assert self._measured is not None
@@ -248,6 +251,8 @@ class MSTSModifier(CheckedFields, Modifier):
             budget["requested"] = self.budget.model_dump(exclude_none=True)
         if self.allocation == "sensitivity":
             budget["weighting"] = "gradient" if self._by_gradient else "output"
+            if self._by_gradient and measured is not None:
+                budget["samples"] = measured.samples
         facts: dict[str, Any] = {"budget": budget}
         if measured is not None and measured.rows:
             budget["mean_timesteps"] = sum(plan[name][m] for name, m in measured.rows) / len(measured.rows)

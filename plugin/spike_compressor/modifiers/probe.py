@@ -20,7 +20,11 @@ from spike_compressor.modifiers.allocation import Measured, Need, Slot
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
+from spike_compressor.modifiers.prompts import Prompts
 from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
+
+#: Prompts that gradients are taken of, unless told otherwise: fewer can be too few, more are no better (docs/msts.md).
+GRADIENT_SAMPLES = 64
 
 #: Registers a hook: module, hook, kind ("forward_pre", "forward"), further arguments.
 Register = Callable[..., Any]
@@ -95,6 +99,7 @@ class Probe:
         self._errors: dict[Slot, ErrorTable] = {}
         self._looked_at: dict[int, _Rows] = {}
         self._batch = -1
+        self._prompts: Prompts | None = None
 
     def watch(self, register: Register, state: State) -> None:
         """Register the hooks that collect during a pipeline's pass."""
@@ -168,10 +173,16 @@ class Probe:
             )
         self._layers, self._evolution = {}, EvolutionStatistics((), ())
 
-    def gradient_pass(self, progress: Callable[[Any], Any] = iter) -> None:
-        """Run the data forward and backward once and collect everything, errors weighted by the loss's gradient.
+    def gradient_pass(self, progress: Callable[[Any], Any] = iter, samples: int | None = None) -> None:
+        """Run data forward and backward once and collect everything, errors weighted by the loss's gradient.
 
         The loss is the summed cross entropy of the next text token: placeholders and padding are no targets.
+
+        Args:
+            progress: wraps the data loader.
+            samples: prompts to run, over all ranks, in whole batches spread evenly over the data; all if None. A batch
+                that brings a modality before any other is run too. Rows are scaled to those of all data: exact where
+                a layer has as many rows a token in every batch.
 
         Raises:
             InputError: a model that gives no logits, or NaN in a layer.
@@ -196,7 +207,12 @@ class Probe:
             model.eval()
             stack.callback(lambda: model.train(training))
             device = next(model.parameters()).device
+            prompts = None
             for index, batch in enumerate(progress(self.rows.loader)):
+                if prompts is None:  # reading the data has begun anew, and forgot what was collected
+                    prompts = self._prompts = Prompts(self.rows.loader, samples)
+                if not prompts.takes(self.rows.batches[index]):
+                    continue
                 state.current_batch_idx = index
                 inputs = {key: value.to(device) for key, value in batch.items() if isinstance(value, Tensor)}
                 for value in inputs.values():
@@ -253,7 +269,10 @@ class Probe:
             InputError: nothing was collected.
         """
         modalities = self.rows.adapter.modalities
-        counts = torch.tensor([[self._counts.get((n, m), 0) for m in modalities] for n in self.modules])
+        prompts, found = self._prompts, self._counts
+        if prompts is not None:
+            found = {slot: prompts.of_all(slot[1], count) for slot, count in found.items()}
+        counts = torch.tensor([[found.get((n, m), 0) for m in modalities] for n in self.modules])
         sum_over_ranks(counts)
         rows = {
             (name, modality): int(counts[i, j])
@@ -281,7 +300,15 @@ class Probe:
             decoder_layer=self._decoder_layers(),
             evolution=self._evolution.result() if self._layers else None,
             errors=errors,
+            samples=self._samples(),
         )
+
+    def _samples(self) -> int:
+        if self._prompts is None:
+            return self.rows.samples
+        samples = torch.tensor([self._prompts.samples])
+        sum_over_ranks(samples)
+        return int(samples)
 
     def _require_curves(self) -> None:
         """A layer that a pipeline ran in parts has no curve, and would pass for one that only text reached."""

@@ -41,7 +41,16 @@ class Allocation:
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
-        for field in ("timesteps", "plan", "budget", "min_timesteps", "max_timesteps", "weighting", "med_gain"):
+        for field in (
+            "timesteps",
+            "plan",
+            "budget",
+            "min_timesteps",
+            "max_timesteps",
+            "weighting",
+            "samples",
+            "med_gain",
+        ):
             if field not in self.fields and getattr(settings, field) is not None:
                 raise InputError(f"MSTSModifier: `{field}` has no meaning with allocation {self.name!r}; remove it")
 

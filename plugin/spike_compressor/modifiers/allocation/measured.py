@@ -27,6 +27,7 @@ class Measured:
         decoder_layer: index of the decoder layer that a module is part of; modules outside are not in it.
         evolution: how hidden states turn from layer to layer, if it was asked for.
         errors: error and spikes by T, by slot, if they were asked for.
+        samples: prompts that errors were measured on.
     """
 
     modalities: tuple[str, ...] = field(default_factory=modality_names)
@@ -37,6 +38,7 @@ class Measured:
     decoder_layer: dict[str, int] = field(default_factory=dict)
     evolution: Evolution | None = None
     errors: dict[Slot, ErrorTable] = field(default_factory=dict)
+    samples: int = 0
 
     def weight(self, slot: Slot) -> int:
         """Multiply-accumulates that a slot's rows take: what one timestep of it weighs in a budget."""
