@@ -116,16 +116,28 @@ def _microseconds(key: str, what: str, samples: dict[str, list[float]], parts: i
 
 def oneshot_rows(folder: Path = RESULTS) -> Iterator[dict[str, Any]]:
     """What both modifiers add to `oneshot`, as other benchmarks have found it: the model where it is most."""
-    for name in ("calibration", "overhead"):
+    for name, allocation, found in (("calibration", "sensitivity", _sensitivity), ("overhead", "med", _with_spikes)):
         path = folder / f"{name}.json"
-        if not path.is_file():
-            continue
-        result = json.loads(path.read_text(encoding="utf-8"))
-        allocation = result["settings"]["allocation"]
-        worst = max(result["rows"], key=lambda row: row["seconds"]["ratio"])
-        yield {
-            "part": "oneshot",
-            "key": "oneshot_overhead" + ("" if allocation == "sensitivity" else f"_{allocation}"),
-            "from": f"MSTS by {allocation}, {worst['model']}, from {path.name}",
-            "ratio": rounded(worst["seconds"]["ratio"]),
-        }
+        result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "settings": {}}
+        ratios, allocation = found(result["rows"]), result["settings"].get("allocation", allocation)
+        if ratios:
+            worst = max(ratios, key=ratios.__getitem__)
+            yield {
+                "part": "oneshot",
+                "key": "oneshot_overhead" + ("" if allocation == "sensitivity" else f"_{allocation}"),
+                "from": f"MSTS by {allocation}, {worst}, from {path.name}",
+                "ratio": rounded(ratios[worst]),
+            }
+
+
+def _sensitivity(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Processor time with sensitivity over that with fixed timesteps, by model."""
+    timed = {row["model"]: row["cpu_seconds"] for row in rows if row["part"] == "time"}
+    return {
+        model: seconds["sensitivity"] / seconds["fixed"] for model, seconds in timed.items() if "sensitivity" in seconds
+    }
+
+
+def _with_spikes(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Wall time with both modifiers over that without, by model."""
+    return {row["model"]: row["seconds"]["ratio"] for row in rows}
