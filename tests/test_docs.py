@@ -37,6 +37,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/compare.md": {"python": 2, "text": 2, "py": 2, "sh": 3, "command": 4, "table": 6, "link": 10},
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},
     "docs/glossary.md": {"table": 3, "link": 2},
+    "docs/gpu.md": {"sh": 1, "table": 1, "link": 2},
     "docs/kernels.md": {"sh": 1, "command": 1, "table": 2, "link": 1},
     "docs/limits.md": {"link": 5},
     "docs/moe.md": {"yaml": 1, "table": 2, "link": 1},
