@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from spike_compressor.errors import InputError
@@ -50,8 +51,9 @@ def processes(jobs: int, *, threads: int = 1, verbose: bool = False) -> Iterator
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(theirs, threads, verbose))
     try:
-        for _ in range(jobs):  # a process is started for each task that finds none idle
-            pool.submit(_nothing)
+        with _interrupts_wait():
+            for _ in range(jobs):  # a process is started for each task that finds none idle
+                pool.submit(_nothing)
         yield pool
     except BaseException as error:
         ours.close()
@@ -66,9 +68,24 @@ def processes(jobs: int, *, threads: int = 1, verbose: bool = False) -> Iterator
         theirs.close()
 
 
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Interrupts are put off until the block ends, and in processes that it starts until `_begin`.
+
+    An interrupt that reached a process while its interpreter starts would be a traceback of its own.
+    """
+    resource_tracker.ensure_running()  # else it is started within the block, and lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(parent: Connection, threads: int, verbose: bool) -> None:
     """First of all in each process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the interrupt reaches the parent, too, which ends its processes
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # for programs that the work starts
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     quiet_worker(verbose)
     import torch  # after what silences its kin
