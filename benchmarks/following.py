@@ -17,18 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import prepare
-
-RECIPE = """
-spike_stage:
-  quant_modifiers:
-    QuantizationModifier:
-      ignore: [lm_head]
-      config_groups:
-        w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: channel}}
-  spike_modifiers:
-    TCLIFModifier: {ignore: [lm_head], timesteps: 4}
-"""
+from harness import ONE_T_RECIPE, prepare
 
 
 @torch.no_grad()
@@ -60,7 +49,7 @@ def main() -> None:
 
     model, processor = load_model(), load_processor()
     with tempfile.TemporaryDirectory() as folder:
-        oneshot(model=model, recipe=RECIPE, output_dir=str(Path(folder) / "spiking"))
+        oneshot(model=model, recipe=ONE_T_RECIPE, output_dir=str(Path(folder) / "spiking"))
         model = spike_compressor.load(Path(folder) / "spiking")
     for samples in (1, 8):
         chosen = items("test", samples)

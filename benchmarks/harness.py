@@ -21,6 +21,17 @@ SCRATCH = ROOT / "out" / "bench"
 RESULTS = ROOT / "docs" / "results"
 #: Those that differ in nothing but the quantizer.
 RECIPES = ROOT / "recipes" / "compare"
+#: The simplest there is: weights rounded by channel, one T for all rows; no data.
+ONE_T_RECIPE = """
+spike_stage:
+  quant_modifiers:
+    QuantizationModifier:
+      ignore: [lm_head]
+      config_groups:
+        w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: channel}}
+  spike_modifiers:
+    TCLIFModifier: {ignore: [lm_head], timesteps: 4}
+"""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import RESULTS
+from harness import ONE_T_RECIPE, RESULTS
 
 from timing.clock import interleave, ratio, rounded
 from timing.layers import WEIGHTS, spiking_linear
@@ -22,17 +22,6 @@ BATCH = (1024, 2048)
 TIMESTEPS = 4
 #: Width of a layer whose arithmetic is next to nothing, and decoder layers of the model of such.
 SMALL, DEPTH = 64, 8
-
-RECIPE = """
-spike_stage:
-  quant_modifiers:
-    QuantizationModifier:
-      ignore: [lm_head]
-      config_groups:
-        w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: channel}}
-  spike_modifiers:
-    TCLIFModifier: {ignore: [lm_head], timesteps: 4}
-"""
 
 
 def encode_row(seconds: float, batch: tuple[int, int] = BATCH) -> dict[str, Any]:
@@ -97,7 +86,7 @@ def _small_models(folder: Path, depth: int) -> dict[str, Any]:
     LlamaForCausalLM(config).save_pretrained(folder / "float")
     model = LlamaForCausalLM.from_pretrained(folder / "float", dtype=torch.float32).eval()
     quantized = LlamaForCausalLM.from_pretrained(folder / "float", dtype=torch.float32)
-    oneshot(model=quantized, recipe=RECIPE, output_dir=str(folder / "spiking"))
+    oneshot(model=quantized, recipe=ONE_T_RECIPE, output_dir=str(folder / "spiking"))
     return {"float": model, "spiking": spike_compressor.load(folder / "spiking")}
 
 
