@@ -82,7 +82,7 @@ def build(folder: Path = BESIDE, extra: tuple[str, ...] = ()) -> Path:
         BuildError: no compiler, or one that refuses the sources.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".kernels-", dir=folder) as scratch:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             made = pool.map(lambda source: _object(source, Path(scratch), extra), sorted(HERE.glob("*.cpp")))
             objects = [str(path) for path in made]
