@@ -2,6 +2,7 @@
 #include "rows.h"
 
 #include <cfloat>
+#include <cmath>
 #include <cstring>
 
 namespace spike {
@@ -50,11 +51,38 @@ const float *as_floats(const spike_rows &rows, int64_t row, int64_t inputs, floa
   }
 }
 
-// (ratio * absmax) / limit, each operation rounded once; 1 where that is 0.
-float dynamic_scale(float ratio, float absmax, float limit) {
-  float scale = absmax * ratio;
+// The mean magnitude of a row, or the root of the mean of its squares, in integers of 18 bits: see coding/statistics.py.
+// Doubles hold sums of up to 2^17 such squares exactly, in whatever order and however fused.
+float mean_of(const float *x, int64_t inputs, float absmax, bool squared) {
+  if (absmax == 0.0f) return 0.0f;
+  constexpr int kBits = 18;
+  constexpr int64_t kBlock = 1 << 17, kLanes = 8;
+  int exponent;
+  std::frexp(static_cast<double>(absmax), &exponent);
+  const double factor = std::ldexp(1.0, kBits - exponent);
+  int64_t total = 0;
+  for (int64_t begin = 0; begin < inputs; begin += kBlock) {
+    const int64_t end = least(inputs, begin + kBlock);
+    double lanes[kLanes] = {};
+    int64_t k = begin;
+    const auto add = [&](int64_t lane) {
+      const double units = static_cast<int32_t>(std::fabs(static_cast<double>(x[k + lane])) * factor);
+      lanes[lane] += squared ? units * units : units;
+    };
+    for (; k + kLanes <= end; k += kLanes)
+      for (int64_t lane = 0; lane < kLanes; ++lane) add(lane);
+    for (; k < end; ++k) add(0);
+    for (double lane : lanes) total += static_cast<int64_t>(lane);
+  }
+  const double mean = static_cast<double>(total) / static_cast<double>(inputs);
+  return static_cast<float>(std::ldexp(squared ? std::sqrt(mean) : mean, exponent - kBits));
+}
+
+// (ratio * value) / divisor, each operation rounded once; 1 where that is 0.
+float dynamic_scale(float ratio, float value, float divisor) {
+  float scale = value * ratio;
   if (scale > FLT_MAX) scale = FLT_MAX;
-  scale /= limit;
+  scale /= divisor;
   return scale == 0.0f ? 1.0f : scale;
 }
 
@@ -72,6 +100,7 @@ void spread(const Layout &l, int8_t *codes) {
 spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &rows, int32_t max_code, int64_t begin,
                          int64_t end, float *buffer, int8_t *codes, float *scales, int64_t *clipped) {
   const int64_t inputs = l.groups * l.group_inputs;
+  if (rows.statistic < SPIKE_ABSMAX || rows.statistic > SPIKE_MEAN_ABS) return SPIKE_BAD_ARGUMENT;
   for (int64_t row = begin; row < end; ++row, codes += l.width, ++scales) {
     const int32_t timesteps = rows.timesteps[row * rows.timesteps_step];
     if (timesteps < 1 || timesteps > 7 || (1 << timesteps) - 1 > max_code) return SPIKE_BAD_ARGUMENT;
@@ -79,8 +108,14 @@ spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &
     const float *x = as_floats(rows, row, inputs, buffer);
     const uint32_t largest = level.largest(x, inputs);
     if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
-    *scales = rows.scale != nullptr ? rows.scale[row * rows.scale_step]
-                                    : dynamic_scale(rows.ratio[row * rows.ratio_step], from_bits(largest), limit);
+    if (rows.scale != nullptr) {
+      *scales = rows.scale[row * rows.scale_step];
+    } else {
+      const float absmax = from_bits(largest), ratio = rows.ratio[row * rows.ratio_step];
+      *scales = rows.statistic == SPIKE_ABSMAX
+                    ? dynamic_scale(ratio, absmax, limit)
+                    : dynamic_scale(ratio, mean_of(x, inputs, absmax, rows.statistic == SPIKE_RMS), 1.0f);
+    }
     *clipped += level.encode(x, inputs, *scales, limit, codes);
     if (rows.silenced != nullptr)
       for (int64_t k = 0; k < inputs; ++k) codes[k] = rows.silenced[k] != 0 ? 0 : codes[k];

@@ -16,9 +16,10 @@
 extern "C" {
 #endif
 
-#define SPIKE_ABI 1
+#define SPIKE_ABI 2
 
 enum spike_status { SPIKE_OK = 0, SPIKE_NOT_FINITE = 1, SPIKE_NO_MEMORY = 2, SPIKE_BAD_ARGUMENT = 3 };
+enum spike_statistic { SPIKE_ABSMAX = 0, SPIKE_RMS = 1, SPIKE_MEAN_ABS = 2 };
 enum spike_dtype { SPIKE_FLOAT32 = 0, SPIKE_BFLOAT16 = 1, SPIKE_FLOAT16 = 2, SPIKE_FLOAT64 = 3 };
 
 /* The integer weights of one layer. */
@@ -40,10 +41,11 @@ typedef struct {
   int32_t dtype;
   int32_t timesteps_step;
   const int32_t *timesteps; /* T, 1 .. 7: codes are at most 2^T - 1 */
-  const float *ratio;       /* dynamic: scale = ratio * absmax / (2^T - 1), as coding/quantize.py: absmax_scale has it */
+  const float *ratio;       /* dynamic: ratio * absmax / (2^T - 1), ratio * rms or ratio * mean |x|: coding/statistics.py */
   const float *scale;       /* static: scales of the rows; NULL where they are dynamic */
   int32_t ratio_step, scale_step;
   const uint8_t *silenced; /* [K], nonzero where a neuron must not fire; NULL if all may */
+  int32_t statistic;       /* dynamic: what a row's scale is proportional to */
 } spike_rows;
 
 /* Levels, from the lowest (0, portable C++) up. */

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 from helpers.messages import naming
-from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, quantize_rows
+from spike_compressor.coding import NonFiniteInputError, absmax_scale, asymmetric_scale, quantize_rows, row_scale
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -118,3 +121,66 @@ class TestAsymmetric:
         for bad in (float("nan"), float("inf"), -float("inf")):
             with pytest.raises(NonFiniteInputError, match="row 1 of 2"):
                 asymmetric_scale(torch.tensor([[0.0, 1.0], [bad, 1.0]]), 3)
+
+
+class TestMeans:
+    """Statistics that are sums: integers, so that no order of summation shows."""
+
+    @staticmethod
+    def by_hand(row: torch.Tensor, statistic: str) -> np.float32:
+        magnitudes = [abs(Fraction(float(x))) for x in row]
+        if not max(magnitudes):
+            return np.float32(0)
+        _, exponent = math.frexp(float(max(magnitudes)))
+        units = [math.floor(m * Fraction(2) ** (18 - exponent)) for m in magnitudes]
+        mean = float(sum(u * u for u in units) if statistic == "rms" else sum(units)) / len(units)
+        return np.float32(math.ldexp(math.sqrt(mean) if statistic == "rms" else mean, exponent - 18))
+
+    @pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+    def test_to_the_bit(self, statistic: str) -> None:
+        x = sample(2) * torch.logspace(-38, 32, 50).unsqueeze(-1)
+        x[3] = 0
+        x[5, 7] = 1e30
+        T = torch.arange(50) % 7 + 1
+        ratio = torch.linspace(0.1, 2.0, 50)
+        expected = [np.float32(r) * self.by_hand(row, statistic) for r, row in zip(ratio, x, strict=True)]
+        expected[3] = np.float32(1)
+        assert np.array_equal(row_scale(x, T, ratio, statistic).numpy(), np.array(expected))
+
+    @pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+    def test_order_does_not_show(self, statistic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        x = sample(3)
+        whole = row_scale(x, 7, 0.5, statistic)
+        shuffled = x[:, torch.randperm(33, generator=torch.Generator().manual_seed(0))]
+        assert torch.equal(row_scale(shuffled, 7, 0.5, statistic), whole)
+        monkeypatch.setattr("spike_compressor.coding.blocks._ELEMENTS_PER_THREAD", 70)
+        assert torch.equal(row_scale(x, 7, 0.5, statistic), whole)
+
+    def test_near_the_real_mean(self) -> None:
+        x = sample(4)
+        assert torch.allclose(row_scale(x, 7, 1.0, "rms"), x.square().mean(dim=1).sqrt(), rtol=1e-4)
+        assert torch.allclose(row_scale(x, 7, 1.0, "mean_abs"), x.abs().mean(dim=1), rtol=1e-4)
+
+    def test_timesteps_are_range_alone(self) -> None:
+        x = sample(5)
+        assert torch.equal(row_scale(x, 2, 0.5, "rms"), row_scale(x, 7, 0.5, "rms"))
+
+    def test_rows_so_wide_that_floats_would_round_their_sum(self) -> None:
+        x = torch.full((1, (1 << 17) + 3), 1.0)
+        x[0, 1:] = 1 - 2**-18
+        assert row_scale(x, 7, 1.0, "rms").item() == self.by_hand(x[0], "rms")
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+    @pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+    def test_not_finite(self, statistic: str, bad: float) -> None:
+        with pytest.raises(NonFiniteInputError):
+            row_scale(torch.tensor([[1.0, 2.0], [bad, 3.0]]), 7, 0.5, statistic)
+
+    @pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+    def test_no_rows_no_features(self, statistic: str) -> None:
+        assert row_scale(torch.ones(0, 3), 3, statistic=statistic).shape == (0,)
+        assert row_scale(torch.ones(2, 0), 3, statistic=statistic).tolist() == [1.0, 1.0]
+
+    def test_unknown(self) -> None:
+        with pytest.raises(ValueError, match=naming("threshold statistic", "rmss", "rms")):
+            row_scale(torch.ones(2, 3), 3, statistic="rmss")

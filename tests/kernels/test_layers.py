@@ -25,6 +25,8 @@ SPECS = {
     "mixed": LayerSpec({"text": 4, "vision": 2}, ratio={"text": 0.9, "vision": 1.3}),
     "T = 7": LayerSpec({"text": 7, "vision": 1}),
     "static": LayerSpec({"text": 3, "vision": 5}, threshold="static", scale={"text": 0.11, "vision": 0.05}),
+    "rms": LayerSpec({"text": 7, "vision": 4}, statistic="rms", ratio={"text": 0.3, "vision": 0.8}),
+    "mean_abs": LayerSpec({"text": 6, "vision": 6}, statistic="mean_abs", ratio={"text": 0.4, "vision": 1.0}),
     "csd": LayerSpec({"text": 4, "vision": 3}, coding="csd"),
     "unsigned": LayerSpec({"text": 4, "vision": 3}, coding="binary_unsigned"),
     "asymmetric": LayerSpec({"text": 4, "vision": 3}, coding="binary_unsigned", symmetric=False),

@@ -36,6 +36,7 @@ class LayerEntry(_Strict):
     coding: str
     threshold: Literal["dynamic", "static"]
     threshold_ratio: dict[str, float] | None = None
+    threshold_statistic: str | None = None  # of dynamic thresholds; left out where it is absmax
     symmetric: bool = True
     zero_point: dict[str, int] | None = None
     modalities: list[str] | None = None
@@ -48,6 +49,7 @@ class LayerEntry(_Strict):
             coding=spec.coding,
             threshold=spec.threshold,
             threshold_ratio=dict(spec.ratio) if spec.threshold == "dynamic" and spec.symmetric else None,
+            threshold_statistic=None if spec.statistic == "absmax" else spec.statistic,
             symmetric=spec.symmetric,
             zero_point=None if spec.zero_point is None else dict(spec.zero_point),
             modalities=modalities,
@@ -65,6 +67,7 @@ class LayerEntry(_Strict):
             scale=scale,
             symmetric=self.symmetric,
             zero_point=self.zero_point,
+            statistic=self.threshold_statistic or "absmax",
         )
 
 

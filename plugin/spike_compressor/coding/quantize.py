@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,16 +18,17 @@ from spike_compressor.coding.arguments import (
 from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
+from spike_compressor.coding.statistics import get_statistic, row_extremes
 
 __all__ = [
     "absmax_scale",
     "asymmetric_scale",
-    "candidate_scales",
     "check_zero_point",
     "clipped",
     "magnitude_codes",
     "quantize_rows",
     "quantize_to_range",
+    "row_scale",
 ]
 
 _BELOW_HALF = 0.49999997
@@ -210,19 +210,48 @@ def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
 
 
 @torch.no_grad()
-def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True) -> Tensor:
-    """Dynamic threshold of every row: `(ratio * absmax) / (2^T - 1)`.
+def row_scale(
+    x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, statistic: str = "absmax", *, validate: bool = True
+) -> Tensor:
+    """Dynamic threshold of every row: `(ratio * statistic) / divisor`, the divisor `2^T - 1` for `absmax`, else 1.
 
-    Exactly: `ratio` in float32, times `absmax` in float32 (an overflow becomes the largest finite
-    float32), divided by `2^T - 1` in float32; one IEEE rounding each. A row of zeros has scale 1, and so
-    has a row so small that the quotient is 0.
+    Exactly: `ratio` in float32, times the row's statistic in float32 (an overflow becomes the largest finite
+    float32), divided by the divisor in float32; one IEEE rounding each. A row of zeros has scale 1, and so
+    has a row so small that the quotient is 0. How each statistic is summed up is in `statistics`.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Below 1 the largest inputs clip, above 1
-            fewer spikes fire.
+        ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Less of it clips more and fires more spikes.
+        statistic: a name of `available_statistics`: `absmax`, `rms`, `mean_abs`.
         validate: refuse NaN and infinity, and check a `ratio` that is a tensor.
+
+    Returns:
+        float32 [*rows].
+
+    Raises:
+        NonFiniteInputError: `x` holds NaN or infinity.
+        ValueError: `ratio` or `timesteps` out of range, or an unknown statistic.
+    """
+    kind = get_statistic(statistic)
+    x = check_floating(x)
+    rows = x.shape[:-1]
+    timesteps = check_timesteps(timesteps, rows, x.device)
+    factor = _check_ratio(ratio, rows, x.device, validate=validate)
+    value = kind.of_rows(x)
+    if validate and value.numel() and not float(value.amax()) < math.inf:  # amax hands NaN on
+        raise_if_non_finite(x)
+    return kind.scales(value, factor, kind.divisors(timesteps, x.device).expand(rows))
+
+
+def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True) -> Tensor:
+    """`row_scale` by the largest magnitude: `(ratio * absmax) / (2^T - 1)`.
+
+    Args:
+        x: as there.
+        timesteps: likewise.
+        ratio: likewise. Below 1 the largest inputs clip, above 1 fewer spikes fire.
+        validate: likewise.
 
     Returns:
         float32 [*rows].
@@ -231,38 +260,7 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
         NonFiniteInputError: `x` holds NaN or infinity.
         ValueError: `ratio` or `timesteps` out of range.
     """
-    x = check_floating(x)
-    rows = x.shape[:-1]
-    timesteps = check_timesteps(timesteps, rows, x.device)
-    factor = _check_ratio(ratio, rows, x.device, validate=validate)
-    low, high = _row_extremes(x)
-    absmax = torch.maximum(high, low.neg_())
-    if validate and absmax.numel() and not float(absmax.amax()) < math.inf:  # amax hands NaN on
-        raise_if_non_finite(x)
-    levels = torch.as_tensor((1 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)
-    return _scale_of(absmax, factor, levels)
-
-
-def _scale_of(absmax: Tensor, factor: Tensor, levels: Tensor) -> Tensor:
-    scale = (absmax * factor).clamp_(max=torch.finfo(torch.float32).max) / levels
-    return scale.masked_fill_(scale == 0, 1.0)
-
-
-@torch.no_grad()
-def candidate_scales(absmax: Tensor, timesteps: Sequence[int], ratios: Sequence[float]) -> Tensor:
-    """The scales that `absmax_scale` gives the same rows for every T and ratio.
-
-    Args:
-        absmax: float32 [R], largest magnitude of each row, finite.
-        timesteps: T, each in 1 … 7.
-        ratios: each above 0 and at most 2.
-
-    Returns:
-        float32 [len(timesteps), len(ratios), R].
-    """
-    levels = torch.tensor([(1 << T) - 1 for T in timesteps], dtype=torch.float32, device=absmax.device)
-    factors = torch.tensor(list(ratios), dtype=torch.float32, device=absmax.device)
-    return _scale_of(absmax, factors[:, None], levels[:, None, None])
+    return row_scale(x, timesteps, ratio, validate=validate)
 
 
 @torch.no_grad()
@@ -279,22 +277,6 @@ def magnitude_codes(magnitude: Tensor, scale: Tensor, timesteps: int, units: Ten
     torch.div(magnitude, scale, out=units)
     units.add_(_BELOW_HALF).clamp_(max=(1 << timesteps) - 1)
     out.copy_(units)  # truncates
-
-
-def _row_extremes(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimum and maximum of each row of `x` [*rows, K], float32 [*rows]; NaN of NaN, 0 where K = 0."""
-    table = as_table(x)
-    if table.numel() == 0:
-        none = torch.zeros(x.shape[:-1], dtype=torch.float32, device=x.device)
-        return none, none.clone()
-    low, high = [], []
-    for block in row_blocks(table.shape[0], table.shape[1], x.device):
-        part = table[block].to(torch.float32)
-        low.append(part.amin(dim=-1))
-        high.append(part.amax(dim=-1))
-    if len(low) == 1:
-        return low[0].view(x.shape[:-1]), high[0].view(x.shape[:-1])
-    return torch.cat(low).view(x.shape[:-1]), torch.cat(high).view(x.shape[:-1])
 
 
 def _check_ratio(ratio: float | Tensor, rows: torch.Size, device: torch.device, *, validate: bool) -> Tensor:
@@ -339,7 +321,7 @@ def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> 
     x = check_floating(x)
     rows = x.shape[:-1]
     timesteps = check_timesteps(timesteps, rows, x.device)
-    low, high = _row_extremes(x)
+    low, high = row_extremes(x)
     low.clamp_(max=0)
     high.clamp_(min=0)
     last = torch.as_tensor((2 << timesteps) - 1, dtype=torch.float32, device=x.device).expand(rows)

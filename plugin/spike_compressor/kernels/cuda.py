@@ -58,6 +58,11 @@ class CudaLayer:
             and kernels_of(x.device) is not None
         )
 
+    @staticmethod
+    def measures(statistic: str) -> bool:
+        """Whether the kernels measure rows by a statistic."""
+        return statistic == "absmax"
+
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].
 

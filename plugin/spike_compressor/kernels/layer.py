@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from spike_compressor.coding import get_statistic
 from spike_compressor.kernels.library import CLayer, CRows, Library, library
 from spike_compressor.kernels.panels import QUAD, Panels
 
@@ -48,12 +49,14 @@ class NativeRows:
         ratio: float32 likewise, of dynamic thresholds.
         scale: float32 likewise, of static ones; None where they are dynamic.
         silenced: bool [K], True where a neuron must not fire; None if all may.
+        statistic: number of the statistic that dynamic thresholds are tied to (`Statistic.native`).
     """
 
     timesteps: Tensor
     ratio: Tensor
     scale: Tensor | None = None
     silenced: Tensor | None = None
+    statistic: int = 0
 
     def same(self, other: NativeRows) -> bool:
         """Whether the same inputs get the same codes and scales."""
@@ -76,13 +79,14 @@ class NativeRows:
             scale=None if scale is None else scale.data_ptr(),
             scale_step=0 if scale is None else int(scale.numel() > 1),
             silenced=None if silenced is None else silenced.data_ptr(),
+            statistic=self.statistic,
         )
 
 
-def _same(left: Tensor | None, right: Tensor | None) -> bool:
-    if left is None or right is None:
-        return left is right
-    return left is right or torch.equal(left, right)
+def _same(left: Tensor | int | None, right: Tensor | int | None) -> bool:
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return left is right or torch.equal(left, right)
+    return left is right or (not isinstance(left, Tensor) and left == right)
 
 
 class _Last(threading.local):
@@ -120,6 +124,9 @@ class Layer(Protocol):
 
     def usable(self, x: Tensor) -> bool:
         """Whether the kernels take these inputs, and are in use."""
+
+    def measures(self, statistic: str) -> bool:
+        """Whether the kernels measure rows by a statistic; if not, they are to be told the scales."""
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K]; NotFiniteError of NaN and infinity."""
@@ -167,6 +174,11 @@ class NativeLayer:
             return False  # a subclass of Tensor may hold its numbers elsewhere
         loaded = library()
         return loaded is not None and loaded.level is not None
+
+    @staticmethod
+    def measures(statistic: str) -> bool:
+        """Whether the library measures rows by a statistic."""
+        return get_statistic(statistic).native is not None
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].

@@ -19,7 +19,7 @@ from spike_compressor.errors import InputError
 #: Forces a level by its name, or `torch` for none.
 VARIABLE = "SPIKE_COMPRESSOR_KERNELS"
 TORCH = "torch"
-_ABI = 1
+_ABI = 2
 _FILE = Path(__file__).parent / f"libspike_kernels{'.dylib' if sys.platform == 'darwin' else '.so'}"
 
 
@@ -53,6 +53,7 @@ class CRows(Structure):
         ("ratio_step", c_int32),
         ("scale_step", c_int32),
         ("silenced", c_void_p),
+        ("statistic", c_int32),
     ]
 
 

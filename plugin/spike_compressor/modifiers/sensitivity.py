@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding, raise_if_non_finite, spikes_from_codes
-from spike_compressor.coding.quantize import candidate_scales, magnitude_codes
+from spike_compressor.coding.quantize import magnitude_codes
+from spike_compressor.coding.statistics import candidate_scales
 from spike_compressor.kernels import try_scales
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast

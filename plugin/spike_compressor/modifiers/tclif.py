@@ -17,7 +17,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
 from spike_compressor.checkpoint import make_saveable
-from spike_compressor.coding import NonFiniteInputError, get_coding, raise_if_non_finite
+from spike_compressor.coding import NonFiniteInputError, get_coding, get_statistic, raise_if_non_finite
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import ModalityAdapter, adapter_for
@@ -78,8 +78,10 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
         threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale per layer and modality). Left
             out: what the reinterpreted scheme says, else dynamic.
-        threshold_ratio: dynamic thresholds only: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2; or `auto`: chosen
-            by layer, modality and T for the least squared error on the calibration data.
+        threshold_statistic: dynamic thresholds only: what a row's threshold is proportional to. `absmax`: s = ratio *
+            absmax(row) / (2^T - 1). `rms`, `mean_abs`: s = ratio * rms(row), ratio * mean |row|, T being range alone.
+        threshold_ratio: dynamic thresholds only: that ratio, 0 < ratio <= 2; or `auto`: chosen by layer, modality and T
+            for the least squared error on the calibration data.
         threshold_observer: static thresholds only: `absmax`, or `mse` for the scale of least squared error.
         allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
         attention: lets attention products spike too, e.g. `{timesteps: 5}`; see `AttentionSettings`. Off by default.
@@ -90,6 +92,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     coding: str = "tc_lif"
     timesteps: int | dict[str, int] | None = None
     threshold: Literal["dynamic", "static"] | None = None
+    threshold_statistic: str = "absmax"
     threshold_ratio: float | Literal["auto"] = 1.0
     threshold_observer: Literal["absmax", "mse"] = "absmax"
     allow_text_only: bool = False
@@ -118,6 +121,12 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         get_coding(value)
         return value
 
+    @field_validator("threshold_statistic")
+    @classmethod
+    def _known_statistic(cls, value: str) -> str:
+        get_statistic(value)
+        return value
+
     @field_validator("threshold_ratio")
     @classmethod
     def _ratio_in_range(cls, value: float | str) -> float | str:
@@ -131,6 +140,10 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.timesteps")
         if self.threshold == "static" and self.threshold_ratio != 1.0:
             raise InputError("TCLIFModifier.threshold_ratio is for dynamic thresholds; drop it or `threshold: static`")
+        if self.threshold == "static" and self.threshold_statistic != "absmax":
+            raise InputError(
+                "TCLIFModifier.threshold_statistic is for dynamic thresholds; drop it or `threshold: static`"
+            )
         if self.threshold != "static" and self.threshold_observer != "absmax":
             raise InputError("TCLIFModifier.threshold_observer is for static thresholds; add `threshold: static`")
         # LLM Compressor chooses a pipeline that runs the model on data only if a modifier asks for it
@@ -335,10 +348,9 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             if scale is not None:
                 return LayerSpec(timesteps, coding, "static", scale=scale)
             return LayerSpec(timesteps, coding, ratio=dict.fromkeys(timesteps, 1.0))  # nothing is known: by row
-        if self.threshold_ratio == "auto":
-            return LayerSpec(timesteps, coding, ratio=self._ratios(name, timesteps), symmetric=symmetric)
-        ratio = dict.fromkeys(timesteps, float(self.threshold_ratio))
-        return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric)
+        auto = self.threshold_ratio == "auto"
+        ratio = self._ratios(name, timesteps) if auto else dict.fromkeys(timesteps, float(self.threshold_ratio))
+        return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric, statistic=self.threshold_statistic)
 
     def _static_scale(self, histogram: Any, timesteps: int) -> float:
         scale = histogram.mse_scale if self.threshold_observer == "mse" else histogram.absmax_scale

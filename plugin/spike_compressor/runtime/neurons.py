@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from spike_compressor.coding import (
     NonFiniteInputError,
-    absmax_scale,
     asymmetric_scale,
     get_coding,
+    get_statistic,
     raise_if_non_finite,
+    row_scale,
 )
 from spike_compressor.errors import InputError
 from spike_compressor.kernels import Layer, NativeRows, NotFiniteError
@@ -95,8 +96,8 @@ class _RowsByModality:
         return torch.tensor([value], dtype=dtype, device=self.device)
 
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
-        silenced = self._silenced
-        return NativeRows(**values, silenced=None if silenced is None else silenced.to(self.device).contiguous())
+        silenced = None if self._silenced is None else self._silenced.to(self.device).contiguous()
+        return NativeRows(**values, silenced=silenced, statistic=get_statistic(self.spec.statistic).native or 0)
 
 
 class Master(Protocol):
@@ -214,7 +215,7 @@ class Neurons:
         try:
             native = self._native(x)
             if native is not None:
-                encoded = native.encode(x, self._coded(x))
+                encoded = native.encode(x, self._coded(x, native))
                 coded = native.plain(encoded.codes), encoded.clipped
                 drive = Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
             else:
@@ -239,7 +240,7 @@ class Neurons:
         if native is None:
             return None
         try:
-            return self.backend.outputs(native, x, self._coded(x), self.spec.coding, bias)
+            return self.backend.outputs(native, x, self._coded(x, native), self.spec.coding, bias)
         except NotFiniteError:
             raise self._not_finite(x) from None
 
@@ -248,8 +249,15 @@ class Neurons:
         native = self._matmul.native
         return native if native is not None and self.spec.symmetric and native.usable(x) else None
 
-    def _coded(self, x: Tensor) -> NativeRows:
+    def _coded(self, x: Tensor, native: Layer) -> NativeRows:
         """How the rows of x are coded."""
+        rows = self._prepared(x)
+        if self.spec.threshold == "static" or native.measures(self.spec.statistic):
+            return rows
+        table = x.detach().reshape(-1, x.shape[-1])
+        return replace(rows, scale=self.thresholds(table, self.timesteps(x))[0].contiguous())
+
+    def _prepared(self, x: Tensor) -> NativeRows:
         prepared = self._native_rows
         if prepared is None or prepared.spec is not self.spec or prepared.device != x.device:
             prepared = self._native_rows = _RowsByModality(self.spec, self.silenced, x.device)
@@ -284,7 +292,8 @@ class Neurons:
             )
         if not spec.symmetric:
             return asymmetric_scale(x, timesteps)
-        return absmax_scale(x, timesteps, self._per_row(spec.table(spec.ratio), torch.float32, x)), None
+        ratio = self._per_row(spec.table(spec.ratio), torch.float32, x)
+        return row_scale(x, timesteps, ratio, spec.statistic), None
 
     def dequantize(self, acc: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G] of rows with these scales float32 [M]."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from spike_compressor.coding import MAX_TIMESTEPS, get_coding
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding, get_statistic
 from spike_compressor.errors import InputError
 from spike_compressor.modality import in_order, modality_code, modality_names
 
@@ -23,7 +23,9 @@ class LayerSpec:
             else goes by modality must have the same ones.
         coding: name of a registered coding.
         threshold: `dynamic` (every row has its own scale) or `static` (one scale per modality).
-        ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), by modality, in (0, 2]; 1 if left out.
+        statistic: dynamic only: name of the registered statistic that a row's scale is proportional to.
+        ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), or ratio * statistic(row) of another statistic, by
+            modality, in (0, 2]; 1 if left out.
         scale: static only: s by modality, in units of the input.
         symmetric: False where an asymmetric activation quantizer is reinterpreted: rows then have a zero point.
         zero_point: static asymmetric thresholds only: the level that stands for zero, 0 .. L-1, by modality.
@@ -36,9 +38,11 @@ class LayerSpec:
     scale: Mapping[str, float] | None = None
     symmetric: bool = True
     zero_point: Mapping[str, int] | None = None
+    statistic: str = "absmax"
 
     def __post_init__(self) -> None:
         coding = get_coding(self.coding)
+        get_statistic(self.statistic)
         if not self.symmetric and coding.signed:
             raise InputError(f"coding {self.coding!r} is signed; asymmetric rows need an unsigned one")
         if not self.timesteps:
@@ -53,6 +57,8 @@ class LayerSpec:
         for modality, ratio in self.ratio.items():
             if not 0 < ratio <= 2:
                 raise InputError(f"threshold_ratio of {modality} must be in (0, 2], got {ratio}")
+        if self.statistic != "absmax" and (self.threshold == "static" or not self.symmetric):
+            raise InputError(f"threshold_statistic {self.statistic!r} is for dynamic, symmetric thresholds")
         if self.threshold == "static":
             if self.scale is None:
                 raise InputError("static thresholds need a calibrated scale for each modality; none was calibrated")
