@@ -205,14 +205,22 @@ struct RowBlock {
     const int64_t quad = group * l.group_quads + chunk * chunks.quads;
     const int64_t quad_end = complete ? group_end * l.group_quads : group * l.group_quads + chunk_end * chunks.quads;
     const uint8_t *weights = p.layer->panels + (panel * l.quads + quad) * l.quad_bytes;
+    // The next block lies behind this one, in the next panel as well. It comes from memory, so all that is done with some
+    // rows asks for a part of it. Asking beyond the last block is no access.
+    const int64_t size = (quad_end - quad) * l.quad_bytes;
+    const uint8_t *next = weights + size;
+    const int64_t lines = ceil_div(size, 64 * ceil_div(rows, Kernel::rows));
     if (unpacks()) {
       Kernel::unpack(weights, quad_end - quad, l.quad_bytes, bytes);
       weights = bytes;
     }
     const Stretch stretch{group_end - group, chunk_end - chunk, chunks.quads, complete ? chunks.last : chunks.quads};
     const int64_t starts_stride = l.groups * chunks.per_group, first_start = group * chunks.per_group + chunk;
+    const bool last = complete && group_end == l.groups;
     for (int64_t r = 0, few; r < rows; r += few) {
       few = rows_together<Kernel>(rows - r);
+      for (int64_t line = blocked() ? lines : 0; line > 0; --line, next += 64) __builtin_prefetch(next, 0, 2);
+      if (last && p.outputs != nullptr) ask_for_outputs(panel, r, few);
       uint32_t *own = whole() ? totals : totals + r * kPanel;
       for (int64_t step = 0; step < p.steps; ++step) {
         const Code *from = codes + (step * code_rows + r) * l.width + quad * kQuad;
@@ -233,6 +241,23 @@ struct RowBlock {
       }
       if (complete && !onto_outputs())
         for (int64_t g = group; g < group_end; ++g) finish_group(panel, g, r, few, own + (g - group) * Kernel::rows * kPanel);
+    }
+  }
+
+  // Asks for the lines that a panel's outputs of a few rows are going to be written to: each lies in a page of its own.
+  void ask_for_outputs(int64_t panel, int64_t first, int64_t few) const {
+    for (int64_t r = first; r < first + few; ++r)
+      __builtin_prefetch(p.outputs + (row + r) * p.layout.outputs + panel * kPanel, 1, 3);
+  }
+
+  // Clears a few rows. A call takes longer, and so does the string instruction that compilers make of memset, or of a
+  // loop in which they recognize it.
+  template <class T>
+  static SPIKE_INLINE void clear(T *rows_of_panel, int64_t count) {
+    const typename V::Floats zero = {};
+    for (int64_t n = 0; n < count * kPanel; n += Kernel::lanes) {
+      *reinterpret_cast<typename V::FloatsAnywhere *>(rows_of_panel + n) = zero;
+      asm volatile("" : : : "memory");
     }
   }
 
@@ -260,7 +285,7 @@ struct RowBlock {
           *to = l.groups == 1 ? scaled : *to + scaled;
         }
       }
-    __builtin_memset(own, 0, static_cast<size_t>(few * kPanel) * sizeof *own);
+    clear(own, few);
   }
 
   // Writes the outputs of a panel that is complete.
@@ -282,7 +307,7 @@ struct RowBlock {
               *reinterpret_cast<const typename V::FloatsAnywhere *>(from + h) +
               *reinterpret_cast<const typename V::FloatsAnywhere *>(bias + h);
     }
-    if (p.layout.groups > 1) __builtin_memset(outputs, 0, static_cast<size_t>(rows * kPanel) * sizeof *outputs);
+    if (p.layout.groups > 1) clear(outputs, rows);
   }
 
   void multiply_panels(int64_t panel, int64_t panel_end) {
