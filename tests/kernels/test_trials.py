@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from spike_compressor.coding import absmax_scale, quantize_rows
-from spike_compressor.coding.quantize import candidate_scales, magnitude_codes
+from spike_compressor.coding.quantize import magnitude_codes
+from spike_compressor.coding.statistics import candidate_scales
 from spike_compressor.kernels import available_levels, try_scales, using_level
 from spike_compressor.modifiers.sensitivity import ErrorTable
 
