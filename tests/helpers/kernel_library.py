@@ -42,6 +42,7 @@ class CRows(ctypes.Structure):
         ("ratio_step", ctypes.c_int32),
         ("scale_step", ctypes.c_int32),
         ("silenced", ctypes.c_void_p),
+        ("statistic", ctypes.c_int32),
     )
 
 
