@@ -51,31 +51,37 @@ const float *as_floats(const spike_rows &rows, int64_t row, int64_t inputs, floa
   }
 }
 
-// The mean magnitude of a row, or the root of the mean of its squares, in integers of 18 bits: see coding/statistics.py.
-// Doubles hold sums of up to 2^17 such squares exactly, in whatever order and however fused.
+// Sum of the magnitudes of a row, or of their squares, in units of 2^(exponent - 18): see coding/statistics.py. The largest
+// lies below 2^exponent, so units have 18 bits. Powers of two scale exactly; what is lost where a product is subnormal
+// lies far below one unit. Integers need no order, so the compiler may take as many lanes as it likes.
+template <bool Squared>
+uint64_t sum_units(const float *x, int64_t inputs, int exponent) {
+  constexpr int64_t kLanes = 16;
+  const int shift = 18 - exponent, least_shift = shift < 100 ? shift : 100;  // 2^shift alone may be infinite
+  const float first = std::ldexp(1.0f, least_shift), second = std::ldexp(1.0f, shift - least_shift);
+  uint64_t sums[kLanes] = {};
+  const auto add = [&](const float *from, int64_t lane) {
+    const uint32_t units = static_cast<uint32_t>(static_cast<int32_t>(std::fabs(*from) * first * second));
+    sums[lane] += Squared ? static_cast<uint64_t>(units) * units : units;
+  };
+  int64_t k = 0;
+  for (; k + kLanes <= inputs; k += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane) add(x + k + lane, lane);
+  for (; k < inputs; ++k) add(x + k, 0);
+  uint64_t total = 0;
+  for (uint64_t sum : sums) total += sum;
+  return total;
+}
+
+// The mean magnitude of a row, or the root of the mean of its squares: rounded once as a quotient, once as a root, once as a
+// float.
 float mean_of(const float *x, int64_t inputs, float absmax, bool squared) {
   if (absmax == 0.0f) return 0.0f;
-  constexpr int kBits = 18;
-  constexpr int64_t kBlock = 1 << 17, kLanes = 8;
   int exponent;
-  std::frexp(static_cast<double>(absmax), &exponent);
-  const double factor = std::ldexp(1.0, kBits - exponent);
-  int64_t total = 0;
-  for (int64_t begin = 0; begin < inputs; begin += kBlock) {
-    const int64_t end = least(inputs, begin + kBlock);
-    double lanes[kLanes] = {};
-    int64_t k = begin;
-    const auto add = [&](int64_t lane) {
-      const double units = static_cast<int32_t>(std::fabs(static_cast<double>(x[k + lane])) * factor);
-      lanes[lane] += squared ? units * units : units;
-    };
-    for (; k + kLanes <= end; k += kLanes)
-      for (int64_t lane = 0; lane < kLanes; ++lane) add(lane);
-    for (; k < end; ++k) add(0);
-    for (double lane : lanes) total += static_cast<int64_t>(lane);
-  }
+  std::frexp(absmax, &exponent);
+  const uint64_t total = squared ? sum_units<true>(x, inputs, exponent) : sum_units<false>(x, inputs, exponent);
   const double mean = static_cast<double>(total) / static_cast<double>(inputs);
-  return static_cast<float>(std::ldexp(squared ? std::sqrt(mean) : mean, exponent - kBits));
+  return static_cast<float>(std::ldexp(squared ? std::sqrt(mean) : mean, exponent - 18));
 }
 
 // (ratio * value) / divisor, each operation rounded once; 1 where that is 0.

@@ -116,7 +116,7 @@ bool run(const Level &level, const Case &c, const spike_layer &layer, const Layo
   const float ratio = 0.75f;
   const int32_t weights[kSteps] = {1 << 20, -3, 1};
   const spike_rows rows = {in.x.data, c.rows, c.inputs, SPIKE_FLOAT32, 1, in.timesteps.data, &ratio,
-                           fixed ? in.scales.data : nullptr, 0, 1, nullptr};
+                           fixed ? in.scales.data : nullptr, 0, 1, nullptr, SPIKE_ABSMAX};
   out->clipped = 0;
   if (encode_rows(level, l, rows, 127, 0, c.rows, nullptr, out->codes.data, out->scales.data, &out->clipped) != SPIKE_OK)
     return false;

@@ -75,6 +75,7 @@ class Rows:
     ratio: float | Tensor = 1.0
     scale: float | Tensor | None = None
     silenced: Tensor | None = None
+    statistic: int = 0
 
     def to_c(self) -> tuple[CRows, list[Tensor]]:
         """The structure, and the tensors that it points into."""
@@ -99,6 +100,7 @@ class Rows:
             ratio_step=int(ratio.numel() > 1),
             scale_step=int(scale is not None and scale.numel() > 1),
             silenced=None if silenced is None else silenced.data_ptr(),
+            statistic=self.statistic,
         )
         return c, [tensor for tensor in (x, timesteps, ratio, scale, silenced) if tensor is not None]
 

@@ -26,6 +26,7 @@ TYPES = {
         "scales": "*fp32",
         "state": "*i64",
         "STATIC": False,
+        "STATISTIC": 0,
         "SILENCED": True,
         "BLOCK": 1024,
     },
@@ -53,10 +54,12 @@ TYPES = {
     },
 }
 
+TYPES["encode by rms"] = {**TYPES["encode"], "STATISTIC": 1}
+
 
 def instructions(name: str, capability: int) -> dict[str, int]:
     """PTX instructions of a kernel; integers that are not listed are int32."""
-    kernel: Any = getattr(triton_kernels, name)
+    kernel: Any = getattr(triton_kernels, name.split()[0])
     kinds = {argument: TYPES[name].get(argument, "i32") for argument in kernel.arg_names}
     constants = {key: value for key, value in kinds.items() if not isinstance(value, str)}
     source = ASTSource(

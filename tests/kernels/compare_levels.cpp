@@ -1,7 +1,9 @@
-// Compares levels with level 0 through the C functions, byte for byte, over random shapes and the worst ones. Linked with
+// Compares levels with level 0 through the C functions, byte for byte, over random shapes and the worst ones; and scales by
+// means, which all levels have in common, with means that are summed up here, number by number. Linked with
 // the kernels into a program of its own, so that it runs where Python does not: under an emulator.
 //
 //   compare_levels CASES [LEVEL...]    the levels named, which must be there; else all that this machine supports
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -37,7 +39,7 @@ enum class Kind { any, worst };
 
 struct Case {
   int64_t inputs, outputs, rows, stride, steps;
-  int32_t groups, bits, dtype, most_timesteps;
+  int32_t groups, bits, dtype, most_timesteps, statistic;
   bool timesteps_vary, fixed, silenced, bias, broken;
   Kind kind;
 
@@ -86,6 +88,7 @@ void fill(Case &c, Random &random) {
   c.bias = random.coin();
   c.broken = random.within(0, 15) == 0;
   c.stride = c.inputs + random.within(0, 3);
+  c.statistic = static_cast<int32_t>(random.within(SPIKE_ABSMAX, SPIKE_MEAN_ABS));
 
   const int high = c.bits == 4 ? 7 : 127;
   std::vector<int8_t> weights(static_cast<size_t>(c.outputs * c.inputs));
@@ -142,7 +145,7 @@ void fill(Case &c, Random &random) {
   c.layer = {c.inputs, c.outputs, c.groups, c.bits, (1 << c.most_timesteps) - 1, c.panels.data(), c.weight_scales.data(),
              c.bias ? c.biases.data() : nullptr};
   c.given = {c.x.data(), c.rows, c.stride, c.dtype, 1, c.timesteps.data(), c.ratios.data(),
-             c.fixed ? c.scales.data() : nullptr, 1, 1, c.silenced ? c.dead.data() : nullptr};
+             c.fixed ? c.scales.data() : nullptr, 1, 1, c.silenced ? c.dead.data() : nullptr, c.statistic};
   c.width = spike_codes_width(c.inputs, c.groups);
 
   // planes as the rows' codes are laid out: what pads a group is zero
@@ -181,6 +184,38 @@ Results run(int32_t level, const Case &c, bool weights_vary) {
   return r;
 }
 
+// The scale of a row of float32 by a mean, as coding/statistics.py defines it.
+float scale_by_mean(const Case &c, int64_t row) {
+  const auto at = [&](int64_t k) {
+    float value;
+    memcpy(&value, c.x.data() + static_cast<size_t>(row * c.stride + k) * sizeof value, sizeof value);
+    return std::fabs(static_cast<double>(value));
+  };
+  double most = 0;
+  for (int64_t k = 0; k < c.inputs; ++k) most = at(k) > most ? at(k) : most;
+  int exponent;
+  std::frexp(most, &exponent);
+  int64_t sum = 0;
+  for (int64_t k = 0; k < c.inputs; ++k) {
+    const int64_t units = static_cast<int64_t>(std::floor(std::ldexp(at(k), 18 - exponent)));
+    sum += c.statistic == SPIKE_RMS ? units * units : units;
+  }
+  const double mean = static_cast<double>(sum) / static_cast<double>(c.inputs);
+  const double value = std::ldexp(c.statistic == SPIKE_RMS ? std::sqrt(mean) : mean, exponent - 18);
+  const float scale = c.ratios[static_cast<size_t>(row)] * static_cast<float>(value);
+  return scale == 0 ? 1.0f : scale > 0x1.fffffep127f ? 0x1.fffffep127f : scale;
+}
+
+bool right_means(const Case &c, const Results &r) {
+  if (c.fixed || c.statistic == SPIKE_ABSMAX || c.dtype != SPIKE_FLOAT32) return true;
+  for (size_t row = 0; row < r.scales.size(); ++row)
+    if (r.scales[row] != scale_by_mean(c, static_cast<int64_t>(row))) {
+      printf("  scales by means are wrong\n");
+      return false;
+    }
+  return true;
+}
+
 template <class T>
 bool same(const char *what, const std::vector<T> &expected, const std::vector<T> &got) {
   if (expected.size() == got.size() &&
@@ -206,11 +241,12 @@ int64_t compare(int32_t level, int64_t cases) {
     choose_sizes(c, random, static_cast<int>(i));
     fill(c, random);
     const bool vary = random.coin();
-    if (same(run(0, c, vary), run(level, c, vary))) continue;
+    const Results got = run(level, c, vary);
+    if (same(run(0, c, vary), got) & right_means(c, got)) continue;
     ++failed;
-    printf("  case %d: K=%d N=%d M=%d groups=%d bits=%d T<=%d dtype=%d steps=%d %s\n", static_cast<int>(i),
+    printf("  case %d: K=%d N=%d M=%d groups=%d bits=%d T<=%d dtype=%d steps=%d statistic=%d %s\n", static_cast<int>(i),
            static_cast<int>(c.inputs), static_cast<int>(c.outputs), static_cast<int>(c.rows), c.groups, c.bits,
-           c.most_timesteps, c.dtype, static_cast<int>(c.steps), c.kind == Kind::worst ? "worst" : "");
+           c.most_timesteps, c.dtype, static_cast<int>(c.steps), c.statistic, c.kind == Kind::worst ? "worst" : "");
     if (failed == 10) break;
   }
   return failed;

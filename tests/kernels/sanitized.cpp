@@ -90,7 +90,7 @@ void check(const Shape &s) {
   const spike_layer layer = {s.inputs, s.outputs, s.groups, s.bits, 127, panels.data, scales.data, bias.data};
   const bool quiet = within(0, 1) != 0, still = within(0, 1) != 0;
   const spike_rows rows = {x.data, s.rows, stride, s.dtype, 1, timesteps.data, ratio.data, still ? fixed.data : nullptr,
-                           1, 0, quiet ? silenced.data : nullptr};
+                           1, 0, quiet ? silenced.data : nullptr, within(SPIKE_ABSMAX, SPIKE_MEAN_ABS)};
 
   struct Made {
     Array<int8_t> codes;

@@ -1,13 +1,13 @@
 """The library's C functions at every level that this machine has, against torch, to the bit.
 
-The oracles are what the package defines codes and outputs by: `coding.absmax_scale`, `coding.quantize_rows`, products
+The oracles are what the package defines codes and outputs by: `coding.row_scale`, `coding.quantize_rows`, products
 in 64-bit integers, and scales applied in the order of docs/numerics.md.
 """
 
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import torch
 from helpers.kernel_library import BAD_ARGUMENT, DTYPES, NOT_FINITE, Failed, Library, Rows, Weights
 from hypothesis import given
 from hypothesis import strategies as st
-from spike_compressor.coding import absmax_scale, quantize_rows
+from spike_compressor.coding import quantize_rows, row_scale
 from torch import Tensor
 
 PACKAGE = Path(__file__).parents[2] / "plugin" / "spike_compressor" / "kernels"
@@ -24,6 +24,10 @@ if not PATHS:
     pytest.skip("the kernels were not built: make kernels", allow_module_level=True)
 LIBRARY = Library(PATHS[0])
 LEVELS = pytest.mark.parametrize("level", LIBRARY.levels().values(), ids=LIBRARY.levels().keys())
+
+
+#: By number, as the library knows them.
+STATISTICS = ("absmax", "rms", "mean_abs")
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
@@ -78,6 +82,7 @@ class Case:
     static: bool
     silenced: bool
     bias: bool
+    statistic: int
 
     def make(self) -> tuple[Weights, Rows]:
         torch.manual_seed(self.seed)
@@ -90,7 +95,8 @@ class Case:
         T = torch.randint(1, 8, (self.M,)) if self.mixed and self.M else self.T
         ratio = torch.rand(self.M) + 0.3 if self.mixed and self.M else 0.8
         scale = torch.rand(self.M) + 0.01 if self.static and self.M else None
-        return layer, Rows(x.to(self.dtype), T, ratio, scale, torch.rand(K) < 0.3 if self.silenced else None)
+        silenced = torch.rand(K) < 0.3 if self.silenced else None
+        return layer, Rows(x.to(self.dtype), T, ratio, scale, silenced, self.statistic)
 
 
 CASES = st.builds(
@@ -107,6 +113,7 @@ CASES = st.builds(
     static=st.booleans(),
     silenced=st.booleans(),
     bias=st.booleans(),
+    statistic=st.sampled_from(range(len(STATISTICS))),
 )
 
 
@@ -116,7 +123,10 @@ def test_rows_to_outputs(level: int, case: Case) -> None:
     layer, rows = case.make()
     again = LIBRARY.unpack(layer.panels, case.N, case.group * case.groups, case.groups, layer.c.bits)
     assert torch.equal(again, layer.codes)
-    scales = absmax_scale(rows.x, rows.timesteps, rows.ratio) if rows.scale is None else torch.as_tensor(rows.scale)
+    if rows.scale is None:
+        scales = row_scale(rows.x, rows.timesteps, rows.ratio, STATISTICS[rows.statistic])
+    else:
+        scales = torch.as_tensor(rows.scale)
     codes, clipped = quantize_rows(rows.x, scales, rows.timesteps)
     if rows.silenced is not None:
         codes = codes.masked_fill(rows.silenced, 0)
@@ -205,12 +215,15 @@ def test_ties_limits_and_what_lies_beside_them(level: int, T: int) -> None:
 
 @LEVELS
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dynamic_scales_of_extreme_rows(level: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("statistic", range(len(STATISTICS)), ids=STATISTICS)
+def test_dynamic_scales_of_extreme_rows(level: int, statistic: int, dtype: torch.dtype) -> None:
     info = torch.finfo(dtype if dtype != torch.float64 else torch.float32)
-    x = torch.zeros(5, 40, dtype=dtype)
+    x = torch.zeros(7, 40, dtype=dtype)
     x[1, 7], x[2, 39], x[3, 0], x[4] = info.max, -info.max, info.smallest_normal * info.eps, info.tiny
-    rows = Rows(x, torch.tensor([1, 2, 7, 7, 3]), torch.tensor([1.0, 2.0, 2.0, 0.5, 0.1]))
-    expected = absmax_scale(x, rows.timesteps, rows.ratio)
+    x[5], x[6, ::3] = info.max, 3 * info.smallest_normal * info.eps  # the largest sum; units of subnormal numbers
+    rows = Rows(x, torch.tensor([1, 2, 7, 7, 3, 5, 4]), torch.tensor([1.0, 2.0, 2.0, 0.5, 0.1, 2.0, 0.7]))
+    rows = replace(rows, statistic=statistic)
+    expected = row_scale(x, rows.timesteps, rows.ratio, STATISTICS[statistic])
     codes, scales, clipped = LIBRARY.encode(level, layer_of(1, 40, 1, 4, 127), rows)
     assert same_bits(scales, expected)
     assert float(scales[0]) == 1
@@ -320,6 +333,7 @@ def test_bad_arguments_are_refused() -> None:
         "codes beyond the layer's": (0, layer, Rows(rows.x, 5)),
         "no timesteps": (0, layer, Rows(rows.x, 0)),
         "too many timesteps": (0, layer_of(16, 32, 1, 4, 127), Rows(rows.x, 8)),
+        "a statistic that is not there": (0, layer, replace(rows, statistic=len(STATISTICS))),
     }
     for what, (level, own, given_rows) in wrong.items():
         with pytest.raises(Failed) as caught:

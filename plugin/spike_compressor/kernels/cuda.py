@@ -58,11 +58,6 @@ class CudaLayer:
             and kernels_of(x.device) is not None
         )
 
-    @staticmethod
-    def measures(statistic: str) -> bool:
-        """Whether the kernels measure rows by a statistic."""
-        return statistic == "absmax"
-
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].
 
@@ -106,6 +101,7 @@ class CudaLayer:
                 state,
                 K,
                 STATIC=rows.scale is not None,
+                STATISTIC=rows.statistic or 0,
                 SILENCED=silenced is not None,
                 BLOCK=min(4096, _power_of_two(K)),
                 **kernels.EXACT,
@@ -225,11 +221,13 @@ def kernels_of(device: torch.device) -> Any:
 
 def failing_case(device: torch.device) -> str | None:
     """Name of the first case in which the kernels give other bits than plain arithmetic; None if all agree."""
-    for name, dtype, M, N, K, groups in (
-        ("few rows", torch.float32, 5, 33, 70, 1),
-        ("many rows", torch.bfloat16, 40, 72, 2048, 1),
-        ("groups", torch.float16, 33, 40, 96, 3),
-        ("few rows in groups", torch.float64, 3, 16, 320, 5),
+    for name, dtype, M, N, K, groups, statistic in (
+        ("few rows", torch.float32, 5, 33, 70, 1, 0),
+        ("many rows", torch.bfloat16, 40, 72, 2048, 1, 0),
+        ("groups", torch.float16, 33, 40, 96, 3, 0),
+        ("few rows in groups", torch.float64, 3, 16, 320, 5, 0),
+        ("rows by their root mean square", torch.float32, 9, 16, 4800, 1, 1),
+        ("rows by their mean magnitude", torch.bfloat16, 9, 16, 130, 1, 2),
     ):
         generator = torch.Generator().manual_seed(M)
         x = _hard_rows(M, K, dtype, generator)
@@ -240,14 +238,14 @@ def failing_case(device: torch.device) -> str | None:
         weights = torch.randint(-128, 128, (N, K), generator=generator).to(torch.int8)
         scales = torch.rand(groups, N, generator=generator)
         bias = torch.randn(N, generator=generator).to(dtype)
-        codes, scale, clipped = _coded(x, T, ratio)
+        codes, scale, clipped = _coded(x, T, ratio, statistic)
         if silenced is not None:
             codes[:, silenced] = 0
         wanted = _scaled(codes, weights, scale, scales, bias)
 
         layer = CudaLayer(weights.to(device), scales.to(device))
-        moved = (None if tensor is None else tensor.to(device) for tensor in (T, ratio, None, silenced))
-        rows = NativeRows(*moved)  # type: ignore[arg-type]
+        dead = None if silenced is None else silenced.to(device)
+        rows = NativeRows(T.to(device), ratio.to(device), silenced=dead, statistic=statistic)
         encoded = layer.encode(x.to(device), rows)
         out = layer.linear(x.to(device), rows, bias.to(device))
         if encoded.clipped != clipped or not torch.equal(encoded.codes.cpu(), codes):
@@ -269,15 +267,26 @@ def _hard_rows(M: int, K: int, dtype: torch.dtype, generator: torch.Generator) -
     return x.to(dtype)
 
 
-def _coded(x: Tensor, T: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor, int]:
+def _coded(x: Tensor, T: Tensor, ratio: Tensor, statistic: int) -> tuple[Tensor, Tensor, int]:
     x = x.to(torch.float32)
     limit = (2**T - 1).to(torch.float32)
-    scale = (x.abs().amax(1) * ratio).clamp(max=torch.finfo(torch.float32).max) / limit
+    value, divisor = (_mean(x, statistic), torch.ones(())) if statistic else (x.abs().amax(1), limit)
+    scale = (value * ratio).clamp(max=torch.finfo(torch.float32).max) / divisor
     scale[scale == 0] = 1.0
     y = (x / scale.unsqueeze(1)).to(torch.float64)
     level = torch.floor((torch.floor(2 * y.abs()) + 1) / 2)
     top = limit.to(torch.float64).unsqueeze(1)
     return (torch.minimum(level, top) * y.sign()).to(torch.int8), scale, int((level > top).sum())
+
+
+def _mean(x: Tensor, statistic: int) -> Tensor:
+    """Root mean square (1) or mean magnitude (2) of rows float32, in integers of 18 bits."""
+    magnitude = x.abs().to(torch.float64)
+    shift = 18 - torch.frexp(magnitude.amax(1)).exponent.to(torch.int64)
+    factor, unit = ((power + 1023 << 52).view(torch.float64) for power in (shift, -shift))
+    units = (magnitude * factor.unsqueeze(1)).to(torch.int64)
+    mean = (units * units if statistic == 1 else units).sum(1).to(torch.float64) / x.shape[1]
+    return ((mean.sqrt() if statistic == 1 else mean) * unit).to(torch.float32)
 
 
 def _scaled(codes: Tensor, weights: Tensor, scale: Tensor, scales: Tensor, bias: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import get_statistic
 from spike_compressor.kernels.library import CLayer, CRows, Library, library
 from spike_compressor.kernels.panels import QUAD, Panels
 
@@ -47,16 +46,18 @@ class NativeRows:
     Attributes:
         timesteps: int32 [1], or [M] one for each row.
         ratio: float32 likewise, of dynamic thresholds.
-        scale: float32 likewise, of static ones; None where they are dynamic.
+        scale: float32 likewise, of static ones, or of dynamic ones that were measured elsewhere; None where the kernels
+            are to measure them.
         silenced: bool [K], True where a neuron must not fire; None if all may.
-        statistic: number of the statistic that dynamic thresholds are tied to (`Statistic.native`).
+        statistic: number of the statistic that the kernels are to measure rows by (`coding.Statistic.native`); None of
+            one that they do not know: they are to be told the scales.
     """
 
     timesteps: Tensor
     ratio: Tensor
     scale: Tensor | None = None
     silenced: Tensor | None = None
-    statistic: int = 0
+    statistic: int | None = 0
 
     def same(self, other: NativeRows) -> bool:
         """Whether the same inputs get the same codes and scales."""
@@ -79,7 +80,7 @@ class NativeRows:
             scale=None if scale is None else scale.data_ptr(),
             scale_step=0 if scale is None else int(scale.numel() > 1),
             silenced=None if silenced is None else silenced.data_ptr(),
-            statistic=self.statistic,
+            statistic=self.statistic or 0,
         )
 
 
@@ -124,9 +125,6 @@ class Layer(Protocol):
 
     def usable(self, x: Tensor) -> bool:
         """Whether the kernels take these inputs, and are in use."""
-
-    def measures(self, statistic: str) -> bool:
-        """Whether the kernels measure rows by a statistic; if not, they are to be told the scales."""
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K]; NotFiniteError of NaN and infinity."""
@@ -174,11 +172,6 @@ class NativeLayer:
             return False  # a subclass of Tensor may hold its numbers elsewhere
         loaded = library()
         return loaded is not None and loaded.level is not None
-
-    @staticmethod
-    def measures(statistic: str) -> bool:
-        """Whether the library measures rows by a statistic."""
-        return get_statistic(statistic).native is not None
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].

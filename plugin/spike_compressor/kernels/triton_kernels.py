@@ -18,6 +18,38 @@ EXACT = {"enable_fp_fusion": False}
 
 _BELOW_HALF = tl.constexpr(0.49999997)  # as in coding/quantize.py
 _LARGEST = tl.constexpr(3.4028234663852886e38)
+_SMALL = tl.constexpr(2.0**-100)  # rows below it are scaled up, so that no number's exponent is out of reach
+_UP = tl.constexpr(64)
+_UNIT_BITS = tl.constexpr(18)  # as in coding/statistics.py, whose numbers these are
+_RMS = tl.constexpr(1)
+
+
+@triton.jit
+def _power_of_two(exponent):
+    """float32 2^exponent, exponents int32 in -126 … 127."""
+    return (exponent + 127 << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _mean(x, absmax, K, STATISTIC: tl.constexpr, BLOCK: tl.constexpr):
+    """The root mean square of a row, or its mean magnitude: integers of 18 bits, whose sum needs no order."""
+    small = absmax < _SMALL
+    scaled = tl.where(small, absmax * 2.0**_UP, absmax)
+    exponent = (scaled.to(tl.int32, bitcast=True) >> 23) - 126 - tl.where(small, _UP, 0)
+    shift = tl.where(absmax > 0.0, _UNIT_BITS - exponent, 0)
+    first = _power_of_two(tl.minimum(shift, 100))  # 2^shift alone may be infinite
+    second = _power_of_two(shift - tl.minimum(shift, 100))
+    lane = tl.arange(0, BLOCK)
+    sums = tl.zeros([BLOCK], tl.int64)
+    for start in range(0, K, BLOCK):
+        magnitude = tl.abs(tl.load(x + start + lane, mask=start + lane < K, other=0.0).to(tl.float32))
+        units = (magnitude * first * second).to(tl.int32).to(tl.int64)  # truncates
+        sums += units * units if STATISTIC == _RMS else units
+    mean = tl.sum(sums, axis=0).to(tl.float64) / K
+    if STATISTIC == _RMS:
+        mean = tl.sqrt(mean)
+    unit = (1023 - shift).to(tl.int64) << 52  # of a float64
+    return (mean * unit.to(tl.float64, bitcast=True)).to(tl.float32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -37,13 +69,15 @@ def encode(
     state,
     K,
     STATIC: tl.constexpr,
+    STATISTIC: tl.constexpr,
     SILENCED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """One row: its scale, its codes, how many of them clip.
 
     x [M, K] with `x_stride` elements from row to row; timesteps int32, ratio and given_scale float32, of a row each
-    (step 1) or of all (step 0); silenced int8 [K]; codes int8 [M, codes_stride], zero beyond K; scales float32 [M];
+    (step 1) or of all (step 0); STATISTIC: what a dynamic scale is tied to, 0 the largest magnitude, 1 the root mean
+    square, 2 the mean magnitude; silenced int8 [K]; codes int8 [M, codes_stride], zero beyond K; scales float32 [M];
     state int64 [2], to which the number of clipped codes and that of inputs which are not finite are added.
     """
     row = tl.program_id(0).to(tl.int64)
@@ -64,8 +98,11 @@ def encode(
     if STATIC:
         scale = tl.load(given_scale + row * given_scale_step)
     else:
-        largest = tl.minimum(tl.max(absmax, axis=0) * tl.load(ratio + row * ratio_step), _LARGEST)
-        scale = tl.div_rn(largest, limit)
+        largest, divisor = tl.max(absmax, axis=0), limit
+        if STATISTIC > 0:
+            largest, divisor = _mean(x, largest, K, STATISTIC, BLOCK), 1.0
+        scale = tl.minimum(largest * tl.load(ratio + row * ratio_step), _LARGEST)
+        scale = tl.div_rn(scale, divisor)
         scale = tl.where(scale == 0.0, 1.0, scale)
     tl.store(scales + row, scale)
 

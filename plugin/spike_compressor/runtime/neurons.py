@@ -97,7 +97,7 @@ class _RowsByModality:
 
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
         silenced = None if self._silenced is None else self._silenced.to(self.device).contiguous()
-        return NativeRows(**values, silenced=silenced, statistic=get_statistic(self.spec.statistic).native or 0)
+        return NativeRows(**values, silenced=silenced, statistic=get_statistic(self.spec.statistic).native)
 
 
 class Master(Protocol):
@@ -215,7 +215,7 @@ class Neurons:
         try:
             native = self._native(x)
             if native is not None:
-                encoded = native.encode(x, self._coded(x, native))
+                encoded = native.encode(x, self._coded(x))
                 coded = native.plain(encoded.codes), encoded.clipped
                 drive = Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
             else:
@@ -240,19 +240,21 @@ class Neurons:
         if native is None:
             return None
         try:
-            return self.backend.outputs(native, x, self._coded(x, native), self.spec.coding, bias)
+            return self.backend.outputs(native, x, self._coded(x), self.spec.coding, bias)
         except NotFiniteError:
             raise self._not_finite(x) from None
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {self.name}") from None
 
     def _native(self, x: Tensor) -> Layer | None:
         """The layer for the kernels of its device, where they can code its rows: 8 bits, symmetric."""
         native = self._matmul.native
         return native if native is not None and self.spec.symmetric and native.usable(x) else None
 
-    def _coded(self, x: Tensor, native: Layer) -> NativeRows:
-        """How the rows of x are coded."""
+    def _coded(self, x: Tensor) -> NativeRows:
+        """How the rows of x are coded; with their scales where the kernels cannot measure these."""
         rows = self._prepared(x)
-        if self.spec.threshold == "static" or native.measures(self.spec.statistic):
+        if rows.scale is not None or rows.statistic is not None:
             return rows
         table = x.detach().reshape(-1, x.shape[-1])
         return replace(rows, scale=self.thresholds(table, self.timesteps(x))[0].contiguous())
