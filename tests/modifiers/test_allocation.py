@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,17 +13,19 @@ import pytest
 from helpers.messages import naming
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import MSTSModifier
-from spike_compressor.modifiers.allocation import Measured, get_allocation
+from spike_compressor.modifiers.allocation import Measured, apply_overrides, get_allocation
 from spike_compressor.modifiers.allocation.budget import Costs, spend
 from spike_compressor.modifiers.evolution import Curve, Evolution
-from spike_compressor.runtime.plan import read_plan, write_plan
+from spike_compressor.runtime.plan import Override, TemporalScale, read_plan, temporal_scale, write_plan
 
 LAYERS = 6
 
 
 def table(error: Any, spikes: Any = lambda T: 0.4 * T * 10) -> Any:
-    """Stands for what was measured of one slot: functions of T."""
-    return SimpleNamespace(error=error, spikes_per_row=spikes, width=10)
+    """Stands for what was measured of one slot: functions of T, with a single threshold ratio."""
+    return SimpleNamespace(
+        error=lambda T, ratio: error(T), spikes_per_row=lambda T, ratio: spikes(T), width=10, ratios=(1.0,), rows=20
+    )
 
 
 def measured(med: list[float] | None = None, **more: Any) -> Measured:
@@ -49,8 +53,10 @@ def measured(med: list[float] | None = None, **more: Any) -> Measured:
 
 
 def plan(allocation: str, facts: Measured, **settings: Any) -> dict[str, dict[str, int]]:
+    """T by module and modality."""
     modifier = MSTSModifier(allocation=allocation, **settings)
-    return get_allocation(allocation)(modifier).plan(list(facts.macs), facts)
+    chosen = get_allocation(allocation)(modifier).plan(list(facts.macs), facts)
+    return {name: {m: temporal_scale(entry).timesteps for m, entry in row.items()} for name, row in chosen.items()}
 
 
 def mean(facts: Measured, chosen: dict[str, dict[str, int]]) -> float:
@@ -93,7 +99,7 @@ def test_a_budget_of_synaptic_operations_is_kept(allocation: str) -> None:
 
 @pytest.mark.parametrize("allocation", ["uniform", "med", "sensitivity"])
 def test_bounds_and_overrides_hold_within_the_budget(allocation: str) -> None:
-    facts = measured(med=[0.3, 0.2, 0.1, 0.0, -0.1, -0.3], pinned={("layers.2.down", "text"): 7})
+    facts = measured(med=[0.3, 0.2, 0.1, 0.0, -0.1, -0.3], pinned={("layers.2.down", "text"): Override(7)})
     facts.errors = {slot: table(lambda T: 4.0**-T) for slot in facts.rows}
     settings: dict[str, Any] = {"min_timesteps": {"vision": 2, "text": 3}, "max_timesteps": 4}
     chosen = plan(allocation, facts, budget={"mean_timesteps": 3.3}, **settings)
@@ -218,31 +224,168 @@ def test_sensitivity_spends_where_it_buys_most() -> None:
 
 def test_spending_is_as_good_as_trying_every_plan() -> None:
     """At the cost that it spends, no plan has less error (the promise of the convex hull)."""
+    T = [TemporalScale(T) for T in range(1, 5)]
     tables = {
-        ("a", "text"): {T: 5.0 * T for T in range(1, 5)},
-        ("b", "text"): {T: 3.0 * T for T in range(1, 5)},
-        ("c", "vision"): {T: 2.0 * T for T in range(1, 5)},
+        ("a", "text"): {one: 5.0 * one.timesteps for one in T},
+        ("b", "text"): {one: 3.0 * one.timesteps for one in T},
+        ("c", "vision"): {one: 2.0 * one.timesteps for one in T},
     }
     errors = {
-        ("a", "text"): {1: 9.0, 2: 8.5, 3: 2.0, 4: 1.0},  # not convex: the second step is worth nothing by itself
-        ("b", "text"): {1: 8.0, 2: 4.0, 3: 2.0, 4: 1.0},
-        ("c", "vision"): {1: 3.0, 2: 3.5, 3: 0.5, 4: 0.4},  # not even monotone
+        # not convex: the second step is worth nothing by itself
+        ("a", "text"): dict(zip(T, (9.0, 8.5, 2.0, 1.0), strict=True)),
+        ("b", "text"): dict(zip(T, (8.0, 4.0, 2.0, 1.0), strict=True)),
+        ("c", "vision"): dict(zip(T, (3.0, 3.5, 0.5, 0.4), strict=True)),  # not even monotone
     }
     for limit in range(10, 41):
         costs = Costs(tables, float(limit))
         chosen = spend(costs, errors)
-        spent, left = costs.total(chosen), sum(errors[slot][T] for slot, T in chosen.items())
+        spent, left = costs.total(chosen), sum(errors[slot][scale] for slot, scale in chosen.items())
         assert spent <= limit
-        ties = (1, 2, 3, 4)
         at_that_cost = min(
-            sum(errors[slot][T] for slot, T in zip(tables, combination, strict=True))
-            for combination in itertools.product(ties, repeat=3)
-            if sum(tables[slot][T] for slot, T in zip(tables, combination, strict=True)) <= spent
+            sum(errors[slot][scale] for slot, scale in zip(tables, combination, strict=True))
+            for combination in itertools.product(T, repeat=3)
+            if sum(tables[slot][scale] for slot, scale in zip(tables, combination, strict=True)) <= spent
         )
         assert left <= at_that_cost * 1.35, limit
     # where the whole hull is affordable it is exactly the best
-    assert spend(Costs(tables, 40.0), errors) == {("a", "text"): 4, ("b", "text"): 4, ("c", "vision"): 4}
-    assert spend(Costs(tables, 26.0), errors)[("a", "text")] == 3
+    assert spend(Costs(tables, 40.0), errors) == dict.fromkeys(tables, TemporalScale(4))
+    assert spend(Costs(tables, 26.0), errors)[("a", "text")] == TemporalScale(3)
+
+
+def random_options(seed: int, slots: int, ratios: int = 3) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """Costs and errors of slots at three T and some ratios: dearer is mostly better, and sometimes is not."""
+    draw = random.Random(seed)
+    costs: dict[Any, Any] = {}
+    errors: dict[Any, Any] = {}
+    for index in range(slots):
+        slot, weight, high = (f"layer {index}", "text"), draw.uniform(1, 9), draw.uniform(1, 50)
+        costs[slot], errors[slot] = {}, {}
+        for T, ratio in itertools.product((1, 2, 3), [round(0.2 * 1.5**n, 3) for n in range(ratios)]):
+            fires = draw.uniform(0.7, 1.3) * T / ratio**0.5
+            costs[slot][TemporalScale(T, ratio)] = weight * fires
+            errors[slot][TemporalScale(T, ratio)] = high * draw.uniform(0.7, 1.3) * 4**-fires
+    return costs, errors
+
+
+def every_plan(costs: Any, errors: Any) -> list[tuple[float, float]]:
+    """(cost, error) of every combination."""
+    tables = [[(costs[slot][scale], errors[slot][scale]) for scale in costs[slot]] for slot in costs]
+    return [(sum(c for c, _ in plan), sum(e for _, e in plan)) for plan in itertools.product(*tables)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_of_t_and_ratio_are_spent_as_well_as_trying_every_plan(seed: int) -> None:
+    """Never over budget; what is on the convex hull of all plans is found; between its points nothing gets worse."""
+    tables, errors = random_options(seed, slots=3)
+    plans = every_plan(tables, errors)
+    cheapest, dearest = min(cost for cost, _ in plans), max(cost for cost, _ in plans)
+    hull = lower_hull(plans)
+    for limit in [cost for cost, _ in hull] + [cheapest + (dearest - cheapest) * n / 40 for n in range(41)]:
+        costs = Costs(tables, limit)
+        chosen = spend(costs, errors)
+        left = sum(errors[slot][scale] for slot, scale in chosen.items())
+        assert costs.total(chosen) <= limit * (1 + 1e-9)
+        affordable = [error for cost, error in hull if cost <= limit * (1 + 1e-9)]
+        # as good as the last point of the hull that is affordable, both of which fall as the budget rises
+        assert min(error for cost, error in plans if cost <= limit * (1 + 1e-9)) <= left * (1 + 1e-9)
+        assert left <= min(affordable) * (1 + 1e-9), limit
+
+
+def lower_hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The vertices of the lower convex hull of (cost, error), as far as the error falls."""
+    hull: list[tuple[float, float]] = []
+    for cost, error in sorted(points):
+        if hull and error >= hull[-1][1]:
+            continue
+        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (cost - hull[-2][0]) >= (error - hull[-2][1]) * (
+            hull[-1][0] - hull[-2][0]
+        ):
+            hull.pop()
+        hull.append((cost, error))
+    return hull
+
+
+def fitted(high: float = 1.0) -> Any:
+    """Stands for a slot that was tried at four ratios: T is range, and the ratio decides what fires."""
+    ratios = (0.1, 0.2, 0.4, 0.8)
+
+    def error(T: int, ratio: float | None) -> float:
+        ratio = best(T) if ratio is None else ratio
+        return high * (ratio**2 / 12 + max(0.0, 3 - ratio * 2**T) ** 2)
+
+    def best(T: int) -> float:
+        return min(ratios, key=lambda ratio: error(T, ratio))
+
+    def spikes(T: int, ratio: float | None) -> float:
+        ratio = best(T) if ratio is None else ratio
+        return 10 * min(T, 0.3 / ratio)
+
+    return SimpleNamespace(error=error, spikes_per_row=spikes, width=10, ratios=ratios, rows=20, ratio=best)
+
+
+def test_a_budget_of_operations_chooses_ratios_by_layer_and_modality() -> None:
+    facts = measured()
+    facts.errors = {slot: fitted(50 if slot[1] == "text" else 1) for slot in facts.rows}
+    strategy = get_allocation("sensitivity")(MSTSModifier(allocation="sensitivity", budget={"sops_per_token": 2500}))
+    chosen = strategy.plan(list(facts.macs), facts)
+    assert 0.9 * 2500 < facts.sops_per_token(chosen) <= 2500
+    for name, modality in facts.rows:
+        if modality == "text":  # rows of text are dearer to get wrong
+            assert chosen[name]["text"].ratio <= chosen[name]["vision"].ratio
+    assert len({entry.ratio for row in chosen.values() for entry in row.values()}) > 1
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "sensitivity"])
+def test_a_budget_of_timesteps_takes_the_ratio_of_least_error(allocation: str) -> None:
+    facts = measured()
+    facts.errors = {slot: fitted() for slot in facts.rows}
+    modifier = MSTSModifier(allocation=allocation, budget={"mean_timesteps": 3.5})
+    chosen = get_allocation(allocation)(modifier).plan(list(facts.macs), facts)
+    for name, modality in facts.rows:
+        entry = temporal_scale(chosen[name][modality])
+        # `uniform` looks at no error, so others fit the ratio
+        assert entry.ratio == fitted().ratio(entry.timesteps)
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "med", "sensitivity"])
+def test_operations_below_what_the_cheapest_take_are_refused_with_the_least(allocation: str) -> None:
+    facts = measured(med=[0.1] * LAYERS)
+    facts.errors = {slot: fitted() for slot in facts.rows}
+    settings: dict[str, Any] = {"min_timesteps": 2}
+    with pytest.raises(InputError, match=naming("MSTSModifier.budget", "sops_per_token 10", "min_timesteps")) as caught:
+        plan(allocation, facts, budget={"sops_per_token": 10}, **settings)
+    least = float(re.search(r"[\d.]+(?=; raise)", str(caught.value))[0])  # type: ignore[index]
+    chosen = plan(allocation, facts, budget={"sops_per_token": least * 1.00001}, **settings)
+    assert min(T for row in chosen.values() for T in row.values()) == 2
+
+
+def test_overrides_fix_t_or_ratio_or_both() -> None:
+    before = {
+        "a.up": {"text": TemporalScale(4, 0.5), "vision": TemporalScale(3, 0.5)},
+        "b.up": {"text": 4, "vision": 3},
+    }
+    overrides = {"re:.*up": {"ratio": 0.4}, "b.up": {"text": {"timesteps": 7, "ratio": 0.3}, "vision": 6}}
+    assert apply_overrides(before, overrides, ("text", "vision")) == {
+        "a.up": {"text": TemporalScale(4, 0.4), "vision": TemporalScale(3, 0.4)},
+        "b.up": {"text": TemporalScale(7, 0.3), "vision": TemporalScale(6, 0.4)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ({"ratio": 3}, ("ratio", "(0, 2]", 3)),
+        ({"text": {"ratio": 0}}, ("text", "ratio", "(0, 2]", 0)),
+        ({"timesteps": 8, "ratio": 1}, ("timesteps", 7, 8)),
+        ({"text": {"timestep": 4}}, ("text", "timesteps", "ratio", "timestep")),
+        ({"visoin": {"ratio": 0.4}}, ("visoin", "vision")),
+        ({"text": 4.5}, ("text", 7, 4.5)),
+        ({}, ("T",)),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused(value: Any, names: tuple[object, ...]) -> None:
+    with pytest.raises(InputError, match=naming("MSTSModifier.overrides['a']", *names)):
+        apply_overrides({"a": {"text": 4, "vision": 3}}, {"a": value}, ("text", "vision"))
 
 
 def test_a_module_that_sees_one_modality_has_one_t() -> None:
@@ -264,6 +407,24 @@ def test_plans_round_trip_and_are_the_same_bytes(tmp_path: Path) -> None:
     assert first.read_text().startswith("# two\n# lines\nmodel.layers.0.up: {text: 4, vision: 3}\n")
     assert read_plan(first) == chosen
     assert list(tmp_path.iterdir()) == [first, second] or set(tmp_path.iterdir()) == {first, second}
+
+
+def test_plans_with_ratios_round_trip(tmp_path: Path) -> None:
+    chosen = {
+        "up": {"text": TemporalScale(7, 0.1 + 0.2), "vision": 3},
+        "down": {"text": TemporalScale(7, 0.41), "vision": 4},
+    }
+    path = write_plan(chosen, tmp_path / "plan.yaml")
+    assert "down: {text: {timesteps: 7, ratio: 0.41}, vision: 4}\n" in path.read_text()
+    assert read_plan(path, ["up", "down"], ("text", "vision")) == chosen
+    path.write_text("up: {timesteps: 6, ratio: 0.5}\ndown: {text: 4, vision: {timesteps: 7, ratio: 1}}\n")
+    assert read_plan(path, modalities=("text", "vision")) == {
+        "up": dict.fromkeys(("text", "vision"), TemporalScale(6, 0.5)),
+        "down": {"text": 4, "vision": TemporalScale(7, 1.0)},
+    }
+    path.write_text("up: {text: {ratio: 0.5}, vision: 4}\n")
+    with pytest.raises(InputError, match=naming(path, "up", "text", "ratio")):
+        read_plan(path)
 
 
 def test_a_plan_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:

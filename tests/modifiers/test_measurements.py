@@ -7,10 +7,12 @@ import math
 
 import pytest
 import torch
-from spike_compressor.coding import absmax_scale, encode
+from spike_compressor.coding import absmax_scale, encode, get_statistic, row_scale
+from spike_compressor.coding.statistics import geometric_ratios
 from spike_compressor.modality import TokenRows
 from spike_compressor.modifiers.evolution import EvolutionStatistics
 from spike_compressor.modifiers.sensitivity import ErrorTable, spread
+from spike_compressor.modifiers.thresholds import RatioHistogram
 
 
 def turned(h: torch.Tensor, degrees: float) -> torch.Tensor:
@@ -117,6 +119,48 @@ def test_errors_and_spikes_are_those_of_the_neuron() -> None:
         assert measured.error(T) == pytest.approx(errors[best], rel=1e-4)
         spikes = encode(x, absmax_scale(x, T, best), T).count()
         assert measured.spikes_per_row(T) == pytest.approx(spikes / 12)
+
+
+@pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+def test_errors_and_spikes_at_ratios_to_any_statistic(statistic: str) -> None:
+    torch.manual_seed(4)
+    x = torch.randn(40, 24)
+    x[:, 3] *= 30  # outliers
+    u = torch.randn(40, 24)
+    ratios = get_statistic(statistic).ratios
+    measured = ErrorTable(24, "tc_lif", ratios, statistic)
+    measured.update(x, None, u)
+    for T in (2, 5, 7):
+        errors = []
+        for ratio in ratios:
+            scale = row_scale(x, T, ratio, statistic)
+            train = encode(x, scale, T)
+            errors.append(float(((x - train.codes() * scale.unsqueeze(1)) * u).square().sum() / 40))
+            assert measured.error(T, ratio) == pytest.approx(errors[-1], rel=1e-4)
+            assert measured.spikes_per_row(T, ratio) == pytest.approx(train.count() / 40)
+        assert measured.error(T) == pytest.approx(min(errors), rel=1e-4)
+        assert measured.ratio(T) == ratios[errors.index(min(errors))]
+
+
+@pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+def test_histograms_find_the_ratio_of_least_error_among_outliers(statistic: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(200, 256, generator=generator) * torch.randn(256, generator=generator).exp()
+    assert float((x.abs().amax(dim=1) / row_scale(x, 1, 1.0, statistic)).max()) > 10
+    histogram = RatioHistogram(statistic)
+    for part in x.split(60):
+        histogram.update(part)
+    histogram.update(torch.zeros(2, 256))
+    for T in (3, 5, 7):
+
+        def error(ratio: float, T: int = T) -> float:
+            scale = row_scale(x, T, ratio, statistic).unsqueeze(1)
+            codes = encode(x, scale.squeeze(1), T).codes()
+            return float((x - scale * codes).double().square().sum())
+
+        low, high = get_statistic(statistic).ratios[0], get_statistic(statistic).ratios[-1]
+        best = min(error(ratio) for ratio in geometric_ratios(low, high, 60))
+        assert error(histogram.best_ratio(T)) < 1.02 * best
 
 
 @pytest.mark.parametrize("coding", ["csd", "unary", "unary_unsigned", "binary_unsigned"])

@@ -28,6 +28,11 @@ SMOOTH = """SmoothQuantModifier:
 """
 
 
+def trials(slot: tuple[str, str], width: int) -> ErrorTable:
+    """What errors of a layer's rows are collected in."""
+    return ErrorTable(width, "tc_lif", (1.0,))
+
+
 class Counted(torch.utils.data.DataLoader):
     """Counts the batches that are read."""
 
@@ -195,7 +200,7 @@ def test_gradients_are_those_of_each_layer_alone(workshop: Workshop) -> None:
         def _measure(self, name: str, module: Any, modality: str, x: Any, gradient: Any = None) -> None:
             gradients.setdefault(f"{name} {modality}", []).append(gradient)
 
-    Watching(model, modules, rows, frozenset({Need.ERRORS}), "tc_lif", (1.0,)).gradient_pass()
+    Watching(model, modules, rows, frozenset({Need.ERRORS}), trials).gradient_pass()
     rows.release()
     assert all(parameter.requires_grad for parameter in model.parameters())
 
@@ -237,7 +242,7 @@ def test_nothing_of_a_batch_outlives_its_backward_pass(workshop: Workshop) -> No
     batches = [tiny_models.collate([tiny_models.sample(n, 4)]) for n in range(3)]
     data = torch.utils.data.DataLoader(batches, batch_size=None)
     rows = CalibrationRows(data, adapter_for(model), False)
-    probe = Probe(model, modules, rows, frozenset({Need.ERRORS, Need.EVOLUTION}), "tc_lif", (1.0,))
+    probe = Probe(model, modules, rows, frozenset({Need.ERRORS, Need.EVOLUTION}), trials)
     probe.gradient_pass()
     rows.release()
     assert not probe._evolution._sums.requires_grad
@@ -255,6 +260,96 @@ def test_ratios_are_chosen_in_the_same_pass(workshop: Workshop) -> None:
     ratios = {ratio for layer in spiking_layers(model).values() for ratio in layer.spec.ratio.values()}
     assert len(ratios) > 2
     assert all(0.4 <= ratio <= 1.2 for ratio in ratios)
+
+
+RMS = "threshold_statistic: rms"
+OPERATIONS = "{allocation: sensitivity, budget: {sops_per_token: 80000}}"
+
+
+def encodings(model: Any) -> dict[str, tuple[dict[str, int], dict[str, float]]]:
+    """T and ratio by modality of every layer."""
+    layers = spiking_layers(model).items()
+    return {name: (dict(layer.spec.timesteps), dict(layer.spec.ratio)) for name, layer in layers}
+
+
+def test_a_budget_of_operations_moves_ratios(workshop: Workshop, tmp_path: Path) -> None:
+    """Ratios differ by layer and modality, what running counts keeps the budget, and the plan file gives the same."""
+    file = tmp_path / "plan.yaml"
+    text = recipe(RTN, f"{RMS}, threshold_ratio: auto", OPERATIONS.replace("{all", f"{{write_plan: {file}, all", 1))
+    model = workshop.oneshot("llava", text)
+    found = encodings(model)
+    assert {layer.spec.statistic for layer in spiking_layers(model).values()} == {"rms"}
+    ratios = {tuple(ratio.values()) for _, ratio in found.values()}
+    assert len(ratios) > 3
+    assert any(ratio["text"] != ratio["vision"] for _, ratio in found.values())
+    budget = spiking_state(model).facts["budget"]
+    assert budget["requested"] == {"sops_per_token": 80000}
+    assert 0.9 * 80000 < budget["sops_per_token"] <= 80000
+    with record_spikes(model) as record, torch.no_grad():
+        for batch in workshop.data("llava"):
+            model(**batch)
+    # rows are sampled, and activations of the spiking model differ a little from those that were measured
+    assert record.sops_per_token() == pytest.approx(budget["sops_per_token"], rel=0.1)
+    # with a ratio for every layer there is nothing to fit
+    for spikes, data in ((RMS, None), (f"{RMS}, threshold_ratio: auto", workshop.data("llava"))):
+        planned = recipe(RTN, spikes, f"{{allocation: file, plan: {file}}}")
+        assert encodings(workshop.oneshot("llava", planned, dataset=data)) == found
+
+
+def test_operations_that_nothing_can_keep_to_are_refused(workshop: Workshop) -> None:
+    text = recipe(RTN, f"{RMS}, threshold_ratio: auto", OPERATIONS.replace("80000", "5"))
+    with pytest.raises(InputError, match=naming("MSTSModifier.budget", "sops_per_token 5")):
+        workshop.oneshot("llava", text)
+
+
+def test_ratios_of_one_t_are_fitted_for_any_statistic(workshop: Workshop) -> None:
+    """Without errors by layer: the least squared error of the inputs, found in the pass that the quantizer makes."""
+    for statistic in ("rms", "mean_abs"):
+        text = recipe(RTN, f"threshold_statistic: {statistic}, threshold_ratio: auto")
+        found = encodings(workshop.oneshot("llava", text))
+        assert len({ratio["text"] for _, ratio in found.values()}) > 3
+        assert all(0.1 < ratio["text"] < 1 for _, ratio in found.values())  # T = 4
+
+
+def test_ratios_by_modality_and_by_module(workshop: Workshop, tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    overrides = 'overrides: {"re:.*down_proj": {text: {timesteps: 7, ratio: 0.4}}, "re:.*fc1": {ratio: 0.3}}'
+    fields = f"{{allocation: fixed, timesteps: {{vision: 3, text: 4}}, write_plan: {file}, {overrides}}}"
+    spikes = f"{RMS}, threshold_ratio: {{vision: 0.5, text: 0.7}}"
+    found = encodings(workshop.oneshot("llava", recipe(RTN, spikes, fields), dataset=None))
+    for name, encoding in found.items():
+        if name.endswith("down_proj"):
+            assert encoding == ({"text": 7, "vision": 3}, {"text": 0.4, "vision": 0.5})
+        elif name.endswith("fc1"):
+            assert encoding == ({"text": 4, "vision": 3}, {"text": 0.3, "vision": 0.3})
+        else:
+            assert encoding == ({"text": 4, "vision": 3}, {"text": 0.7, "vision": 0.5})
+    # what the plan does not say is left to the recipe, before and after
+    again = workshop.oneshot("llava", recipe(RTN, spikes, f"{{allocation: file, plan: {file}}}"), dataset=None)
+    assert encodings(again) == found
+    alone = recipe(RTN, "timesteps: 4, threshold_ratio: {vision: 0.5, text: 0.7}", None)
+    assert {
+        tuple(ratio.items()) for _, ratio in encodings(workshop.oneshot("llava", alone, dataset=None)).values()
+    } == {(("text", 0.7), ("vision", 0.5))}
+
+
+@pytest.mark.parametrize(
+    ("spikes", "msts", "names"),
+    [
+        ("threshold_ratio: {text: 0.5}", "", ("TCLIFModifier.threshold_ratio", "ratio", "vision")),
+        ("threshold_ratio: {text: 0.5, vison: 0.5}", "", ("TCLIFModifier.threshold_ratio", "vison", "vision")),
+        ("threshold_ratio: {text: 0.5, vision: 3}", "", ("TCLIFModifier.threshold_ratio", "vision", "(0, 2]", 3)),
+        ("threshold: static, threshold_ratio: {text: 1, vision: 1}", "", ("threshold_ratio", "threshold: static")),
+        ("threshold: static", 'overrides: {"re:.*": {ratio: 0.5}}', ("MSTSModifier.overrides", "threshold: static")),
+        ("", 'overrides: {"re:.*": {ratio: high}}', ("MSTSModifier.overrides", "ratio", "high")),
+    ],
+)
+def test_ratios_that_cannot_be_are_refused(
+    workshop: Workshop, spikes: str, msts: str, names: tuple[object, ...]
+) -> None:
+    fields = f"{{allocation: fixed, timesteps: 4, {msts}}}"
+    with pytest.raises(InputError, match=naming(*names)):
+        workshop.oneshot("llava", recipe(RTN, spikes, fields))
 
 
 def test_text_only_models_are_planned_too(workshop: Workshop) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "Statistic",
     "available_statistics",
     "candidate_scales",
+    "geometric_ratios",
     "get_statistic",
     "register_statistic",
     "row_extremes",
@@ -31,6 +32,14 @@ __all__ = [
 _LARGEST = torch.finfo(torch.float32).max
 #: Bits of a magnitude in units of its row: the sum of 2^17 squares of so many is exact in float64.
 _BITS = 18
+
+
+def geometric_ratios(low: float, high: float, count: int) -> tuple[float, ...]:
+    """`count` threshold ratios from `low` to `high`, each greater than the one before by the same factor.
+
+    They are rounded to three decimals, so that a plan reads well.
+    """
+    return tuple(round(low * (high / low) ** (index / (count - 1)), 3) for index in range(count))
 
 
 class Statistic(ABC):
@@ -44,6 +53,12 @@ class Statistic(ABC):
 
     native: ClassVar[int | None] = None
     """By which number the native kernels know it; None: rows are measured here, and the kernels are told the scales."""
+
+    ratios: ClassVar[tuple[float, ...]] = geometric_ratios(0.02, 2.0, 20)
+    """Threshold ratios that calibration chooses from, rising."""
+
+    bounds_rows: ClassVar[bool] = False
+    """True if no input of a row is larger than its statistic."""
 
     @abstractmethod
     def of_rows(self, x: Tensor) -> Tensor:
@@ -107,6 +122,8 @@ class AbsMax(Statistic):
     """The largest magnitude. With T timesteps the largest code stands for it, so `s = ratio * absmax / (2^T - 1)`."""
 
     native = 0
+    bounds_rows = True
+    ratios = tuple(percent / 100 for percent in range(40, 125, 5))
 
     def of_rows(self, x: Tensor) -> Tensor:
         low, high = row_extremes(x)
@@ -163,6 +180,7 @@ class RootMeanSquare(_Mean):
     """The root mean square: `s = ratio * rms`, T being range alone."""
 
     native = 1
+    ratios = geometric_ratios(0.03, 1.8, 18)
     power = 2
 
 
@@ -171,6 +189,7 @@ class MeanAbs(_Mean):
     """The mean magnitude: `s = ratio * mean |x|`, T being range alone."""
 
     native = 2
+    ratios = geometric_ratios(0.04, 2.0, 18)
     power = 1
 
 

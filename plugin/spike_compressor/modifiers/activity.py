@@ -1,9 +1,10 @@
-"""The end of a recipe: the model that now spikes runs on a little calibration data, and what fired is logged."""
+"""The end of a recipe: what spikes how is logged, and what fires while the model runs on a little calibration data."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,14 @@ from torch.utils.data import DataLoader
 from spike_compressor.metrics.activity import Batch, batch_shape, measure_activity
 from spike_compressor.modality import TEXT
 from spike_compressor.modifiers.unreached import some
-from spike_compressor.runtime import SpikingInactiveError, SpikingState, require_spiking, spiking_state
+from spike_compressor.runtime import (
+    AttentionSpec,
+    LayerSpec,
+    SpikingInactiveError,
+    SpikingState,
+    require_spiking,
+    spiking_state,
+)
 
 #: Samples that the report runs on, and the most tokens of one forward pass.
 SAMPLES, MAX_TOKENS = 4, 2048
@@ -154,3 +162,24 @@ def _log(state: SpikingState, activity: dict[str, Any], seconds: float) -> None:
     if activity["never_called"]:
         silent = activity["never_called"]
         logger.warning(f"in the spike plan, but no row reached them in this run: {len(silent)} layers ({some(silent)})")
+
+
+def _label(timesteps: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} T={T}" for name, T in timesteps.items())
+
+
+def report_plan(
+    specs: Mapping[str, LayerSpec], attention: Mapping[str, AttentionSpec], uncalibrated: Sequence[str]
+) -> None:
+    """Log how many layers spike with which timesteps, and whose thresholds are borrowed."""
+    by_plan = Counter(_label(spec.timesteps) for spec in specs.values())
+    for label, count in sorted(by_plan.items()):
+        logger.info(f"{count} layers spike with {label}")
+    if attention:
+        label = _label(next(iter(attention.values())).rows.timesteps)
+        logger.info(f"the attention products of {len(attention)} modules spike with {label}")
+    if uncalibrated:
+        logger.warning(
+            f"no calibration row, or none of a modality, reached {len(uncalibrated)} layers: {some(uncalibrated)}. "
+            "Thresholds are borrowed from other experts or modalities; without any, each row has one of its own"
+        )

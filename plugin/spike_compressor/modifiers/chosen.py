@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from spike_compressor.modality import ModalityAdapter
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.unreached import Siblings, pooled
+from spike_compressor.runtime.plan import TemporalScale
 
-#: `best(layer, modality, T)`: a ratio, or None where none of those rows was measured.
-BestRatio = Callable[[str, str, int], float | None]
+#: `best((layer, modality), T)`: a ratio, or None where none of those rows was measured.
+BestRatio = Callable[[tuple[str, str], int], float | None]
 
 
 class Observed:
@@ -40,9 +41,9 @@ class Observed:
         """True once `begin` was called."""
         return bool(self._histograms)
 
-    def begin(self, kind: type[MagnitudeHistogram] | type[RatioHistogram]) -> None:
+    def begin(self, make: Callable[[], MagnitudeHistogram | RatioHistogram]) -> None:
         """Make empty histograms."""
-        self._histograms = {(name, m): kind() for name in self._names for m in self._adapter.modalities}
+        self._histograms = {(name, m): make() for name in self._names for m in self._adapter.modalities}
 
     def update(self, name: str, modality: str, rows: Tensor) -> None:
         """Add rows [R, K] of a layer's input."""
@@ -65,7 +66,7 @@ class Observed:
         """
         modalities = self._adapter.modalities
         own = {m: self._histograms[name, m] for m in modalities if not self._histograms[name, m].empty}
-        self._note(name, set(own))
+        self.note(name, set(own))
         seen = dict(own)
         for m in modalities:
             lent = None if m in own else self.siblings.once(name, m, partial(self._pooled, m))
@@ -79,21 +80,8 @@ class Observed:
     def _pooled(self, modality: str, names: list[str]) -> Any | None:
         return pooled([self._histograms[name, modality] for name in names])
 
-    def ratios(self, name: str, timesteps: Mapping[str, int], best: BestRatio) -> dict[str, float]:
-        """What `best` says by modality.
-
-        Where it says nothing: the median of the other experts, or else another modality's, or else 1.
-        """
-        measured = {m: best(name, m, timesteps[m]) for m in self._adapter.modalities}
-        self._note(name, {m for m, ratio in measured.items() if ratio is not None})
-        for m, ratio in measured.items():
-            if ratio is None:
-                T = timesteps[m]
-                measured[m] = self.siblings.once(name, f"{m} {T}", partial(_median, best, m, T))
-        fallback = next((ratio for ratio in measured.values() if ratio is not None), 1.0)
-        return {m: fallback if ratio is None else ratio for m, ratio in measured.items()}
-
-    def _note(self, name: str, seen: set[str]) -> None:
+    def note(self, name: str, seen: Collection[str]) -> None:
+        """Put on record that of a layer's modalities only those were seen."""
         if not seen:
             self.uncalibrated.append(name)
         elif self._adapter.multimodal:
@@ -101,7 +89,27 @@ class Observed:
             self.uncalibrated.extend(f"{name} ({m})" for m in expected if m not in seen)
 
 
+def fitted(
+    name: str, scales: Mapping[str, TemporalScale], best: BestRatio, siblings: Siblings
+) -> dict[str, TemporalScale]:
+    """Temporal scales of a layer by modality with a ratio in each.
+
+    Where there is none, it is what `best` says; where that says nothing: the median of the other experts, or else
+    another modality's, or else 1.
+    """
+    ratios: dict[str, float | None] = {}
+    for m, scale in scales.items():
+        T = scale.timesteps
+        ratios[m] = best((name, m), T) if scale.ratio is None else scale.ratio
+        if ratios[m] is None:
+            ratios[m] = siblings.once(name, f"{m} {T}", partial(_median, best, m, T))
+    fallback = next((ratio for ratio in ratios.values() if ratio is not None), 1.0)
+    return {
+        m: TemporalScale(scale.timesteps, fallback if ratios[m] is None else ratios[m]) for m, scale in scales.items()
+    }
+
+
 def _median(best: BestRatio, modality: str, timesteps: int, names: list[str]) -> float | None:
-    found = [best(name, modality, timesteps) for name in names]
+    found = [best((name, modality), timesteps) for name in names]
     ratios = [ratio for ratio in found if ratio is not None]
     return statistics.median_low(ratios) if ratios else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
@@ -27,17 +28,32 @@ from spike_compressor.modifiers.allocation import (
     overridden,
 )
 from spike_compressor.modifiers.calibration import CalibrationRows
+from spike_compressor.modifiers.chosen import fitted
 from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
 from spike_compressor.modifiers.probe import GRADIENT_SAMPLES, Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, that_need_data
-from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality, write_plan
+from spike_compressor.modifiers.sensitivity import ErrorTable
+from spike_compressor.modifiers.unreached import Siblings
+from spike_compressor.runtime.plan import (
+    Override,
+    TemporalScale,
+    scales_by_modality,
+    timesteps_by_modality,
+    write_plan,
+)
 
 #: Modifiers that change what flows into Linears at the end of an epoch: what was measured before it is no longer true.
 _RESCALING = ("SmoothQuantModifier", "AWQModifier")
 
 
+#: T, or what is fixed of T and ratio; `overrides_by_modality` says what may stand there.
+_Override: TypeAlias = int | float | dict[str, int | float]
+
+
 class MSTSModifier(CheckedFields, Modifier):
-    """Decides the timesteps T of every spiking layer by modality and hands the plan to `TCLIFModifier`.
+    """Decides the timesteps T of every spiking layer by modality, and its threshold ratios where they are to be fitted.
+
+    The plan is handed to `TCLIFModifier`.
 
     Stands before `TCLIFModifier`, whose targets it plans for:
 
@@ -62,10 +78,11 @@ class MSTSModifier(CheckedFields, Modifier):
         samples: for weighting `gradient`: how many prompts, spread evenly over the calibration data, that pass runs;
             GRADIENT_SAMPLES if left out, or all if there are no more.
         med_gain: for `med`: difference of T of two modalities where theirs is greatest; 1 if left out.
-        plan: for `file`: path of a YAML plan, module name -> modality -> T.
+        plan: for `file`: path of a YAML plan, module name -> modality -> T, or `{timesteps: 7, ratio: 0.4}`.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
-        overrides: module name or `re:` pattern -> T, one or by modality; they stand whatever the allocation says, and
-            count towards its budget. Later ones win.
+        overrides: module name or `re:` pattern -> T, `{ratio: 0.4}`, or `{timesteps: 7, ratio: 0.4}`, one or by
+            modality; they stand whatever the allocation and `TCLIFModifier.threshold_ratio` say, and count towards the
+            budget. Later ones win.
         allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
     """
 
@@ -79,16 +96,17 @@ class MSTSModifier(CheckedFields, Modifier):
     med_gain: float | None = Field(default=None, ge=0, le=2 * MAX_TIMESTEPS)
     plan: str | None = None
     write_plan: str | None = None
-    overrides: dict[str, int | dict[str, int]] = Field(default_factory=dict)
+    overrides: dict[str, _Override | dict[str, _Override]] = Field(default_factory=dict)
     allow_text_only: bool = False
 
     _strategy: Allocation | None = PrivateAttr(default=None)
+    _follower: ObeysSpikePlan | None = PrivateAttr(default=None)
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
     _modalities: tuple[str, ...] = PrivateAttr(default=())
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _probe: Probe | None = PrivateAttr(default=None)
     _measured: Measured | None = PrivateAttr(default=None)
-    _plan: SpikePlan | None = PrivateAttr(default=None)
+    _plan: dict[str, dict[str, TemporalScale]] | None = PrivateAttr(default=None)
 
     @field_validator("allocation")
     @classmethod
@@ -110,7 +128,7 @@ class MSTSModifier(CheckedFields, Modifier):
                 f"MSTSModifier plans for exactly one TCLIFModifier in the recipe, found {len(followers)}; add "
                 "`TCLIFModifier: {targets: [Linear], ignore: [lm_head]}` after it."
             )
-        follower = followers[0]
+        follower = self._follower = followers[0]
         self._modules = follower.targeted(state.model)
         self._strategy = get_allocation(self.allocation)(self)
         needs = self._strategy.needs
@@ -120,7 +138,10 @@ class MSTSModifier(CheckedFields, Modifier):
             if getattr(self, field) is not None:
                 timesteps_by_modality(getattr(self, field), f"MSTSModifier.{field}", self._modalities)
         modules = {name: adapter.modalities_of(name) for name in self._modules}
-        self._strategy.check(modules, self._pinned())  # patterns of overrides that match nothing, too
+        pinned = self._pinned()  # refuses patterns of overrides that match nothing, too
+        self._strategy.check(modules, pinned)
+        if any(one.ratio is not None for one in pinned.values()):
+            follower.refuse_ratios("MSTSModifier.overrides")
         if self.write_plan is not None:
             require_writable(self.write_plan)
         if not needs:
@@ -138,8 +159,7 @@ class MSTSModifier(CheckedFields, Modifier):
             self._rows,
             # modalities that turn differently: where there is one, no curve changes the plan
             needs if adapter.multimodal else needs - {Need.EVOLUTION},
-            follower.coding,
-            follower.candidate_ratios,
+            partial(self._trials, pinned),
             curves=True,
         )
         if not self._measures_errors:
@@ -192,11 +212,17 @@ class MSTSModifier(CheckedFields, Modifier):
 
     def _decide(self, measured: Measured) -> None:
         assert self._strategy is not None
-        chosen = self._strategy.plan(list(self._modules), measured)
-        plan = {
-            name: timesteps_by_modality(table, f"allocation {self.allocation!r}: {name}", self._modalities)
-            for name, table in apply_overrides(chosen, self.overrides, self._modalities).items()
+        assert self._follower is not None
+        chosen = {
+            name: scales_by_modality(table, f"allocation {self.allocation!r}: {name}", self._modalities)
+            for name, table in self._strategy.plan(list(self._modules), measured).items()
         }
+        plan = apply_overrides(chosen, self.overrides, self._modalities)
+        if any(scale.ratio is not None for table in plan.values() for scale in table.values()):
+            self._follower.refuse_ratios(f"the plan of allocation {self.allocation!r}")
+        if self.chooses_ratios:
+            siblings = Siblings(plan)
+            plan = {name: fitted(name, table, measured.best_ratio, siblings) for name, table in plan.items()}
         # sums of floats should be the same on every rank; this makes it certain
         self._plan = same_on_all_ranks(plan)
 
@@ -212,9 +238,15 @@ class MSTSModifier(CheckedFields, Modifier):
     def _by_gradient(self) -> bool:
         return self.allocation == "sensitivity" and self.weighting != "output"
 
-    def _pinned(self) -> dict[Slot, int]:
+    def _pinned(self) -> dict[Slot, Override]:
         changes = overridden(list(self._modules), self.overrides, self._modalities)
-        return {(name, modality): T for name, table in changes.items() for modality, T in table.items()}
+        return {(name, modality): fixed for name, table in changes.items() for modality, fixed in table.items()}
+
+    def _trials(self, pinned: Mapping[Slot, Override], slot: Slot, width: int) -> ErrorTable:
+        assert self._follower is not None
+        fixed = pinned.get(slot, Override()).ratio
+        ratios = self._follower.candidate_ratios(slot[1]) if fixed is None else (fixed,)
+        return ErrorTable(width, self._follower.coding, ratios, self._follower.threshold_statistic)
 
     # What TCLIFModifier asks
 
@@ -225,11 +257,18 @@ class MSTSModifier(CheckedFields, Modifier):
 
     @property
     def chooses_ratios(self) -> bool:
-        """True if threshold ratios are tried in the pass that measures errors."""
-        return self._measures_errors
+        """True if threshold ratios are to be fitted, and are in the pass that measures errors."""
+        return self._measures_errors and self._follower is not None and self._follower.fits_ratios
 
-    def spike_plan(self) -> SpikePlan:
-        """The plan: module name -> modality -> T.
+    @property
+    def has_all_ratios(self) -> bool:
+        """True if the plan is there already, with a threshold ratio for every layer and modality."""
+        return self._plan is not None and all(
+            scale.ratio is not None for table in self._plan.values() for scale in table.values()
+        )
+
+    def spike_plan(self) -> dict[str, dict[str, TemporalScale]]:
+        """The plan: module name -> modality -> T, and a threshold ratio where the plan decides it.
 
         Raises:
             InputError: asked before there was one.
@@ -238,10 +277,10 @@ class MSTSModifier(CheckedFields, Modifier):
             raise InputError("MSTSModifier has no plan yet; it is made when the recipe is finalized")
         return self._plan
 
-    def best_ratio(self, name: str, modality: str, timesteps: int) -> float | None:
-        """The threshold ratio of least error for a layer's rows of one modality; None if none of them was measured."""
-        table = None if self._measured is None else self._measured.errors.get((name, modality))
-        return table.ratio(timesteps) if table is not None and table.rows else None
+    def seen(self, name: str) -> list[str]:
+        """The modalities of a layer whose errors were measured."""
+        errors = {} if self._measured is None else self._measured.errors
+        return [m for m in self._modalities if (name, m) in errors and errors[name, m].rows]
 
     def facts(self) -> dict[str, Any]:
         """What is to be kept with the model: the budget and what became of it, the raw curves."""
@@ -255,7 +294,7 @@ class MSTSModifier(CheckedFields, Modifier):
                 budget["samples"] = measured.samples
         facts: dict[str, Any] = {"budget": budget}
         if measured is not None and measured.rows:
-            budget["mean_timesteps"] = sum(plan[name][m] for name, m in measured.rows) / len(measured.rows)
+            budget["mean_timesteps"] = sum(plan[name][m].timesteps for name, m in measured.rows) / len(measured.rows)
             budget["mean_timesteps_weighted"] = measured.mean_timesteps(plan)
             if measured.errors:
                 budget["sops_per_token"] = measured.sops_per_token(plan)

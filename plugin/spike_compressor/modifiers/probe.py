@@ -22,6 +22,7 @@ from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.modifiers.evolution import EvolutionStatistics, hidden_states
 from spike_compressor.modifiers.prompts import Prompts
 from spike_compressor.modifiers.sensitivity import ROWS_PER_SAMPLE, ErrorTable, spread
+from spike_compressor.runtime.plan import Override
 
 #: Prompts that gradients are taken of, unless told otherwise: fewer can be too few, more are no better (docs/msts.md).
 GRADIENT_SAMPLES = 64
@@ -69,7 +70,7 @@ class Probe:
         rows: modalities of the data's tokens.
         needs: what to collect; rows are always counted.
         curves: collect `Need.EVOLUTION` too if the model lets us: nobody asked for it, so nothing is refused for it.
-        coding, ratios: for `Need.ERRORS`: whose spikes to count, and the threshold ratios to try.
+        trials: for `Need.ERRORS`: makes the empty table of a slot with so many inputs.
     """
 
     def __init__(
@@ -78,8 +79,7 @@ class Probe:
         modules: Mapping[str, nn.Linear],
         rows: CalibrationRows,
         needs: frozenset[Need],
-        coding: str,
-        ratios: tuple[float, ...],
+        trials: Callable[[Slot, int], ErrorTable],
         curves: bool = False,
     ) -> None:
         self.model, self.modules, self.rows, self.needs = model, modules, rows, needs
@@ -88,7 +88,7 @@ class Probe:
         with contextlib.suppress(InputError) if self._curves else contextlib.nullcontext():
             if self._curves or Need.EVOLUTION in needs:
                 self._layers = rows.adapter.decoder_layers(model)
-        self._coding, self._ratios = coding, ratios
+        self._trials = trials
         self._reset()
         rows.on_restart.append(self._reset)
 
@@ -141,7 +141,7 @@ class Probe:
 
     def _measure(self, name: str, module: nn.Linear, modality: str, x: Tensor, gradient: Tensor | None = None) -> None:
         if (name, modality) not in self._errors:
-            self._errors[name, modality] = ErrorTable(module.in_features, self._coding, self._ratios)
+            self._errors[name, modality] = self._trials((name, modality), module.in_features)
         with _named(name):
             if gradient is None:  # the first layer that has any is named; gradients come from the last one
                 raise_if_non_finite(x)
@@ -262,7 +262,7 @@ class Probe:
         own.register_hook(on_gradient)
         return (own, *args[1:])
 
-    def result(self, pinned: dict[Slot, int]) -> Measured:
+    def result(self, pinned: dict[Slot, Override]) -> Measured:
         """Everything collected, summed up over ranks.
 
         Raises:
@@ -286,8 +286,7 @@ class Probe:
         errors = {}
         if Need.ERRORS in self.needs:
             for slot in rows:
-                module = self.modules[slot[0]]
-                table = self._errors.get(slot) or ErrorTable(module.in_features, self._coding, self._ratios)
+                table = self._errors.get(slot) or self._trials(slot, self.modules[slot[0]].in_features)
                 with _named(slot[0]):
                     table.reduce()
                 errors[slot] = table

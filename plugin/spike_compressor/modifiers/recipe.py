@@ -19,10 +19,26 @@ class ObeysSpikePlan:
 
     coding: str
     allow_text_only: bool
+    threshold_statistic: str
 
     @property
-    def candidate_ratios(self) -> tuple[float, ...]:
-        """The threshold ratios that errors are to be measured for."""
+    def fits_ratios(self) -> bool:
+        """True if threshold ratios are to be chosen on calibration data."""
+        raise NotImplementedError
+
+    def candidate_ratios(self, modality: str) -> tuple[float, ...]:
+        """The threshold ratios of rows of a modality that errors are to be measured for."""
+        raise NotImplementedError
+
+    def refuse_ratios(self, who: str) -> None:
+        """Refuse ratios of a plan where they cannot apply.
+
+        Args:
+            who: gives them.
+
+        Raises:
+            InputError: thresholds are static.
+        """
         raise NotImplementedError
 
     def targeted(self, model: nn.Module) -> dict[str, nn.Linear]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding, raise_if_non_finite, spikes_from_codes
 from spike_compressor.coding.quantize import magnitude_codes
-from spike_compressor.coding.statistics import candidate_scales
+from spike_compressor.coding.statistics import candidate_scales, get_statistic
 from spike_compressor.kernels import try_scales
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
@@ -24,8 +24,6 @@ ROWS_PER_SAMPLE = 8
 _BLOCK = 2**16
 #: Values that are tried at once: so few that they stay in the processor's cache meanwhile.
 _PART = 2**15
-#: Ratios that `threshold_ratio: auto` chooses from.
-AUTO_RATIOS = tuple(percent / 100 for percent in range(40, 125, 5))
 
 
 class ErrorTable:
@@ -35,15 +33,16 @@ class ErrorTable:
         width: K, inputs of the layer.
         coding: name of the coding whose spikes are counted.
         ratios: candidate threshold ratios.
+        statistic: name of the statistic of rows that they are ratios to.
 
-    The error of T is what is lost when the input x is replaced by its spikes' x', e = x - x', as a share of what there
+    The error is what is lost when the input x is replaced by its spikes' x', e = x - x', as a share of what there
     was. Without gradients that is the output's error, `|W e|^2 / |W x|^2`, summed over rows. With gradients u of the
     loss in x (through this layer alone), it is the mean of `sum_k (u_k e_k)^2`: the expected square of the loss's
     first-order change if errors of different inputs are independent.
     """
 
-    def __init__(self, width: int, coding: str, ratios: tuple[float, ...]) -> None:
-        self.width, self.ratios = width, ratios
+    def __init__(self, width: int, coding: str, ratios: tuple[float, ...], statistic: str = "absmax") -> None:
+        self.width, self.ratios, self.statistic = width, ratios, statistic
         shape = (MAX_TIMESTEPS, len(ratios))
         self._error = torch.zeros(shape, dtype=torch.float64)
         self._spikes = torch.zeros(shape, dtype=torch.float64)
@@ -97,10 +96,10 @@ class ErrorTable:
 
     def _try_part(self, x: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> None:
         """Try them on rows [R, K] so few that what is computed of them stays in the processor's cache."""
-        absmax = x.abs().amax(dim=1)
-        if not bool(absmax.isfinite().all()):  # amax hands NaN on
+        value = get_statistic(self.statistic).of_rows(x)
+        if not bool(value.isfinite().all()):  # a row's statistic hands NaN and infinity on
             raise_if_non_finite(x)
-        scales = candidate_scales(absmax, range(1, MAX_TIMESTEPS + 1), self.ratios)
+        scales = candidate_scales(value, range(1, MAX_TIMESTEPS + 1), self.ratios, self.statistic)
         tried = None
         if gradient is not None:
             timesteps = torch.arange(1, MAX_TIMESTEPS + 1, dtype=torch.int32).repeat_interleave(len(self.ratios))
@@ -123,21 +122,26 @@ class ErrorTable:
 
     def ratio(self, timesteps: int) -> float:
         """The threshold ratio of least error at T."""
-        return self.ratios[self._best(timesteps)]
+        return self.ratios[self._at(timesteps, None)[1]]
 
-    def error(self, timesteps: int) -> float:
-        """The error at T, at its best ratio: of the output as a share of its energy, or of the loss a row."""
-        best = self._best(timesteps)
+    def error(self, timesteps: int, ratio: float | None = None) -> float:
+        """The error at T and a candidate ratio: of the output as a share of its energy, or of the loss a row.
+
+        Without a ratio: at the one of least error.
+        """
+        place = self._at(timesteps, ratio)
         energy = float(self._totals[1])
-        return float(self._error[timesteps - 1, best]) / energy if energy else 0.0
+        return float(self._error[place]) / energy if energy else 0.0
 
-    def spikes_per_row(self, timesteps: int) -> float:
-        """Spikes that a row's K neurons fire at T, at its best ratio."""
-        return float(self._spikes[timesteps - 1, self._best(timesteps)]) / self.rows if self.rows else 0.0
+    def spikes_per_row(self, timesteps: int, ratio: float | None = None) -> float:
+        """Spikes that a row's K neurons fire at T and a candidate ratio; without one: that of least error."""
+        place = self._at(timesteps, ratio)
+        return float(self._spikes[place]) / self.rows if self.rows else 0.0
 
-    def _best(self, timesteps: int) -> int:
+    def _at(self, timesteps: int, ratio: float | None) -> tuple[int, int]:
         self._flush()
-        return int(self._error[timesteps - 1].argmin())
+        row = timesteps - 1
+        return row, int(self._error[row].argmin()) if ratio is None else self.ratios.index(ratio)
 
 
 def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> tuple[Tensor, Tensor]:

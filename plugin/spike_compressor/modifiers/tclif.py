@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +11,6 @@ from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.utils import match_named_modules
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
-from loguru import logger
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor, nn
 
@@ -21,7 +19,7 @@ from spike_compressor.coding import NonFiniteInputError, get_coding, get_statist
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import ModalityAdapter, adapter_for
-from spike_compressor.modifiers.activity import report_activity
+from spike_compressor.modifiers.activity import report_activity, report_plan
 from spike_compressor.modifiers.attention import AttentionSettings
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.chosen import Observed
@@ -34,10 +32,9 @@ from spike_compressor.modifiers.recipe import (
     that_need_data,
 )
 from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret, set_activation_bits
-from spike_compressor.modifiers.sensitivity import AUTO_RATIOS
 from spike_compressor.modifiers.starting import take_over
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
-from spike_compressor.modifiers.unreached import Reached, lend_input_scales, some
+from spike_compressor.modifiers.unreached import Reached, lend_input_scales
 from spike_compressor.modifiers.upstream import (
     complete_sequential_epochs,
     pin_for_accelerators_only,
@@ -52,7 +49,13 @@ from spike_compressor.runtime import (
     not_spiking,
     require_integer_weights,
 )
-from spike_compressor.runtime.plan import SpikePlan, checked_timesteps, timesteps_by_modality
+from spike_compressor.runtime.plan import (
+    TemporalScale,
+    checked_ratios,
+    checked_timesteps,
+    ratios_by_modality,
+    scales_by_modality,
+)
 from spike_compressor.runtime.weights import why_not_integer
 
 
@@ -80,8 +83,9 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             out: what the reinterpreted scheme says, else dynamic.
         threshold_statistic: dynamic thresholds only: what a row's threshold is proportional to. `absmax`: s = ratio *
             absmax(row) / (2^T - 1). `rms`, `mean_abs`: s = ratio * rms(row), ratio * mean |row|, T being range alone.
-        threshold_ratio: dynamic thresholds only: that ratio, 0 < ratio <= 2; or `auto`: chosen by layer, modality and T
-            for the least squared error on the calibration data.
+        threshold_ratio: dynamic thresholds only: that ratio, 0 < ratio <= 2, one or by modality (`{vision: 0.5, text:
+            0.7}`); or `auto`: chosen by layer, modality and T on the calibration data, for the least error, or as a
+            budget of operations allows. Ratios of a plan take precedence.
         threshold_observer: static thresholds only: `absmax`, or `mse` for the scale of least squared error.
         allow_text_only: a multimodal model calibrated without a single vision token is an error unless this is set.
         attention: lets attention products spike too, e.g. `{timesteps: 5}`; see `AttentionSettings`. Off by default.
@@ -93,7 +97,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     timesteps: int | dict[str, int] | None = None
     threshold: Literal["dynamic", "static"] | None = None
     threshold_statistic: str = "absmax"
-    threshold_ratio: float | Literal["auto"] = 1.0
+    threshold_ratio: float | Literal["auto"] | dict[str, float] = 1.0
     threshold_observer: Literal["absmax", "mse"] = "absmax"
     allow_text_only: bool = False
     attention: AttentionSettings | None = None
@@ -102,7 +106,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
     _attention: dict[str, AttentionSpec] = PrivateAttr(default_factory=dict)
     _planner: MSTSModifier | None = PrivateAttr(default=None)
-    _plan: SpikePlan | None = PrivateAttr(default=None)
+    _plan: dict[str, dict[str, TemporalScale]] | None = PrivateAttr(default=None)
     _loader: Any = PrivateAttr(default=None)
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _observed: Observed = PrivateAttr()
@@ -129,10 +133,10 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
 
     @field_validator("threshold_ratio")
     @classmethod
-    def _ratio_in_range(cls, value: float | str) -> float | str:
+    def _ratio_in_range(cls, value: float | str | dict[str, float]) -> float | str | dict[str, float]:
         if isinstance(value, (int, float)) and not 0 < value <= 2:
             raise ValueError("must be in (0, 2], or `auto`")
-        return value
+        return checked_ratios(value, "TCLIFModifier.threshold_ratio") if isinstance(value, dict) else value
 
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
@@ -150,10 +154,19 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         self.requires_calibration_data = self.threshold == "static" or self.threshold_ratio == "auto"
 
     @property
-    def candidate_ratios(self) -> tuple[float, ...]:
+    def fits_ratios(self) -> bool:
+        return self.threshold_ratio == "auto"
+
+    def candidate_ratios(self, modality: str) -> tuple[float, ...]:
         if self.threshold_ratio == "auto":
-            return AUTO_RATIOS
-        return (1.0,) if self.threshold == "static" else (float(self.threshold_ratio),)
+            return get_statistic(self.threshold_statistic).ratios
+        return (ratios_by_modality(self.threshold_ratio, "TCLIFModifier.threshold_ratio")[modality],)
+
+    def refuse_ratios(self, who: str) -> None:
+        if self.threshold == "static":
+            raise InputError(
+                f"{who} has threshold ratios, which are for dynamic thresholds; drop them or `threshold: static`"
+            )
 
     @property
     def _modalities(self) -> tuple[str, ...]:
@@ -164,7 +177,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def _calibrates(self) -> bool:
         if self.threshold == "static":
             return True
-        return self.threshold_ratio == "auto" and not (self._planner is not None and self._planner.chooses_ratios)
+        planner = self._planner
+        return self.fits_ratios and not (planner is not None and (planner.chooses_ratios or planner.has_all_ratios))
 
     def targeted(self, model: nn.Module) -> dict[str, nn.Linear]:
         """The Linears that are to spike, by name.
@@ -199,6 +213,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         planners = modifiers_of_type(MSTSModifier)
         if len(planners) > 1:
             raise InputError("the recipe has more than one MSTSModifier; a plan can have only one author")
+        if isinstance(self.threshold_ratio, dict):  # a modality without a ratio is refused before data run
+            ratios_by_modality(self.threshold_ratio, "TCLIFModifier.threshold_ratio", self._modalities)
         if planners and self.timesteps is not None:
             raise InputError("both MSTSModifier and TCLIFModifier.timesteps set T; remove one of them")
         if planners:
@@ -207,8 +223,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             self._planner = planners[0]
             self.requires_calibration_data = self._calibrates
         elif self.timesteps is not None:
-            table = timesteps_by_modality(self.timesteps, "TCLIFModifier.timesteps", self._adapter.modalities)
-            self._plan = {name: dict(table) for name in self._modules}
+            table = scales_by_modality(self.timesteps, "TCLIFModifier.timesteps", self._adapter.modalities)
+            self._plan = dict.fromkeys(self._modules, table)
         dataloader = kwargs.get("calib_data")  # the one that pipelines iterate over; state.data.calib is a copy of it
         self._loader = dataloader
         if dataloader is not None:
@@ -262,7 +278,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             return
         assert self._rows is not None
         self._rows.follow(state.model, self._modules, state)
-        self._observed.begin(MagnitudeHistogram if self.threshold == "static" else RatioHistogram)
+        histogram = partial(RatioHistogram, self.threshold_statistic)
+        self._observed.begin(MagnitudeHistogram if self.threshold == "static" else histogram)
         for name, module in self._modules.items():
             self.register_hook(module, partial(self._collect, name, state), "forward_pre")
 
@@ -297,7 +314,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                 set_activation_bits(module, specs[name].timesteps["text"] + 1)
         reasons = self._why_not_spiking(state.model)
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
-        _report(specs, self._attention, self._observed.uncalibrated)
+        report_plan(specs, self._attention, self._observed.uncalibrated)
         make_saveable(state.model)
         report_activity(state.model, self._loader)
         return True
@@ -334,7 +351,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
             raise error if name in str(error) else InputError(f"{name}: {error}") from None
 
     def _chosen_spec(self, name: str, module: nn.Linear) -> LayerSpec:
-        if self._plan is None:
+        plan = self._plan
+        if plan is None:
             inherited = reinterpret(name, module, self.coding, self._modalities)
             if inherited.threshold == "static" and self.threshold is None:
                 return inherited
@@ -342,45 +360,34 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                 return inherited
             timesteps, coding, symmetric = inherited.timesteps, inherited.coding, inherited.symmetric
         else:
-            timesteps, coding, symmetric = self._plan[name], self.coding, True
+            timesteps = {m: scale.timesteps for m, scale in plan[name].items()}
+            coding, symmetric = self.coding, True
         if self.threshold == "static":
             scale = self._observed.choose(name, timesteps, self._static_scale)
             if scale is not None:
                 return LayerSpec(timesteps, coding, "static", scale=scale)
             return LayerSpec(timesteps, coding, ratio=dict.fromkeys(timesteps, 1.0))  # nothing is known: by row
-        auto = self.threshold_ratio == "auto"
-        ratio = self._ratios(name, timesteps) if auto else dict.fromkeys(timesteps, float(self.threshold_ratio))
+        ratio = self._ratios(name, timesteps)
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric, statistic=self.threshold_statistic)
 
     def _static_scale(self, histogram: Any, timesteps: int) -> float:
         scale = histogram.mse_scale if self.threshold_observer == "mse" else histogram.absmax_scale
         return float(torch.tensor(scale(timesteps), dtype=torch.float32))  # what the runtime divides by
 
-    def _ratios(self, name: str, timesteps: Any) -> dict[str, float]:
+    def _ratios(self, name: str, timesteps: Mapping[str, int]) -> Mapping[str, float]:
         if self._planner is not None and self._planner.chooses_ratios:
-            return self._observed.ratios(name, timesteps, self._planner.best_ratio)
-        return self._observed.choose(name, timesteps, RatioHistogram.best_ratio) or dict.fromkeys(timesteps, 1.0)
+            self._observed.note(name, self._planner.seen(name))
+        planned = {} if self._plan is None else {m: scale.ratio for m, scale in self._plan[name].items()}
+        chosen = {m: ratio for m, ratio in planned.items() if ratio is not None}
+        if len(chosen) == len(timesteps):
+            return chosen
+        if self.threshold_ratio == "auto":
+            found = self._observed.choose(name, timesteps, RatioHistogram.best_ratio)
+            return (found or dict.fromkeys(timesteps, 1.0)) | chosen
+        return ratios_by_modality(self.threshold_ratio, "TCLIFModifier.threshold_ratio", tuple(timesteps)) | chosen
 
     def _facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"uncalibrated": self._observed.uncalibrated}
         if self._rows is not None and self._rows.samples:
             facts["calibration"] = {"samples": self._rows.samples, "tokens": dict(self._rows.tokens)}
         return facts | ({} if self._planner is None else self._planner.facts())
-
-
-def _label(timesteps: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} T={T}" for name, T in timesteps.items())
-
-
-def _report(specs: dict[str, LayerSpec], attention: dict[str, AttentionSpec], uncalibrated: list[str]) -> None:
-    by_plan = Counter(_label(spec.timesteps) for spec in specs.values())
-    for label, count in sorted(by_plan.items()):
-        logger.info(f"{count} layers spike with {label}")
-    if attention:
-        label = _label(next(iter(attention.values())).rows.timesteps)
-        logger.info(f"the attention products of {len(attention)} modules spike with {label}")
-    if uncalibrated:
-        logger.warning(
-            f"no calibration row, or none of a modality, reached {len(uncalibrated)} layers: {some(uncalibrated)}. "
-            "Thresholds are borrowed from other experts or modalities; without any, each row has one of its own"
-        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spike_compressor.coding.statistics import geometric_ratios, get_statistic
 from spike_compressor.modifiers.distributed import max_over_ranks, sum_over_ranks
 
 
@@ -62,27 +63,54 @@ class MagnitudeHistogram:
 
 
 class RatioHistogram:
-    """Histogram of |x| / absmax(row), weighted by absmax(row)^2, for the `threshold_ratio` of dynamic thresholds."""
+    """Histogram of |x| / statistic(row), weighted by statistic(row)^2, for the `threshold_ratio` of dynamic thresholds.
+
+    Where no input is larger than the statistic, bins are equally wide. Else they are 64 an octave, from 2^-10, which
+    rounds to zero at any ratio, to 2^22, which no input of a row of up to 2^22 passes: outliers keep their size.
+
+    Args:
+        statistic: its name.
+    """
 
     BINS = 1024
+    OCTAVES = range(-10, 22)
+    #: Ratios that are tried of statistics that bound their rows, and how many of the others'.
+    BOUNDED = tuple(percent / 100 for percent in range(5, 126))
+    CANDIDATES = 121
 
-    def __init__(self) -> None:
-        self.weights = torch.zeros(self.BINS, dtype=torch.float64)
+    def __init__(self, statistic: str = "absmax") -> None:
+        self._statistic = get_statistic(statistic)
+        self._bounding = self._statistic.bounds_rows
+        self._first = (self.OCTAVES.start + 127) << 6  # a float32 with 6 bits of its mantissa
+        bins = self.BINS if self._bounding else len(self.OCTAVES) << 6
+        self.weights = torch.zeros(bins, dtype=torch.float64)
 
     def update(self, x: Tensor) -> None:
         """Add rows x [R, K]."""
-        magnitude = x.detach().to(torch.float32).abs().cpu()
-        absmax = magnitude.amax(dim=1, keepdim=True)
-        live = absmax.squeeze(1) > 0
-        magnitude, absmax = magnitude[live], absmax[live]
+        x = x.detach().to(torch.float32).cpu()
+        value = self._statistic.of_rows(x).unsqueeze(1)
+        live = value.squeeze(1) > 0
+        magnitude, value = x.abs()[live], value[live]
         if not magnitude.numel():
             return
-        bins = (magnitude / absmax * self.BINS).long().clamp(max=self.BINS - 1)
-        energy = absmax.square().expand_as(magnitude).to(torch.float64)
-        self.weights += torch.bincount(bins.reshape(-1), weights=energy.reshape(-1), minlength=self.BINS)
+        energy = value.square().expand_as(magnitude).to(torch.float64)
+        bins = self._bins(magnitude / value).reshape(-1)
+        self.weights += torch.bincount(bins, weights=energy.reshape(-1), minlength=len(self.weights))
+
+    def _bins(self, relative: Tensor) -> Tensor:
+        if self._bounding:
+            return (relative * self.BINS).long().clamp(max=self.BINS - 1)
+        return ((relative.view(torch.int32) >> 17).long() - self._first).clamp(0, len(self.weights) - 1)
+
+    def _middles(self) -> Tensor:
+        """The value that stands for each bin, float64."""
+        if self._bounding:
+            return (torch.arange(self.BINS, dtype=torch.float64) + 0.5) / self.BINS
+        bits = (torch.arange(len(self.weights), dtype=torch.int32) + self._first << 17) | 1 << 16
+        return bits.view(torch.float32).to(torch.float64)
 
     def add(self, other: RatioHistogram) -> None:
-        """Add what another histogram has seen."""
+        """Add what another histogram of the same statistic has seen."""
         self.weights += other.weights
 
     def reduce(self) -> None:
@@ -95,11 +123,15 @@ class RatioHistogram:
         return float(self.weights.sum()) == 0
 
     def best_ratio(self, timesteps: int) -> float:
-        """The ratio in 0.05 .. 1.25 that minimizes the squared error of the coded rows."""
-        values = (torch.arange(self.BINS, dtype=torch.float64) + 0.5) / self.BINS
+        """The ratio, of 0.05 .. 1.25 or within those of the statistic, that minimizes the squared error of the rows."""
+        candidates = self.BOUNDED
+        if not self._bounding:
+            candidates = geometric_ratios(self._statistic.ratios[0], self._statistic.ratios[-1], self.CANDIDATES)
+        live = self.weights.nonzero().squeeze(1)
+        values, weights = self._middles()[live], self.weights[live]
         limit = 2**timesteps - 1
-        ratios = torch.arange(5, 126, dtype=torch.float64) / 100
-        scales = (ratios / limit)[:, None]
+        ratios = torch.tensor(candidates, dtype=torch.float64)
+        scales = (ratios / self._statistic.divisor(timesteps))[:, None]
         codes = torch.floor(values / scales + 0.5).clamp(max=limit)
-        error = ((values - scales * codes).square() * self.weights).sum(dim=1)
-        return float(ratios[int(error.argmin())])
+        error = ((values - scales * codes).square() * weights).sum(dim=1)
+        return candidates[int(error.argmin())]

@@ -6,6 +6,7 @@ same hidden states.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -98,8 +99,8 @@ def _family(name: str) -> tuple[str, str] | None:
 
 def pooled(statistics: Sequence[Any]) -> Any | None:
     """All that several histograms have seen, as one; None if that is nothing."""
-    total = type(statistics[0])()
-    for one in statistics:
+    total = copy.deepcopy(statistics[0])
+    for one in statistics[1:]:
         total.add(one)
     return None if total.empty else total
 

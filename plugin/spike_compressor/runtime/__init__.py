@@ -26,7 +26,7 @@ from spike_compressor.runtime.forwards import SpikingInactiveError
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.observers import added_to, observing
-from spike_compressor.runtime.plan import SpikePlan, read_plan, write_plan
+from spike_compressor.runtime.plan import SpikePlan, TemporalScale, read_plan, write_plan
 from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.shown_weight import describes as describes_weight
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
@@ -48,6 +48,7 @@ __all__ = [
     "SpikingLinear",
     "SpikingState",
     "Synapses",
+    "TemporalScale",
     "added_to",
     "attach",
     "available_backends",

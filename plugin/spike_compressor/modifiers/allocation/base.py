@@ -11,7 +11,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
 from spike_compressor.modifiers.matching import did_you_mean
 from spike_compressor.registry import Registry
-from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+from spike_compressor.runtime.plan import Override, SpikePlan, TemporalScale, overrides_by_modality
 
 
 class Need(Enum):
@@ -28,7 +28,7 @@ class Need(Enum):
 
 
 class Allocation:
-    """Decides T for each layer and modality.
+    """Decides T for each layer and modality, and the threshold ratio if it likes.
 
     A strategy is a subclass, decorated with `register_allocation("name")`. `settings` are the fields of
     `MSTSModifier`; the constructor refuses those that make no sense for the strategy.
@@ -59,19 +59,19 @@ class Allocation:
         """What must be measured before `plan` can be called; nothing for a strategy that looks at no data."""
         return frozenset()
 
-    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, int]) -> None:
+    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, Override]) -> None:
         """Refuse, before anything is measured, what no measurement can make possible.
 
         Args:
             modules: names of the layers that are to spike, and the modalities that their rows can have.
-            pinned: slots whose T the user's overrides fix.
+            pinned: what the user's overrides fix of slots.
 
         Raises:
             InputError: no plan can keep the settings.
         """
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        """T of every module in `modules`, for every one of `measured.modalities`.
+        """T of every module in `modules`, for every one of `measured.modalities`, or a `TemporalScale`: T and a ratio.
 
         Args:
             modules: names of the layers that are to spike, in the order of the model.
@@ -118,15 +118,16 @@ def get_allocation(name: str) -> type[Allocation]:
 
 def overridden(
     modules: Sequence[str], overrides: Mapping[str, Any], modalities: Sequence[str]
-) -> dict[str, dict[str, int]]:
-    """What overrides say of which modules: name -> modality -> T, only where they say something.
+) -> dict[str, dict[str, Override]]:
+    """What overrides say of which modules: name -> modality -> what is fixed, only where they say something.
 
-    `{"re:.*down_proj": {text: 6}}`; later entries win. What they say of modalities beside `modalities` has no effect.
+    `{"re:.*down_proj": {text: 6}}`, `{"re:.*o_proj": {ratio: 0.4}}`; later entries win. What they say of modalities
+    beside `modalities` has no effect.
 
     Raises:
-        InputError: a pattern that matches none of `modules`, or a bad T.
+        InputError: a pattern that matches none of `modules`, or a bad T or ratio.
     """
-    result: dict[str, dict[str, int]] = {}
+    result: dict[str, dict[str, Override]] = {}
     for pattern, value in overrides.items():
         where = f"MSTSModifier.overrides[{pattern!r}]"
         matches = [name for name in modules if _matches(name, pattern, where)]
@@ -134,16 +135,22 @@ def overridden(
             raise InputError(
                 f"{where} matches none of the {len(modules)} spiking modules{did_you_mean(pattern, modules)}"
             )
-        given = timesteps_by_modality(value, where)  # what is not given keeps what it had
+        given = overrides_by_modality(value, where)  # what is not given keeps what it had
         for name in matches:
-            result.setdefault(name, {}).update({m: given[m] for m in modalities if m in given})
+            table = result.setdefault(name, {})
+            table.update({m: given[m].over_earlier(table.get(m)) for m in modalities if m in given})
     return result
 
 
-def apply_overrides(plan: SpikePlan, overrides: Mapping[str, Any], modalities: Sequence[str]) -> SpikePlan:
-    """The plan with T replaced where `overridden` says so."""
+def apply_overrides(
+    plan: SpikePlan, overrides: Mapping[str, Any], modalities: Sequence[str]
+) -> dict[str, dict[str, TemporalScale]]:
+    """The plan with T and ratios replaced where `overridden` says so."""
     changes = overridden(list(plan), overrides, modalities)
-    return {name: {**table, **changes.get(name, {})} for name, table in plan.items()}
+    return {
+        name: {m: changes.get(name, {}).get(m, Override()).over(entry) for m, entry in table.items()}
+        for name, table in plan.items()
+    }
 
 
 def _matches(name: str, pattern: str, where: str) -> bool:

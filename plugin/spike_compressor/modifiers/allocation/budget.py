@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -13,6 +13,7 @@ from spike_compressor.coding import MAX_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
+from spike_compressor.runtime.plan import TemporalScale
 
 #: Sums of many float costs differ from the limit by rounding; a plan that meets it exactly is within it.
 _ROUNDING = 1e-9
@@ -43,91 +44,88 @@ class Budget(CheckedFields):
         T = self.mean_timesteps
         return int(T) if T is not None and int(T) == T else None
 
-    def costs(self, measured: Measured, lowest: Mapping[str, int], highest: Mapping[str, int]) -> Costs:
-        """What every slot costs at every T that it may have, and the limit.
+    def costs(self, measured: Measured, options: Callable[[Slot], Iterable[TemporalScale]]) -> Costs:
+        """What every slot costs at every temporal scale that it may have, and the limit.
 
         Args:
             measured: rows of every slot, and their spikes if the budget counts synaptic operations.
-            lowest: least T by modality.
-            highest: greatest T by modality.
+            options: of a slot, those of fewer timesteps first.
 
         Raises:
-            InputError: the bounds alone exceed the budget.
+            InputError: the cheapest options alone exceed the budget.
         """
-        tables = {}
-        for slot in measured.rows:
-            pinned = measured.pinned.get(slot)
-            low, high = (lowest[slot[1]], highest[slot[1]]) if pinned is None else (pinned, pinned)
-            cost = measured.sops if self.sops_per_token is not None else _timesteps(measured)
-            tables[slot] = {T: float(cost(slot, T)) for T in range(low, high + 1)}
+        cost = measured.sops if self.sops_per_token is not None else _timesteps(measured)
+        tables = {slot: {option: float(cost(slot, option)) for option in options(slot)} for slot in measured.rows}
         if self.sops_per_token is not None:
             limit = self.sops_per_token * sum(measured.tokens.values())
         else:
             assert self.mean_timesteps is not None
             limit = self.mean_timesteps * sum(measured.weight(slot) for slot in measured.rows)
         costs = Costs(tables, limit)
-        least = costs.total(costs.lowest())
+        least = costs.total(costs.cheapest())
         if least > limit * (1 + _ROUNDING):
             (name, asked), *_ = self.model_dump(exclude_none=True).items()
+            ratios = ", at the ratios that fire least" if self.sops_per_token is not None else ""
             raise InputError(
-                f"MSTSModifier.budget: {name} {asked:g} is less than min_timesteps and overrides take by themselves, "
-                f"{least / limit * asked:.6g}; raise the budget or lower the bounds"
+                f"MSTSModifier.budget: {name} {asked:g} is less than min_timesteps and overrides take by themselves"
+                f"{ratios}, {least / limit * asked:.6g}; raise the budget or lower the bounds"
             )
         return costs
 
 
-def _timesteps(measured: Measured) -> Callable[[Slot, int], float]:
-    return lambda slot, T: T * measured.weight(slot)
+def _timesteps(measured: Measured) -> Callable[[Slot, TemporalScale], float]:
+    return lambda slot, scale: scale.timesteps * measured.weight(slot)
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of slots by T, in the unit of a budget.
+    """Costs of slots by temporal scale, in the unit of a budget.
 
     Attributes:
-        tables: slot -> T -> cost, for the T that the slot may have. In the order of the model.
+        tables: slot -> temporal scale -> cost, for those that the slot may have, in rising order of T. Slots are in the
+            order of the model.
         limit: what all slots together may cost.
     """
 
-    tables: Mapping[Slot, Mapping[int, float]]
+    tables: Mapping[Slot, Mapping[TemporalScale, float]]
     limit: float
 
-    def lowest(self) -> dict[Slot, int]:
-        """The least T of every slot."""
-        return {slot: min(table) for slot, table in self.tables.items()}
+    def cheapest(self) -> dict[Slot, TemporalScale]:
+        """The temporal scale of least cost of every slot; the first of equals."""
+        return {slot: min(table, key=table.__getitem__) for slot, table in self.tables.items()}
 
-    def total(self, chosen: Mapping[Slot, int]) -> float:
-        """Cost of a choice of T."""
-        return sum(self.tables[slot][T] for slot, T in chosen.items())
+    def total(self, chosen: Mapping[Slot, TemporalScale]) -> float:
+        """Cost of a choice."""
+        return sum(self.tables[slot][scale] for slot, scale in chosen.items())
 
     def fits(self, cost: float) -> bool:
         """Whether a total is within the limit, up to rounding."""
         return cost <= self.limit * (1 + _ROUNDING)
 
 
-def fill(costs: Costs, order: list[tuple[Slot, int]]) -> dict[Slot, int]:
-    """Start from the least T of every slot and raise slots by one, in the given order, as long as the limit allows.
+def fill(costs: Costs, order: list[tuple[Slot, TemporalScale]]) -> dict[Slot, TemporalScale]:
+    """Start from the cheapest and raise slots step by step, in the given order, as long as the limit allows.
 
     Args:
         costs: of the slots.
-        order: (slot, T to raise it to), best first; for one slot in rising order of T. A step that does not fit is
+        order: (slot, what to raise it to), best first; for one slot in rising order of T. A step that does not fit is
             passed over, and with it the further ones of its slot.
     """
-    chosen = costs.lowest()
+    chosen = costs.cheapest()
     spent = costs.total(chosen)
     stopped: set[Slot] = set()
-    for slot, T in order:
-        if slot in stopped or T not in costs.tables[slot]:
+    for slot, scale in order:
+        if slot in stopped or scale.timesteps <= chosen[slot].timesteps:
             continue
-        extra = costs.tables[slot][T] - costs.tables[slot][chosen[slot]]
+        extra = costs.tables[slot][scale] - costs.tables[slot][chosen[slot]]
         if costs.fits(spent + extra):
-            chosen[slot], spent = T, spent + extra
+            chosen[slot], spent = scale, spent + extra
         else:
             stopped.add(slot)
     return chosen
 
 
-def spend(costs: Costs, errors: Mapping[Slot, Mapping[int, float]]) -> dict[Slot, int]:
+def spend(costs: Costs, errors: Mapping[Slot, Mapping[TemporalScale, float]]) -> dict[Slot, TemporalScale]:
     """Spend a budget where it buys most: error removed per unit of cost.
 
     Each slot walks along the lower convex hull of its (cost, error) points, and the steps of all slots are taken
@@ -137,42 +135,55 @@ def spend(costs: Costs, errors: Mapping[Slot, Mapping[int, float]]) -> dict[Slot
 
     Args:
         costs: of the slots.
-        errors: slot -> T -> error, same unit for all slots.
+        errors: slot -> temporal scale -> error, same unit for all slots.
     """
-    chosen = costs.lowest()
-    spent = costs.total(chosen)
+    frontiers = {slot: _frontier(table, errors[slot]) for slot, table in costs.tables.items()}
+    reached = dict.fromkeys(frontiers, 0)
+    spent = sum(frontier[0].cost for frontier in frontiers.values())
     place = {slot: index for index, slot in enumerate(costs.tables)}
     for hull in (True, False):
         queue: list[tuple[float, int, Slot, int]] = []
 
         def offer(slot: Slot, hull: bool = hull, queue: list[tuple[float, int, Slot, int]] = queue) -> None:
-            step = _best_step(costs.tables[slot], errors[slot], chosen[slot], hull)
+            step = _best_step(frontiers[slot], reached[slot], hull)
             if step is not None:
                 heapq.heappush(queue, (-step[0], place[slot], slot, step[1]))
 
-        for slot in costs.tables:
+        for slot in frontiers:
             offer(slot)
         while queue:
-            _, _, slot, T = heapq.heappop(queue)
-            extra = costs.tables[slot][T] - costs.tables[slot][chosen[slot]]
+            _, _, slot, point = heapq.heappop(queue)
+            extra = frontiers[slot][point].cost - frontiers[slot][reached[slot]].cost
             if costs.fits(spent + extra):
-                chosen[slot], spent = T, spent + extra
+                reached[slot], spent = point, spent + extra
                 offer(slot)
-    return chosen
+    return {slot: frontier[reached[slot]].scale for slot, frontier in frontiers.items()}
 
 
-def _best_step(
-    cost: Mapping[int, float], error: Mapping[int, float], current: int, hull: bool
-) -> tuple[float, int] | None:
-    """(error removed per cost, T) of the steepest step up from `current`, or of the next single one; None if none."""
+class _Point(NamedTuple):
+    cost: float
+    error: float
+    scale: TemporalScale
+
+
+def _frontier(cost: Mapping[TemporalScale, float], error: Mapping[TemporalScale, float]) -> list[_Point]:
+    """The options that no other one beats, in rising cost and falling error; of equals the first."""
+    points = sorted((_Point(cost[scale], error[scale], scale) for scale in cost), key=lambda point: point[:2])
+    frontier = points[:1]
+    for point in points[1:]:
+        if point.error < frontier[-1].error:
+            frontier.append(point)
+    return frontier
+
+
+def _best_step(frontier: list[_Point], current: int, hull: bool) -> tuple[float, int] | None:
+    """(error removed per cost, point) of the steepest step up from `current`, or of the next one; None at the end."""
     best: tuple[float, int] | None = None
-    for T in sorted(cost):
-        gain = error[current] - error[T]
-        if current >= T or gain <= 0:
-            continue
-        extra = max(cost[T] - cost[current], 1e-30)  # a step that costs nothing is steeper than any other
-        if best is None or gain / extra > best[0]:
-            best = (gain / extra, T)
+    here = frontier[current]
+    for index in range(current + 1, len(frontier)):
+        slope = (here.error - frontier[index].error) / max(frontier[index].cost - here.cost, 1e-30)
+        if best is None or slope > best[0]:
+            best = (slope, index)
         if not hull:
             break
     return best

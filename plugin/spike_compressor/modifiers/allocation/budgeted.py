@@ -10,7 +10,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modifiers.allocation.base import Allocation, Need
 from spike_compressor.modifiers.allocation.budget import Budget, Costs
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
-from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+from spike_compressor.runtime.plan import Override, SpikePlan, TemporalScale, timesteps_by_modality
 
 
 class Budgeted(Allocation):
@@ -45,10 +45,10 @@ class Budgeted(Allocation):
                 )
         return lowest, highest
 
-    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, int]) -> None:
+    def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, Override]) -> None:
         lowest, _ = self.bounds(tuple(dict.fromkeys(name for names in modules.values() for name in names)))
         slots = [(module, modality) for module, modalities in modules.items() for modality in modalities]
-        least = min(pinned.get(slot, lowest[slot[1]]) for slot in slots)
+        least = min(pinned.get(slot, Override()).timesteps or lowest[slot[1]] for slot in slots)
         mean = self.budget.mean_timesteps
         if mean is not None and least > mean:
             raise InputError(
@@ -57,9 +57,19 @@ class Budgeted(Allocation):
             )
 
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
-        chosen = self.choose(self.budget.costs(measured, *self.bounds(measured.modalities)), measured)
-        return measured.completed(chosen, list(modules))
+        lowest, highest = self.bounds(measured.modalities)
 
-    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
-        """T of every slot, within the limit."""
+        def options(slot: Slot) -> list[TemporalScale]:
+            pinned = measured.pinned.get(slot, Override()).timesteps
+            within = range(lowest[slot[1]], highest[slot[1]] + 1) if pinned is None else (pinned,)
+            return [option for T in within for option in self.options(slot, T, measured)]
+
+        return measured.completed(self.choose(self.budget.costs(measured, options), measured), list(modules))
+
+    def options(self, slot: Slot, timesteps: int, measured: Measured) -> list[TemporalScale]:
+        """The temporal scales of T that a slot may have: one, of the ratio of least error where that is known."""
+        return [TemporalScale(timesteps, measured.best_ratio(slot, timesteps))]
+
+    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
+        """One of its options for every slot, within the limit."""
         raise NotImplementedError

@@ -10,6 +10,7 @@ from spike_compressor.modifiers.allocation.base import Need, register_allocation
 from spike_compressor.modifiers.allocation.budget import Costs, fill
 from spike_compressor.modifiers.allocation.budgeted import Budgeted
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
+from spike_compressor.runtime.plan import TemporalScale
 
 
 @register_allocation("med")
@@ -34,15 +35,16 @@ class Med(Budgeted):
     def needs(self) -> frozenset[Need]:
         return super().needs | {Need.EVOLUTION}
 
-    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
+    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
         offsets = self._offsets(costs, measured)
         depth = {name: index for index, name in enumerate(dict.fromkeys(name for name, _ in costs.tables))}
         steps = []
         for slot, table in costs.tables.items():
-            for T in table:
+            for scale in table:
                 # the c at which x = c + offset passes T - 1/2; equals are taken alternately over depth, not front first
-                steps.append((T - 0.5 - offsets[slot], _scattered(depth[slot[0]]), slot, T))
-        return fill(costs, [(slot, T) for _, _, slot, T in sorted(steps)])
+                due = scale.timesteps - 0.5 - offsets[slot]
+                steps.append((due, _scattered(depth[slot[0]]), slot, scale.timesteps, scale))
+        return fill(costs, [(slot, scale) for *_, slot, _, scale in sorted(steps, key=lambda step: step[:4])])
 
     def _offsets(self, costs: Costs, measured: Measured) -> dict[Slot, float]:
         # a model of one modality has curves where its decoder layers are known, and needs none

@@ -1,4 +1,4 @@
-"""`sensitivity`: T where it removes most error for its cost."""
+"""`sensitivity`: T and threshold ratios where they remove most error for their cost."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from spike_compressor.modifiers.allocation.base import Need, register_allocation
 from spike_compressor.modifiers.allocation.budget import Costs, spend
 from spike_compressor.modifiers.allocation.budgeted import Budgeted
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
+from spike_compressor.runtime.plan import TemporalScale
 
 
 @register_allocation("sensitivity")
 class Sensitivity(Budgeted):
-    """Timesteps where they remove most error for their cost, measured on the calibration data."""
+    """Where most error is removed for the cost, measured on the calibration data.
+
+    Under a budget of timesteps each T has its ratio of least error. Under one of synaptic operations each pair of T and
+    ratio is an option of its own, with its error and its spikes.
+    """
 
     fields = (*Budgeted.fields, "weighting", "samples")
 
@@ -29,10 +34,12 @@ class Sensitivity(Budgeted):
     def needs(self) -> frozenset[Need]:
         return super().needs | {Need.ERRORS}
 
-    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
-        # an error is that of one row: every row counts
-        errors = {
-            slot: {T: measured.rows[slot] * measured.errors[slot].error(T) for T in table}
-            for slot, table in costs.tables.items()
-        }
+    def options(self, slot: Slot, timesteps: int, measured: Measured) -> list[TemporalScale]:
+        # timesteps are paid whatever the ratio, so the one of least error is the best; operations are not
+        if self.budget.sops_per_token is None or not measured.ratios(slot):
+            return super().options(slot, timesteps, measured)
+        return [TemporalScale(timesteps, ratio) for ratio in measured.ratios(slot)]
+
+    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
+        errors = {slot: {scale: measured.error(slot, scale) for scale in table} for slot, table in costs.tables.items()}
         return spend(costs, errors)

@@ -10,7 +10,7 @@ from spike_compressor.modifiers.allocation.base import Need, register_allocation
 from spike_compressor.modifiers.allocation.budget import Costs
 from spike_compressor.modifiers.allocation.budgeted import Budgeted
 from spike_compressor.modifiers.allocation.measured import Measured, Slot
-from spike_compressor.runtime.plan import SpikePlan, timesteps_by_modality
+from spike_compressor.runtime.plan import SpikePlan, TemporalScale, timesteps_by_modality
 
 
 @register_allocation("uniform")
@@ -32,11 +32,16 @@ class Uniform(Budgeted):
             return {name: dict(timesteps) for name in modules}
         return super().plan(modules, measured)
 
-    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, int]:
-        def level(T: int) -> dict[Slot, int]:
-            return {slot: min(max(T, min(table)), max(table)) for slot, table in costs.tables.items()}
+    def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
+        def level(T: int) -> dict[Slot, TemporalScale]:
+            """T, or the nearest that a slot may have."""
+            return {
+                slot: min(table, key=lambda scale: abs(scale.timesteps - T)) for slot, table in costs.tables.items()
+            }
 
-        base = max((T for T in range(1, MAX_TIMESTEPS + 1) if costs.fits(costs.total(level(T)))), default=1)
+        base = max((T for T in range(1, MAX_TIMESTEPS + 1) if costs.fits(costs.total(level(T)))), default=None)
+        if base is None:  # more timesteps can fire fewer spikes, at a ratio of their own
+            return costs.cheapest()
         chosen, raised = level(base), level(base + 1)
         extras = {slot: costs.tables[slot][raised[slot]] - costs.tables[slot][chosen[slot]] for slot in costs.tables}
         share = (costs.limit - costs.total(chosen)) / (sum(extras.values()) or math.inf)
