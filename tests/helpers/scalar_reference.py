@@ -88,3 +88,24 @@ def awkward_drives(timesteps: int) -> list[float]:
                 drives |= {float(up), float(down)}
     drives |= {8388607.5, 8388608.0, 4194303.5, 16777215.0, 2147483648.0, 9.2233720e18}
     return sorted(drives | {-d for d in drives})
+
+
+def group_spikes(drive: list[int], steps: int, beam: int) -> list[tuple[int, ...]]:
+    """What four inputs fire step by step, of which one fires a step: states as tuples, sorted by what they say."""
+    states: list[tuple[int, list[int], list[tuple[int, ...]]]] = [(0, list(drive), [])]
+    for t in range(steps):
+        left = steps - 1 - t
+        weight = 128 * 3**left // 2**left
+        assert weight * 2**left == 128 * 3**left
+        candidates = []
+        for rank, (score, residual, fired) in enumerate(states):
+            candidates.append((score, 0, rank, residual, [*fired, (0, 0, 0, 0)]))
+            for j, r in enumerate(residual):
+                sign = 1 if r >= 0 else -1
+                moved = [value - sign * weight * (i == j) for i, value in enumerate(residual)]
+                change = moved[j] ** 2 - r**2
+                spikes = tuple(sign * (i == j) for i in range(4))
+                candidates.append((score + change, 1 + j, rank, moved, [*fired, spikes]))
+        candidates.sort(key=lambda candidate: candidate[:3])
+        states = [(score, residual, fired) for score, _, _, residual, fired in candidates[: beam if left else 1]]
+    return states[0][2]

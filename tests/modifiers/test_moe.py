@@ -141,7 +141,7 @@ def test_layers_without_anybody_to_borrow_from_get_a_threshold_for_each_row() ->
     observed = Observed(["layers.0.fc1", "experts.0.up", "experts.1.up"], adapter)
     observed.begin(MagnitudeHistogram)
     observed.update("experts.1.up", "text", torch.full((2, 3), 3.0))
-    choose = lambda histogram, T: histogram.absmax_scale(T)  # noqa: E731
+    choose = lambda histogram, T: histogram.absmax_scale(2**T - 1)  # noqa: E731
     assert observed.choose("layers.0.fc1", {"text": 2}, choose) is None
     assert observed.choose("experts.0.up", {"text": 2}, choose) == {"text": 1.0}
     assert observed.choose("experts.1.up", {"text": 2}, choose) == {"text": 1.0}

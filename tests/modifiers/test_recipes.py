@@ -168,12 +168,12 @@ def test_histograms_forget_nothing_that_matters() -> None:
     for part in x.split(7):
         magnitudes.update(part)
         ratios.update(part)
-    assert magnitudes.absmax_scale(4) == float(x.abs().max()) / 15
+    assert magnitudes.absmax_scale(15) == float(x.abs().max()) / 15
     assert int(magnitudes.counts.sum()) == x.numel()
     assert float(ratios.weights.sum()) == pytest.approx(float(x.abs().amax(1).double().square().sum()) * 40, rel=1e-6)
     zeros = MagnitudeHistogram()
     zeros.update(torch.zeros(2, 3))
-    assert zeros.absmax_scale(3) == 1.0
+    assert zeros.absmax_scale(7) == 1.0
     assert zeros.mse_scale(3) > 0
 
 
@@ -293,7 +293,7 @@ def test_a_plan_from_a_file(workshop: Workshop, tmp_path: Path) -> None:
     for content, names in (
         ({**plan, "model.nowhere": 3}, ("model.nowhere",)),
         (dict(list(plan.items())[1:]), (first,)),
-        ({**plan, UP: {"text": 9, "vision": 1}}, (UP, "text", 1, 7, 9)),
+        ({**plan, UP: {"text": 9, "vision": 1}}, (UP, "text", 1, 8, 9)),
         ([1], ()),
     ):
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -319,7 +319,8 @@ BAD: dict[str, tuple[str, tuple[object, ...]]] = {
         ("MSTSModifier", "'fixed'", "`timesteps`"),
     ),
     "meaningless field": (recipe(RTN, msts="{timesteps: 3, plan: x.yaml}"), ("MSTSModifier", "`plan`", "'fixed'")),
-    "T too large": (recipe(RTN, msts="{timesteps: {vision: 3, text: 8}}"), ("MSTSModifier.timesteps", "text", 1, 7, 8)),
+    "T too large": (recipe(RTN, msts="{timesteps: {vision: 3, text: 9}}"), ("MSTSModifier.timesteps", "text", 1, 8, 9)),
+    "T too large for the coding": (recipe(RTN, msts="{timesteps: {vision: 3, text: 8}}"), ("T", "tc_lif", 1, 7, 8)),
     "T zero": (recipe(RTN, "timesteps: 0", None), ("TCLIFModifier.timesteps", 1, 7, 0)),
     "missing modality": (recipe(RTN, "timesteps: {text: 3}", None), ("TCLIFModifier.timesteps", "vision")),
     "unknown modality": (recipe(RTN, msts="{timesteps: {text: 3, sound: 3}}"), ("MSTSModifier.timesteps", "'sound'")),

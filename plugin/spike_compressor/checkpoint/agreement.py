@@ -43,9 +43,10 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
             )
         activations = group.get("input_activations")
         T = entry.timesteps.get("text")
-        if isinstance(activations, dict) and T is not None and activations.get("num_bits") != T + 1:
+        bits = None if T is None else min(8, T + 1)
+        if isinstance(activations, dict) and bits is not None and activations.get("num_bits") != bits:
             raise InputError(
-                f"{directory / CONFIG_NAME}: {name} has {T} timesteps for text, which are {T + 1} bits, and "
+                f"{directory / CONFIG_NAME}: {name} has {T} timesteps for text, which are {bits} bits, and "
                 f"{activations.get('num_bits')} bits in config.json"
             )
     held = _codes(directory, tensors)

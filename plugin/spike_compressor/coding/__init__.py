@@ -1,7 +1,7 @@
 """Spike codings, the TC-LIF neuron, and the integer codes behind them: pure PyTorch, and no other package."""
 
 from spike_compressor.coding import codings
-from spike_compressor.coding.arguments import MAX_TIMESTEPS
+from spike_compressor.coding.arguments import MAX_TIMESTEPS, MOST_TIMESTEPS
 from spike_compressor.coding.base import Coding, available_codings, get_coding, register_coding, spike_table
 from spike_compressor.coding.encoding import encode, spikes_from_codes
 from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_finite
@@ -14,6 +14,7 @@ from spike_compressor.coding.statistics import Statistic, available_statistics, 
 __all__ = [
     "MAX_FRAC_BITS",
     "MAX_TIMESTEPS",
+    "MOST_TIMESTEPS",
     "Coding",
     "NonFiniteInputError",
     "SpikeTrain",

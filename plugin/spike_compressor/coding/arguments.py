@@ -11,6 +11,7 @@ from torch import Tensor
 
 __all__ = [
     "MAX_TIMESTEPS",
+    "MOST_TIMESTEPS",
     "PerRow",
     "along_features",
     "check_floating",
@@ -20,7 +21,9 @@ __all__ = [
 ]
 
 MAX_TIMESTEPS = 7
-"""Codes of 7 nominal timesteps, |q| <= 127, are the largest that an int8 holds."""
+"""Codes of 7 nominal timesteps, |q| <= 127, are the largest that an int8 holds: the most where inputs are rounded."""
+MOST_TIMESTEPS = 8
+"""No coding has more."""
 
 PerRow: TypeAlias = int | Tensor
 """An int for all rows, or an int32 tensor [*rows]."""
@@ -54,8 +57,8 @@ def check_integer_rows(value: PerRow, name: str, rows: torch.Size, device: torch
     return value.to(device=device, dtype=torch.int32)
 
 
-def check_timesteps(timesteps: PerRow, rows: torch.Size, device: torch.device) -> PerRow:
-    """Nominal timesteps T as an int, or as an int32 tensor [*rows], every one in 1 … 7.
+def check_timesteps(timesteps: PerRow, rows: torch.Size, device: torch.device, longest: int = MAX_TIMESTEPS) -> PerRow:
+    """Nominal timesteps T as an int, or as an int32 tensor [*rows], every one in 1 … `longest`.
 
     Raises:
         TypeError: not integers.
@@ -68,9 +71,9 @@ def check_timesteps(timesteps: PerRow, rows: torch.Size, device: torch.device) -
         return checked
     else:
         low, high = (int(bound) for bound in torch.aminmax(checked))
-    if low < 1 or high > MAX_TIMESTEPS:
+    if low < 1 or high > longest:
         wrong = low if low < 1 else high
-        raise ValueError(f"timesteps must be 1 to {MAX_TIMESTEPS} (codes of 2 to 8 bits), not {wrong}")
+        raise ValueError(f"timesteps must be 1 to {longest}, not {wrong}")
     return checked
 
 

@@ -13,17 +13,20 @@ from torch import Tensor
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.bits import pack_spikes, packed_width, unpack
 from spike_compressor.coding.blocks import as_table, row_blocks
+from spike_compressor.coding.rounding import Limit, round_to_codes
+from spike_compressor.errors import InputError
 from spike_compressor.registry import Registry
 
-__all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_coding", "spike_table"]
+__all__ = ["CODINGS", "Coding", "available_codings", "get_coding", "register_coding", "rows_of", "spike_table"]
 
 
 class Coding(ABC):
     """An exact codec between integer codes and spikes.
 
-    `timesteps` is always the *nominal* T: `L = 2^(T+1)` levels, codes `|q| <= 2^T - 1`. How many steps
-    a coding takes for that is its own affair (`steps`). A subclass sets `signed`, and implements
-    `weights` and either `fire` or, for speed, `write`; everything else follows.
+    `timesteps` is always the *nominal* T: `L = 2^(T+1)` levels, codes `|q| <= 2^T - 1`, or what `largest` says.
+    How many steps a coding takes for that is its own affair (`steps`). A subclass sets `signed`, and implements
+    `weights` and either `fire` or, for speed, `write`; everything else follows. Its codes are the drives rounded to the
+    nearest integer, each by itself, unless it implements `quantize`: then it may see all inputs of a row together.
 
     The contract, for every code in `code_range`, with `z` the zero point (0 for a signed coding):
 
@@ -36,6 +39,20 @@ class Coding(ABC):
     signed: ClassVar[bool]
     """Whether spikes are in {-1, 0, 1}. If not they are in {0, 1}, and codes are shifted by a zero point."""
 
+    max_timesteps: ClassVar[int] = MAX_TIMESTEPS
+    """The largest T, `MOST_TIMESTEPS` at most."""
+
+    group: ClassVar[int] = 1
+    """Consecutive inputs that are coded together. The magnitudes of their codes add up to no more than `largest`."""
+
+    native: ClassVar[int | None] = 0
+    """How the native kernels choose its codes: 0, by rounding; B, by a beam of B states; None, not at all."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "quantize" in cls.__dict__ and "native" not in cls.__dict__:
+            cls.native = None  # not the way around another class's `quantize`
+
     @abstractmethod
     def weights(self, timesteps: int) -> tuple[int, ...]:
         """Temporal weights of the steps that `timesteps` nominal timesteps take, the first step's first."""
@@ -44,7 +61,7 @@ class Coding(ABC):
         """Write the spikes of integer levels that all fit.
 
         Args:
-            levels: int16 [rows, K'], K' the next multiple of 8 from K on; `code + z`, so `|levels| <= 2^T - 1` for
+            levels: int16 [rows, K'], K' the next multiple of 8 from K on; `code + z`, so `|levels| <= largest(T)` for
                 a signed coding and `0 … 2^(T+1) - 1` for an unsigned one, and 0 beyond K. Not to be changed.
             timesteps: T, an int or an int16 tensor [rows, 1].
             spikes: int8 [steps, rows, K'], where to write. It has the steps of the row that takes most; a
@@ -65,6 +82,67 @@ class Coding(ABC):
         self.fire(levels, timesteps, spikes)
         pack_spikes(spikes, fired, negative)
 
+    def quantize(
+        self,
+        y: Tensor,
+        timesteps: PerRow,
+        low: Limit,
+        high: Limit,
+        codes: Tensor,
+        *,
+        inside: bool,
+        silenced: Tensor | None = None,
+    ) -> int:
+        """Write the codes of drives: the nearest ones, each input by itself, if a subclass has no others.
+
+        Args:
+            y: float32 [rows, K], inputs in units of the code, never NaN. May be overwritten.
+            timesteps: T, an int or an int16 tensor [rows, 1].
+            low: the smallest codes, as `code_range` has them: an int or float32 [rows, 1].
+            high: the largest codes, likewise.
+            codes: int8, or int16 where they need it, [rows, K]: where to write.
+            inside: no `y` is rounded beyond the limits.
+            silenced: bool [K], True at neurons that must not fire; None if all may.
+
+        Returns:
+            How many drives were rounded beyond the limits.
+        """
+        count = round_to_codes(y, low, high, codes, inside=inside)
+        if silenced is not None:
+            codes.masked_fill_(silenced, 0)
+        return count
+
+    def why_no_spikes(self, codes: Tensor, timesteps: PerRow) -> str | None:
+        """Why no spikes stand for some of the integer codes [*rows, K] within the range; None if they do for all."""
+        return None
+
+    @property
+    def rounds(self) -> bool:
+        """Whether codes are drives rounded to the nearest integer, whatever stands beside them."""
+        return type(self).quantize is Coding.quantize
+
+    def require_rounding(self, what: str, remedy: str) -> None:
+        """Refuse what is for codings that round.
+
+        Raises:
+            InputError: this one does not.
+        """
+        if not self.rounds:
+            raise InputError(f"{what} does not go with coding {self.name!r}, which codes inputs together: {remedy}")
+
+    def largest(self, timesteps: int) -> int:
+        """The largest code of T timesteps."""
+        return (1 << timesteps) - 1
+
+    def unit(self, timesteps: int) -> int:
+        """What the weakest spike is worth, in codes: 1 but where temporal weights are no powers of two."""
+        return min(self.weights(timesteps))
+
+    def code_type(self, zero_point: PerRow | None = None) -> torch.dtype:
+        """Of codes: int8, or int16 where those of some T do not fit it."""
+        fits = zero_point is None and self.largest(self.max_timesteps) <= torch.iinfo(torch.int8).max
+        return torch.int8 if fits else torch.int16
+
     def steps(self, timesteps: int) -> int:
         """Number of steps that `timesteps` nominal timesteps take."""
         return len(self.weights(timesteps))
@@ -76,22 +154,29 @@ class Coding(ABC):
     def code_range(self, timesteps: PerRow, zero_point: PerRow | None = None) -> tuple[PerRow, PerRow]:
         """Smallest and largest code, each an int or an int32 tensor [*rows].
 
-        Without a zero point these are the symmetric codes `±(2^T - 1)` in every coding, so that changing
+        Without a zero point these are the symmetric codes `±(2^T - 1)` in every coding that rounds, so that changing
         the coding never changes a code. A zero point z, which asymmetric quantizers give, makes it all L
         codes `[-z, L-1-z]`.
         """
         if zero_point is None:
-            limit = (1 << timesteps) - 1
+            limit = self.by_timesteps(self.largest, timesteps)
             return -limit, limit
         return -zero_point, (2 << timesteps) - 1 - zero_point
+
+    def by_timesteps(self, function: Callable[[int], int], timesteps: PerRow) -> PerRow:
+        """A function of T: of an int, or int32 [*rows] of a tensor of T."""
+        if isinstance(timesteps, int):
+            return function(timesteps)
+        table = torch.tensor([0, *map(function, range(1, self.max_timesteps + 1))], dtype=torch.int32)
+        return table.to(timesteps.device)[timesteps.long()]
 
     def step_weights(self, timesteps: PerRow) -> Tensor:
         """Temporal weights, int32: [steps]; for a tensor [steps, *rows], zero after a row's own steps."""
         if isinstance(timesteps, int):
             return torch.tensor(self.weights(timesteps), dtype=torch.int32)
         longest = self.max_steps(timesteps)
-        table = torch.zeros(MAX_TIMESTEPS + 1, longest, dtype=torch.int32)
-        for nominal in range(1, MAX_TIMESTEPS + 1):
+        table = torch.zeros(self.max_timesteps + 1, longest, dtype=torch.int32)
+        for nominal in range(1, self.max_timesteps + 1):
             row = self.weights(nominal)[:longest]
             table[nominal, : len(row)] = torch.tensor(row, dtype=torch.int32)
         return table.to(timesteps.device)[timesteps.long()].movedim(-1, 0)
@@ -126,13 +211,13 @@ class Coding(ABC):
             for block in row_blocks(rows, width * packed_width(steps), codes.device):
                 levels = table[block].to(torch.int16)
                 if not self.signed:
-                    levels = levels + _rows_of(shift, block)
+                    levels = levels + rows_of(shift, block)
                 if width % 8:
                     levels = torch.nn.functional.pad(levels, (0, -width % 8))
                 levels = levels.contiguous()
                 self.write(
                     levels,
-                    _rows_of(timesteps, block),
+                    rows_of(timesteps, block),
                     fired[:, block],
                     None if negative is None else negative[:, block],
                 )
@@ -168,7 +253,7 @@ def spike_table(coding: Coding, longest: int) -> tuple[Tensor, Tensor]:
     return table, weights
 
 
-def _rows_of(value: PerRow, block: slice) -> PerRow:
+def rows_of(value: PerRow, block: slice) -> PerRow:
     """An int as it is; of a tensor [*rows] the rows of a block, int16 [rows, 1]."""
     return value if isinstance(value, int) else value.reshape(-1, 1)[block].to(torch.int16)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spike_compressor.coding.arguments import PerRow, along_features, check_floating, check_timesteps
 from spike_compressor.coding.base import Coding, get_coding
-from spike_compressor.coding.quantize import check_zero_point, quantize_to_range
+from spike_compressor.coding.quantize import check_zero_point, codes_of
 from spike_compressor.coding.spike_train import SpikeTrain
 
 __all__ = ["encode", "spikes_from_codes"]
@@ -21,17 +21,20 @@ def encode(
     coding: str = "tc_lif",
     *,
     zero_point: PerRow | None = None,
+    silenced: Tensor | None = None,
 ) -> SpikeTrain:
     """Spikes of `x`: what the neurons of `coding` fire when driven with `y = x / scale`.
 
     Args:
         x: floating point [*rows, K]; converted to float32 first.
         scale: float32 threshold > 0, one number or [*rows] or [*rows, 1]. `y` is the IEEE float32 quotient.
-        timesteps: nominal T in 1 … 7 (codes `|q| <= 2^T - 1`), an int or an integer tensor [*rows].
+        timesteps: nominal T in 1 … 7 (codes `|q| <= 2^T - 1`), or what the coding has, an int or an integer tensor
+            [*rows].
         coding: a name of `available_codings`.
         zero_point: for unsigned codings only: z in 0 … 2^(T+1) - 1, an int or an integer tensor [*rows], from
             an asymmetric quantizer; the codes are then `-z … 2^(T+1) - 1 - z`. Default: `2^T`, with the
             same symmetric codes as the signed codings have.
+        silenced: bool [K], True at neurons whose code is 0; None: there are none.
 
     Returns:
         The spikes; `saturated` counts the codes that lay beyond the range.
@@ -44,10 +47,10 @@ def encode(
     """
     codec = get_coding(coding)
     x = check_floating(x)
-    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
+    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device, codec.max_timesteps)
     zero_point = check_zero_point(codec, zero_point, timesteps, x)
-    low, high = codec.code_range(timesteps, zero_point)
-    codes, saturated = quantize_to_range(x, scale, low, high, torch.int16, validate=True)
+    codes, saturated = codes_of(codec, x, scale, timesteps, zero_point, silenced, validate=True)
+    codes = codes.to(torch.int16)
     return _fire(codec, codes, timesteps, zero_point, saturated)
 
 
@@ -56,6 +59,8 @@ def spikes_from_codes(
     codes: Tensor, timesteps: PerRow, coding: str = "tc_lif", *, zero_point: PerRow | None = None
 ) -> SpikeTrain:
     """Spikes of integer codes. A code beyond the range is set to its end, and counted as saturated.
+
+    A coding may have no spikes for some codes of its range: `group4` has them for those that `encode` gives.
 
     Args:
         codes: integer [*rows, K]: a tensor, or what `torch.as_tensor` makes one of.
@@ -67,14 +72,14 @@ def spikes_from_codes(
         The spikes; `codes()` of it are `codes` again, clamped.
 
     Raises:
-        ValueError: as in `encode`.
+        ValueError: as in `encode`; codes that no spikes of the coding stand for.
         TypeError: as in `encode`; `codes` are not integers.
     """
     codec = get_coding(coding)
     codes = torch.as_tensor(codes)
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise TypeError(f"codes must be integers, not {codes.dtype}; real numbers go to encode, with a scale")
-    timesteps = check_timesteps(timesteps, codes.shape[:-1], codes.device)
+    timesteps = check_timesteps(timesteps, codes.shape[:-1], codes.device, codec.max_timesteps)
     zero_point = check_zero_point(codec, zero_point, timesteps, codes)
     low, high = (along_features(limit) for limit in codec.code_range(timesteps, zero_point))
     saturated = 0
@@ -84,7 +89,11 @@ def spikes_from_codes(
         low, high = (torch.as_tensor(limit, dtype=codes.dtype, device=codes.device) for limit in (low, high))
         saturated = int(((codes < low) | (codes > high)).count_nonzero())
         codes = codes.clamp(low, high)
-    return _fire(codec, codes.to(torch.int16), timesteps, zero_point, saturated)
+    codes = codes.to(torch.int16)
+    reason = codec.why_no_spikes(codes, timesteps)
+    if reason is not None:
+        raise ValueError(reason)
+    return _fire(codec, codes, timesteps, zero_point, saturated)
 
 
 def _all_within(codes: Tensor, low: PerRow, high: PerRow) -> bool:

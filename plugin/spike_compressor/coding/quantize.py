@@ -15,9 +15,10 @@ from spike_compressor.coding.arguments import (
     check_timesteps,
     per_row_scale,
 )
-from spike_compressor.coding.base import Coding, get_coding
+from spike_compressor.coding.base import Coding, get_coding, rows_of
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.errors import raise_if_non_finite
+from spike_compressor.coding.rounding import BELOW_HALF
 from spike_compressor.coding.statistics import get_statistic, row_extremes
 
 __all__ = [
@@ -25,14 +26,11 @@ __all__ = [
     "asymmetric_scale",
     "check_zero_point",
     "clipped",
+    "codes_of",
     "magnitude_codes",
     "quantize_rows",
-    "quantize_to_range",
     "row_scale",
 ]
-
-_BELOW_HALF = 0.49999997
-"""The largest float32 below 1/2, `1/2 - 2^-25`."""
 
 
 @torch.no_grad()
@@ -43,11 +41,13 @@ def quantize_rows(
     coding: str = "tc_lif",
     *,
     zero_point: PerRow | None = None,
+    silenced: Tensor | None = None,
     validate: bool = True,
 ) -> tuple[Tensor, int]:
     """The codes of `encode`, without spikes: the fast path of fused execution.
 
-    `sgn(y) * min(floor(|y| + 1/2), 2^T - 1)` with `y = x / scale` in float32, whatever the coding.
+    `sgn(y) * min(floor(|y| + 1/2), 2^T - 1)` with `y = x / scale` in float32 for every coding that rounds; those that
+    see groups of inputs choose codes in their own way (`Coding.quantize`).
 
     Only an asymmetric quantizer's zero point z, for an unsigned coding, changes that. Such a quantizer has
     L = 2^(T+1) levels `u = clamp(round(y) + z, 0, L-1)` that stand for `scale * (u - z)`. The code is
@@ -61,10 +61,12 @@ def quantize_rows(
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
         coding: a name of `available_codings`.
         zero_point: as in `encode`.
+        silenced: as in `encode`.
         validate: check `scale`, and refuse NaN and infinity. Without it, such input gives undefined codes.
 
     Returns:
-        codes [*rows, K], int8, or int16 (up to ±255) with a zero point; and how many of them saturated.
+        codes [*rows, K], int8, or int16 where they need it (with a zero point, or in a coding of larger codes); and how
+        many of them saturated.
 
     Raises:
         NonFiniteInputError: `x` holds NaN or infinity.
@@ -73,11 +75,9 @@ def quantize_rows(
     """
     codec = get_coding(coding)
     x = check_floating(x)
-    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device)
+    timesteps = check_timesteps(timesteps, x.shape[:-1], x.device, codec.max_timesteps)
     zero_point = check_zero_point(codec, zero_point, timesteps, x)
-    low, high = codec.code_range(timesteps, zero_point)
-    dtype = torch.int8 if zero_point is None else torch.int16
-    return quantize_to_range(x, scale, low, high, dtype, validate=validate)
+    return codes_of(codec, x, scale, timesteps, zero_point, silenced, validate=validate)
 
 
 @torch.no_grad()
@@ -101,10 +101,11 @@ def clipped(
     Returns:
         bool [*rows, K].
     """
-    checked = check_timesteps(timesteps, x.shape[:-1], x.device)
-    low, high = (along_features(limit) for limit in get_coding(coding).code_range(checked, zero_point))
+    codec = get_coding(coding)
+    checked = check_timesteps(timesteps, x.shape[:-1], x.device, codec.max_timesteps)
+    low, high = (along_features(limit) for limit in codec.code_range(checked, zero_point))
     y = x.detach().to(torch.float32) / per_row_scale(scale, x, validate=False)
-    y.add_(y.sign(), alpha=_BELOW_HALF)
+    y.add_(y.sign(), alpha=BELOW_HALF)
     return (y >= high + 1) | (y <= low - 1)
 
 
@@ -136,20 +137,29 @@ def check_zero_point(codec: Coding, value: PerRow | None, timesteps: PerRow, lik
     return z
 
 
-def quantize_to_range(
-    x: Tensor, scale: float | Tensor, low: PerRow, high: PerRow, dtype: torch.dtype, *, validate: bool
+def codes_of(
+    codec: Coding,
+    x: Tensor,
+    scale: float | Tensor,
+    timesteps: PerRow,
+    zero_point: PerRow | None,
+    silenced: Tensor | None,
+    *,
+    validate: bool,
 ) -> tuple[Tensor, int]:
-    """`clamp(round_half_away(x / scale), low, high)` in as few passes over memory as PyTorch allows.
+    """`quantize_rows` of arguments that have been checked.
 
     Args:
+        codec: whose codes they are.
         x: floating point [*rows, K].
         scale: as `per_row_scale` takes it.
-        low, high: limits with `low <= 0 <= high`, each an int or an int32 tensor [*rows].
-        dtype: of the codes.
+        timesteps: checked T.
+        zero_point: checked z, or None.
+        silenced: bool [K], or None.
         validate: see `quantize_rows`.
 
     Returns:
-        codes [*rows, K], and how many were clamped.
+        codes [*rows, K], and how many were beyond their range.
 
     Raises:
         As `quantize_rows`.
@@ -157,9 +167,10 @@ def quantize_to_range(
     divisor = per_row_scale(scale, x, validate=validate)
     table = as_table(x)
     rows, width = table.shape
-    codes = torch.empty((rows, width), dtype=dtype, device=x.device)
+    codes = torch.empty((rows, width), dtype=codec.code_type(zero_point), device=x.device)
     if codes.numel() == 0:
         return codes.view(x.shape), 0
+    low, high = codec.code_range(timesteps, zero_point)
     limits = None  # per row, or the two numbers
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         limits = [
@@ -185,35 +196,25 @@ def quantize_to_range(
         extreme = validate and not inside and not bool(torch.isfinite(top - bottom).all())
         if extreme and not bool(torch.isfinite(part).all()):  # an infinite y of a finite x only clips
             raise_if_non_finite(x)
-
-        # Round half away from zero by truncation. Adding 1/2 is wrong: 0.49999997 + 0.5 is 1 in float32. The
-        # float below 1/2 is right for every float32. A tie k + 1/2 then misses k + 1 by 2^-25, at most half
-        # the gap to the float below k + 1, and rounds to k + 1, the even one; less than a tie stays below.
-        y.add_(y.sign(), alpha=_BELOW_HALF)
-        if not inside:
-            saturated += _clamp(y, floor, ceiling)
-        codes[block] = y  # truncates
+        T = rows_of(timesteps, block)
+        saturated += codec.quantize(y, T, floor, ceiling, codes[block], inside=inside, silenced=silenced)
     return codes.view(x.shape), saturated
-
-
-def _clamp(y: Tensor, low: PerRow, high: PerRow) -> int:
-    """Clamp `y` [rows, K] in place between whole numbers, and count what lay at least 1 beyond them."""
-    # comparisons into float32 are vectorised, into bool they are not; the sum of a row is exact
-    flags = torch.empty_like(y)
-    beyond = 0
-    for compare, limit in ((torch.ge, high + 1), (torch.le, low - 1)):
-        compare(y, limit, out=flags)
-        beyond += int(flags.sum(dim=-1).sum(dtype=torch.float64))
-    torch.minimum(y, torch.as_tensor(high, dtype=y.dtype, device=y.device), out=y)
-    torch.maximum(y, torch.as_tensor(low, dtype=y.dtype, device=y.device), out=y)
-    return beyond
 
 
 @torch.no_grad()
 def row_scale(
-    x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, statistic: str = "absmax", *, validate: bool = True
+    x: Tensor,
+    timesteps: PerRow,
+    ratio: float | Tensor = 1.0,
+    statistic: str = "absmax",
+    coding: str = "tc_lif",
+    *,
+    validate: bool = True,
 ) -> Tensor:
-    """Dynamic threshold of every row: `(ratio * statistic) / divisor`, the divisor `2^T - 1` for `absmax`, else 1.
+    """Dynamic threshold of every row, what a code of 1 stands for: `(ratio * statistic) / divisor`.
+
+    The divisor of `absmax` is the largest code, `2^T - 1`; that of others is what the weakest spike is worth in codes:
+    1, but in a coding whose temporal weights are no powers of two.
 
     Exactly: `ratio` in float32, times the row's statistic in float32 (an overflow becomes the largest finite
     float32), divided by the divisor in float32; one IEEE rounding each. A row of zeros has scale 1, and so
@@ -224,6 +225,7 @@ def row_scale(
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
         ratio: 0 < ratio <= 2, one number or a tensor [*rows]. Less of it clips more and fires more spikes.
         statistic: a name of `available_statistics`: `absmax`, `rms`, `mean_abs`.
+        coding: a name of `available_codings`.
         validate: refuse NaN and infinity, and check a `ratio` that is a tensor.
 
     Returns:
@@ -233,15 +235,15 @@ def row_scale(
         NonFiniteInputError: `x` holds NaN or infinity.
         ValueError: `ratio` or `timesteps` out of range, or an unknown statistic.
     """
-    kind = get_statistic(statistic)
+    kind, codec = get_statistic(statistic), get_coding(coding)
     x = check_floating(x)
     rows = x.shape[:-1]
-    timesteps = check_timesteps(timesteps, rows, x.device)
+    timesteps = check_timesteps(timesteps, rows, x.device, codec.max_timesteps)
     factor = _check_ratio(ratio, rows, x.device, validate=validate)
     value = kind.of_rows(x)
     if validate and value.numel() and not float(value.amax()) < math.inf:  # amax hands NaN on
         raise_if_non_finite(x)
-    return kind.scales(value, factor, kind.divisors(timesteps, x.device).expand(rows))
+    return kind.scales(value, factor, kind.divisors(codec, timesteps, x.device).expand(rows))
 
 
 def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, validate: bool = True) -> Tensor:
@@ -275,7 +277,7 @@ def magnitude_codes(magnitude: Tensor, scale: Tensor, timesteps: int, units: Ten
         out: int8 [R, K], overwritten with `min(floor(|x| / scale + 1/2), 2^T - 1)`.
     """
     torch.div(magnitude, scale, out=units)
-    units.add_(_BELOW_HALF).clamp_(max=(1 << timesteps) - 1)
+    units.add_(BELOW_HALF).clamp_(max=(1 << timesteps) - 1)
     out.copy_(units)  # truncates
 
 
@@ -329,5 +331,5 @@ def asymmetric_scale(x: Tensor, timesteps: PerRow, *, validate: bool = True) -> 
         raise_if_non_finite(x)  # amin and amax hand NaN on
     scale = (high - low).clamp_(max=torch.finfo(torch.float32).max).div_(last)
     scale = scale.masked_fill_(scale == 0, 1.0)
-    z = low.neg_().div_(scale).add_(_BELOW_HALF).minimum(last)
+    z = low.neg_().div_(scale).add_(BELOW_HALF).minimum(last)
     return scale, z.to(torch.int32)

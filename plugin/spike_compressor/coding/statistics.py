@@ -14,7 +14,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import MAX_TIMESTEPS
+from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.registry import Registry
 
@@ -65,9 +65,9 @@ class Statistic(ABC):
         """float32 [*rows] of `x` floating point [*rows, K]: not negative, 0 of a row of zeros, not finite of one that
         holds NaN or infinity."""
 
-    def divisor(self, timesteps: int) -> int:
-        """What a threshold is divided by at T timesteps: 1 where T is range alone."""
-        return 1
+    def divisor(self, codec: Coding, timesteps: int) -> int:
+        """What a threshold is divided by at T timesteps: codes of the weakest spike, where T is range alone."""
+        return codec.unit(timesteps)
 
     def scales(self, value: Tensor, factor: Tensor, divisor: Tensor) -> Tensor:
         """`(factor * value) / divisor`, each operation rounded once in float32; 1 where that is 0.
@@ -80,9 +80,10 @@ class Statistic(ABC):
         scale = (value * factor).clamp_(max=_LARGEST) / divisor
         return scale.masked_fill_(scale == 0, 1.0)
 
-    def divisors(self, timesteps: int | Tensor, device: torch.device) -> Tensor:
+    def divisors(self, codec: Coding, timesteps: int | Tensor, device: torch.device) -> Tensor:
         """`divisor` of one T or of those of rows, float32, of the same shape."""
-        table = torch.tensor([1, *map(self.divisor, range(1, MAX_TIMESTEPS + 1))], dtype=torch.float32)
+        every = range(1, codec.max_timesteps + 1)
+        table = torch.tensor([1, *(self.divisor(codec, T) for T in every)], dtype=torch.float32)
         if isinstance(timesteps, int):
             return table[timesteps].to(device)
         return table.to(device)[timesteps.long()]
@@ -119,7 +120,7 @@ def available_statistics() -> tuple[str, ...]:
 
 @register_statistic("absmax")
 class AbsMax(Statistic):
-    """The largest magnitude. With T timesteps the largest code stands for it, so `s = ratio * absmax / (2^T - 1)`."""
+    """The largest magnitude. The largest code stands for it, so with T timesteps `s = ratio * absmax / (2^T - 1)`."""
 
     native = 0
     bounds_rows = True
@@ -129,8 +130,8 @@ class AbsMax(Statistic):
         low, high = row_extremes(x)
         return torch.maximum(high, low.neg_())
 
-    def divisor(self, timesteps: int) -> int:
-        return (1 << timesteps) - 1
+    def divisor(self, codec: Coding, timesteps: int) -> int:
+        return codec.largest(timesteps)
 
 
 class _Mean(Statistic):
@@ -195,21 +196,26 @@ class MeanAbs(_Mean):
 
 @torch.no_grad()
 def candidate_scales(
-    value: Tensor, timesteps: Sequence[int], ratios: Sequence[float], statistic: str = "absmax"
+    value: Tensor,
+    timesteps: Sequence[int],
+    ratios: Sequence[float],
+    statistic: str = "absmax",
+    coding: str = "tc_lif",
 ) -> Tensor:
     """The scales that rows have at every T and ratio.
 
     Args:
         value: float32 [R], the statistic of each row, finite.
-        timesteps: T, each in 1 … 7.
+        timesteps: T, each from 1 to what the coding has.
         ratios: each above 0 and at most 2.
         statistic: a name of `available_statistics`.
+        coding: a name of `available_codings`.
 
     Returns:
         float32 [len(timesteps), len(ratios), R].
     """
     kind = get_statistic(statistic)
-    divisors = kind.divisors(torch.tensor(list(timesteps)), value.device)
+    divisors = kind.divisors(get_coding(coding), torch.tensor(list(timesteps)), value.device)
     factors = torch.tensor(list(ratios), dtype=torch.float32, device=value.device)
     return kind.scales(value, factors[:, None], divisors[:, None, None])
 

@@ -58,6 +58,11 @@ class CudaLayer:
             and kernels_of(x.device) is not None
         )
 
+    @staticmethod
+    def encodes(coding: int | None) -> bool:
+        """Whether the kernels choose the codes of a coding: of all that round."""
+        return coding == 0
+
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].
 

@@ -126,6 +126,9 @@ class Layer(Protocol):
     def usable(self, x: Tensor) -> bool:
         """Whether the kernels take these inputs, and are in use."""
 
+    def encodes(self, coding: int | None) -> bool:
+        """Whether the kernels choose the codes of a coding (`Coding.native`)."""
+
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K]; NotFiniteError of NaN and infinity."""
 
@@ -172,6 +175,11 @@ class NativeLayer:
             return False  # a subclass of Tensor may hold its numbers elsewhere
         loaded = library()
         return loaded is not None and loaded.level is not None
+
+    @staticmethod
+    def encodes(coding: int | None) -> bool:
+        """Whether the library chooses the codes of a coding."""
+        return coding == 0
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].

@@ -62,10 +62,10 @@ class LayerCounter:
         self, layer: SpikingLinear, codes: Tensor, timesteps: Tensor, zero_point: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """What the spikes of each neuron encode, int16 [M, K], and where a code is at an end of its range, bool."""
-        T = timesteps.unsqueeze(1)
-        limit = (1 << T) - 1
+        codec, T = get_coding(layer.spec.coding), timesteps.unsqueeze(1)
+        limit = codec.by_timesteps(codec.largest, T)
         codes = codes.to(torch.int16)
-        if get_coding(layer.spec.coding).signed:
+        if codec.signed:
             return codes, codes.abs() == limit
         levels = codes + ((1 << T) if zero_point is None else zero_point.unsqueeze(1)).to(torch.int16)
         ends = codes.abs() == limit if zero_point is None else (levels == 0) | (levels == 2 * limit + 1)

@@ -13,7 +13,10 @@ from spike_compressor.coding import Coding, get_coding, spikes_from_codes
 from spike_compressor.errors import InputError
 from spike_compressor.modality import in_order
 
-_OFFSET = 256  # what a neuron encodes lies in -255 .. 255
+
+def _offset(coding: str, timesteps: int) -> int:
+    """Index of code 0 in a histogram: 256 where what neurons encode lies in -255 .. 255, as it does if they round."""
+    return max(256, get_coding(coding).largest(timesteps))
 
 
 @lru_cache(maxsize=64)
@@ -21,21 +24,22 @@ def _planes(coding: Coding, timesteps: int) -> tuple[int, Tensor]:
     """The least integer that a neuron encodes, and where it fires for that and all above: 0/1 int64 [steps, count]."""
     middle = 1 << timesteps
     if coding.signed:
-        codes = torch.arange(1 - middle, middle, dtype=torch.int16)
-        return 1 - middle, spikes_from_codes(codes, timesteps, coding.name).spikes.ne(0).to(torch.int64)
+        largest = coding.largest(timesteps)
+        codes = torch.arange(-largest, largest + 1, dtype=torch.int16)
+        return -largest, coding.spikes(codes.unsqueeze(1), timesteps).squeeze(2).ne(0).to(torch.int64)
     # a level has the same spikes whatever the zero point
     levels = torch.arange(2 * middle, dtype=torch.int16)
     train = spikes_from_codes(levels - middle, timesteps, coding.name, zero_point=middle)
     return 0, train.spikes.ne(0).to(torch.int64)
 
 
-def _no_codes() -> Tensor:
-    return torch.zeros(2 * _OFFSET + 1, dtype=torch.int64)
+def _no_codes(offset: int) -> Tensor:
+    return torch.zeros(2 * offset + 1, dtype=torch.int64)
 
 
-def _histogram(encoded: Tensor) -> Tensor:
-    indices = encoded.reshape(-1).to(torch.int64) + _OFFSET
-    return torch.bincount(indices, minlength=2 * _OFFSET + 1).cpu()
+def _histogram(encoded: Tensor, offset: int) -> Tensor:
+    indices = encoded.reshape(-1).to(torch.int64) + offset
+    return torch.bincount(indices, minlength=2 * offset + 1).cpu()
 
 
 @dataclass
@@ -48,8 +52,8 @@ class LayerRecord:
         in_features: K.
         out_features: N.
         rows: token rows, padding left out.
-        histogram: int64 [513], how often index - 256 was encoded: codes, or levels (code + zero point) where spikes
-            are unsigned.
+        histogram: int64 [2 * offset + 1], how often index - offset was encoded: codes, or levels (code + zero point)
+            where spikes are unsigned. The offset is 256, or the largest code where that is larger.
         ends: how many codes were at an end of the range that T allows.
         saturated: how many of them were clipped there, because the input was beyond it.
     """
@@ -60,9 +64,17 @@ class LayerRecord:
     in_features: int
     out_features: int
     rows: int = 0
-    histogram: Tensor = field(default_factory=_no_codes, repr=False)
+    histogram: Tensor = field(default=None, repr=False)  # type: ignore[assignment]
     ends: int = 0
     saturated: int = 0
+
+    def __post_init__(self) -> None:
+        if self.histogram is None:
+            self.histogram = _no_codes(self._offset)
+
+    @property
+    def _offset(self) -> int:
+        return _offset(self.coding, self.timesteps)
 
     def count_rows(self, encoded: Tensor, ends: int, saturated: int) -> None:
         """Add token rows.
@@ -75,12 +87,12 @@ class LayerRecord:
         self.rows += encoded.shape[0]
         self.ends += ends
         self.saturated += saturated
-        self.histogram += _histogram(encoded)
+        self.histogram += _histogram(encoded, self._offset)
 
     def spikes_by_step(self) -> list[int]:
         """Spikes fired in each timestep, first step first."""
         first, planes = _planes(get_coding(self.coding), self.timesteps)
-        counts = self.histogram[first + _OFFSET : first + _OFFSET + planes.shape[1]]
+        counts = self.histogram[first + self._offset :][: planes.shape[1]]
         return [int(count) for count in (planes * counts).sum(dim=1)]
 
     @property
@@ -157,10 +169,10 @@ class ProductRecord(LayerRecord):
         self.evaluated += live
         self.dense += M * K * out_features
         self.additions += int((spikes * (attended if operand == "q" else out_features)).sum())
-        self.ends += int((codes.abs() == (1 << self.timesteps) - 1).sum())
+        self.ends += int((codes.abs() == get_coding(self.coding).largest(self.timesteps)).sum())
         self.saturated += saturated
-        histogram = _histogram(codes)
-        histogram[_OFFSET] -= M * K - live  # hidden keys have the code 0
+        histogram = _histogram(codes, self._offset)
+        histogram[self._offset] -= M * K - live  # hidden keys have the code 0
         self.histogram += histogram
 
 
@@ -247,7 +259,8 @@ class SpikeRecord:
     def add(self, other: SpikeRecord) -> None:
         """Add what another run of the same model recorded, except for the operations outside of spiking layers."""
         for key, record in other.layers.items():
-            mine = self.layers.setdefault(key, replace(record, rows=0, ends=0, saturated=0, histogram=_no_codes()))
+            none = torch.zeros_like(record.histogram)
+            mine = self.layers.setdefault(key, replace(record, rows=0, ends=0, saturated=0, histogram=none))
             mine.rows += record.rows
             mine.ends += record.ends
             mine.saturated += record.saturated
@@ -290,16 +303,21 @@ class SpikeRecord:
 def recoded(record: SpikeRecord, coding: str) -> SpikeRecord:
     """What another coding would have fired: the same integer codes, encoded anew, exactly.
 
-    Layers only; attention products are left out. Unsigned codings encode code + 2^T, the middle zero point.
+    Layers only; attention products are left out. Unsigned codings encode code + 2^T, the middle zero point. Both
+    codings are to round: others do not have the same codes.
 
     Args:
         record: of a model with signed spikes.
         coding: name of the other coding.
 
     Raises:
-        InputError: the record is of an unsigned coding, whose zero points are not kept.
+        InputError: the record is of an unsigned coding, whose zero points are not kept; or one of the codings does not
+            round.
     """
     codec = get_coding(coding)
+    for name in (coding, *(layer.coding for layer in record.layers.values())):
+        if not get_coding(name).rounds:
+            raise InputError(f"coding {name!r} has codes of its own, which no other coding has: run the model with it")
     made = SpikeRecord(tokens=dict(record.tokens), other_macs=record.other_macs, passes=dict(record.passes))
     for key, layer in record.layers.items():
         if not get_coding(layer.coding).signed:

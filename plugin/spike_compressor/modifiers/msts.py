@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from torch import nn
 from tqdm import tqdm
 
-from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.coding import MAX_TIMESTEPS, Coding, get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.files import require_writable
@@ -37,6 +37,7 @@ from spike_compressor.modifiers.unreached import Siblings
 from spike_compressor.runtime.plan import (
     Override,
     TemporalScale,
+    require_timesteps,
     scales_by_modality,
     timesteps_by_modality,
     write_plan,
@@ -102,6 +103,7 @@ class MSTSModifier(CheckedFields, Modifier):
     _strategy: Allocation | None = PrivateAttr(default=None)
     _follower: ObeysSpikePlan | None = PrivateAttr(default=None)
     _modules: dict[str, nn.Linear] = PrivateAttr(default_factory=dict)
+    _codec: Coding = PrivateAttr()
     _modalities: tuple[str, ...] = PrivateAttr(default=())
     _rows: CalibrationRows | None = PrivateAttr(default=None)
     _probe: Probe | None = PrivateAttr(default=None)
@@ -130,6 +132,7 @@ class MSTSModifier(CheckedFields, Modifier):
             )
         follower = self._follower = followers[0]
         self._modules = follower.targeted(state.model)
+        self._codec = get_coding(follower.coding)
         self._strategy = get_allocation(self.allocation)(self)
         needs = self._strategy.needs
         adapter = adapter_for(state.model)
@@ -223,6 +226,9 @@ class MSTSModifier(CheckedFields, Modifier):
         if self.chooses_ratios:
             siblings = Siblings(plan)
             plan = {name: fitted(name, table, measured.best_ratio, siblings) for name, table in plan.items()}
+        for name, table in plan.items():
+            for scale in table.values():
+                require_timesteps(scale.timesteps, f"{name}: T of {self._codec.name!r}", self._codec.max_timesteps)
         # sums of floats should be the same on every rank; this makes it certain
         self._plan = same_on_all_ranks(plan)
 

@@ -11,7 +11,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import MAX_TIMESTEPS, get_coding, raise_if_non_finite, spikes_from_codes
+from spike_compressor.coding import (
+    MAX_TIMESTEPS,
+    Coding,
+    get_coding,
+    quantize_rows,
+    raise_if_non_finite,
+    spikes_from_codes,
+)
+from spike_compressor.coding.bits import popcount
 from spike_compressor.coding.quantize import magnitude_codes
 from spike_compressor.coding.statistics import candidate_scales, get_statistic
 from spike_compressor.kernels import try_scales
@@ -43,11 +51,11 @@ class ErrorTable:
 
     def __init__(self, width: int, coding: str, ratios: tuple[float, ...], statistic: str = "absmax") -> None:
         self.width, self.ratios, self.statistic = width, ratios, statistic
-        shape = (MAX_TIMESTEPS, len(ratios))
+        self._codec = get_coding(coding)
+        shape = (self._codec.max_timesteps, len(ratios))
         self._error = torch.zeros(shape, dtype=torch.float64)
         self._spikes = torch.zeros(shape, dtype=torch.float64)
         self._totals = torch.zeros(2, dtype=torch.float64)  # rows, energy that errors are compared with
-        self._spikes_of_code = _spikes_of_magnitudes(coding)
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._weight: Tensor | None = None
 
@@ -99,15 +107,21 @@ class ErrorTable:
         value = get_statistic(self.statistic).of_rows(x)
         if not bool(value.isfinite().all()):  # a row's statistic hands NaN and infinity on
             raise_if_non_finite(x)
-        scales = candidate_scales(value, range(1, MAX_TIMESTEPS + 1), self.ratios, self.statistic)
+        every = range(1, self._codec.max_timesteps + 1)
+        scales = candidate_scales(value, every, self.ratios, self.statistic, self._codec.name)
+        if not self._codec.rounds:
+            errors, spikes = _encoded(x, scales, gradient, transposed, self._codec)
+            self._error += errors.view_as(self._error)
+            self._spikes += spikes.view_as(self._spikes)
+            return
         tried = None
         if gradient is not None:
-            timesteps = torch.arange(1, MAX_TIMESTEPS + 1, dtype=torch.int32).repeat_interleave(len(self.ratios))
+            timesteps = torch.tensor(every, dtype=torch.int32).repeat_interleave(len(self.ratios))
             tried = try_scales(x, gradient, scales.flatten(0, 1), timesteps)
         errors, counts = tried or _tried(x, scales, gradient, transposed)
         self._error += errors.cpu().view_as(self._error)
         counts = counts.cpu().view(*self._spikes.shape, -1)
-        self._spikes += (counts * self._spikes_of_code.unsqueeze(1)).sum(dim=-1)
+        self._spikes += (counts * _spikes_of_magnitudes(self._codec.name).unsqueeze(1)).sum(dim=-1)
 
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
@@ -172,6 +186,30 @@ def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tenso
                 squares = torch.sub(magnitude, lost.mul_(scale), out=lost).mul_(gradient).square_()
             errors.append(squares.sum(dtype=torch.float64))
     return torch.stack(errors), torch.stack(counts)
+
+
+def _encoded(
+    x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tensor | None, codec: Coding
+) -> tuple[Tensor, Tensor]:
+    """The same of a coding that does not round: its own codes of every candidate, and their spikes.
+
+    Returns:
+        float64 [T * ratios], twice: errors, and spikes of all rows.
+    """
+    errors, spikes = [], []
+    for T, of_ratios in enumerate(scales, start=1):
+        for scale in of_ratios:
+            codes, _ = quantize_rows(x, scale, T, codec.name)
+            fired, _ = codec.pack(codes, T)
+            spikes.append(popcount(fired).sum(dtype=torch.float64))
+            lost = x - codes * scale.unsqueeze(-1)
+            if gradient is None:
+                assert transposed is not None
+                lost = lost @ transposed
+            else:
+                lost *= gradient
+            errors.append(lost.square_().sum(dtype=torch.float64))
+    return torch.stack(errors).cpu(), torch.stack(spikes).cpu()
 
 
 @lru_cache

@@ -77,7 +77,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     Attributes:
         targets: class names, module names or `re:` patterns of the Linears that spike.
         ignore: likewise, those that do not.
-        coding: how spikes encode codes: tc_lif, csd, unary, unary_unsigned, binary_unsigned.
+        coding: how spikes encode codes: tc_lif, csd, unary, unary_unsigned, binary_unsigned; group4, group4_beam4.
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
         threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale per layer and modality). Left
             out: what the reinterpreted scheme says, else dynamic.
@@ -122,14 +122,12 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     @field_validator("coding")
     @classmethod
     def _known_coding(cls, value: str) -> str:
-        get_coding(value)
-        return value
+        return get_coding(value).name
 
     @field_validator("threshold_statistic")
     @classmethod
     def _known_statistic(cls, value: str) -> str:
-        get_statistic(value)
-        return value
+        return get_statistic(value).name
 
     @field_validator("threshold_ratio")
     @classmethod
@@ -141,13 +139,17 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
         if self.timesteps is not None:
-            self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.timesteps")
+            self.timesteps = checked_timesteps(
+                self.timesteps, "TCLIFModifier.timesteps", get_coding(self.coding).max_timesteps
+            )
         if self.threshold == "static" and self.threshold_ratio != 1.0:
             raise InputError("TCLIFModifier.threshold_ratio is for dynamic thresholds; drop it or `threshold: static`")
         if self.threshold == "static" and self.threshold_statistic != "absmax":
             raise InputError(
                 "TCLIFModifier.threshold_statistic is for dynamic thresholds; drop it or `threshold: static`"
             )
+        if self.threshold_observer == "mse":
+            get_coding(self.coding).require_rounding("TCLIFModifier.threshold_observer: mse", "use `absmax`")
         if self.threshold != "static" and self.threshold_observer != "absmax":
             raise InputError("TCLIFModifier.threshold_observer is for static thresholds; add `threshold: static`")
         # LLM Compressor chooses a pipeline that runs the model on data only if a modifier asks for it
@@ -248,9 +250,12 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
 
     def _check_early(self) -> None:
         """What would stop `on_finalize` stops the recipe here, before hours of calibration."""
+        if self._calibrates and self.fits_ratios:
+            get_coding(self.coding).require_rounding("threshold_ratio: auto", "give one, or let `sensitivity` choose")
         for name, module in self._modules.items():
             require_integer_weights(module, name)
             if self._plan is None and self._planner is None:
+                get_coding(self.coding).require_rounding(f"the activation scheme of {name}", "set `timesteps`")
                 self._check_inherited(name, activation_scheme(name, module))
 
     def _check_inherited(self, name: str, scheme: QuantizationArgs) -> None:
@@ -311,7 +316,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         spiking = attach(state.model, specs, self._adapter, attention=self._attention)
         if self._plan is not None:
             for name, module in self._modules.items():
-                set_activation_bits(module, specs[name].timesteps["text"] + 1)
+                set_activation_bits(module, min(8, specs[name].timesteps["text"] + 1))
         reasons = self._why_not_spiking(state.model)
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
         report_plan(specs, self._attention, self._observed.uncalibrated)
@@ -370,9 +375,10 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         ratio = self._ratios(name, timesteps)
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric, statistic=self.threshold_statistic)
 
-    def _static_scale(self, histogram: Any, timesteps: int) -> float:
-        scale = histogram.mse_scale if self.threshold_observer == "mse" else histogram.absmax_scale
-        return float(torch.tensor(scale(timesteps), dtype=torch.float32))  # what the runtime divides by
+    def _static_scale(self, histogram: Any, T: int) -> float:
+        largest = get_coding(self.coding).largest(T)
+        scale = histogram.mse_scale(T) if self.threshold_observer == "mse" else histogram.absmax_scale(largest)
+        return float(torch.tensor(scale, dtype=torch.float32))  # what the runtime divides by
 
     def _ratios(self, name: str, timesteps: Mapping[str, int]) -> Mapping[str, float]:
         if self._planner is not None and self._planner.chooses_ratios:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spike_compressor.coding.base import get_coding
 from spike_compressor.coding.statistics import geometric_ratios, get_statistic
 from spike_compressor.modifiers.distributed import max_over_ranks, sum_over_ranks
 
@@ -45,10 +46,10 @@ class MagnitudeHistogram:
         """True if nothing was ever added."""
         return int(self.counts.sum()) == 0
 
-    def absmax_scale(self, timesteps: int) -> float:
-        """s = absmax / (2^T - 1), or 1 where everything was zero."""
+    def absmax_scale(self, largest: int) -> float:
+        """s = absmax / largest code, or 1 where everything was zero."""
         absmax = float(self.absmax)
-        return absmax / (2**timesteps - 1) if absmax > 0 else 1.0
+        return absmax / largest if absmax > 0 else 1.0
 
     def mse_scale(self, timesteps: int, candidates: int = 128) -> float:
         """The s that minimizes sum (x - s code)^2 over the histogram, from a geometric grid below `absmax_scale`."""
@@ -56,7 +57,7 @@ class MagnitudeHistogram:
         values = ((live << 16) | 0x8000).to(torch.int32).view(torch.float32).to(torch.float64)  # middle of each bin
         counts = self.counts[live].to(torch.float64)
         limit = 2**timesteps - 1
-        scales = self.absmax_scale(timesteps) * torch.logspace(-2, 0, candidates, dtype=torch.float64)
+        scales = self.absmax_scale(limit) * torch.logspace(-2, 0, candidates, dtype=torch.float64)
         codes = torch.floor(values / scales[:, None] + 0.5).clamp(max=limit)
         error = ((values - scales[:, None] * codes).square() * counts).sum(dim=1)
         return float(scales[int(error.argmin())])
@@ -131,7 +132,7 @@ class RatioHistogram:
         values, weights = self._middles()[live], self.weights[live]
         limit = 2**timesteps - 1
         ratios = torch.tensor(candidates, dtype=torch.float64)
-        scales = (ratios / self._statistic.divisor(timesteps))[:, None]
+        scales = (ratios / self._statistic.divisor(get_coding("tc_lif"), timesteps))[:, None]
         codes = torch.floor(values / scales + 0.5).clamp(max=limit)
         error = ((values - scales * codes).square() * weights).sum(dim=1)
         return candidates[int(error.argmin())]

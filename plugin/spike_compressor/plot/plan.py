@@ -249,7 +249,7 @@ def _draw_cell(axes: Any, column: int, row: int, values: list[int]) -> None:
 def _shade(timesteps: float) -> Any:
     import matplotlib
 
-    return matplotlib.colormaps["YlGnBu"](0.08 + 0.9 * (timesteps - 1) / (_T_MAX - 1))
+    return matplotlib.colormaps["YlGnBu"](0.08 + 0.9 * min(1.0, (timesteps - 1) / (_T_MAX - 1)))
 
 
 def _heat_axis(axes: Any, labels: list[str]) -> None:

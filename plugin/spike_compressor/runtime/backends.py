@@ -49,10 +49,9 @@ class Drive:
         """
         if self.coded is not None:
             return self.coded
-        codes, saturated = quantize_rows(
-            self.x, self.scale, self.timesteps, coding=self.coding, zero_point=self.zero_point
+        return quantize_rows(
+            self.x, self.scale, self.timesteps, self.coding, zero_point=self.zero_point, silenced=self.silenced
         )
-        return self.silence(codes), saturated
 
     def blocked(self) -> Tensor:
         """Where no gradient passes a neuron, bool [M, K]: its code clips, or it is silenced."""
@@ -165,7 +164,10 @@ class Unrolled(Backend):
 
     def run(self, drive: Drive) -> Synapses:
         if drive.coded is None:
-            train = encode(drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=drive.zero_point)
+            zero_point, silenced = drive.zero_point, drive.silenced
+            train = encode(
+                drive.x, drive.scale, drive.timesteps, drive.coding, zero_point=zero_point, silenced=silenced
+            )
             saturated = train.saturated
         else:
             train = spikes_from_codes(drive.coded[0], drive.timesteps, drive.coding)
@@ -188,8 +190,8 @@ class Unrolled(Backend):
 
     def outputs(self, layer: Layer, x: Tensor, rows: NativeRows, coding: str, bias: Tensor | None) -> Tensor | None:
         codec = get_coding(coding)
-        if not codec.signed or not isinstance(layer, NativeLayer):
-            return None  # unsigned sums hold zero points, which `run` takes back
+        if not codec.signed or not isinstance(layer, NativeLayer) or codec.code_type() != torch.int8:
+            return None  # unsigned sums hold zero points, which `run` takes back; tables of spikes have 8-bit codes
         encoded, T = layer.encode(x, rows), rows.timesteps
         table, weights = spike_table(codec, rows.longest)
         one = T.numel() == 1

@@ -45,6 +45,8 @@ class IntegerMatmul:
     Args:
         weight: codes int8 [N, K].
         max_code: largest magnitude that a code can have.
+        name: of the layer, for errors.
+        group: consecutive inputs whose codes' magnitudes add up to `max_code` at most.
         kernel: `native`, `int8`, `float` or None for what suits the device.
 
     Attributes:
@@ -55,9 +57,11 @@ class IntegerMatmul:
         InputError: if an accumulator could leave int32.
     """
 
-    def __init__(self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None) -> None:
+    def __init__(
+        self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None, group: int = 1
+    ) -> None:
         self._weight, self.groups = weight, weight.groups
-        self.bound = max_code * _largest_sum(weight)
+        self.bound = max_code * _largest_sum(weight, group)
         if self.bound > _INT32_LIMIT:
             raise InputError(
                 f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {weight.shape[1]} inputs and "
@@ -141,15 +145,23 @@ class IntegerMatmul:
         return torch.stack(sums).permute(1, 2, 0)
 
 
-def _largest_sum(weight: IntegerWeight) -> int:
-    """The largest sum of magnitudes of one accumulator's weights: what no sum of any of its terms exceeds."""
+def _largest_sum(weight: IntegerWeight, group: int) -> int:
+    """The largest sum of magnitudes of one accumulator's weights: what no sum of any of its terms exceeds.
+
+    Of weights whose inputs are coded together the largest one counts for all of them.
+    """
     N, K = weight.shape
+    if weight.groups > 1 and K // weight.groups % group:
+        group = 1  # inputs that are coded together lie in two groups of weights
     if not N or not K:
         return 0
     largest, codes = 0, weight.codes
     for rows in codes.split(max(1, _CHUNK // K)):
         # in int16: -128 has no absolute value in int8
-        sums = rows.view(rows.shape[0], weight.groups, -1).to(torch.int16).abs().sum(dim=2, dtype=torch.int64)
+        magnitudes = rows.to(torch.int16).abs()
+        if group > 1:
+            magnitudes = torch.nn.functional.pad(magnitudes, (0, -K % group)).unflatten(1, (-1, group)).amax(dim=2)
+        sums = magnitudes.view(rows.shape[0], weight.groups, -1).sum(dim=2, dtype=torch.int64)
         largest = max(largest, int(sums.max()))
     return largest
 

@@ -146,8 +146,8 @@ class Neurons:
         self, name: str, spec: LayerSpec, integer: IntegerWeight, backend: str, fixed_modality: int | None
     ) -> None:
         # `levels` is the largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level
-        T = max(spec.timesteps.values())
-        levels = 2**T - 1 if get_coding(spec.coding).signed else 2 ** (T + 1) - 1
+        T, coding = max(spec.timesteps.values()), get_coding(spec.coding)
+        levels = coding.largest(T) if coding.signed else 2 ** (T + 1) - 1
         self.name, self.spec, self.present, self.fixed_modality = name, spec, integer, fixed_modality
         self.master: Master | None = None
         self.backend = get_backend(backend)
@@ -155,8 +155,8 @@ class Neurons:
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
         self.number = number_of(self)
-        self._levels = levels
-        self._matmul = IntegerMatmul(integer, levels, name)
+        self._levels, self._coding = levels, coding
+        self._matmul = IntegerMatmul(integer, levels, name, group=coding.group)
         self._native_rows: _RowsByModality | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Neurons:
         """Take the integers of the float weights as they are now."""
         if self.master is not None:
             self.present = self.master.integer()
-            self._matmul = IntegerMatmul(self.present, self._levels, self.name)
+            self._matmul = IntegerMatmul(self.present, self._levels, self.name, group=self._coding.group)
 
     @property
     def modalities(self) -> list[str]:
@@ -247,9 +247,11 @@ class Neurons:
             raise error.at(f"layer {self.name}") from None
 
     def _native(self, x: Tensor) -> Layer | None:
-        """The layer for the kernels of its device, where they can code its rows: 8 bits, symmetric."""
+        """The layer for the kernels of its device, where they can code its rows: symmetric, by a coding they know."""
         native = self._matmul.native
-        return native if native is not None and self.spec.symmetric and native.usable(x) else None
+        if native is None or not self.spec.symmetric or not native.encodes(self._coding.native):
+            return None
+        return native if native.usable(x) else None
 
     def _coded(self, x: Tensor) -> NativeRows:
         """How the rows of x are coded; with their scales where the kernels cannot measure these."""
@@ -295,7 +297,7 @@ class Neurons:
         if not spec.symmetric:
             return asymmetric_scale(x, timesteps)
         ratio = self._per_row(spec.table(spec.ratio), torch.float32, x)
-        return row_scale(x, timesteps, ratio, spec.statistic), None
+        return row_scale(x, timesteps, ratio, spec.statistic, spec.coding), None
 
     def dequantize(self, acc: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G] of rows with these scales float32 [M]."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import yaml
 
-from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.coding import MOST_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
 from spike_compressor.modality import MODALITIES, in_order, modality_names
@@ -24,7 +25,7 @@ class TemporalScale:
     """What a plan gives a layer's rows of one modality.
 
     Attributes:
-        timesteps: T, 1 to 7.
+        timesteps: T, 1 to 8.
         ratio: threshold ratio of dynamic thresholds, in (0, 2]; None: whatever `TCLIFModifier.threshold_ratio` says.
     """
 
@@ -68,13 +69,18 @@ def temporal_scale(entry: PlanEntry) -> TemporalScale:
     return entry if isinstance(entry, TemporalScale) else TemporalScale(entry)
 
 
-def checked_timesteps(value: Any, where: str) -> int | dict[str, int]:
+def checked_timesteps(value: Any, where: str, longest: int = MOST_TIMESTEPS) -> int | dict[str, int]:
     """`4` or `{vision: 3, text: 4}`, as it was given, before a model is there to say which modalities it has.
 
+    Args:
+        value: what was given.
+        where: of it, for messages.
+        longest: the largest T of the coding, where that is known.
+
     Raises:
-        InputError: another shape, an unknown modality (names the nearest known one), T outside 1 .. 7.
+        InputError: another shape, an unknown modality (names the nearest known one), T outside 1 .. `longest`.
     """
-    return _checked(value, where, _timesteps, "T")
+    return _checked(value, where, partial(require_timesteps, longest=longest), "T")
 
 
 def timesteps_by_modality(value: Any, where: str, modalities: Sequence[str] | None = None) -> dict[str, int]:
@@ -87,7 +93,7 @@ def timesteps_by_modality(value: Any, where: str, modalities: Sequence[str] | No
         modalities: those that must have a T; None for those that are named, or of one T for all that are known.
 
     Raises:
-        InputError: another shape, an unknown or missing modality, T outside 1 .. 7.
+        InputError: another shape, an unknown or missing modality, T outside 1 .. 8.
     """
     return _by_modality(checked_timesteps(value, where), where, modalities, "T")
 
@@ -162,9 +168,19 @@ def _by_modality(
     return {name: checked[name] for name in (checked if modalities is None else modalities)}
 
 
-def _timesteps(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_TIMESTEPS:
-        raise InputError(f"{what} must be an integer from 1 to {MAX_TIMESTEPS}, got {value!r}")
+def require_timesteps(value: Any, what: str, longest: int = MOST_TIMESTEPS) -> int:
+    """A value that is a T.
+
+    Args:
+        value: that is said to be one.
+        what: it is, for the message.
+        longest: the largest T of the coding.
+
+    Raises:
+        InputError: no integer from 1 to `longest`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= longest:
+        raise InputError(f"{what} must be an integer from 1 to {longest}, got {value!r}")
     return value
 
 
@@ -180,15 +196,15 @@ _FIELDS = frozenset({"timesteps", "ratio"})
 
 def _override(value: Any, what: str) -> Override:
     if not isinstance(value, Mapping):
-        return Override(_timesteps(value, what))
+        return Override(require_timesteps(value, what))
     unknown = next((key for key in value if key not in _FIELDS), None)
     if unknown is not None or not value:
         raise InputError(
-            f"{what} must be an integer from 1 to {MAX_TIMESTEPS} or have the keys timesteps and ratio, "
+            f"{what} must be an integer from 1 to {MOST_TIMESTEPS} or have the keys timesteps and ratio, "
             f"got {dict(value)!r}"
         )
     return Override(
-        _timesteps(value["timesteps"], f"{what}: timesteps") if "timesteps" in value else None,
+        require_timesteps(value["timesteps"], f"{what}: timesteps") if "timesteps" in value else None,
         _ratio(value["ratio"], f"{what}: ratio") if "ratio" in value else None,
     )
 

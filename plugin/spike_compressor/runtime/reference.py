@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from spike_compressor.coding import get_coding, quantize_rows
 from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
@@ -68,22 +69,29 @@ class _IntegerActivations:
         neurons = layer.neurons
         T = neurons.timesteps(x)
         scale, zero_point = neurons.thresholds(x, T)
-        # round half away from zero, in float64, where adding 1/2 is exact
-        y = (x / scale.unsqueeze(1)).to(torch.float64)
-        codes = y.sign() * (y.abs() + 0.5).floor()
-        limit = torch.as_tensor(2.0, dtype=torch.float64) ** torch.as_tensor(T, dtype=torch.float64)
-        limit = limit.reshape(-1, 1)
-        if zero_point is None:
-            codes = codes.clamp(1 - limit, limit - 1)
-        else:
-            z = zero_point.to(torch.float64).unsqueeze(1)
-            codes = codes.clamp(-z, 2 * limit - 1 - z)
+        codec = get_coding(neurons.spec.coding)
+        if codec.rounds:
+            codes = self._rounded(x, T, scale, zero_point)
+        else:  # no integer runtime has such codes
+            codes = quantize_rows(x, scale, T, codec.name)[0].to(torch.float64)
         groups = self._codes.shape[0]
         acc = torch.bmm(codes.unflatten(1, (groups, codes.shape[1] // groups)).transpose(0, 1), self._codes)
         acc = acc.permute(1, 2, 0) if groups > 1 else acc[0]
         out = neurons.dequantize(acc.to(torch.int32), scale, layer.bias)
         drive = Drive(x, scale, T, neurons.spec.coding, self._no_product, zero_point)
         return Computed(drive, codes, True, out)
+
+    @staticmethod
+    def _rounded(x: Tensor, T: int | Tensor, scale: Tensor, zero_point: Tensor | None) -> Tensor:
+        # round half away from zero, in float64, where adding 1/2 is exact
+        y = (x / scale.unsqueeze(1)).to(torch.float64)
+        codes = y.sign() * (y.abs() + 0.5).floor()
+        limit = torch.as_tensor(2.0, dtype=torch.float64) ** torch.as_tensor(T, dtype=torch.float64)
+        limit = limit.reshape(-1, 1)
+        if zero_point is None:
+            return codes.clamp(1 - limit, limit - 1)
+        z = zero_point.to(torch.float64).unsqueeze(1)
+        return codes.clamp(-z, 2 * limit - 1 - z)
 
     @staticmethod
     def _no_product(codes: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from spike_compressor.coding import MAX_TIMESTEPS, get_coding, get_statistic
+from spike_compressor.coding import get_coding, get_statistic
 from spike_compressor.errors import InputError
 from spike_compressor.modality import in_order, modality_code, modality_names
 
@@ -19,13 +19,13 @@ class LayerSpec:
     """The spiking encoding of one Linear's input.
 
     Attributes:
-        timesteps: T by modality, 1 to 7; L = 2^(T+1) levels whatever the coding. Names the modalities of the rows; what
-            else goes by modality must have the same ones.
+        timesteps: T by modality, 1 to 7 (or what the coding has); L = 2^(T+1) levels whatever the coding, if it rounds.
+            Names the modalities of the rows; what else goes by modality must have the same ones.
         coding: name of a registered coding.
         threshold: `dynamic` (every row has its own scale) or `static` (one scale per modality).
         statistic: dynamic only: name of the registered statistic that a row's scale is proportional to.
         ratio: dynamic only: s = ratio * absmax(row) / (2^T - 1), or ratio * statistic(row) of another statistic, by
-            modality, in (0, 2]; 1 if left out.
+            modality, in (0, 2]; 1 if left out. `coding.row_scale` says it for every coding.
         scale: static only: s by modality, in units of the input.
         symmetric: False where an asymmetric activation quantizer is reinterpreted: rows then have a zero point.
         zero_point: static asymmetric thresholds only: the level that stands for zero, 0 .. L-1, by modality.
@@ -51,8 +51,11 @@ class LayerSpec:
             object.__setattr__(self, "ratio", dict.fromkeys(self.timesteps, 1.0))
         for modality, T in self.timesteps.items():
             modality_code(modality)
-            if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= MAX_TIMESTEPS:
-                raise InputError(f"timesteps of {modality} must be an integer from 1 to {MAX_TIMESTEPS}, got {T!r}")
+            longest = coding.max_timesteps
+            if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= longest:
+                raise InputError(
+                    f"timesteps of {modality} must be an integer from 1 to {longest} in {self.coding!r}, got {T!r}"
+                )
         self._require_each("threshold_ratio", "ratio", self.ratio)
         for modality, ratio in self.ratio.items():
             if not 0 < ratio <= 2:
@@ -138,6 +141,11 @@ class AttentionSpec:
         if not get_coding(self.rows.coding).signed:
             raise InputError(
                 f"coding {self.rows.coding!r} is unsigned; attention needs a signed one (tc_lif, csd, unary)"
+            )
+        if not get_coding(self.rows.coding).rounds:
+            raise InputError(
+                f"coding {self.rows.coding!r} codes several inputs together; attention needs one that rounds each of "
+                "them (tc_lif, csd, unary)"
             )
         if len(set(self.rows.ratio.values())) != 1:
             raise InputError(f"attention has one threshold_ratio for all modalities, got {dict(self.rows.ratio)}")
