@@ -108,6 +108,15 @@ def test_figures_are_those_of_the_config(workshop: Workshop) -> None:
     assert "`lm_head`" in text
 
 
+def test_what_thresholds_are_tied_to(workshop: Workshop) -> None:
+    """Said where it is not the largest input of a row."""
+    _, path = workshop.made("llava", recipe(RTN))
+    before = (path / "README.md").read_text(encoding="utf-8")
+    _, path = workshop.made("llava", recipe(RTN, "threshold_statistic: mean_abs, threshold_ratio: 0.4"))
+    assert f"`mean_abs` in {len(read_config(path).plan)} layers" in (path / "README.md").read_text(encoding="utf-8")
+    assert "statistic" not in before
+
+
 def test_its_code_runs_and_online_rotations_are_not_opened_without(workshop: Workshop) -> None:
     for text, plain in ((recipe(RTN), True), (ROTATED, False)):
         _, path = workshop.made("llava", text)

@@ -81,8 +81,13 @@ def _remove_threshold(content: dict[str, Any]) -> None:
     del content["sha256"]["spike_thresholds.safetensors"]
 
 
+def _statistic(content: dict[str, Any], statistic: str) -> None:
+    name = next(name for name in content["plan"] if name.endswith("language_model.layers.0.self_attn.q_proj"))
+    content["plan"][name]["threshold_statistic"] = statistic
+
+
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
-    "newer version": (lambda c: c.update(schema_version=4), ("version", 4, 3, "upgrade")),
+    "newer version": (lambda c: c.update(schema_version=5), ("version", 5, 4, "upgrade")),
     "no version": (lambda c: c.pop("schema_version"), ("version", None)),
     "version true": (lambda c: c.update(schema_version=True), ("version", True)),
     "format": (lambda c: c.update(format="other"), ("format", "'other'", "'spike-config'")),
@@ -93,6 +98,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] =
     "T": (lambda c: next(iter(c["plan"].values()))["timesteps"].update(text=9), ("timesteps", "text", 9)),
     "modality": (lambda c: next(iter(c["plan"].values()))["timesteps"].pop("text"), ("timesteps", "text", "vision")),
     "coding": (lambda c: next(iter(c["plan"].values())).update(coding="morse"), ("'morse'",)),
+    "statistic": (lambda c: _statistic(c, "mode"), ("q_proj", "threshold statistic", "'mode'", "rms")),
+    "statistic of static thresholds": (lambda c: _statistic(c, "rms"), ("q_proj", "threshold_statistic", "'rms'")),
     "module": (lambda c: c["plan"].update({"model.nowhere": next(iter(c["plan"].values()))}), ("model.nowhere",)),
     "no thresholds": (_remove_threshold, ("spike_thresholds.safetensors", "text")),
     "path": (lambda c: c["sha256"].update({"../evil": "0"}), ("'../evil'", "sha256")),

@@ -1,4 +1,7 @@
-"""Files of older schema versions are read as the present one; their seals are those of the files as they stand."""
+"""Files of older schema versions are read as the present one; their seals are those of the files as they stand.
+
+What is written has the oldest version that says all of it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ import torch
 from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.checkpoint import SCHEMA_VERSION, modalities_of_layers, read_config
-from spike_compressor.checkpoint.migrations import MIGRATIONS, migrated
+from spike_compressor.checkpoint.migrations import ADDED, MIGRATIONS, migrated, oldest
 from spike_compressor.checkpoint.schema import sealed
 from spike_compressor.errors import InputError
+from spike_compressor.runtime import LayerSpec, spiking_state
 
 DATA = Path(__file__).parent / "data"
 #: As version 0.1.0 wrote it, the last one with schema 1: LLaVA, static thresholds.
@@ -143,6 +147,51 @@ def test_an_old_checkpoint_is_loaded_and_saved_in_the_present_version(
     assert torch.equal(model(**batch).logits, spike_compressor.load(fresh)(**batch).logits)
     spike_compressor.save(model, tmp_path / "again")
     again = json.loads((tmp_path / "again" / "spike_config.json").read_text())
-    assert again["schema_version"] == SCHEMA_VERSION
+    assert again["schema_version"] == 3  # nothing of it is newer
     assert again["plan"] == json.loads((fresh / "spike_config.json").read_text())["plan"]
     assert again["modalities"] == json.loads((fresh / "spike_config.json").read_text())["modalities"]
+
+
+RMS = recipe(
+    RTN, "threshold_statistic: rms, threshold_ratio: 0.35", "{allocation: fixed, timesteps: {text: 7, vision: 6}}"
+)
+
+
+def test_what_is_new_alone_asks_for_a_new_reader(workshop: Workshop) -> None:
+    """Earlier releases refuse an unknown version in one sentence, and open what says nothing new."""
+    for spikes, version in ((RMS, 4), (recipe(RTN), 3)):
+        content = json.loads((workshop.made("llava", spikes)[1] / "spike_config.json").read_text())
+        assert content["schema_version"] == version
+        assert any("threshold_statistic" in entry for entry in content["plan"].values()) == (version == 4)
+        assert content["sha256"] == sealed(content)["sha256"]
+
+
+def test_each_field_that_a_version_added_is_written_in_it() -> None:
+    content = migrated(json.loads((DATA / "spike_config_schema_2.json").read_text()))
+    assert oldest(content) == {**content, "schema_version": min(ADDED) - 1}
+    assert sorted(ADDED) == list(range(min(ADDED), SCHEMA_VERSION + 1))
+    for version, paths in ADDED.items():
+        for path in paths:
+            *way, field = path.split(".")
+            changed = json.loads(json.dumps(content))
+            holder = changed
+            for step in way:
+                holder = holder[next(iter(holder)) if step == "*" else step]
+            holder[field] = 1
+            assert oldest(changed) == {**changed, "schema_version": version}
+
+
+def test_a_statistic_survives_the_round_trip(workshop: Workshop, tmp_path: Path) -> None:
+    model, path = workshop.made("llava", RMS)
+    batch = workshop.batch("llava")
+    loaded = spike_compressor.load(path)
+    assert {layer.statistic for layer in specs_of(loaded)} == {"rms"}
+    assert torch.equal(loaded(**batch).logits, model(**batch).logits)
+    spike_compressor.save(loaded, tmp_path / "again", verify="all")
+    assert read_config(tmp_path / "again").plan == read_config(path).plan
+    again = spike_compressor.load(tmp_path / "again", backend="unrolled")
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
+
+
+def specs_of(model: Any) -> list[LayerSpec]:
+    return [layer.spec for layer in spiking_state(model).layers.values()]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from spike_compressor.checkpoint.schema import sealed
 
 RTN = Path(__file__).parents[2] / "recipes" / "rtn_w4_tclif_34.yaml"
 
@@ -42,6 +43,23 @@ def test_json_is_the_config(cli, checkpoint):
     stored = json.loads((checkpoint / "spike_config.json").read_text())
     assert answer["checkpoint"] == str(checkpoint)
     assert answer["config"] == stored
+
+
+def test_a_statistic_stands_beside_the_threshold(cli, copy):
+    path = copy / "spike_config.json"
+    content = json.loads(path.read_text())
+    names = [name for name in content["plan"] if name.endswith("down_proj")]
+    for name in names:
+        content["plan"][name] |= {"threshold_statistic": "rms", "threshold_ratio": {"text": 0.3, "vision": 0.5}}
+    path.write_text(json.dumps(sealed({**content, "schema_version": 4})))
+    shown = cli("inspect", copy)
+    assert shown.code == 0, shown.err
+    (row,) = (line for line in shown.out.splitlines() if "down_proj" in line and "dynamic" in line)
+    assert row.split()[-7:] == ["4", "3", "dynamic,", "rms", "0.3", "/", "0.5"]
+    assert f"{len(names)}: down_proj" in row
+    answer = cli("inspect", copy, "--json").json["config"]
+    assert answer == json.loads(path.read_text())
+    assert {entry.get("threshold_statistic") for entry in answer["plan"].values()} == {"rms", None}
 
 
 def test_no_checkpoint(cli, tmp_path, model_dir):

@@ -93,6 +93,7 @@ def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any],
         assert by_scope["compute"]["label"] == "estimate"
         assert by_scope["with memory"]["spiking"] > by_scope["compute"]["spiking"]
     assert all(value > 0 for by in row["snr"].values() for value in by.values())
+    assert row["thresholds"] == {modality: {"absmax": [1.0, 1.0]} for modality in ("text", "vision")}
 
 
 def test_finished_cells_are_kept(

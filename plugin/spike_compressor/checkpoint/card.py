@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def write_card(model: Any, state: SpikingState, config: SpikeConfig, directory: 
         steps=_steps(state.facts.get("recipe")),
         tokens=", ".join(f"{count:,} {name}" for name, count in calibration.get("tokens", {}).items()) + " tokens",
         spread=spread,
+        thresholds=_thresholds(config),
         activity=measured,
         unmeasured=f": {reason}" if reason else "",
         reasons=_not_spiking(config),
@@ -175,6 +177,15 @@ def _spread(config: SpikeConfig) -> list[dict[str, Any]]:
                 {"modality": modality, "layers": len(T), "least": min(T), "mean": sum(T) / len(T), "most": max(T)}
             )
     return rows
+
+
+def _thresholds(config: SpikeConfig) -> str:
+    """What the layers' thresholds are tied to, in words; empty where that is the largest input of a row everywhere."""
+    dynamic = (entry for entry in config.plan.values() if entry.threshold == "dynamic")
+    kinds = Counter(entry.threshold_statistic or "absmax" for entry in dynamic)
+    if set(kinds) <= {"absmax"}:
+        return ""
+    return ", ".join(f"`{kind}` in {count} layers" for kind, count in sorted(kinds.items()))
 
 
 def _not_spiking(config: SpikeConfig) -> dict[str, str]:

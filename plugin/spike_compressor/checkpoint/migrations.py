@@ -1,6 +1,8 @@
-"""Older versions of `spike_config.json`, brought up to the present one step by step.
+"""Older versions of `spike_config.json`, brought up to the present one step by step; and which version to write.
 
-A new version of the schema adds one function here, and its number in `schema.SCHEMA_VERSION`.
+A new version of the schema adds one function here, and its number in `schema.SCHEMA_VERSION`. Where all that is new
+in it are fields which most files leave out, it lists them in `ADDED`: files without them are written as before, so that
+earlier releases open them.
 """
 
 from __future__ import annotations
@@ -45,9 +47,17 @@ def _by_modality(content: Content) -> Content:
     return content
 
 
+def _unchanged(content: Content) -> Content:
+    """3 -> 4: layers may have a `threshold_statistic`."""
+    return content
+
+
+#: version -> the fields that are all that is new in it, `*` for any name or element on the way.
+ADDED: dict[int, tuple[str, ...]] = {4: ("plan.*.threshold_statistic",)}
+
 #: version -> what makes the next version's content of it. Contents are as they were read: their form is not checked
 #: yet, and they are left as they are.
-MIGRATIONS: dict[int, Callable[[Content], Content]] = {1: _rename_sees, 2: _by_modality}
+MIGRATIONS: dict[int, Callable[[Content], Content]] = {1: _rename_sees, 2: _by_modality, 3: _unchanged}
 
 
 def require_known_version(content: Any, where: str) -> None:
@@ -68,6 +78,31 @@ def require_known_version(content: Any, where: str) -> None:
             f"{where} has schema version {version}, this package reads up to {SCHEMA_VERSION}; upgrade "
             "spike-compressor to open it"
         )
+
+
+def oldest(content: Content) -> Content:
+    """The same content as of the oldest version that says all of it.
+
+    Args:
+        content: of the present version.
+
+    Returns:
+        What is to be written; `schema_version` is all that may differ.
+    """
+    version = SCHEMA_VERSION
+    while not any(_holds(content, path.split(".")) for path in ADDED.get(version, ("",))):
+        version -= 1
+    return {**content, "schema_version": version}
+
+
+def _holds(content: Any, path: list[str]) -> bool:
+    """Whether there is anything at a path; the empty one is in everything."""
+    if not path or path == [""]:
+        return True
+    if not isinstance(content, Mapping):
+        return False
+    inside = content.values() if path[0] == "*" else [content[path[0]]] if path[0] in content else []
+    return any(_holds(value, path[1:]) for value in inside)
 
 
 def migrated(content: Content) -> Content:

@@ -24,7 +24,9 @@ from torch import nn
 
 from spike_compressor.checkpoint.arguments import require_own_state, save_arguments
 from spike_compressor.checkpoint.card import write_card
+from spike_compressor.checkpoint.migrations import oldest
 from spike_compressor.checkpoint.patterns import name_patterns
+from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import online_rotations
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
@@ -295,7 +297,7 @@ def _write_spike_files(
         why_not_plain=why_not_plain,
         sha256={path.name: sha256_of(path) for path in hashed},
     )
-    content = sealed(config.model_dump(exclude_none=True))
+    content = sealed(oldest(config.model_dump(exclude_none=True)))
     (directory / CONFIG_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     write_card(model, state, config, directory)
     if rotations:
@@ -308,7 +310,7 @@ def _write_spike_files(
             f"plain transformers does not open this checkpoint, or with random experts ({why_not_plain}): open it with "
             "spike_compressor.load()"
         )
-    return SpikeConfig.model_validate(content)
+    return read_config(directory)
 
 
 def _not_spiking(model: nn.Module, state: SpikingState) -> dict[str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # reading a config must not wait for torch
 CONFIG_NAME = "spike_config.json"
 RECIPE_NAME = "recipe.yaml"
 THRESHOLDS_NAME = "spike_thresholds.safetensors"
-SCHEMA_VERSION: Final = 3  # what is written; `migrations` reads the older ones
+SCHEMA_VERSION: Final = 4  # the newest; `migrations` reads the older ones, and says which of them a file is written in
 
 
 #: How a checkpoint holds experts: a tensor for each of them, or one for all of a layer.
@@ -221,7 +221,7 @@ class SpikeConfig(_Strict):
     """The whole file."""
 
     format: Literal["spike-config"] = "spike-config"
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     producer: dict[str, str]
     architecture: str
     modalities: list[str]

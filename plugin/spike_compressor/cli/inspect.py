@@ -56,14 +56,17 @@ class Inspect(Command):
 
 def checkpoint_result(path: Path, config: Any) -> dict[str, Any]:
     """The JSON object of a checkpoint: its path and its `SpikeConfig`."""
-    return {"checkpoint": str(path), "config": config.model_dump(exclude_none=True)}
+    from spike_compressor.checkpoint.migrations import oldest
+
+    return {"checkpoint": str(path), "config": oldest(config.model_dump(exclude_none=True))}
 
 
 def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
     """Print a `checkpoint_result`: layers that spike alike in one row of a table, or each layer on a line."""
     from spike_compressor.checkpoint import SpikeConfig
+    from spike_compressor.checkpoint.migrations import migrated
 
-    config = SpikeConfig.model_validate(result["config"])
+    config = SpikeConfig.model_validate(migrated(result["config"]))
     print(f"{result['checkpoint']}: {config.architecture}, {config.coding}")
     groups = _groups(config)
     headings = ("layers", *(f"T {name}" for name in config.modalities), "threshold", "ratio")
@@ -185,7 +188,7 @@ def attention_groups(config: Any) -> list[tuple[Any, list[str]]]:
 
 
 def _groups(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:
-    """Layers by what they have in common: T by modality, kind of threshold, ratio by modality."""
+    """Layers by what they have in common: T by modality, kind of threshold and its statistic, ratio by modality."""
     from spike_compressor.checkpoint import modalities_of_layers
 
     seen_by = modalities_of_layers(config)
@@ -194,9 +197,10 @@ def _groups(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:
         seen = seen_by[name]
         ratio = entry.threshold_ratio
         ratios = [f"{ratio[modality]:g}" for modality in seen] if ratio else ["-"]
+        statistic = f", {entry.threshold_statistic}" if entry.threshold_statistic else ""
         key = (
             *(str(entry.timesteps[modality]) if modality in seen else "-" for modality in config.modalities),
-            entry.threshold,
+            entry.threshold + statistic,
             " / ".join(dict.fromkeys(ratios)),
         )
         groups.setdefault(key, []).append(name)

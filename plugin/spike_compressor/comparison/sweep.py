@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from spike_compressor.evaluations.base import Evaluation
 from spike_compressor.fingerprint_code import MODEL, digest_of_code
 from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
 from spike_compressor.modality import Adapters, configured_adapters
-from spike_compressor.runtime import spiking_state
+from spike_compressor.runtime import SpikingLinear, spiking_state
 from spike_compressor.runtime.reference import integer_activations, weight_only
 
 #: What a row of the table is: the float model; a recipe's weights without spikes; the same with integer activations; or
@@ -181,10 +181,24 @@ class Sweep:
             },
             "snr": fidelity.to_dict(),
             "plan": {name: dict(layer.spec.timesteps) for name, layer in state.layers.items()},
+            "thresholds": thresholds_of(state.layers.values()),
             "budget_facts": state.facts.get("budget"),
             "architecture": str(getattr(model.config, "model_type", "")),
             "evolution": state.facts.get("evolution"),
         }
+
+
+def thresholds_of(layers: Iterable[SpikingLinear]) -> dict[str, dict[str, list[float]]]:
+    """Modality -> what thresholds are tied to, a statistic or `static` -> least and largest ratio, of static ones 1."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for layer in layers:
+        spec = layer.spec
+        kind = "static" if spec.threshold == "static" else spec.statistic
+        for modality in layer.modalities:
+            ratio = spec.ratio[modality]
+            ends = found.setdefault(modality, {}).setdefault(kind, [ratio, ratio])
+            ends[:] = min(ends[0], ratio), max(ends[1], ratio)
+    return found
 
 
 def by_layer(record: SpikeRecord) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from spike_compressor.comparison.hardware import HARDWARE_HEADING, hardware_rows
@@ -38,7 +39,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
         made.append(_main(result, evaluation))
         made.append(_curve(result, evaluation))
     made += [_references(result), _operations(result), _energy(result), _codings(result), _fidelity(result)]
-    made.append(_hardware(result))
+    made += [_thresholds(result), _hardware(result)]
     return [table for table in made if table.rows]
 
 
@@ -207,6 +208,27 @@ def _fidelity(result: dict[str, Any]) -> Table:
             rows.append((f"{row['recipe']} at {row['budget']}", f"{middle:.1f}", worst))
     note = "Signal-to-noise ratio of each layer's output on the inputs that it gets; all layers are in comparison.json."
     return Table("Fidelity of layers [dB]", note, ("model", "median", "worst two"), rows)
+
+
+def _thresholds(result: dict[str, Any]) -> Table:
+    spiking = _rows(result, kind="spiking", seed=result["seeds"][0])
+    modalities = list(dict.fromkeys(modality for row in spiking for modality in row["thresholds"]))
+    rows: list[tuple[str, ...]] = []
+    for row in spiking:
+        cells = [", ".join(starmap(_tied, row["thresholds"].get(modality, {}).items())) for modality in modalities]
+        rows.append((f"{row['recipe']} at {row['budget']}", *(cell or "-" for cell in cells)))
+    note = (
+        "What a row's threshold is tied to, and the least and largest ratio over all layers: absmax gives s = ratio * "
+        "absmax / (2^T - 1), another statistic s = ratio * statistic with T as range alone."
+    )
+    return Table("Thresholds", note, ("model", *modalities), rows)
+
+
+def _tied(statistic: str, ratios: list[float]) -> str:
+    least, most = ratios
+    if statistic == "static":
+        return statistic
+    return f"{statistic} {least:g}" if least == most else f"{statistic} {least:g} … {most:g}"
 
 
 def _hardware(result: dict[str, Any]) -> Table:
