@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy as copy_of
 from pathlib import Path
 
 import pytest
 from spike_compressor.checkpoint.schema import sealed
+from spike_compressor.cli.inspect import show_checkpoint
 
 RTN = Path(__file__).parents[2] / "recipes" / "rtn_w4_tclif_34.yaml"
 
@@ -29,6 +31,29 @@ def test_shows_groups_and_facts(cli, checkpoint):
     assert tower.split()[-4:] == ["-", "3", "dynamic", "1"]  # vision rows only
     assert decoder.split()[-4:] == ["4", "3", "dynamic", "1"]
     assert any("lm_head" in line for line in lines if line.startswith("not spiking"))
+
+
+def test_fitted_ratios_are_shown_as_ranges_by_kind_and_modality(cli, checkpoint, capsys):
+    result = cli("inspect", checkpoint, "--json").json
+    plan = result["config"]["plan"]
+    for name, entry in list(plan.items()):  # a model of three layers
+        for layer in (1, 2):
+            plan[name.replace("layers.0.", f"layers.{layer}.")] = copy_of(entry)
+    for place, (name, entry) in enumerate(plan.items()):
+        entry["threshold_ratio"] = {"text": 0.5 + place / 100, "vision": 0.2 + place / 100}
+        if name.endswith("down_proj"):
+            entry["timesteps"]["text"] = 5 + ("layers.2." in name)
+    show_checkpoint(result)
+    lines = capsys.readouterr().out.splitlines()
+    places = [place for place, name in enumerate(plan) if name.endswith("down_proj")]
+    ends = [f"{low + place / 100:g}" for low in (0.5, 0.2) for place in (min(places), max(places))]
+    row = next(line for line in lines if line.startswith("3: down_proj"))
+    assert row.split()[2:] == "5 … 6 3 dynamic {} … {} / {} … {}".format(*ends).split()
+    tower = next(line for line in lines if line.startswith("3: fc1"))
+    assert tower.split()[2] == "-"  # vision rows only
+    assert tower.count("…") == 1
+    show_checkpoint(result, layers=True)
+    assert set(plan) <= {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
 
 
 def test_layers_are_listed_by_their_whole_names(cli, checkpoint):

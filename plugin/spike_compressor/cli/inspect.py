@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Modules that do not spike are listed by name up to this many with the same reason.
 _FEW = 3
+#: Layers that spike alike are a row of a table; of more than this many rows, layers of one kind are.
+_ROWS = 12
 
 
 @register_command("inspect")
@@ -69,6 +72,8 @@ def show_checkpoint(result: dict[str, Any], *, layers: bool = False) -> None:
     config = SpikeConfig.model_validate(migrated(result["config"]))
     print(f"{result['checkpoint']}: {config.architecture}, {config.coding}")
     groups = _groups(config)
+    if len(groups) > _ROWS and not layers:
+        groups = _groups_by_kind(config)
     headings = ("layers", *(f"T {name}" for name in config.modalities), "threshold", "ratio")
     rows: list[tuple[str, ...]] = []
     for key, names in groups.items():
@@ -197,14 +202,44 @@ def _groups(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:
         seen = seen_by[name]
         ratio = entry.threshold_ratio
         ratios = [f"{ratio[modality]:g}" for modality in seen] if ratio else ["-"]
-        statistic = f", {entry.threshold_statistic}" if entry.threshold_statistic else ""
         key = (
             *(str(entry.timesteps[modality]) if modality in seen else "-" for modality in config.modalities),
-            entry.threshold + statistic,
+            _threshold(entry),
             " / ".join(dict.fromkeys(ratios)),
         )
         groups.setdefault(key, []).append(name)
     return groups
+
+
+def _groups_by_kind(config: SpikeConfig) -> dict[tuple[str, ...], list[str]]:
+    """Layers by the last part of their names and the modalities that reach them, with the ranges of what they have."""
+    from spike_compressor.checkpoint import modalities_of_layers
+
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for name, seen in modalities_of_layers(config).items():
+        kinds.setdefault((_kinds([name]), *seen), []).append(name)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for (_, *seen), names in kinds.items():
+        entries = [config.plan[name] for name in names]
+        timesteps = {m: _range(entry.timesteps[m] for entry in entries) for m in seen}
+        ratios = [_range(entry.threshold_ratio[m] for entry in entries if entry.threshold_ratio) for m in seen]
+        key = (
+            *(timesteps.get(modality, "-") for modality in config.modalities),
+            ", ".join(dict.fromkeys(_threshold(entry) for entry in entries)),
+            " / ".join(dict.fromkeys(ratios)),
+        )
+        groups.setdefault(key, []).extend(names)
+    return groups
+
+
+def _range(values: Iterable[float]) -> str:
+    """The least and the greatest of some numbers, as one where they are equal."""
+    found = sorted(values)
+    return "-" if not found else " … ".join(dict.fromkeys(f"{value:g}" for value in (found[0], found[-1])))
+
+
+def _threshold(entry: Any) -> str:
+    return str(entry.threshold) + (f", {entry.threshold_statistic}" if entry.threshold_statistic else "")
 
 
 def _kinds(names: list[str]) -> str:
