@@ -139,7 +139,7 @@ def test_a_budget_that_bounds_exceed_is_refused(allocation: str) -> None:
         ),
         (
             {"allocation": "uniform", "budget": {"mean_timesteps": 3}, "min_timesteps": 0},
-            ("MSTSModifier.min_timesteps", 1, 7, 0),
+            ("MSTSModifier.min_timesteps", 1, 8, 0),
         ),
         (
             {"allocation": "uniform", "budget": {"mean_timesteps": 3}, "weighting": "output"},
@@ -376,10 +376,10 @@ def test_overrides_fix_t_or_ratio_or_both() -> None:
     [
         ({"ratio": 3}, ("ratio", "(0, 2]", 3)),
         ({"text": {"ratio": 0}}, ("text", "ratio", "(0, 2]", 0)),
-        ({"timesteps": 8, "ratio": 1}, ("timesteps", 7, 8)),
+        ({"timesteps": 9, "ratio": 1}, ("timesteps", 8, 9)),
         ({"text": {"timestep": 4}}, ("text", "timesteps", "ratio", "timestep")),
         ({"visoin": {"ratio": 0.4}}, ("visoin", "vision")),
-        ({"text": 4.5}, ("text", 7, 4.5)),
+        ({"text": 4.5}, ("text", 8, 4.5)),
         ({}, ("T",)),
     ],
 )

@@ -341,6 +341,7 @@ def test_ratios_by_modality_and_by_module(workshop: Workshop, tmp_path: Path) ->
         ("threshold_ratio: {text: 0.5, vision: 3}", "", ("TCLIFModifier.threshold_ratio", "vision", "(0, 2]", 3)),
         ("threshold: static, threshold_ratio: {text: 1, vision: 1}", "", ("threshold_ratio", "threshold: static")),
         ("threshold: static", 'overrides: {"re:.*": {ratio: 0.5}}', ("MSTSModifier.overrides", "threshold: static")),
+        ("", 'overrides: {"re:.*down_proj": 8}', ("MSTSModifier.overrides", "down_proj", "'tc_lif'", 7, 8)),
         ("", 'overrides: {"re:.*": {ratio: high}}', ("MSTSModifier.overrides", "ratio", "high")),
     ],
 )
@@ -379,6 +380,7 @@ def test_fixed_plans_report_their_weighted_mean(workshop: Workshop) -> None:
         (MED, RTN, {"dataset": None}, ("'med'", "`dataset=`")),
         (SENSITIVITY, SMOOTH + GPTQ, {"pipeline": "sequential"}, ("SmoothQuantModifier", "pipeline='independent'")),
         (MED, RTN, {"pipeline": "datafree"}, ("'datafree'", "'independent'", "'sequential'")),
+        (SENSITIVITY.replace("{all", "{max_timesteps: 8, all", 1), RTN, {}, ("max_timesteps", "'tc_lif'", 7, 8)),
         (
             SENSITIVITY.replace("3.25", "1.0").replace("{all", "{min_timesteps: 2, all", 1),
             RTN,

@@ -139,9 +139,13 @@ class MSTSModifier(CheckedFields, Modifier):
         self._modalities = adapter.modalities
         for field in ("timesteps", "min_timesteps", "max_timesteps"):  # a modality left out is refused before data runs
             if getattr(self, field) is not None:
-                timesteps_by_modality(getattr(self, field), f"MSTSModifier.{field}", self._modalities)
+                where = f"MSTSModifier.{field}"
+                self._require_coded(timesteps_by_modality(getattr(self, field), where, self._modalities), where)
         modules = {name: adapter.modalities_of(name) for name in self._modules}
         pinned = self._pinned()  # refuses patterns of overrides that match nothing, too
+        for (name, modality), fixed in pinned.items():
+            if fixed.timesteps is not None:
+                self._require_coded({modality: fixed.timesteps}, f"MSTSModifier.overrides: {name}")
         self._strategy.check(modules, pinned)
         if any(one.ratio is not None for one in pinned.values()):
             follower.refuse_ratios("MSTSModifier.overrides")
@@ -227,10 +231,15 @@ class MSTSModifier(CheckedFields, Modifier):
             siblings = Siblings(plan)
             plan = {name: fitted(name, table, measured.best_ratio, siblings) for name, table in plan.items()}
         for name, table in plan.items():
-            for scale in table.values():
-                require_timesteps(scale.timesteps, f"{name}: T of {self._codec.name!r}", self._codec.max_timesteps)
+            self._require_coded({modality: scale.timesteps for modality, scale in table.items()}, name)
         # sums of floats should be the same on every rank; this makes it certain
         self._plan = same_on_all_ranks(plan)
+
+    def _require_coded(self, timesteps: Mapping[str, int], where: str) -> None:
+        """Refuse a T that the coding does not have."""
+        for modality, T in timesteps.items():
+            what = f"{where}: T of {modality} with coding {self._codec.name!r}"
+            require_timesteps(T, what, self._codec.max_timesteps)
 
     @property
     def _measures_errors(self) -> bool:
