@@ -51,7 +51,7 @@ const float *as_floats(const spike_rows &rows, int64_t row, int64_t inputs, floa
   }
 }
 
-// Sum of the magnitudes of a row, or of their squares, in units of 2^(exponent - 18): see coding/statistics.py. The largest
+// Sum of the magnitudes of a row, or of their squares, in units of 2^(exponent - 18): see coding/statistics. The largest
 // lies below 2^exponent, so units have 18 bits. Powers of two scale exactly; what is lost where a product is subnormal
 // lies far below one unit. Integers need no order, so the compiler may take as many lanes as it likes.
 template <bool Squared>

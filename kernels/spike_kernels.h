@@ -41,7 +41,7 @@ typedef struct {
   int32_t dtype;
   int32_t timesteps_step;
   const int32_t *timesteps; /* T, 1 .. 7: codes are at most 2^T - 1 */
-  const float *ratio;       /* dynamic: ratio * absmax / (2^T - 1), ratio * rms or ratio * mean |x|: coding/statistics.py */
+  const float *ratio;       /* dynamic: ratio * absmax / (2^T - 1), ratio * rms or ratio * mean |x|: coding/statistics */
   const float *scale;       /* static: scales of the rows; NULL where they are dynamic */
   int32_t ratio_step, scale_step;
   const uint8_t *silenced; /* [K], nonzero where a neuron must not fire; NULL if all may */

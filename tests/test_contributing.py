@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILE = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^```sh\n\.venv/bin/python -m pytest (.*?)\n```$", re.MULTILINE)
-PYTHON = ("Add a coding", "Add an architecture", "Add an allocation")
+PYTHON = ("Add a coding", "Add a statistic", "Add an architecture", "Add an allocation")
 
 
 class Section:

@@ -50,6 +50,9 @@ py-modules = ["their_spikes"]
 least_first = "their_spikes:LeastFirst"
 broken = "their_spikes.not_there:Coding"
 
+[project.entry-points."spike_compressor.statistics"]
+second_largest = "their_spikes:SecondLargest"
+
 [project.entry-points."spike_compressor.backends"]
 careful = "their_spikes:Careful"
 
@@ -69,7 +72,7 @@ THEIR_MODULE = '''
 import os
 from pathlib import Path
 
-from spike_compressor.coding import Coding, register_coding
+from spike_compressor.coding import Coding, Statistic, register_coding, register_statistic
 from spike_compressor.evaluations import Evaluation, Metric, register_evaluation
 from spike_compressor.modality import ModalityAdapter, register_adapter
 from spike_compressor.modifiers.allocation import get_allocation, register_allocation
@@ -89,6 +92,18 @@ class LeastFirst(Coding):
         magnitude = levels.abs()
         for t, plane in enumerate(spikes):
             plane.copy_((magnitude >> t & 1) * levels.sign())
+
+
+@register_statistic("second_largest")
+class SecondLargest(Statistic):
+    """The second largest magnitude, or a quarter of the largest where that is more."""
+
+    def of_rows(self, x):
+        largest = x.float().abs().topk(2, dim=-1).values
+        return largest[..., 1].maximum(largest[..., 0] / 4)
+
+    def divisor(self, codec, timesteps):
+        return codec.largest(timesteps)
 
 
 @register_backend("careful")
@@ -148,7 +163,7 @@ spike_stage:
       config_groups: {w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: channel}}}
   spike_modifiers:
     MSTSModifier: {allocation: richer_mlp, timesteps: {vision: 3, text: 4}}
-    TCLIFModifier: {ignore: [lm_head], coding: least_first}
+    TCLIFModifier: {ignore: [lm_head], coding: least_first, threshold_statistic: second_largest}
 """
 
 
@@ -382,13 +397,14 @@ def test_what_is_missing_is_one_line(place: Place) -> None:
 # What somebody else adds to it
 
 
-def test_a_coding_an_allocation_and_an_adapter_of_another_package(crowded: Place) -> None:
+def test_a_coding_a_statistic_an_allocation_and_an_adapter_of_another_package(crowded: Place) -> None:
     tiny_paligemma(crowded.folder / "paligemma")
     made = crowded.json("oneshot", "--model", "paligemma", "--recipe", "theirs.yaml", "--out", "theirs")
     plan = made["config"]["plan"]
     assert plan["model.language_model.layers.0.mlp.up_proj"]["timesteps"] == {"text": 5, "vision": 4}
     assert plan["model.language_model.layers.0.self_attn.q_proj"]["timesteps"] == {"text": 4, "vision": 3}
     assert made["config"]["coding"] == "least_first"
+    assert {entry["threshold_statistic"] for entry in plan.values()} == {"second_largest"}
     assert made["config"]["adapter"]["modules"] == {"vision": ["model.vision_tower", "model.multi_modal_projector"]}
 
 

@@ -184,7 +184,7 @@ Results run(int32_t level, const Case &c, bool weights_vary) {
   return r;
 }
 
-// The scale of a row of float32 by a mean, as coding/statistics.py defines it.
+// The scale of a row of float32 by a mean, as coding/statistics defines it.
 float scale_by_mean(const Case &c, int64_t row) {
   const auto at = [&](int64_t k) {
     float value;

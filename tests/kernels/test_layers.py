@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 
 import pytest
 import torch
 from helpers.messages import naming
-from spike_compressor.coding import NonFiniteInputError
+from spike_compressor.coding import NonFiniteInputError, Statistic, register_statistic
+from spike_compressor.coding.statistics import STATISTICS
 from spike_compressor.kernels import available_levels, using_level
 from spike_compressor.kernels import layer as native
 from spike_compressor.modality import TokenRows, rows_scope
@@ -86,7 +88,7 @@ def test_other_dtypes_and_strides(dtype: torch.dtype, level: str) -> None:
 
 @pytest.mark.parametrize("level", NATIVE)
 @pytest.mark.parametrize("backend", ["fused", "unrolled"])
-@pytest.mark.parametrize("spec", ["mixed", "unsigned", "asymmetric"])
+@pytest.mark.parametrize("spec", ["mixed", "rms", "unsigned", "asymmetric"])
 def test_what_observers_are_told(spec: str, backend: str, level: str) -> None:
     layer = made(SPECS[spec], "W4 groups", backend)
     silent = torch.zeros(90, dtype=torch.bool)
@@ -105,10 +107,68 @@ def test_what_observers_are_told(spec: str, backend: str, level: str) -> None:
     assert not ours.codes[:, ::7].any()  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    """A statistic that no kernel knows: the third largest magnitude."""
+    with STATISTICS.temporarily():
+
+        @register_statistic("third_largest")
+        class ThirdLargest(Statistic):
+            measured = 0
+
+            def of_rows(self, x: torch.Tensor) -> torch.Tensor:
+                ThirdLargest.measured += 1
+                largest = x.to(torch.float32).abs().topk(3, dim=-1).values
+                return torch.maximum(largest[..., -1], largest[..., 0] / 8)
+
+        yield "third_largest"
+        assert ThirdLargest.measured
+
+
+@pytest.mark.parametrize("level", NATIVE)
+@pytest.mark.parametrize("backend", ["fused", "unrolled"])
+def test_kernels_are_told_scales_that_they_cannot_measure(foreign: str, level: str, backend: str) -> None:
+    mixed = LayerSpec({"text": 7, "vision": 4}, statistic=foreign, ratio={"text": 0.02, "vision": 0.3})
+    alike = LayerSpec({"text": 5, "vision": 5}, statistic=foreign, ratio={"text": 0.05, "vision": 0.05})
+    csd = LayerSpec({"text": 4, "vision": 4}, "csd", statistic=foreign, ratio={"text": 0.1, "vision": 0.2})
+    for spec in (mixed, alike, csd):
+        for weights, dtype in (("W4", torch.float32), ("W8 groups", torch.bfloat16)):
+            layer = made(spec, weights, backend)
+            silent = torch.zeros(90, dtype=torch.bool)
+            silent[::7] = True
+            for silenced in (None, silent):
+                layer.silence(silenced)
+                expected, found = on_torch_and(level, layer, inputs(dtype=dtype))
+                assert torch.equal(found, expected)
+
+
+def test_layers_that_are_told_scales_share_an_encoding(foreign: str, encodings: list[int]) -> None:
+    spec = LayerSpec({"text": 7, "vision": 5}, statistic=foreign, ratio={"text": 0.02, "vision": 0.3})
+    query, key, other = made(spec, K=960), made(spec, "W8", K=960, N=50), made(SPECS["rms"], K=960)
+    x = torch.randn(1, 49, 960)
+    with torch.no_grad(), rows_scope(TokenRows(MIXED.repeat(1, 7))), using_level(NATIVE[-1]):
+        query(x)
+        found = key(x)
+        assert len(encodings) == 1
+        other(x)
+        assert len(encodings) == 2
+        with using_level("torch"):
+            assert torch.equal(found, key(x))
+
+
+@pytest.mark.parametrize("level", NATIVE)
+def test_a_scale_that_cannot_be_measured_names_the_layer(foreign: str, level: str) -> None:
+    x = inputs()
+    x[0, 3, 88] = float("nan")
+    layer = made(LayerSpec({"text": 4, "vision": 4}, statistic=foreign))
+    with pytest.raises(NonFiniteInputError, match=naming("some.layer", "row 3")), using_level(level), torch.no_grad():
+        layer(x)
+
+
 @pytest.mark.parametrize("level", NATIVE)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_not_finite_names_the_layer(bad: float, level: str) -> None:
-    for spec in ("one T", "static"):
+    for spec in ("one T", "static", "rms"):
         x = inputs()
         x[0, 3, 88] = bad
         with pytest.raises(NonFiniteInputError, match=naming("some.layer", "row 3")):

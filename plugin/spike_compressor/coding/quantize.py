@@ -16,10 +16,10 @@ from spike_compressor.coding.arguments import (
     per_row_scale,
 )
 from spike_compressor.coding.base import Coding, get_coding, rows_of
-from spike_compressor.coding.blocks import as_table, row_blocks
+from spike_compressor.coding.blocks import as_table, row_blocks, row_extremes
 from spike_compressor.coding.errors import raise_if_non_finite
 from spike_compressor.coding.rounding import BELOW_HALF
-from spike_compressor.coding.statistics import get_statistic, row_extremes
+from spike_compressor.coding.statistics import get_statistic
 
 __all__ = [
     "absmax_scale",

@@ -20,7 +20,7 @@ _BELOW_HALF = tl.constexpr(0.49999997)  # as in coding/quantize.py
 _LARGEST = tl.constexpr(3.4028234663852886e38)
 _SMALL = tl.constexpr(2.0**-100)  # rows below it are scaled up, so that no number's exponent is out of reach
 _UP = tl.constexpr(64)
-_UNIT_BITS = tl.constexpr(18)  # as in coding/statistics.py, whose numbers these are
+_UNIT_BITS = tl.constexpr(18)  # as in coding/statistics, whose numbers these are
 _RMS = tl.constexpr(1)
 
 
