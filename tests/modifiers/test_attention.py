@@ -58,6 +58,7 @@ def test_decoders_of_other_architectures_are_found(kind: str, workshop: Workshop
             ("attention.coding", "binary_unsigned", "tc_lif", "csd"),
         ),
         ({"timesteps": 4, "threshold_ratio": 2.5}, ("attention.threshold_ratio", "(0, 2]", 2.5)),
+        ({"timesteps": 4, "threshold_statistic": "rms"}, ("attention.threshold_statistic", "threshold_ratio")),
         ({"timesteps": 4, "kv_cache": "int8"}, ("attention.kv_cache",)),
     ],
 )

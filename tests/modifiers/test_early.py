@@ -381,6 +381,14 @@ COMBINATIONS: dict[str, tuple[str, tuple[object, ...]]] = {
         activations(ASYMMETRIC).replace("[lm_head]}", "[lm_head], threshold_ratio: auto}"),
         ("k_proj", "TCLIFModifier.threshold_ratio", "symmetric"),
     ),
+    "a statistic beside inherited static thresholds": (
+        activations("dynamic: false, strategy: tensor").replace("[lm_head]}", "[lm_head], threshold_statistic: rms}"),
+        ("k_proj", "TCLIFModifier.threshold_statistic", "threshold: dynamic"),
+    ),
+    "a statistic of asymmetric rows": (
+        activations(ASYMMETRIC).replace("[lm_head]}", "[lm_head], threshold_statistic: mean_abs}"),
+        ("k_proj", "TCLIFModifier.threshold_statistic", "symmetric"),
+    ),
     "static thresholds of asymmetric rows": (
         activations(ASYMMETRIC).replace("[lm_head]}", "[lm_head], threshold: static}"),
         ("k_proj", "TCLIFModifier.threshold", "static"),

@@ -38,6 +38,16 @@ CASES: dict[str, tuple[Any, dict[str, Any], tuple[object, ...]]] = {
     "beyond a bound": (MSTSModifier, {**UNIFORM, "med_gain": 99}, ("MSTSModifier.med_gain", 99, 14)),
     "T out of range": (TCLIFModifier, {"timesteps": 9}, ("TCLIFModifier.timesteps", 9, "1 to 7")),
     "unknown coding": (TCLIFModifier, {"coding": "morse"}, ("TCLIFModifier.coding", "morse", "tc_lif")),
+    "unknown statistic": (
+        TCLIFModifier,
+        {"threshold_statistic": "rmss"},
+        ("TCLIFModifier.threshold_statistic", "rmss", "rms"),
+    ),
+    "a statistic of static thresholds": (
+        TCLIFModifier,
+        {"threshold": "static", "threshold_statistic": "rms"},
+        ("TCLIFModifier.threshold_statistic", "threshold: static"),
+    ),
     "unknown allocation": (MSTSModifier, {"allocation": "guess"}, ("MSTSModifier", "allocation", "guess", "fixed")),
     "a field that is needed": (MSTSModifier, {"allocation": "fixed"}, ("MSTSModifier", "timesteps")),
     "two fields that do not fit": (

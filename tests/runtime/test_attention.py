@@ -591,6 +591,8 @@ def test_what_cannot_spike_is_refused_by_name(workshop: Workshop) -> None:
     assert not hasattr(model, "_spiking_state")
     with pytest.raises(InputError, match=naming("attention", "dynamic")):
         AttentionSpec(LayerSpec({"vision": 4, "text": 4}, threshold="static", scale={"vision": 1.0, "text": 1.0}))
+    with pytest.raises(InputError, match=naming("attention", "absmax", "'rms'")):
+        spec(statistic="rms")
     with pytest.raises(InputError, match=naming("'binary_unsigned'", "tc_lif", "csd", "unary")):
         spec(coding="binary_unsigned")
     with pytest.raises(InputError, match=naming("threshold_ratio", "vision", "text", 0.5)):

@@ -23,6 +23,7 @@ ASYMMETRIC = RTN.replace(
 )
 RECIPES = {
     "groups and static": recipe(GPTQ_GROUP, "threshold: static, coding: csd"),
+    "by mean magnitude": recipe(RTN, "threshold_statistic: mean_abs, threshold_ratio: 0.4"),
     "zero points": recipe(ASYMMETRIC, msts=None),
     "attention": recipe(RTN, "attention: {timesteps: {vision: 4, text: 5}}"),
 }

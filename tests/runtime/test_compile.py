@@ -16,6 +16,7 @@ from spike_compressor.runtime import spiking_layers
 from torch._dynamo.utils import counters
 
 LAYERS = recipe(RTN)
+MEANS = recipe(RTN, "threshold_statistic: mean_abs, threshold_ratio: 0.4")
 ATTENTION = recipe(RTN, "attention: {timesteps: {vision: 4, text: 5}}")
 
 
@@ -50,9 +51,12 @@ def test_prefill_and_decoding_are_one_graph_each(workshop: Workshop) -> None:
     assert counters["stats"]["unique_graphs"] == 2
 
 
-def test_modalities_are_told_apart_within_graphs_that_end_where_the_float_model_s_do(workshop: Workshop) -> None:
+@pytest.mark.parametrize("text", [LAYERS, MEANS], ids=["absmax", "mean magnitude"])
+def test_modalities_are_told_apart_within_graphs_that_end_where_the_float_model_s_do(
+    workshop: Workshop, text: str
+) -> None:
     """Transformers' LLaVA compares numbers of image tokens and features, which no graph can hold."""
-    model = load(workshop.made("llava", LAYERS)[1])
+    model = load(workshop.made("llava", text)[1])
     batch = workshop.batch("llava")
     plain = calls(model, batch)
     compiled = calls(torch.compile(model, backend="eager"), batch)

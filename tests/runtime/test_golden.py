@@ -60,6 +60,17 @@ def golden_scale(x: np.ndarray, T: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     return np.where(scale == 0, F32(1), scale).astype(F32)
 
 
+def golden_mean(x: np.ndarray, squared: bool) -> np.ndarray:
+    """Root mean square or mean magnitude of rows float32, in Python's integers."""
+    means = []
+    for row in np.abs(x).astype(np.float64):
+        exponent = math.frexp(row.max())[1]
+        units = [math.floor(math.ldexp(value, 18 - exponent)) for value in row]
+        mean = sum(unit * unit if squared else unit for unit in units) / len(units)
+        means.append(math.ldexp(math.sqrt(mean) if squared else mean, exponent - 18))
+    return np.array(means).astype(F32)
+
+
 def golden_neuron(x: np.ndarray, scale: np.ndarray, T: np.ndarray) -> np.ndarray:
     """Fire and reset, one neuron row at a time; membranes in float64, which holds |y| + 1/2 of float32 exactly."""
     codes = np.zeros(x.shape, np.int64)
@@ -174,6 +185,27 @@ def test_codes_accumulators_and_output_are_the_golden_models(coding: str, weight
             np.testing.assert_array_equal(got.numpy(), out)
             np.testing.assert_array_equal(event.timesteps.numpy(), T)
             assert event.modality.tolist() == MIXED
+
+
+@pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
+def test_rows_by_their_means_are_the_golden_models(statistic: str) -> None:
+    x = inputs(7, 45)
+    T = np.where(np.array(MIXED) == 1, 4, 7)
+    ratio = np.where(np.array(MIXED) == 1, 0.8, 0.05).astype(F32)
+    mean = golden_mean(x.numpy(), statistic == "rms")
+    act = np.where(mean == 0, F32(1), ratio * mean).astype(F32)
+    codes, scales = weights_of(randomized_linear(19, 45, bias=False, **WEIGHTS["group"]))
+    q = golden_neuron(x.numpy(), act, T)
+    for backend in ("fused", "unrolled"):
+        linear = randomized_linear(19, 45, bias=False, **WEIGHTS["group"])
+        timesteps, ratios = {"vision": 4, "text": 7}, {"vision": 0.8, "text": 0.05}
+        layer = spiking(linear, backend, timesteps=timesteps, ratio=ratios, statistic=statistic)
+        got, event = run(layer, x, MIXED)
+        acc = golden_acc(q, codes, scales.shape[1])
+        np.testing.assert_array_equal(event.scale.numpy(), act)
+        np.testing.assert_array_equal(event.codes.numpy(), q)
+        np.testing.assert_array_equal(event.acc.numpy(), acc)
+        np.testing.assert_array_equal(got.numpy(), golden_output(acc, act, scales, None))
 
 
 @pytest.mark.parametrize("coding", ["binary_unsigned", "unary_unsigned"])

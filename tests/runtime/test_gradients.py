@@ -25,6 +25,7 @@ ASYMMETRIC = RTN.replace(
 )
 RECIPES = {
     "dynamic": recipe(RTN, "timesteps: 7", msts=None),
+    "by root mean square": recipe(RTN, "timesteps: 7, threshold_statistic: rms, threshold_ratio: 0.05", msts=None),
     "static, groups, csd": recipe(GPTQ_GROUP, "timesteps: {vision: 6, text: 7}, threshold: static, coding: csd", None),
     "zero points": recipe(ASYMMETRIC, msts=None),
     "attention": recipe(RTN, "timesteps: 7, attention: {timesteps: {vision: 6, text: 7}}", msts=None),
@@ -90,6 +91,7 @@ def single(T: int, spec: dict[str, Any], **weights: Any) -> tuple[Any, Any]:
     "spec",
     [
         {"ratio": {"text": 0.5, "vision": 0.5}},
+        {"ratio": {"text": 0.15, "vision": 0.15}, "statistic": "rms"},
         {"threshold": "static", "scale": {"text": 0.1, "vision": 0.1}},
         {
             "threshold": "static",
@@ -99,7 +101,7 @@ def single(T: int, spec: dict[str, Any], **weights: Any) -> tuple[Any, Any]:
             "coding": "binary_unsigned",
         },
     ],
-    ids=["dynamic", "static", "zero point"],
+    ids=["dynamic", "by root mean square", "static", "zero point"],
 )
 def test_no_gradient_reaches_what_clips_or_is_silent(spec: dict[str, Any], strategy: dict[str, Any]) -> None:
     _, layer = single(3, spec, **strategy)
@@ -111,6 +113,8 @@ def test_no_gradient_reaches_what_clips_or_is_silent(spec: dict[str, Any], strat
     layer(x).backward(towards)
 
     scale = x.detach().abs().amax(1, keepdim=True) * 0.5 / 7 if "scale" not in spec else torch.tensor(0.1)
+    if "statistic" in spec:
+        scale = 0.15 * x.detach().square().mean(1, keepdim=True).sqrt()
     low, high = (-3, 12) if "zero_point" in spec else (-7, 7)
     y = x.detach() / scale
     inside = (y > low - 0.5) & (y < high + 0.5)

@@ -21,9 +21,10 @@ ASYMMETRIC = RTN.replace(
         recipe(RTN),
         recipe(GPTQ_GROUP, "threshold_ratio: 0.7"),
         recipe(GPTQ, "threshold: static, coding: csd"),
+        recipe(RTN, "threshold_statistic: rms, threshold_ratio: 0.4"),
         recipe(ASYMMETRIC, msts=None),
     ],
-    ids=["channel", "groups and a ratio", "static", "zero points"],
+    ids=["channel", "groups and a ratio", "static", "root mean square", "zero points"],
 )
 def test_integer_activations_give_the_same_logits_to_the_bit(workshop: Workshop, text: str) -> None:
     model, _ = workshop.made("llava", text)

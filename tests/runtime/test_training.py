@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity
 
 SEVEN = recipe(RTN, "timesteps: 7", msts=None)
 GROUPS = recipe(GPTQ_GROUP, "threshold: static", "{allocation: fixed, timesteps: {vision: 2, text: 3}}")
+RMS = recipe(RTN, "timesteps: 6, threshold_statistic: rms, threshold_ratio: 0.2", None)
 ASYMMETRIC = recipe(RTN.replace("symmetric: true", "symmetric: false"), "timesteps: 4", None)
 
 
@@ -45,7 +46,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("start", ["memory", "directory"])
-@pytest.mark.parametrize("text", [GROUPS, ASYMMETRIC], ids=["groups", "asymmetric"])
+@pytest.mark.parametrize("text", [GROUPS, ASYMMETRIC, RMS], ids=["groups", "asymmetric", "root mean square"])
 def test_the_integers_follow_the_weights_and_are_what_is_saved(
     workshop: Workshop, text: str, start: str, tmp_path: Path
 ) -> None:

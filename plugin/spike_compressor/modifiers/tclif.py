@@ -261,16 +261,16 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     def _check_inherited(self, name: str, scheme: QuantizationArgs) -> None:
         """Refuse fields that do not apply to the thresholds of a scheme that is reinterpreted."""
         static = scheme.dynamic is False
-        if self.threshold_ratio != 1.0 and static and self.threshold is None:
-            raise InputError(
-                f"{name} inherits a static threshold, to which TCLIFModifier.threshold_ratio does not apply; remove "
-                "it, or set `threshold: dynamic`"
-            )
-        if self.threshold_ratio != 1.0 and not scheme.symmetric:
-            raise InputError(
-                f"{name}: TCLIFModifier.threshold_ratio does not apply to an asymmetric scheme; remove it, or make its "
-                "input_activations symmetric"
-            )
+        for field, default in (("threshold_ratio", 1.0), ("threshold_statistic", "absmax")):
+            chosen = getattr(self, field) != default
+            if chosen and static and self.threshold is None:
+                raise InputError(
+                    f"{name} inherits a static threshold, to which TCLIFModifier.{field} does not apply; remove it, or "
+                    "set `threshold: dynamic`"
+                )
+            if chosen and not scheme.symmetric:
+                what = f"{name}: TCLIFModifier.{field} does not apply to an asymmetric scheme"
+                raise InputError(f"{what}; remove it, or make its input_activations symmetric")
         if self.threshold == "static" and not static and not scheme.symmetric:
             raise InputError(
                 f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; make its "

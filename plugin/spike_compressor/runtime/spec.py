@@ -138,6 +138,11 @@ class AttentionSpec:
     def __post_init__(self) -> None:
         if self.rows.threshold != "dynamic":
             raise InputError("attention has dynamic thresholds only")
+        if self.rows.statistic != "absmax":
+            raise InputError(
+                f"attention has thresholds by absmax only, not by {self.rows.statistic!r}: the mean of a row of "
+                "probabilities would tell how many keys are masked or not yet there"
+            )
         if not get_coding(self.rows.coding).signed:
             raise InputError(
                 f"coding {self.rows.coding!r} is unsigned; attention needs a signed one (tc_lif, csd, unary)"
