@@ -65,6 +65,10 @@ bool supported() { return once<tiles_are_granted>(); }
 
 uint32_t largest(const float *x, int64_t count) { return avx512vnni_level()->largest(x, count); }
 
+void fire_groups(const int32_t *membranes, int64_t groups, int32_t steps, int32_t beam, int16_t *codes) {
+  avx512vnni_level()->groups(membranes, groups, steps, beam, codes);
+}
+
 int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
   return avx512vnni_level()->encode(x, count, scale, limit, codes);
 }
@@ -126,7 +130,7 @@ bool multiply(const Product &product, const Part &part) {
   return enough;
 }
 
-const Level kLevel = {"amx", supported, largest, encode, multiply};
+const Level kLevel = {"amx", supported, largest, encode, multiply, fire_groups};
 
 }  // namespace
 

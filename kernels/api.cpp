@@ -85,6 +85,40 @@ int32_t multiply_planes(int32_t level, const spike_layer *layer, const int8_t *p
   return multiply_shared(level_at(level), product);
 }
 
+// Codes that are no int8 as two that are, q = 128 h + l with -64 <= l < 64, laid out like the quads: [2][rows][width].
+void split(const Layout &l, const int16_t *codes, int64_t rows, int8_t *planes) {
+  const int64_t inputs = l.groups * l.group_inputs, padded = l.group_quads * kQuad;
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t group = 0; group < l.groups; ++group) {
+      const int16_t *from = codes + row * inputs + group * l.group_inputs;
+      int8_t *high = planes + row * l.width + group * padded, *low = high + rows * l.width;
+      for (int64_t k = 0; k < l.group_inputs; ++k) {
+        high[k] = static_cast<int8_t>((from[k] + 64) >> 7);
+        low[k] = static_cast<int8_t>(((from[k] + 64) & 127) - 64);
+      }
+      for (int64_t k = l.group_inputs; k < padded; ++k) high[k] = low[k] = 0;
+    }
+}
+
+int32_t multiply_wide(int32_t level, const spike_layer *layer, const int16_t *codes, const float *scales, int64_t rows,
+                      int32_t *sums, float *outputs) {
+  if (!usable(level, layer) || rows < 0) return SPIKE_BAD_ARGUMENT;
+  static const int32_t weights[2] = {128, 1};
+  const Layout layout = layout_of(*layer);
+  const int64_t at_once = sums != nullptr ? rows : least(rows, most(1, kCodesAtOnce / most(1, 2 * layout.width) / 96) * 96);
+  const Scratch<int8_t> planes(2 * at_once * layout.width);
+  if (planes.data == nullptr) return SPIKE_NO_MEMORY;
+  for (int64_t row = 0; row < rows; row += at_once) {
+    const int64_t count = least(at_once, rows - row);
+    split(layout, codes + row * layer->inputs, count, planes.data);
+    const Product product{layer, layout, 64, planes.data, count, 2, weights, 0, scales == nullptr ? nullptr : scales + row,
+                          sums, outputs == nullptr ? nullptr : outputs + row * layer->outputs};
+    const int32_t status = multiply_shared(level_at(level), product);
+    if (status != SPIKE_OK) return status;
+  }
+  return SPIKE_OK;
+}
+
 }  // namespace
 
 SPIKE_EXPORT int32_t spike_abi(void) { return SPIKE_ABI; }
@@ -128,6 +162,44 @@ SPIKE_EXPORT int32_t spike_outputs_steps(int32_t level, const spike_layer *layer
                                          const float *scales, int64_t rows, int64_t steps, const int32_t *weights,
                                          int32_t weights_step, float *outputs) {
   return multiply_planes(level, layer, planes, scales, rows, steps, weights, weights_step, nullptr, outputs);
+}
+
+SPIKE_EXPORT int32_t spike_encode_groups(int32_t level, const spike_layer *layer, const spike_rows *rows, int32_t beam,
+                                         int16_t *codes, float *scales, int64_t *clipped) {
+  if (level < 0 || level >= level_count() || !level_at(level).supported()) return SPIKE_BAD_ARGUMENT;
+  if (layer->inputs < 0 || (beam != 4 && beam != 8) || !usable(layer, rows)) return SPIKE_BAD_ARGUMENT;
+  *clipped = 0;
+  const int64_t inputs = layer->inputs, padded = ceil_div(inputs, kQuad) * kQuad;
+  const int64_t together = most(1, (1 << 13) / most(1, inputs));  // rows that are coded by one thread in turn
+  std::atomic<int32_t> status{SPIKE_OK};
+  std::atomic<int64_t> total{0};
+  auto body = [&](int64_t item) {
+    const int64_t first = item * together, last = least(rows->count, first + together);
+    const Scratch<float> buffer(rows->dtype == SPIKE_FLOAT32 ? 0 : inputs);
+    const Scratch<int32_t> membranes(padded);
+    const Scratch<int16_t> grouped(padded);
+    int64_t count = 0;
+    const spike_status own =
+        !buffer.data || !membranes.data || !grouped.data
+            ? SPIKE_NO_MEMORY
+            : encode_grouped_rows(level_at(level), inputs, *rows, beam, first, last, buffer.data, membranes.data,
+                                  grouped.data, codes + first * inputs, scales + first, &count);
+    if (own != SPIKE_OK) status.store(own, std::memory_order_relaxed);
+    total.fetch_add(count, std::memory_order_relaxed);
+  };
+  share(ceil_div(rows->count, together), 1, body);
+  *clipped = total.load();
+  return status.load();
+}
+
+SPIKE_EXPORT int32_t spike_accumulate_wide(int32_t level, const spike_layer *layer, const int16_t *codes, int64_t rows,
+                                           int32_t *sums) {
+  return multiply_wide(level, layer, codes, nullptr, rows, sums, nullptr);
+}
+
+SPIKE_EXPORT int32_t spike_outputs_wide(int32_t level, const spike_layer *layer, const int16_t *codes, const float *scales,
+                                        int64_t rows, float *outputs) {
+  return multiply_wide(level, layer, codes, scales, rows, nullptr, outputs);
 }
 
 SPIKE_EXPORT int32_t spike_linear(int32_t level, const spike_layer *layer, const spike_rows *rows, float *outputs,

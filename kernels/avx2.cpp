@@ -5,6 +5,7 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 
+#include "groups.h"
 #include "panels.h"
 
 namespace spike {
@@ -248,7 +249,7 @@ bool multiply(const Product &product, const Part &part) {
   return multiply_with<Narrow>(product, part);
 }
 
-const Level kLevel = {"avx2", supported, largest, encode, multiply};
+const Level kLevel = {"avx2", supported, largest, encode, multiply, fire_groups<8>};
 
 }  // namespace
 

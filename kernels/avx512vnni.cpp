@@ -3,6 +3,7 @@
 
 #if (defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)) || (defined(SPIKE_EMULATE) && defined(__x86_64__))
 #include "avx512vnni.h"
+#include "groups.h"
 #include "x86.h"
 
 namespace spike {
@@ -52,7 +53,7 @@ int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *
 
 bool multiply(const Product &product, const Part &part) { return multiply_with<Vnni512>(product, part); }
 
-const Level kLevel = {"avx512vnni", supported, largest, encode, multiply};
+const Level kLevel = {"avx512vnni", supported, largest, encode, multiply, fire_groups<16>};
 
 }  // namespace
 

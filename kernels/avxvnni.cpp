@@ -5,6 +5,7 @@
 #if defined(__AVXVNNI__) || (defined(SPIKE_EMULATE) && defined(__AVX2__))
 #include <immintrin.h>
 
+#include "groups.h"
 #include "panels.h"
 #include "x86.h"
 #ifdef SPIKE_EMULATE
@@ -102,7 +103,7 @@ struct Vnni256 {
 
 bool multiply(const Product &product, const Part &part) { return multiply_with<Vnni256>(product, part); }
 
-const Level kLevel = {"avxvnni", supported, largest, encode, multiply};
+const Level kLevel = {"avxvnni", supported, largest, encode, multiply, fire_groups<8>};
 
 }  // namespace
 

@@ -16,6 +16,14 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Group coding: the most steps, and the weight of one that `left` others follow, in units of membranes.
+constexpr int32_t kGroupSteps = 8;
+static inline int32_t step_units(int32_t left) {
+  int32_t units = 128;
+  for (; left > 0; --left) units = units / 2 * 3;
+  return units;
+}
+
 // Sizes of one layer, in the units of its layout.
 struct Layout {
   int64_t outputs, panels, groups;

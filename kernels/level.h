@@ -41,6 +41,8 @@ struct Level {
   int64_t (*encode)(const float *x, int64_t count, float scale, float limit, int8_t *codes);
   // Sums or outputs of a part; false if there is no memory for it.
   bool (*multiply)(const Product &product, const Part &part);
+  // Codes of groups of four inputs, [groups][4] like their membranes, found by a beam of 4 or 8 states.
+  void (*groups)(const int32_t *membranes, int64_t groups, int32_t steps, int32_t beam, int16_t *codes);
 };
 
 // The levels that were compiled in, from the lowest up.

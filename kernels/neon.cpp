@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 
 #include "arm.h"
+#include "groups.h"
 #include "neon.h"
 
 namespace spike {
@@ -121,7 +122,7 @@ bool multiply(const Product &product, const Part &part) {
   return product.layer->bits == 4 ? multiply_with<Dot<4>>(product, part) : multiply_with<Dot<8>>(product, part);
 }
 
-const Level kLevel = {"neon", supported, largest, encode, multiply};
+const Level kLevel = {"neon", supported, largest, encode, multiply, fire_groups<4>};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <arm_neon.h>
 
 #include "arm.h"
+#include "groups.h"
 #include "neon.h"
 
 namespace spike {
@@ -111,7 +112,7 @@ struct Matrix {
 
 bool multiply(const Product &product, const Part &part) { return multiply_with<Matrix>(product, part); }
 
-const Level kLevel = {"neon_i8mm", supported, largest, encode, multiply};
+const Level kLevel = {"neon_i8mm", supported, largest, encode, multiply, fire_groups<4>};
 
 }  // namespace
 

@@ -104,7 +104,44 @@ bool multiply(const Product &product, const Part &part) {
   return true;
 }
 
-const Level kLevel = {"portable", supported, largest, encode, multiply};
+// A state of a group: what is left of its membranes, and how their sum of squares has changed.
+struct State {
+  int32_t residual[kQuad];
+  int32_t change;
+};
+
+void fire_groups(const int32_t *membranes, int64_t groups, int32_t steps, int32_t beam, int16_t *codes) {
+  for (int64_t g = 0; g < groups; ++g, membranes += kQuad, codes += kQuad) {
+    State states[8], next[8];
+    std::memcpy(states[0].residual, membranes, sizeof states[0].residual);
+    states[0].change = 0;
+    int32_t count = 1;
+    for (int32_t left = steps - 1; left >= 0; --left) {
+      const int32_t w = step_units(left), kept = left == 0 ? 1 : beam;
+      int32_t found = 0;
+      // who fires, nobody first; then the states in their order: so equal ones are sorted
+      for (int32_t who = 0; who <= kQuad; ++who)
+        for (int32_t s = 0; s < count; ++s) {
+          State state = states[s];
+          if (who > 0) {
+            int32_t &r = state.residual[who - 1];
+            state.change += w * (w - 2 * (r < 0 ? -r : r));
+            r -= r < 0 ? -w : w;
+          }
+          if (found == kept && state.change >= next[kept - 1].change) continue;
+          int32_t place = found < kept ? found++ : kept - 1;
+          for (; place > 0 && next[place - 1].change > state.change; --place) next[place] = next[place - 1];
+          next[place] = state;
+        }
+      count = found;
+      std::memcpy(states, next, sizeof states);
+    }
+    for (int64_t j = 0; j < kQuad; ++j)
+      codes[j] = static_cast<int16_t>((membranes[j] - states[0].residual[j]) >> (kGroupSteps - steps));
+  }
+}
+
+const Level kLevel = {"portable", supported, largest, encode, multiply, fire_groups};
 
 }  // namespace
 

@@ -130,4 +130,45 @@ spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &
   return SPIKE_OK;
 }
 
+spike_status encode_grouped_rows(const Level &level, int64_t inputs, const spike_rows &rows, int32_t beam, int64_t begin,
+                                 int64_t end, float *buffer, int32_t *membranes, int16_t *grouped, int16_t *codes,
+                                 float *scales, int64_t *clipped) {
+  const int64_t groups = ceil_div(inputs, kQuad);
+  if (rows.statistic < SPIKE_ABSMAX || rows.statistic > SPIKE_MEAN_ABS) return SPIKE_BAD_ARGUMENT;
+  for (int64_t row = begin; row < end; ++row, codes += inputs, ++scales) {
+    const int32_t steps = rows.timesteps[row * rows.timesteps_step];
+    if (steps < 1 || steps > kGroupSteps) return SPIKE_BAD_ARGUMENT;
+    const float unit = static_cast<float>(1 << (steps - 1)), fraction = static_cast<float>(1 << (kGroupSteps - steps));
+    // 3^S - 2^S: the first step's weight, 3^(S-1), three times
+    const float limit = static_cast<float>(3 * (step_units(steps - 1) >> (kGroupSteps - steps)) - (1 << steps));
+    const float *x = as_floats(rows, row, inputs, buffer);
+    const uint32_t largest = level.largest(x, inputs);
+    if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
+    if (rows.scale != nullptr) {
+      *scales = rows.scale[row * rows.scale_step];
+    } else {
+      const float absmax = from_bits(largest), ratio = rows.ratio[row * rows.ratio_step];
+      *scales = rows.statistic == SPIKE_ABSMAX
+                    ? dynamic_scale(ratio, absmax, limit)
+                    : dynamic_scale(ratio, mean_of(x, inputs, absmax, rows.statistic == SPIKE_RMS), unit);
+    }
+    const float scale = *scales;
+    int32_t beyond = 0;
+    for (int64_t k = 0; k < inputs; ++k) {
+      float y = x[k] / scale;
+      beyond += std::fabs(y) + 0x1.fffffep-2f >= limit + 1;  // rounded as elsewhere, it is no code
+      y = y > limit ? limit : y;
+      y = y < -limit ? -limit : y;
+      membranes[k] = static_cast<int32_t>(y * fraction);
+    }
+    *clipped += beyond;
+    for (int64_t k = inputs; k < groups * kQuad; ++k) membranes[k] = 0;
+    if (rows.silenced != nullptr)
+      for (int64_t k = 0; k < inputs; ++k) membranes[k] = rows.silenced[k] != 0 ? 0 : membranes[k];
+    level.groups(membranes, groups, steps, beam, grouped);
+    std::memcpy(codes, grouped, static_cast<size_t>(inputs) * sizeof *codes);
+  }
+  return SPIKE_OK;
+}
+
 }  // namespace spike

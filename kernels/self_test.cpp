@@ -142,6 +142,28 @@ bool passes(const Level &level, const Case &c, bool fixed, Random &random) {
          got.same_as(expected, c.rows, l);
 }
 
+// Groups of all sizes of drives, ties among them, coded by all numbers of steps.
+bool codes_groups(const Level &level, Random &random) {
+  constexpr int64_t kGroups = 37;
+  int32_t membranes[kGroups * kQuad];
+  int16_t expected[kGroups * kQuad], got[kGroups * kQuad];
+  for (int32_t steps = 1; steps <= kGroupSteps; ++steps) {
+    const int32_t limit = 3 * step_units(steps - 1) - (1 << kGroupSteps);
+    for (int32_t beam = 4; beam <= 8; beam += 4) {
+      for (int64_t g = 0; g < kGroups; ++g)
+        for (int64_t j = 0; j < kQuad; ++j)
+          membranes[g * kQuad + j] = g % 4 == 0   ? random.within(-limit, limit)
+                                     : g % 4 == 1 ? random.within(-1, 1) * 64
+                                     : g % 4 == 2 ? random.within(-limit / 8, limit / 8)
+                                                  : random.within(-1, 1) * limit;
+      level_at(0).groups(membranes, kGroups, steps, beam, expected);
+      level.groups(membranes, kGroups, steps, beam, got);
+      if (std::memcmp(expected, got, sizeof expected) != 0) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) int32_t spike_self_test(int32_t level) {
@@ -149,5 +171,5 @@ extern "C" __attribute__((visibility("default"))) int32_t spike_self_test(int32_
   Random random{1};
   for (int i = 0; i < 2 * kCount; ++i)
     if (!passes(level_at(level), kCases[i / 2], i % 2 == 0, random)) return i + 1;
-  return 0;
+  return codes_groups(level_at(level), random) ? 0 : 2 * kCount + 1;
 }

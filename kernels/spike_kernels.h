@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define SPIKE_ABI 2
+#define SPIKE_ABI 3
 
 enum spike_status { SPIKE_OK = 0, SPIKE_NOT_FINITE = 1, SPIKE_NO_MEMORY = 2, SPIKE_BAD_ARGUMENT = 3 };
 enum spike_statistic { SPIKE_ABSMAX = 0, SPIKE_RMS = 1, SPIKE_MEAN_ABS = 2 };
@@ -97,6 +97,16 @@ int32_t spike_outputs_steps(int32_t level, const spike_layer *layer, const int8_
 
 /* Rows to outputs in one call, codes staying inside. */
 int32_t spike_linear(int32_t level, const spike_layer *layer, const spike_rows *rows, float *outputs, int64_t *clipped);
+
+/* Group coding: codes int16 [M][K] of rows whose inputs are coded four by four, of 1 .. 8 steps, by a beam of 4 or 8 states;
+ * scales and clipped as spike_encode gives them. Silenced neurons leave their steps to the others of their group. */
+int32_t spike_encode_groups(int32_t level, const spike_layer *layer, const spike_rows *rows, int32_t beam, int16_t *codes,
+                            float *scales, int64_t *clipped);
+
+/* Accumulators and outputs, as spike_accumulate and spike_outputs give them, of codes int16 [M][K] of up to 8,127. */
+int32_t spike_accumulate_wide(int32_t level, const spike_layer *layer, const int16_t *codes, int64_t rows, int32_t *sums);
+int32_t spike_outputs_wide(int32_t level, const spike_layer *layer, const int16_t *codes, const float *scales, int64_t rows,
+                           float *outputs);
 
 /* Calibration: scales [candidates][M], each with its T, tried on rows x [M][K] of finite inputs. For each candidate the sum
  * of ((|x| - code * scale) * weights)^2 over all of [M][K], squares in float32 and their sum in double, and how often each

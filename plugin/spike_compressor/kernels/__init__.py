@@ -7,7 +7,7 @@ on a processor without one of its levels, computes the same bits with torch.
 from __future__ import annotations
 
 from spike_compressor.kernels.cuda import CudaLayer, int_mm
-from spike_compressor.kernels.layer import Encoded, Layer, NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.kernels.layer import WIDEST, Encoded, Layer, NativeLayer, NativeRows, NotFiniteError
 from spike_compressor.kernels.library import VARIABLE, active_level, available_levels, using_level
 from spike_compressor.kernels.panels import OUTPUTS, Panels
 from spike_compressor.kernels.trials import try_scales
@@ -15,6 +15,7 @@ from spike_compressor.kernels.trials import try_scales
 __all__ = [
     "OUTPUTS",
     "VARIABLE",
+    "WIDEST",
     "CudaLayer",
     "Encoded",
     "Layer",

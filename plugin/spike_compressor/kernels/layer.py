@@ -17,6 +17,8 @@ from spike_compressor.kernels.panels import QUAD, Panels
 
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 _NOT_FINITE, _NO_MEMORY = 1, 2
+#: The largest magnitude of codes that are no int8.
+WIDEST = 8127
 #: From so many inputs of a call on, codes are kept for the next layer that gets the same tensor.
 _SHARED = 1 << 15
 
@@ -29,7 +31,7 @@ class Encoded(NamedTuple):
     """Rows as codes.
 
     Attributes:
-        codes: int8 [M, width], laid out as the kernels read them.
+        codes: int8 [M, width], laid out as the kernels read them; int16 [M, K] of a coding of wider codes.
         scale: float32 [M].
         clipped: number of codes that lay beyond their range.
     """
@@ -51,6 +53,7 @@ class NativeRows:
         silenced: bool [K], True where a neuron must not fire; None if all may.
         statistic: number of the statistic that the kernels are to measure rows by (`coding.Statistic.native`); None of
             one that they do not know: they are to be told the scales.
+        coding: how they choose codes (`coding.Coding.native`): 0, by rounding; B, four inputs together, by a beam of B.
     """
 
     timesteps: Tensor
@@ -58,6 +61,7 @@ class NativeRows:
     scale: Tensor | None = None
     silenced: Tensor | None = None
     statistic: int | None = 0
+    coding: int = 0
 
     def same(self, other: NativeRows) -> bool:
         """Whether the same inputs get the same codes and scales."""
@@ -179,7 +183,7 @@ class NativeLayer:
     @staticmethod
     def encodes(coding: int | None) -> bool:
         """Whether the library chooses the codes of a coding."""
-        return coding == 0
+        return coding in (0, 4, 8)
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].
@@ -187,8 +191,8 @@ class NativeLayer:
         Raises:
             NotFiniteError: NaN or infinity in x.
         """
-        if x.numel() >= _SHARED and not x.is_inference():
-            return self.outputs(self._shared(x, rows), bias, x.shape[:-1])
+        if rows.coding or (x.numel() >= _SHARED and not x.is_inference()):
+            return self.outputs(self.encode(x, rows), bias, x.shape[:-1])
         # a token's call takes microseconds, and every line of Python here counts
         loaded, x = _library(), x.contiguous()
         out = torch.empty(*x.shape[:-1], self._panels.outputs, dtype=torch.float32)
@@ -220,9 +224,14 @@ class NativeLayer:
     def _encode(self, x: Tensor, rows: NativeRows) -> Encoded:
         loaded, x = _library(), x.contiguous()
         c = self._rows(x, rows)
-        codes = torch.empty((c.count, self.width), dtype=torch.int8)
         scale = torch.empty(c.count, dtype=torch.float32)
         clipped = c_int64()
+        if rows.coding:
+            codes = torch.empty((c.count, self._panels.inputs), dtype=torch.int16)
+            arguments = (byref(c), rows.coding, codes.data_ptr(), scale.data_ptr(), byref(clipped))
+            _check(loaded.call.spike_encode_groups(loaded.level, self._address, *arguments))
+            return Encoded(codes, scale, clipped.value)
+        codes = torch.empty((c.count, self.width), dtype=torch.int8)
         _check(
             loaded.call.spike_encode(
                 loaded.level, self._address, byref(c), codes.data_ptr(), scale.data_ptr(), byref(clipped)
@@ -236,23 +245,19 @@ class NativeLayer:
         out = torch.empty((*leading, self._c.outputs), dtype=torch.float32)
         self._with(bias)
         codes, scale = encoded.codes, encoded.scale
-        _check(
-            loaded.call.spike_outputs(
-                loaded.level, self._address, codes.data_ptr(), scale.data_ptr(), codes.shape[0], out.data_ptr()
-            )
-        )
+        call = loaded.call.spike_outputs if codes.dtype == torch.int8 else loaded.call.spike_outputs_wide
+        _check(call(loaded.level, self._address, codes.data_ptr(), scale.data_ptr(), codes.shape[0], out.data_ptr()))
         return out
 
     def accumulate(self, codes: Tensor) -> Tensor:
-        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes int8 [M, width].
+        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes int8 [M, width] or int16 [M, K].
 
         With groups it is a view of [G, M, N]: each group's accumulators lie together, as they are used.
         """
         loaded = _library()
         sums = torch.empty((self._c.groups, codes.shape[0], self._c.outputs), dtype=torch.int32)
-        _check(
-            loaded.call.spike_accumulate(loaded.level, self._address, codes.data_ptr(), codes.shape[0], sums.data_ptr())
-        )
+        call = loaded.call.spike_accumulate if codes.dtype == torch.int8 else loaded.call.spike_accumulate_wide
+        _check(call(loaded.level, self._address, codes.data_ptr(), codes.shape[0], sums.data_ptr()))
         return self._by_row(sums)
 
     def outputs_steps(self, planes: Tensor, weights: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
@@ -312,8 +317,8 @@ class NativeLayer:
         return torch.nn.functional.pad(split, (0, -self._group % QUAD)).flatten(-2).contiguous()
 
     def plain(self, codes: Tensor) -> Tensor:
-        """Codes [..., width] as [..., K]."""
-        if self.width == self._c.inputs:
+        """Codes [..., width] as [..., K]; wider ones are that."""
+        if codes.dtype != torch.int8 or self.width == self._c.inputs:
             return codes
         return codes.unflatten(-1, (self._c.groups, -1))[..., : self._group].flatten(-2)
 

@@ -19,7 +19,7 @@ from spike_compressor.errors import InputError
 #: Forces a level by its name, or `torch` for none.
 VARIABLE = "SPIKE_COMPRESSOR_KERNELS"
 TORCH = "torch"
-_ABI = 2
+_ABI = 3
 _FILE = Path(__file__).parent / f"libspike_kernels{'.dylib' if sys.platform == 'darwin' else '.so'}"
 
 
@@ -78,6 +78,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         c_int32,
         [c_int32, _LAYER, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_int32, c_void_p],
     ),
+    "spike_encode_groups": (c_int32, [c_int32, _LAYER, _ROWS, c_int32, c_void_p, c_void_p, POINTER(c_int64)]),
+    "spike_accumulate_wide": (c_int32, [c_int32, _LAYER, c_void_p, c_int64, c_void_p]),
+    "spike_outputs_wide": (c_int32, [c_int32, _LAYER, c_void_p, c_void_p, c_int64, c_void_p]),
     "spike_linear": (c_int32, [c_int32, _LAYER, _ROWS, c_void_p, POINTER(c_int64)]),
     "spike_try_scales": (
         c_int32,

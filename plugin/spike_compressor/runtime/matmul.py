@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.errors import InputError
-from spike_compressor.kernels import CudaLayer, NativeLayer, active_level, int_mm
+from spike_compressor.kernels import WIDEST, CudaLayer, NativeLayer, active_level, int_mm
 from spike_compressor.runtime.weights import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
@@ -106,12 +106,15 @@ class IntegerMatmul:
         kernel = self._asked or self._suited(codes)
         if kernel == "native":
             assert isinstance(self.native, NativeLayer)
+            if codes.dtype == torch.int16:
+                return self.native.accumulate(codes.contiguous())
             return self.native.accumulate(self.native.laid_out(codes.to(torch.int8)))
         return self._int8(codes) if kernel == "int8" else self._float(codes)
 
     def _suited(self, codes: Tensor) -> str:
         native = isinstance(self.native, NativeLayer)
-        if native and codes.dtype == torch.int8 and codes.is_cpu and native_kernels():
+        fits = codes.dtype == torch.int8 or (codes.dtype == torch.int16 and self._max_code <= WIDEST)
+        if native and fits and codes.is_cpu and native_kernels():
             return "native"
         return "int8" if has_int8_kernel(codes.device) and self._max_code <= 127 else "float"
 

@@ -97,7 +97,8 @@ class _RowsByModality:
 
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
         silenced = None if self._silenced is None else self._silenced.to(self.device).contiguous()
-        return NativeRows(**values, silenced=silenced, statistic=get_statistic(self.spec.statistic).native)
+        statistic, coding = get_statistic(self.spec.statistic), get_coding(self.spec.coding)
+        return NativeRows(**values, silenced=silenced, statistic=statistic.native, coding=coding.native or 0)
 
 
 class Master(Protocol):

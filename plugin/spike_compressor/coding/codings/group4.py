@@ -26,7 +26,8 @@ class Group4(Coding):
     group = GROUP
     max_timesteps = LONGEST
     beam: ClassVar[int] = 8
-    """States that the search keeps."""
+    """States that the search keeps: 4 or 8, which the kernels know."""
+    native = 8
 
     def weights(self, timesteps: int) -> tuple[int, ...]:
         return tuple(3 ** (timesteps - 1 - t) << t for t in range(timesteps))
@@ -87,7 +88,7 @@ class Group4(Coding):
 class Group4Beam4(Group4):
     """`group4` with a beam of 4 states: half the hardware, .3 to 1.2 dB less."""
 
-    beam = 4
+    beam = native = 4
 
 
 def _by_steps(timesteps: PerRow) -> list[tuple[int, Tensor | None]]:
