@@ -198,6 +198,38 @@ def _quantizers(rows: list[dict[str, Any]]) -> list[str]:
     return [*lines, "Synaptic operations for one token:", "", *_table(heads, cells, text=1)]
 
 
+def _group_snr(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each kind of inputs and coding, a column for each number of steps, in dB."""
+    steps = sorted({row["steps"] for row in rows})
+    at = {(row["inputs"], row["coding"], row["steps"]): row for row in rows}
+    cells = [
+        (
+            inputs,
+            coding,
+            *(f"{at[inputs, coding, n]['snr_db']:.1f}" if (inputs, coding, n) in at else "" for n in steps),
+        )
+        for inputs, coding in dict.fromkeys((row["inputs"], row["coding"]) for row in rows)
+    ]
+    return _table(("inputs", "coding", *(f"{n} steps" for n in steps)), cells, text=2)
+
+
+def _group_gates(rows: list[dict[str, Any]]) -> list[str]:
+    heads = ("weights", "code", "coding", "ratio", "figure", "spikes per input", "SOPs per token")
+    cells = [
+        (
+            row["weights"],
+            row["code"],
+            row["coding"],
+            row["ratio"],
+            _interval(row["figure"], 1, 2),
+            f"{row['spikes_per_neuron']:.3f}",
+            f"{row['sops_per_token']:,.0f}",
+        )
+        for row in rows
+    ]
+    return _table(heads, cells, text=3)
+
+
 def _spiking(row: dict[str, Any] | None, label: str) -> str:
     if row is None:
         return ""
@@ -215,6 +247,8 @@ TITLES = {
     "quantizers_smollm2": "SmolLM2-135M: quantizers under the same spike budget",
     "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
     "speed": "How fast spiking layers and models are",
+    "group_snr": "Group coding: signal-to-noise ratio of coded rows",
+    "group_gates": "Group coding against plain spikes, on models with 4-bit weights",
 }
 TABLES = {
     "evolution": _evolution,
@@ -226,6 +260,8 @@ TABLES = {
     "quantizers_smollm2": _quantizers,
     "fitted_smollm2": _quantizers,
     "speed": pages.tables,
+    "group_snr": _group_snr,
+    "group_gates": _group_gates,
 }
 
 
