@@ -1,8 +1,8 @@
 """Spiking encodings for models quantized with LLM Compressor.
 
-Importing the package makes `MSTSModifier` and `TCLIFModifier` known to LLM Compressor's YAML recipes. LLM Compressor
-itself (seconds of import time) is only imported when one of the public names is used; if it is imported later, or has
-been already, the modifiers are registered then.
+Importing the package makes `MSTSModifier`, `SpikeSmoothingModifier` and `TCLIFModifier` known to LLM Compressor's YAML
+recipes. LLM Compressor itself (seconds of import time) is only imported when one of the public names is used; if it is
+imported later, or has been already, the modifiers are registered then.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from spike_compressor._version import __version__
 # public name -> module that defines it, imported on first use
 _PUBLIC = {
     "MSTSModifier": "spike_compressor.modifiers",
+    "SpikeSmoothingModifier": "spike_compressor.modifiers",
     "TCLIFModifier": "spike_compressor.modifiers",
     "compare": "spike_compressor.comparison",
     "configure_adapter": "spike_compressor.modality",
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from spike_compressor.modality import configure_adapter as configure_adapter
     from spike_compressor.modality import modality_mask as modality_mask
     from spike_compressor.modifiers import MSTSModifier as MSTSModifier
+    from spike_compressor.modifiers import SpikeSmoothingModifier as SpikeSmoothingModifier
     from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
     from spike_compressor.runtime import trainable as trainable
     from spike_compressor.trace.export import export_trace as export_trace
 
 __all__ = [
     "MSTSModifier",
+    "SpikeSmoothingModifier",
     "TCLIFModifier",
     "__version__",
     "compare",

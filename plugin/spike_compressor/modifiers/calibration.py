@@ -25,6 +25,37 @@ from spike_compressor.modality import (
 from spike_compressor.modifiers.distributed import sum_over_ranks
 
 
+class Unnoticed:
+    """A data loader's batches, read so that nobody notices: not who watches the loader, nor the global generator."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self._class = getattr(loader, "_unwatched_class", type(loader))
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = None
+        state = torch.random.get_rng_state()
+        while True:
+            outside = torch.random.get_rng_state()
+            torch.random.set_rng_state(state)
+            try:
+                batches = self._class.__iter__(self._loader) if batches is None else batches
+                batch = next(batches, _END)
+            finally:
+                state = torch.random.get_rng_state()
+                torch.random.set_rng_state(outside)
+            if batch is _END:
+                return
+            yield batch
+
+
+#: What no batch is.
+_END = object()
+
+
 class CalibrationRows:
     """Token rows of each calibration batch, recorded while a pipeline iterates over the data loader.
 

@@ -25,6 +25,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.reading import read_recipe
+from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 
 _MARK = "_checks_spiking_recipes"
@@ -53,15 +54,25 @@ def install_preflight() -> None:
 
 def spikes(modifiers: Sequence[Modifier]) -> bool:
     """Whether a recipe has modifiers of ours."""
-    return any(isinstance(modifier, (TCLIFModifier, MSTSModifier)) for modifier in modifiers)
+    return any(isinstance(modifier, (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier)) for modifier in modifiers)
 
 
 def check_modifiers(modifiers: Sequence[Modifier]) -> None:
     """The modifiers of a recipe must be able to work together, in their order.
 
     Raises:
-        InputError: more than one `TCLIFModifier`, or something of LLM Compressor's after it.
+        InputError: more than one `TCLIFModifier`, or something of LLM Compressor's after it; smoothing after
+            quantization.
     """
+    quantizes = next((modifier for modifier in modifiers if isinstance(modifier, QuantizationMixin)), None)
+    for modifier in reversed(modifiers):
+        if modifier is quantizes:
+            break
+        if quantizes is not None and isinstance(modifier, SpikeSmoothingModifier):
+            raise InputError(
+                f"SpikeSmoothingModifier stands after {type(quantizes).__name__}, and would multiply weights that are "
+                "integers already; move it before"
+            )
     neurons = [place for place, modifier in enumerate(modifiers) if isinstance(modifier, TCLIFModifier)]
     if len(neurons) > 1:
         raise InputError(
@@ -127,7 +138,7 @@ def check_names(modifiers: Sequence[Modifier], model: nn.Module) -> None:
                 names.require_targets(targets, f"{kind}.{where}", weights)
             if "ignore" in given:
                 names.require_ignored(modifier.ignore, sorted(modifier.resolved_targets), f"{kind}.ignore")
-        elif isinstance(modifier, (TCLIFModifier, QuIPModifier)):
+        elif isinstance(modifier, (TCLIFModifier, SpikeSmoothingModifier, QuIPModifier)):
             targets, ignore = _as_list(modifier.targets), _as_list(modifier.ignore)
             if "targets" in given:
                 names.require_targets(targets, f"{kind}.targets")

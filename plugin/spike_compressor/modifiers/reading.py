@@ -22,10 +22,11 @@ from pydantic import ValidationError
 from spike_compressor.errors import InputError
 from spike_compressor.fields import complaint
 from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 from spike_compressor.registry import nearest
 
-_OURS = (TCLIFModifier.__name__, MSTSModifier.__name__)
+_OURS = (TCLIFModifier.__name__, MSTSModifier.__name__, SpikeSmoothingModifier.__name__)
 #: Keys beside the stages: `args` is LLM Compressor's, the others hold anchors by YAML's custom.
 _BESIDE_STAGES = re.compile(r"args$|x-|\.")
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from spike_compressor.modifiers.calibration import Unnoticed
 from spike_compressor.runtime import describes_weight
 
 #: Attributes of a weight that say what it is, and checks of it that read no number.
@@ -40,7 +41,7 @@ def weights_read(model: Any, modules: Mapping[str, nn.Linear], dataloader: Any =
     """
     if not any(_may_read(kind, modules) for kind in _kinds_above(model, modules)):
         return []
-    inputs = getattr(model, "dummy_inputs", None) if dataloader is None else _first_batch(dataloader)
+    inputs = getattr(model, "dummy_inputs", None) if dataloader is None else next(iter(Unnoticed(dataloader)), None)
     if not isinstance(inputs, Mapping):
         return []
     device = next(model.parameters()).device
@@ -55,13 +56,6 @@ def weights_read(model: Any, modules: Mapping[str, nn.Linear], dataloader: Any =
     finally:
         model.train(training)
     return list(reads.names)
-
-
-def _first_batch(dataloader: Any) -> Any:
-    """A batch that nobody notices: not who watches the loader, nor the generator that shuffles it."""
-    kind = getattr(dataloader, "_unwatched_class", type(dataloader))
-    with torch.random.fork_rng(devices=[]):
-        return next(iter(kind.__iter__(dataloader)), None)
 
 
 class _Reads(TorchFunctionMode):
