@@ -11,35 +11,20 @@ must give what it gave, to the bit: what else reads a channel would show.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.modifiers.smoothing.folding import Group, fold
+from spike_compressor.modifiers.smoothing.folding import Group
+from spike_compressor.modifiers.smoothing.reference import Reference, has_features, hooks, record
+from spike_compressor.modifiers.smoothing.trials import exact_groups, foldable
 
 #: Exponents that spell digits of a channel's number; none is 0, which is what a channel has that nothing changed.
 _DIGITS = (-4, -3, -2, -1, 1, 2, 3, 4)
 _NONE, _OTHERWISE, _SILENT = 0, 99, 98  # instead of an exponent: unchanged, changed some other way, zero in all rows
-
-
-@dataclass
-class Reference:
-    """What a model did with one batch.
-
-    Attributes:
-        output: its logits.
-        inputs: of each module that reads features, of every call.
-        order: modules that read or make features, as they were called first.
-    """
-
-    output: Tensor
-    inputs: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
-    order: list[str] = field(default_factory=list)
 
 
 def find_groups(
@@ -57,17 +42,16 @@ def find_groups(
         name.
     """
     readers, producers = _readers(model), _producers(model)
-    reference = _reference(model, run, readers, producers)
+    reference = record(run, readers, producers)
     found: dict[str, Group] = {}
-    mixed: set[str] = set()
     for parts in _classes(model, readers, producers, reference):
         for group in _respond(model, run, parts, reference):
-            if group.producer not in found and not mixed.intersection(group.readers):
-                found[group.producer] = group
-    groups, reasons = _kept(model, list(found.values()), readers, reference, targets)
-    exact = _exact(model, run, reference, groups)
+            found.setdefault(group.producer, group)
+    groups, reasons = foldable(model, list(found.values()), readers, reference, targets)
+    exact = exact_groups(model, run, reference, groups)
+    kept = {group.producer for group in exact}
     for group in groups:
-        if group not in exact:
+        if group.producer not in kept:
             reasons.update(dict.fromkeys(group.readers, f"something else depends on {group.producer}"))
     covered = {name for group in exact for name in group.readers}
     left = {name: reasons.get(name, _reason(name, reference)) for name in targets if name not in covered}
@@ -110,35 +94,6 @@ def _looks_up(module: nn.Module) -> bool:
 def _width(module: nn.Module) -> int:
     weight: Any = module.weight
     return int(weight.shape[0])
-
-
-def _reference(
-    model: nn.Module, run: Callable[[], Tensor], readers: Mapping[str, nn.Module], producers: Mapping[str, nn.Module]
-) -> Reference:
-    reference = Reference(torch.empty(0))
-    last: list[Tensor] = []  # modules that get the same tensor share what is kept of it
-
-    def note(name: str, module: Any, args: tuple[Any, ...]) -> None:
-        if name not in noted:
-            noted.add(name)
-            reference.order.append(name)
-        if name not in readers or not args or not _features(args[0], module.weight.shape[1]):
-            return
-        x: Tensor = args[0]
-        if not (last and last[0] is x):
-            last[:] = [x, x.detach().clone()]
-        reference.inputs[name].append(last[1])
-
-    noted: set[str] = set()
-    with _hooks() as handles:
-        for name, module in {**readers, **producers}.items():
-            handles.append(module.register_forward_pre_hook(partial(note, name)))
-        reference.output = run()
-    return reference
-
-
-def _features(x: Any, width: int) -> bool:
-    return isinstance(x, Tensor) and x.is_floating_point() and x.dim() > 0 and x.shape[-1] == width and x.numel() > 0
 
 
 def _classes(
@@ -280,7 +235,7 @@ def _scaled_pass(
     calls: Counter[str] = Counter()
 
     def scale(exponents: Tensor, module: nn.Module, args: Any, output: Any) -> Any:
-        if not _features(output, exponents.numel()):
+        if not has_features(output, exponents.numel()):
             return output
         return output * torch.exp2(exponents.to(device=output.device, dtype=output.dtype))
 
@@ -296,7 +251,7 @@ def _scaled_pass(
             found[name] = exponents if call == 0 else _agree(found[name], exponents)
         return (inputs[call], *args[1:])
 
-    with _hooks() as handles:
+    with hooks() as handles:
         for name, exponents in scales.items():
             handles.append(model.get_submodule(name).register_forward_hook(partial(scale, exponents)))
         for name in reference.inputs:
@@ -325,123 +280,3 @@ def _agree(one: Tensor, other: Tensor) -> Tensor:
         return torch.tensor([_OTHERWISE])
     either = torch.where(one == _SILENT, other, one)
     return torch.where((either == other) | (other == _SILENT), either, _OTHERWISE)
-
-
-# What is kept
-
-
-def _kept(
-    model: nn.Module,
-    groups: list[Group],
-    readers: Mapping[str, nn.Module],
-    reference: Reference,
-    targets: Mapping[str, nn.Linear],
-) -> tuple[list[Group], dict[str, str]]:
-    """The groups that can be folded as far as can be told without trying, and why the others' readers are left."""
-    owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
-    taken = Counter(reader for group in groups for reader in group.readers)
-    unreached = [name for name in readers if name not in reference.inputs]
-    kept, reasons = [], {}
-    for group in groups:
-        reason = None
-        members = (group.producer, *group.readers)
-        around = _common(members)
-        shared = next((name for name in members if _shares(model.get_submodule(name), owners)), None)
-        missed = next((name for name in unreached if name.startswith(around)), None)
-        if not any(name in targets for name in group.readers):
-            continue
-        if any(taken[reader] > 1 for reader in group.readers):
-            reason = "several modules make its input in proportion"
-        elif shared is not None:
-            reason = f"{shared} shares its weight with another module"
-        elif missed is not None:
-            reason = f"the batch that was looked at did not reach {missed}, which may read the same"
-        if reason is None:
-            kept.append(group)
-        else:
-            reasons.update(dict.fromkeys(group.readers, reason))
-    return kept, reasons
-
-
-def _common(names: Sequence[str]) -> str:
-    """What the names of all modules within the innermost module around these begin with."""
-    split = [name.split(".")[:-1] for name in names]
-    shared = []
-    for level in zip(*split, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return ".".join(shared) + "." if shared else ""
-
-
-def _shares(module: nn.Module, owners: Mapping[int, int]) -> bool:
-    return any(owners[id(parameter)] > 1 for parameter in module.parameters(recurse=False))
-
-
-def _exact(model: nn.Module, run: Callable[[], Tensor], reference: Reference, groups: list[Group]) -> list[Group]:
-    """Those groups that change nothing when powers of two are folded: tried all at once, and in halves where not."""
-    if not groups or _unchanged(model, run, reference, groups):
-        return groups
-    if len(groups) == 1:
-        return []
-    half = len(groups) // 2
-    return [*_exact(model, run, reference, groups[:half]), *_exact(model, run, reference, groups[half:])]
-
-
-def _unchanged(model: nn.Module, run: Callable[[], Tensor], reference: Reference, groups: list[Group]) -> bool:
-    """Whether the model gives the same output, to the bit, and every layer sees what it should."""
-    divisors = {group.producer: _trial(group) for group in groups}
-    expected = {reader: group.along(reader, divisors[group.producer]) for group in groups for reader in group.readers}
-    same = True
-    calls: Counter[str] = Counter()
-
-    def compare(name: str, module: nn.Module, args: tuple[Any, ...]) -> None:
-        nonlocal same
-        inputs, call = reference.inputs[name], calls[name]
-        calls[name] += 1
-        if not same:
-            return
-        if call >= len(inputs) or args[0].shape != inputs[call].shape:
-            same = False
-            return
-        x = args[0]
-        if name in expected:
-            x = x * expected[name].to(device=x.device, dtype=x.dtype)
-        same = _equal(x, inputs[call])
-
-    for group in groups:
-        fold(model, group, divisors[group.producer])
-    try:
-        with _hooks() as handles:
-            for name in reference.inputs:
-                handles.append(model.get_submodule(name).register_forward_pre_hook(partial(compare, name)))
-            output = run()
-    finally:
-        for group in groups:
-            fold(model, group, 1 / divisors[group.producer])
-    return same and _equal(output, reference.output)
-
-
-def _equal(one: Tensor, other: Tensor) -> bool:
-    """Equal but for what is so small that halving it may cost bits."""
-    return torch.allclose(one, other, rtol=0, atol=torch.finfo(one.dtype).tiny * 2.0**8, equal_nan=True)
-
-
-def _trial(group: Group) -> Tensor:
-    """Divisors [channels] of a trial: 1 or 2, at random, alike in every run; 1 where no reader follows."""
-    generator = torch.Generator().manual_seed(group.channels)
-    drawn = torch.exp2(torch.randint(0, 2, (group.channels,), generator=generator).to(torch.float32))
-    followed = torch.zeros(group.channels, dtype=torch.bool)
-    for follows in group.readers.values():
-        followed[follows[follows >= 0]] = True
-    return torch.where(followed, drawn, 1.0)
-
-
-@contextmanager
-def _hooks() -> Iterator[list[Any]]:
-    handles: list[Any] = []
-    try:
-        yield handles
-    finally:
-        for handle in handles:
-            handle.remove()
