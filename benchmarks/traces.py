@@ -1,6 +1,7 @@
 """Trace bundles of the compared models, for `make rtl`, `make rtl-bench` and `make synth`.
 
 python benchmarks/traces.py embedded --out out/traces/embedded
+python benchmarks/traces.py embedded --recipe gptq_w4_g64 --budget 7/7 --statistic rms --ratio 0.5/0.4 --out out/rms
 python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
 """
 
@@ -43,6 +44,14 @@ def smollm2(folder: Path, samples: int) -> tuple[Path, Any, Any]:
     return model.model_directory(folder), partial(calibration, samples), inputs
 
 
+def ratio_of(text: str) -> float | str | dict[str, float]:
+    """`auto`, one number for all rows, or those of vision and text: `0.5/0.35`."""
+    if text == "auto":
+        return text
+    vision, _, words = text.partition("/")
+    return {"vision": float(vision), "text": float(words)} if words else float(vision)
+
+
 MODELS = {"embedded": (embedded, 256), "smollm2": (smollm2, 32)}
 
 
@@ -52,6 +61,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
     parser.add_argument("--recipe", default="quip_gptq_w4_channel", help="name of a file in recipes/compare")
     parser.add_argument("--budget", default="3/4", help="T of vision / text, or as `spike-compressor compare` takes it")
+    parser.add_argument("--statistic", help="threshold_statistic: absmax, rms, mean_abs (default: the recipe's)")
+    parser.add_argument("--ratio", type=ratio_of, help="threshold_ratio: one, of vision / text, or auto (likewise)")
     parser.add_argument("--rows", type=int, help="rows to keep of each layer, shared between modalities (default: all)")
     parser.add_argument("--layers", nargs="+", help="names or re: patterns (default: all)")
     parser.add_argument("--samples", type=int, help="calibration items (default: as the comparison takes)")
@@ -69,7 +80,9 @@ def main() -> int:
     recipe = SplitRecipe.read(recipe_file(args.recipe))
     folder = args.scratch / "sweeps" / f"quantizers_{args.model}"  # where the comparison keeps the same weights
     bench = Sweep(directory, {args.recipe: recipe}, (budget,), (), calibration, folder).bench(0)
-    model = bench.spiking(recipe.spiking(budget.fields))
+    given = {"threshold_statistic": args.statistic, "threshold_ratio": args.ratio}
+    thresholds = {field: value for field, value in given.items() if value is not None}
+    model = bench.spiking(recipe.spiking(budget.fields, **thresholds))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     export_trace(model, inputs(bench.processor), args.out, layers=args.layers, tokens=args.rows, overwrite=True)
     print(f"wrote {args.out}")

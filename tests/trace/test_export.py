@@ -15,18 +15,27 @@ from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor import export_trace
 from spike_compressor.errors import InputError
 from spike_compressor.runtime import spiking_layers, spiking_state
-from spike_compressor.trace import Bundle, BundleWriter, TraceError, validate
+from spike_compressor.trace import Bundle, BundleWriter, Threshold, TraceError, validate
 
 RECIPES = {
     "channel": recipe(RTN),
     "group": recipe(GPTQ_GROUP),
     "csd": recipe(RTN, "coding: csd"),
     "static": recipe(RTN, "threshold: static"),
+    "rms": recipe(RTN, "threshold_statistic: rms, threshold_ratio: {vision: 0.5, text: 0.35}"),
+    "mean_abs": recipe(RTN, "threshold_statistic: mean_abs, threshold_ratio: 1.5"),
+    "ratio": recipe(RTN, "threshold_ratio: 0.7"),
     "T7": recipe(RTN, "timesteps: {vision: 1, text: 7}", msts=None),
     "unsigned": recipe(RTN, "coding: binary_unsigned"),
 }
 ARRAYS = ("membrane", "timesteps", "modality", "codes", "spikes", "weight", "acc", "act_scale")
 ARRAYS += ("weight_scale", "output", "bias")
+THRESHOLDS = {
+    "static": Threshold("static"),
+    "rms": Threshold("dynamic", "rms", {"vision": 0.5, "text": 0.35}),
+    "mean_abs": Threshold("dynamic", "mean_abs", {"vision": 1.5, "text": 1.5}),
+    "ratio": Threshold("dynamic", "absmax", {"vision": 0.7, "text": 0.7}),
+}
 DECODER = "model.language_model.layers.0.mlp.down_proj"
 TOWER = "model.vision_tower.encoder.layers.0.mlp.fc1"
 
@@ -74,6 +83,10 @@ def test_whole_models(style: str, side: str, workshop: Workshop, tmp_path: Path)
     assert (bundle.layer(DECODER)["bias"], bundle.layer(TOWER)["bias"] is None) == (None, False)
     assert bundle.layer(DECODER)["acc"].ndim == (3 if style == "group" else 2)
     assert bundle.layer(TOWER).info.coding == ("csd" if style == "csd" else "tc_lif")
+    threshold = bundle.layer(DECODER).info.threshold
+    assert threshold == THRESHOLDS.get(style, Threshold("dynamic", "absmax", {"text": 1.0, "vision": 1.0}))
+    if threshold.ratio is not None:  # of what the layer sees
+        assert bundle.layer(TOWER).info.threshold.ratio == {"vision": threshold.ratio["vision"]}
     if style == "csd":
         assert bundle.layer(DECODER)["spikes"].shape[0] == 5
 

@@ -7,6 +7,7 @@ format.
 from .bundle import Bundle, Layer, open_bundle, validate
 from .golden import accumulate, codes_from_membranes, decode, dequantize, fire, membranes
 from .schema import CODINGS, FORMAT, MAX_TIMESTEPS, MODALITIES, VERSION, LayerInfo, TraceError, steps_of
+from .thresholds import Threshold
 from .writer import BundleWriter
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "BundleWriter",
     "Layer",
     "LayerInfo",
+    "Threshold",
     "TraceError",
     "accumulate",
     "codes_from_membranes",

@@ -29,6 +29,7 @@ from .schema import (
     parse_manifest,
     steps_of,
 )
+from .thresholds import first_row_apart
 
 Array = NDArray[Any]
 
@@ -290,6 +291,12 @@ def _check_numbers(layer: Layer) -> None:
             "spikes", f"row {m}, input {k} decode to {decoded[m, k]}, expected code {layer['codes'][m, k]}"
         )
     _equal(layer, "spikes", golden.fire(membrane, T, F, info.coding, info.steps), spikes)
+    if info.threshold is not None:
+        told = layer["modality"], layer.modalities, membrane, T, F, layer["act_scale"]
+        apart = first_row_apart(info.threshold, *told)
+        if apart is not None:
+            row, wanted = apart
+            raise layer._error(f"act_scale[{row}]", f"expected {wanted}, got {layer['act_scale'][row]:.9g}")
     sums = golden.accumulate(layer["codes"], layer["weight"], layer.groups)
     _equal(layer, "acc", sums.reshape(layer["acc"].shape), layer["acc"])
     _check_output(layer)

@@ -18,6 +18,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality import modality_names, rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
 from spike_compressor.trace.schema import CODINGS
+from spike_compressor.trace.thresholds import Threshold
 from spike_compressor.trace.writer import BundleWriter
 
 #: Fractional bits of exported membranes. Any number >= 1 gives the same codes; 8 keep a membrane of T = 7 in 16 bits.
@@ -147,8 +148,16 @@ class _Exporter:
             output=_numpy(event.output[rows]),
             bias=None if bias is None else _numpy(bias.detach().to(torch.float32)),
             output_dtype="float32",
+            threshold=_threshold(layer),
         )
         self.written.add(event.name)
+
+
+def _threshold(layer: SpikingLinear) -> Threshold:
+    spec = layer.spec
+    if spec.threshold == "static":
+        return Threshold("static")
+    return Threshold("dynamic", spec.statistic, {name: spec.ratio[name] for name in layer.modalities})
 
 
 def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tensor:

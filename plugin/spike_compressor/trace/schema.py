@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .thresholds import Threshold
+
 FORMAT = "spike-trace"
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -45,6 +47,8 @@ class LayerInfo:
     weight_bits: int
     output_dtype: str | None = None
     """Optional: the type the model rounded `output` to; None when the producer did not say."""
+    threshold: Threshold | None = None
+    """Optional: what `act_scale` is tied to; None when the producer did not say."""
 
     @property
     def steps(self) -> int:
@@ -53,7 +57,8 @@ class LayerInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest entry."""
-        return {key: value for key, value in vars(self).items() if value is not None}
+        entry = {key: value for key, value in vars(self).items() if value is not None}
+        return entry if self.threshold is None else {**entry, "threshold": self.threshold.to_json()}
 
     @classmethod
     def from_json(cls, entry: Any, where: str) -> LayerInfo:
@@ -85,6 +90,7 @@ class LayerInfo:
             max_timesteps=_integer(entry, "max_timesteps", where, 1, MAX_TIMESTEPS),
             weight_bits=_integer(entry, "weight_bits", where, 2, 8),
             output_dtype=dtype,
+            threshold=_threshold(entry["threshold"], where) if "threshold" in entry else None,
         )
         if info.frac_bits + info.max_timesteps > 31:
             raise TraceError(
@@ -92,6 +98,13 @@ class LayerInfo:
                 "do not fit an int32 membrane (at most 31 together)"
             )
         return info
+
+
+def _threshold(value: Any, where: str) -> Threshold:
+    try:
+        return Threshold.from_json(value)
+    except ValueError as error:
+        raise TraceError(f"{where}: threshold {error}") from None
 
 
 def array_types(info: LayerInfo) -> dict[str, tuple[str, tuple[int | None, ...]]]:

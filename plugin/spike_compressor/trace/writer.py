@@ -16,6 +16,7 @@ from spike_compressor.files import replacing_directory, sha256_of
 
 from .bundle import Array, Layer
 from .schema import FORMAT, MANIFEST, MODALITIES, VERSION, LayerInfo, TraceError
+from .thresholds import Threshold
 
 
 class BundleWriter:
@@ -98,6 +99,7 @@ class BundleWriter:
         bias: Array | None = None,
         max_timesteps: int | None = None,
         output_dtype: str | None = None,
+        threshold: Threshold | None = None,
         check: bool = True,
     ) -> LayerInfo:
         """Check one layer and write it. Array types and shapes are those of the format (`docs/traces.md`).
@@ -105,6 +107,7 @@ class BundleWriter:
         Args:
             max_timesteps: the longest row's T by default; `spikes` has that many steps (`csd`: one more).
             output_dtype: "float32", "float16" or "bfloat16", if it is known what the model keeps.
+            threshold: what `act_scale` is tied to, if it is known.
             check: verify every invariant before writing. Leave it out only for bundles wrong on purpose.
 
         Raises:
@@ -144,6 +147,8 @@ class BundleWriter:
         }
         if output_dtype is not None:
             entry["output_dtype"] = output_dtype
+        if threshold is not None:
+            entry["threshold"] = threshold.to_json()
         info = LayerInfo.from_json(entry, f"layer {name}")
         if check:
             Layer(info, arrays=arrays, modalities=self._modalities).check()
