@@ -15,6 +15,8 @@ from spike_compressor.modality.decoder import find_decoder_layers
 from spike_compressor.modality.names import TEXT, in_order, lies_in, modality_code, modality_names, rows_by_modality
 from spike_compressor.registry import Registry
 
+T = TypeVar("T")
+
 
 @dataclass
 class TokenRows:
@@ -27,7 +29,7 @@ class TokenRows:
 
     modality: Tensor
     valid: Tensor | None = None
-    _derived: dict[Any, Tensor] = field(default_factory=dict, repr=False)
+    _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
     _uniform: int | None = field(default=None, repr=False)  # -1 where rows differ
 
     @classmethod
@@ -60,11 +62,18 @@ class TokenRows:
 
     def lookup(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Per-row value of a per-modality `table` (one entry per code), flat [batch * sequence], cached."""
-        key = (table, dtype, device)
-        if key not in self._derived:
-            values = torch.tensor(table, dtype=dtype, device=device)
-            self._derived[key] = values[self.modality.to(device).reshape(-1).long()]
-        return self._derived[key]
+        return self.derived((table, dtype, device), lambda: self._looked_up(table, dtype, device))
+
+    def _looked_up(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.tensor(table, dtype=dtype, device=device)[self.modality.to(device).reshape(-1).long()]
+
+    def derived(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gives, which depends on these rows and the key alone: made once."""
+        try:
+            found: T = self._derived[key]
+        except KeyError:
+            found = self._derived[key] = make()
+        return found
 
     def counts(self) -> dict[str, int]:
         """Tokens by modality, padding left out; modalities without tokens are left out too."""

@@ -2,10 +2,12 @@
 
 Experts, pruned tokens and heads that see only the last positions get rows that were taken from the model's tokens.
 While `Following` is active, the origin of rows travels with the tensors: PyTorch's operations pass here, and those that
-move rows move the rows' origins too. Two things keep that small:
+move rows move the rows' origins too. Three things keep that small and right:
 
 - *Grids.* A module that is called with rows of known origin is a place where tensors of that leading shape are these
   rows (`enter_grid`). What happens between, in a recurrence say, need not be followed.
+- *Once.* What an operation does to an origin is kept with that origin. Layers do the same again and again, to the same
+  rows: from the second on, following them takes a few lookups.
 - *No guess.* A tensor whose rows may have been moved by an operation that is not known here has no origin, and a module
   that is called with such rows is a place where nothing is known. Whoever must know their modality raises.
 
@@ -16,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from torch.overrides import TorchFunctionMode, get_default_nowrap_functions
 from spike_compressor.modality.base import TokenRows
 
 _ATTRIBUTE = "_token_rows"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +45,38 @@ class Origin:
     rows: TokenRows | None
     index: Tensor
     whole: bool = False
+    _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def derived(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gives, which depends on this origin and the key alone: made once."""
+        try:
+            found: T = self._derived[key]
+        except KeyError:
+            found = self._derived[key] = make()
+        return found
 
     def along(self, x: Tensor) -> Tensor | None:
         """int64 positions [*leading] of the rows of x [*leading, K], on its device; None where a row is of several."""
+        return self.derived(("along", x.shape[:-1], x.device), lambda: self._along(x))
+
+    def _along(self, x: Tensor) -> Tensor | None:
         index = self.index[..., :1]
         if self.index.shape[-1] != 1 and not bool((self.index == index).all()):
             return None
         return index.to(x.device).expand(*x.shape[:-1], 1).squeeze(-1)
+
+    def carried(self, x: Tensor, result: Tensor) -> Origin | None:
+        """The origin of a result [R, N] or [*leading, N] whose rows are those of x [*leading, K]; None if unknown."""
+        return self.derived(("carried", x.shape[:-1], x.device, result.shape), lambda: self._carried(x, result))
+
+    def _carried(self, x: Tensor, result: Tensor) -> Origin | None:
+        index = self.along(x)
+        return None if index is None else Origin(self.rows, index.reshape(*result.shape[:-1], 1), self.whole)
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether it can be that of a tensor of this shape."""
+        shape = x.shape
+        return self.derived(("fits", shape), lambda: _fitting(self.index.shape, shape))
 
 
 _NOWHERE = Origin(None, torch.empty(0, dtype=torch.int64))
@@ -67,6 +95,7 @@ class Grid:
     rows: TokenRows | None
     index: Tensor
     whole: bool = False
+    _origins: dict[torch.Size, Origin | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_tokens(cls, rows: TokenRows | None) -> Grid:
@@ -80,13 +109,25 @@ class Grid:
     def of(cls, x: Tensor) -> Grid:
         """The grid of a module that is called with x [*leading, K]."""
         origin = origin_of(x)
-        index = None if origin is None else origin.along(x)
-        return _NO_GRID if origin is None or index is None else cls(origin.rows, index, origin.whole)
+        return (
+            _NO_GRID if origin is None else origin.derived(("grid", x.shape[:-1], x.device), lambda: cls._of(origin, x))
+        )
+
+    @classmethod
+    def _of(cls, origin: Origin, x: Tensor) -> Grid:
+        index = origin.along(x)
+        return _NO_GRID if index is None else cls(origin.rows, index, origin.whole)
 
     def origin(self, x: Tensor) -> Origin | None:
         """The origin of the rows of x if its shape is the grid's, or [as many rows, K]."""
         if self.rows is None:
             return None
+        shape = x.shape
+        if shape not in self._origins:
+            self._origins[shape] = self._origin(x)
+        return self._origins[shape]
+
+    def _origin(self, x: Tensor) -> Origin | None:
         lead = self.index.shape
         if x.dim() > len(lead) and x.shape[: len(lead)] == lead:
             return Origin(self.rows, self.index.reshape(*lead, *[1] * (x.dim() - len(lead))), self.whole)
@@ -120,8 +161,12 @@ def origin_of(x: Tensor) -> Origin | None:
     """The origin of the rows of x: what it carries, or what its module's grid says of its shape; None if unknown."""
     carried: Origin | None = getattr(x, _ATTRIBUTE, None)
     if carried is None:  # a table of parameters, of positions say, has no rows of anything
-        return None if isinstance(x, nn.Parameter) else _GRID.get().origin(x)
+        return None if _is_parameter(x) else _GRID.get().origin(x)
     return None if carried.rows is None else carried
+
+
+def _is_parameter(x: Tensor) -> bool:
+    return type(x) is not Tensor and isinstance(x, nn.Parameter)  # which asks a metaclass, for microseconds
 
 
 def unfollowed() -> Any:
@@ -190,10 +235,13 @@ def _keep(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
             alike = value.shape[:-1] == result.shape[:-1]
             narrow = value.shape[-1:] == (1,) and result.shape[-1] != 1
             unknown, factor = unknown or (alike and not narrow), factor or (alike and narrow)
-        elif _fits(origin, result):
-            if found is not None and not _same(found, origin):
+        elif origin.fits(result):
+            if found is None:
+                found = (
+                    origin  # and stays it: of a residual stream, what was derived from its origin serves every layer
+                )
+            elif not _same(found, origin):
                 return _nowhere(result)
-            found = origin
     if found is None and unknown:
         places = [value for value in _tensors(args, kwargs) if value.shape == result.shape and _is_plain(value)]
         found = next((origin for value in places if (origin := origin_of(value)) is not None), None)
@@ -212,7 +260,7 @@ def _left(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
     origin: Origin | None = getattr(left, _ATTRIBUTE, None)
     if origin is None:
         return _unknown(func, args, kwargs, result)  # rows that were mixed by a matrix
-    return origin if origin.rows is not None and _fits(origin, result) else _nowhere(result)
+    return origin if origin.rows is not None and origin.fits(result) else _nowhere(result)
 
 
 def _nothing(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
@@ -231,15 +279,27 @@ def _unknown(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: T
     return _nowhere(result) if moved else None
 
 
-def _fits(origin: Origin, x: Tensor) -> bool:
-    index = origin.index
-    return x.dim() == index.dim() and all(i in (1, size) for i, size in zip(index.shape, x.shape, strict=True))
+def _fitting(index: torch.Size, shape: torch.Size) -> bool:
+    return len(index) == len(shape) and all(i in (1, size) for i, size in zip(index, shape, strict=True))
 
 
 def _same(one: Origin, other: Origin) -> bool:
     if one is other or one.index is other.index:
         return one.rows is other.rows
     return one.rows is other.rows and bool((one.index == other.index).all())
+
+
+def _plain(value: Any) -> Any:
+    """Something hashable that is equal for equal arguments; of its own where there are tensors or other objects."""
+    if value is None or value is Ellipsis or isinstance(value, (bool, int, str)):
+        return type(value), value
+    if isinstance(value, slice):
+        return slice, _plain(value.start), _plain(value.stop), _plain(value.step)
+    if isinstance(value, (tuple, list)):
+        return type(value), *map(_plain, value)
+    if isinstance(value, dict):
+        return dict, *((name, _plain(one)) for name, one in value.items() if name != "input")
+    return object()
 
 
 def _nowhere(result: Tensor) -> Origin | None:
@@ -251,19 +311,42 @@ def _nowhere(result: Tensor) -> Origin | None:
 
 
 def _replayed(
-    source: Tensor, result: Tensor, replay: Callable[[Origin], Tensor | None], keeps_order: bool = False
+    source: Tensor,
+    result: Tensor,
+    replay: Callable[[Origin], Tensor | None],
+    keeps_order: bool = False,
+    operation: Any = None,
 ) -> Origin | None:
-    """The origin after an operation, done again to the origins of its source."""
+    """The origin after an operation, done again to the origins of its source.
+
+    Args:
+        source: what the operation was done to.
+        result: what it gave.
+        replay: does it to an origin's index; None where that cannot be done.
+        keeps_order: whether elements keep their order.
+        operation: hashable, what decides where rows go besides shapes; None if tensors do, or if it was not looked at.
+    """
     origin = origin_of(source)
     if origin is None:
         return _nowhere(result) if getattr(source, _ATTRIBUTE, None) is not None else None
+    if operation is None:
+        return _after(origin, result, replay, keeps_order)
+    key = ("after", operation, source.shape, source.device, result.shape)
+    return origin.derived(key, lambda: _after(origin, result, replay, keeps_order))
+
+
+def _after(
+    origin: Origin, result: Tensor, replay: Callable[[Origin], Tensor | None], keeps_order: bool
+) -> Origin | None:
     moved = replay(origin)
-    if moved is not None:
+    if moved is None:
+        return _nowhere(result)
+    if moved.shape == origin.index.shape and torch.equal(moved, origin.index.to(moved.device)):
+        found = origin  # itself, so that the same rows have one origin wherever that can be told
+    else:
         same = keeps_order and moved.numel() == origin.index.numel()
         found = Origin(origin.rows, moved, origin.whole and same)
-        if _fits(found, result):
-            return found
-    return _nowhere(result)
+    return found if found.fits(result) else _nowhere(result)
 
 
 def _move(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
@@ -275,12 +358,12 @@ def _move(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
         moved: Tensor = func(index, *args[1:], **kwargs) if args else func(**{**kwargs, "input": index})
         return moved
 
-    return _replayed(source, result, replay)
+    return _replayed(source, result, replay, operation=(func, _plain(args[1:]), _plain(kwargs)))
 
 
 def _reshape(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
     source = _argument(args, kwargs, 0, "input")
-    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result), keeps_order=True)
+    return _replayed(source, result, lambda origin: _reshaped(origin.index, source, result), True, _reshape)
 
 
 def _reshaped(index: Tensor, source: Tensor, result: Tensor) -> Tensor | None:
@@ -323,7 +406,7 @@ def _expand(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Te
         index = origin.index.reshape(*[1] * (result.dim() - source.dim()), *origin.index.shape)
         return index.repeat(*[size // i if i > 1 else 1 for i, size in zip(index.shape, result.shape, strict=True)])
 
-    return _replayed(source, result, replay)
+    return _replayed(source, result, replay, operation=_expand)
 
 
 def _repeat_interleave(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:
@@ -342,12 +425,14 @@ def _choose(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Te
     """x[key]: what the key does to rows is done to their origins."""
     source, key = args[0], args[1]
     if origin_of(source) is None:
-        if isinstance(source, nn.Parameter):
+        if _is_parameter(source):
             return None  # a table, of positions say: what is looked up there are no rows of anything
         parts = key if isinstance(key, tuple) else (key,)
         chosen = source.dim() == 2 or any(isinstance(part, (Tensor, list)) for part in parts)
         return _nowhere(result) if chosen else _replayed(source, result, lambda origin: None)
-    return _replayed(source, result, lambda origin: _chosen(origin.index.to(source.device), source, key))
+    return _replayed(
+        source, result, lambda origin: _chosen(origin.index.to(source.device), source, key), operation=_plain(key)
+    )
 
 
 def _chosen(index: Tensor, source: Tensor, key: Any) -> Tensor:
@@ -421,7 +506,7 @@ def _index_select(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], resu
     source = _argument(args, kwargs, 0, "input")
     dim, positions = _argument(args, kwargs, 1, "dim"), _argument(args, kwargs, 2, "index")
     if origin_of(source) is None:
-        return None if isinstance(source, nn.Parameter) else _nowhere(result)
+        return None if _is_parameter(source) else _nowhere(result)
 
     def replay(origin: Origin) -> Tensor:
         index = origin.index.to(source.device)
@@ -437,6 +522,8 @@ def _join(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
     origins = [origin_of(part) for part in parts]
     if not any(getattr(part, _ATTRIBUTE, None) is not None for part in parts):
         return None
+    if len(parts) == 1 and parts[0].shape == result.shape:  # put behind nothing, as into a new cache
+        return origins[0]
     known = [origin for origin in origins if origin is not None]
     if len(known) < len(parts) or any(origin.rows is not known[0].rows for origin in known):
         return _nowhere(result)  # rows that are no token's, or tokens of two sequences
@@ -450,7 +537,7 @@ def _join(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tens
     if any(index.shape[:dim] != indices[0].shape[:dim] for index in indices):
         return _nowhere(result)
     joined = Origin(known[0].rows, torch.cat(indices, dim=dim))
-    return joined if _fits(joined, result) else _nowhere(result)
+    return joined if joined.fits(result) else _nowhere(result)
 
 
 def _sorted(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Tensor) -> Origin | None:

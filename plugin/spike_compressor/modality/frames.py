@@ -16,7 +16,6 @@ from spike_compressor.modality.base import TokenRows
 from spike_compressor.modality.following import (
     Following,
     Grid,
-    Origin,
     current_grid,
     enter_grid,
     mark,
@@ -149,9 +148,9 @@ def carry(x: Tensor, result: Tensor) -> None:
     if frame is not None and frame.followed:
         with unfollowed():
             origin = origin_of(x)
-            index = None if origin is None else origin.along(x)
-            if origin is not None and index is not None:
-                mark(result, Origin(origin.rows, index.reshape(*result.shape[:-1], 1), origin.whole))
+            carried = None if origin is None else origin.carried(x, result)
+            if carried is not None:
+                mark(result, carried)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from spike_compressor.modality import ModalityAdapter, ModalityTracker
 from spike_compressor.runtime.affine import not_affine
 from spike_compressor.runtime.attention import SpikingAttention
 from spike_compressor.runtime.attention_interface import install, prepare_attention, uninstall
+from spike_compressor.runtime.backends import get_backend
 from spike_compressor.runtime.forwards import (
     SpikingInactiveError,
     function_of,
@@ -26,11 +27,20 @@ from spike_compressor.runtime.forwards import (
     take_offloading,
 )
 from spike_compressor.runtime.linear import SpikingLinear
+from spike_compressor.runtime.matmul import surely_fits
 from spike_compressor.runtime.neurons import Master, Neurons
 from spike_compressor.runtime.recomputing import Recomputation
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.watch import Watch
-from spike_compressor.runtime.weights import decompress, drop_packed, integer_weight, put_codes, put_floats, shown_dtype
+from spike_compressor.runtime.weights import (
+    decompress,
+    drop_packed,
+    integer_weight,
+    put_codes,
+    put_floats,
+    shown_dtype,
+    surely_integer,
+)
 
 _STATE = "_spiking_state"
 
@@ -121,18 +131,18 @@ def attach(
     linears = {name: _linear(modules, name) for name in specs}
     for name, reason in not_affine(linears).items():
         raise InputError(f"{name} cannot spike: {reason}. List it in TCLIFModifier's `ignore`.")
-    neurons = {
-        name: Neurons(
-            name,
-            spec.only(adapter.modalities, name),
-            integer_weight(linears[name], name),
-            backend,
-            adapter.fixed_modality(name),
-        )
-        for name, spec in specs.items()
-    }
+    specs = {name: spec.only(adapter.modalities, name) for name, spec in specs.items()}
+    get_backend(backend)
+
+    def made(name: str) -> Neurons:
+        integer = integer_weight(linears[name], name)
+        return Neurons(name, specs[name], integer, backend, adapter.fixed_modality(name))
+
+    # what cannot be refused is made later, layer by layer: not all integers are held beside all that they are made of
+    neurons = {name: made(name) for name in specs if not _is_sure(linears[name], specs[name])}
     products = prepare_attention(model, attention or {}, adapter, backend)
-    matters = any(one.by_modality for one in neurons.values()) or any(one.by_modality for one in products.values())
+    matters = any(spec.by_modality and adapter.fixed_modality(name) is None for name, spec in specs.items())
+    matters = matters or any(one.by_modality for one in products.values())
     tracker = ModalityTracker(model, adapter, [*specs, *products], matters)
     decompress(model, keep=specs)
     for name, product in products.items():
@@ -141,9 +151,10 @@ def attach(
     watch = Watch(model, layers, specs, products)
     state = SpikingState(layers, tracker, watch, products, recomputation=Recomputation(model, tracker))
     for name, linear in linears.items():
-        neurons[name].dtype = shown_dtype(linear, model)
+        own = neurons.pop(name) if name in neurons else made(name)
+        own.dtype = shown_dtype(linear, model)
         drop_packed(linear)
-        linear.__dict__["neurons"] = neurons[name]
+        linear.__dict__["neurons"] = own
         _become_spiking(linear, name, state)
         for key, parameter in linear._parameters.items():  # scales of integers, which get no gradients
             if parameter is not None and key.startswith("weight_"):
@@ -251,6 +262,16 @@ def _linear(modules: Mapping[str, nn.Module], name: str) -> nn.Linear:
             "TCLIFModifier and of the quantization modifier."
         )
     return linear
+
+
+def _is_sure(linear: nn.Linear, spec: LayerSpec) -> bool:
+    """Whether the neurons of a layer can be made, told without making them; False says nothing."""
+    if not surely_integer(linear):
+        return False
+    scale: Any = linear.weight_scale
+    scheme: Any = linear.quantization_scheme
+    groups = scale.shape[-1] if scale.dim() == 2 else 1
+    return surely_fits(linear.in_features, groups, scheme.weights.num_bits, spec.largest_level)
 
 
 def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:

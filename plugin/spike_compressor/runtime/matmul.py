@@ -39,6 +39,11 @@ def has_int8_kernel(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_vnni_supported())
 
 
+def surely_fits(inputs: int, groups: int, bits: int, max_code: int) -> bool:
+    """Whether no weights of so many bits could bring an accumulator of such codes beyond int32."""
+    return max_code * (inputs // groups) * 2 ** (bits - 1) <= _INT32_LIMIT
+
+
 class IntegerMatmul:
     """Products of integer codes with one layer's integer weights, group by group.
 

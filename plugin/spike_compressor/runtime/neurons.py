@@ -69,7 +69,10 @@ class _RowsByModality:
     """
 
     def __init__(self, spec: LayerSpec, silenced: Tensor | None, device: torch.device) -> None:
-        self.spec, self.device, self._silenced = spec, device, silenced
+        self.spec, self.device = spec, device
+        self._silenced = None if silenced is None else silenced.to(device).contiguous()
+        self._statistic = get_statistic(spec.statistic).native
+        self._coding = get_coding(spec.coding).native or 0
         self._tables = {
             "timesteps": (spec.table(spec.timesteps), torch.int32),
             "ratio": (spec.table(spec.ratio), torch.float32),
@@ -82,9 +85,15 @@ class _RowsByModality:
             for code in range(len(self._tables["timesteps"][0]))
         ]
         self.alike = all(len(set(table)) == 1 for table, _ in self._tables.values())
+        self._key = (type(self), tuple(self._tables.items()), self._statistic, self._coding, device)
 
     def mixed(self, rows: RowSelection) -> NativeRows:
-        """Rows of several modalities."""
+        """Rows of several modalities; layers that code all tokens alike share them."""
+        if rows.index is not None or self._silenced is not None:
+            return self._mixed(rows)
+        return rows.rows.derived(self._key, lambda: self._mixed(rows))
+
+    def _mixed(self, rows: RowSelection) -> NativeRows:
         return self._made(
             {
                 key: rows.lookup(table, kind, self.device) if len(set(table)) > 1 else self._shared(table[0], kind)
@@ -96,9 +105,7 @@ class _RowsByModality:
         return torch.tensor([value], dtype=dtype, device=self.device)
 
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
-        silenced = None if self._silenced is None else self._silenced.to(self.device).contiguous()
-        statistic, coding = get_statistic(self.spec.statistic), get_coding(self.spec.coding)
-        return NativeRows(**values, silenced=silenced, statistic=statistic.native, coding=coding.native or 0)
+        return NativeRows(**values, silenced=self._silenced, statistic=self._statistic, coding=self._coding)
 
 
 class Master(Protocol):
@@ -146,9 +153,7 @@ class Neurons:
     def __init__(
         self, name: str, spec: LayerSpec, integer: IntegerWeight, backend: str, fixed_modality: int | None
     ) -> None:
-        # `levels` is the largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level
-        T, coding = max(spec.timesteps.values()), get_coding(spec.coding)
-        levels = coding.largest(T) if coding.signed else 2 ** (T + 1) - 1
+        coding = get_coding(spec.coding)
         self.name, self.spec, self.present, self.fixed_modality = name, spec, integer, fixed_modality
         self.master: Master | None = None
         self.backend = get_backend(backend)
@@ -156,8 +161,8 @@ class Neurons:
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
         self.number = number_of(self)
-        self._levels, self._coding = levels, coding
-        self._matmul = IntegerMatmul(integer, levels, name, group=coding.group)
+        self._coding = coding
+        self._matmul = IntegerMatmul(integer, spec.largest_level, name, group=coding.group)
         self._native_rows: _RowsByModality | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,7 +181,7 @@ class Neurons:
         """Take the integers of the float weights as they are now."""
         if self.master is not None:
             self.present = self.master.integer()
-            self._matmul = IntegerMatmul(self.present, self._levels, self.name, group=self._coding.group)
+            self._matmul = IntegerMatmul(self.present, self.spec.largest_level, self.name, group=self._coding.group)
 
     @property
     def modalities(self) -> list[str]:
@@ -338,9 +343,7 @@ class Neurons:
     @property
     def by_modality(self) -> bool:
         """Whether rows of different modalities are treated differently."""
-        spec = self.spec
-        tables = (spec.timesteps, spec.ratio, spec.scale or {}, spec.zero_point or {})
-        return self.fixed_modality is None and any(len(set(table.values())) > 1 for table in tables)
+        return self.fixed_modality is None and self.spec.by_modality
 
     def _unknown_modality(self, x: Tensor) -> InputError:
         tokens = current_rows()

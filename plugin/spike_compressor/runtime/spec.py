@@ -109,6 +109,18 @@ class LayerSpec:
         }
         return replace(self, **chosen)
 
+    @property
+    def by_modality(self) -> bool:
+        """Whether rows of different modalities are treated differently."""
+        tables = (self.timesteps, self.ratio, self.scale or {}, self.zero_point or {})
+        return any(len(set(table.values())) > 1 for table in tables)
+
+    @property
+    def largest_level(self) -> int:
+        """The largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level."""
+        T, coding = max(self.timesteps.values()), get_coding(self.coding)
+        return coding.largest(T) if coding.signed else 2 ** (T + 1) - 1
+
     @cached_property
     def _by_code(self) -> tuple[str, ...]:
         names = in_order(self.timesteps)

@@ -164,6 +164,32 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, N), bits=int(args.num_bits))
 
 
+def surely_integer(module: nn.Linear) -> bool:
+    """Whether `integer_weight` is certain to succeed, told without rounding: floats that a recipe has just calibrated.
+
+    False says nothing: other weights have to be looked at one by one.
+    """
+    weight, scale = module._parameters.get("weight"), getattr(module, "weight_scale", None)
+    if why_not_integer(module) is not None or weight is None or not isinstance(scale, Tensor):
+        return False
+    status = getattr(module, "quantization_status", None)
+    if status in (QuantizationStatus.COMPRESSED, QuantizationStatus.DECOMPRESSED) or hasattr(module, "weight_packed"):
+        return False
+    N, K = module.out_features, module.in_features
+    columns = scale.shape[-1] if scale.dim() == 2 else 1
+    return (
+        bool(module.quantization_scheme.weights.symmetric)  # type: ignore[union-attr]
+        and tuple(weight.shape) == (N, K)
+        and weight.dtype.is_floating_point
+        and scale.dtype.is_floating_point
+        and scale.numel() > 0
+        and scale.numel() // columns in (1, N)
+        and K % columns == 0
+        and bool(scale.isfinite().all())
+        and bool(weight.isfinite().all())
+    )
+
+
 def shown_dtype(module: nn.Linear, model: nn.Module) -> torch.dtype:
     """The floating dtype that code around a Linear may take its weight to have, whatever the weight is stored as."""
     weight = module._parameters.get("weight")
