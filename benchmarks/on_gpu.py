@@ -36,8 +36,8 @@ from spike_compressor.kernels.cuda import kernels_of
 from spike_compressor.modality import TokenRows, rows_scope
 from spike_compressor.quiet import quiet_libraries
 from spike_compressor.runtime import LayerSpec, spiking_layers
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
-from spike_compressor.runtime.weights import IntegerWeight
 from torch import Tensor
 
 RECIPE = ROOT / "recipes" / "rtn_w4_tclif_34.yaml"

@@ -20,10 +20,10 @@ from spike_compressor.coding import NonFiniteInputError, absmax_scale, get_stati
 from spike_compressor.kernels import CudaLayer, NativeRows, cuda
 from spike_compressor.kernels.layer import NotFiniteError
 from spike_compressor.modality import TokenRows, rows_scope
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import Neurons
 from spike_compressor.runtime.spec import LayerSpec
-from spike_compressor.runtime.weights import IntegerWeight
 
 CPU = torch.device("cpu")
 interpreted = pytest.mark.skipif(

@@ -14,10 +14,10 @@ from spike_compressor.coding.statistics import STATISTICS
 from spike_compressor.kernels import available_levels, using_level
 from spike_compressor.kernels import layer as native
 from spike_compressor.modality import TokenRows, rows_scope
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import Neurons
 from spike_compressor.runtime.spec import LayerSpec
-from spike_compressor.runtime.weights import IntegerWeight
 
 NATIVE = [level for level in available_levels() if level != "torch"]
 MIXED = torch.tensor([[0, 1, 1, 0, 1, 0, 0]], dtype=torch.uint8)

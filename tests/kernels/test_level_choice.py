@@ -107,7 +107,7 @@ import torch
 from spike_compressor.kernels import Panels, active_level
 from spike_compressor.runtime.neurons import Neurons
 from spike_compressor.runtime.spec import LayerSpec
-from spike_compressor.runtime.weights import IntegerWeight
+from spike_compressor.runtime.integers import IntegerWeight
 codes = (torch.arange(18 * 40).view(18, 40) % 16 - 8).to(torch.int8)
 neurons = Neurons("layer", LayerSpec({"text": 4}), IntegerWeight(codes, torch.full((18, 2), 0.1), 4), "fused", 0)
 x = torch.linspace(-3, 2, 3 * 40).view(3, 40)

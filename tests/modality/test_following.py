@@ -146,6 +146,37 @@ def test_rows_say_which_they_are(name: str) -> None:
     assert index.tolist() == result[..., 0].reshape(-1).long().tolist()
 
 
+def test_the_same_operation_with_other_arguments() -> None:
+    """What is kept of an operation is that of its arguments, however alike the shapes are."""
+    functions: list[Callable[[Tensor], Tensor]] = [
+        *(lambda x, n=n: x[:, n : n + 2] for n in range(4)),
+        *(lambda x, n=n: x[:, [n, 5 - n]] for n in range(3)),
+        *(lambda x, n=n: x[:, torch.tensor([n, 0])] for n in range(3)),
+        *(lambda x, n=n: x[n] for n in range(B)),
+        *(lambda x, n=n: x.narrow(1, n, 2) for n in range(3)),
+        *(lambda x, n=n: torch.roll(x, n, 1) for n in range(3)),
+        *(lambda x, n=n: torch.roll(x, shifts=n, dims=1) for n in range(3)),
+        *(lambda x, dim=dim: x.flip(dim) for dim in (0, 1)),
+        *(lambda x, last=last: x.permute(last) for last in ((1, 0, 2), (0, 1, 2))),
+        lambda x: x[:, 0::2],
+        lambda x: x[:, 1::2],
+        lambda x: x[:, torch.arange(6) % 2 == 0],
+        lambda x: x[:, torch.arange(6) % 2 == 1],
+    ]
+
+    def all_of_them(x: Tensor) -> Tensor:
+        for _ in range(2):
+            for function in functions:
+                result = function(x)
+                found = rows_of(result)
+                assert found is not None
+                index = torch.arange(B * S) if found.index is None else found.index
+                assert index.tolist() == result[..., 0].reshape(-1).long().tolist()
+        return x
+
+    followed(lambda x: all_of_them(x + 0))
+
+
 def test_operations_one_after_the_other() -> None:
     """Random chains of operations that keep [*, K]."""
     generator = torch.Generator().manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from spike_compressor.runtime import (
     available_backends,
     detach,
     get_backend,
+    integer_weight,
     spiking_layers,
     spiking_state,
     suspended,
@@ -108,6 +110,33 @@ def test_all_layers_or_none(quantized: Any, workshop: Workshop) -> None:
     spike(model)
     with pytest.raises(InputError, match=naming("detach()")):
         spike(model)
+
+
+def test_float_weights_are_given_up_layer_by_layer(quantized: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not all integers are held beside all the floats that they are made of."""
+    model = copy.deepcopy(quantized)
+    floats = {name: weakref.ref(model.get_submodule(name).weight) for name in targets(model)}
+    alive = []
+
+    def counting(module: torch.nn.Linear, name: str) -> Any:
+        alive.append(sum(one() is not None for one in floats.values()))
+        return integer_weight(module, name)
+
+    monkeypatch.setattr("spike_compressor.runtime.attaching.integer_weight", counting)
+    spike(model)
+    assert alive == list(range(len(floats), 0, -1))
+
+
+def test_a_late_layer_that_is_refused_leaves_the_others(quantized: Any) -> None:
+    model = copy.deepcopy(quantized)
+    name = list(targets(model))[-1]
+    weight = model.get_submodule(name).weight
+    weight.data[0, 0] = float("nan")
+    before = everything_on(model)
+    with pytest.raises(InputError, match=naming(name, "NaN")):
+        spike(model)
+    assert everything_on(model) == before
+    assert model.get_submodule(name).weight is weight
 
 
 def everything_on(model: Any) -> list[tuple[str, set[str], int]]:

@@ -23,6 +23,7 @@ from spike_compressor.runtime.backends import (
     register_backend,
 )
 from spike_compressor.runtime.forwards import SpikingInactiveError
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.observers import added_to, observing
@@ -31,7 +32,7 @@ from spike_compressor.runtime.reasons import not_spiking
 from spike_compressor.runtime.shown_weight import describes as describes_weight
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
 from spike_compressor.runtime.training import trainable
-from spike_compressor.runtime.weights import IntegerWeight, integer_weight, require_integer_weights
+from spike_compressor.runtime.weights import integer_weight, require_integer_weights
 
 __all__ = [
     "AttentionSpec",

@@ -14,13 +14,13 @@ from spike_compressor.modality import TEXT, TokenRows, carry, own_operations, ro
 from spike_compressor.runtime.backends import Backend
 from spike_compressor.runtime.compiled import outputs
 from spike_compressor.runtime.forwards import SpikingInactiveError, function_of, innermost, origin
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.neurons import LayerSpikes, Neurons
 from spike_compressor.runtime.precision import is_autocast, without_autocast
 from spike_compressor.runtime.recomputing import is_recomputing
 from spike_compressor.runtime.shown_weight import ShownWeight, written
 from spike_compressor.runtime.spec import LayerSpec
 from spike_compressor.runtime.straight_through import Computed, rows_to_outputs
-from spike_compressor.runtime.weights import IntegerWeight
 
 Observer = Callable[["SpikingLinear", LayerSpikes], None]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spike_compressor.errors import InputError
 from spike_compressor.kernels import WIDEST, CudaLayer, NativeLayer, active_level, int_mm
-from spike_compressor.runtime.weights import IntegerWeight
+from spike_compressor.runtime.integers import IntegerWeight
 
 _EXACT = {torch.float32: 2**24, torch.float64: 2**53}
 _INT32_LIMIT = 2**31 - 1

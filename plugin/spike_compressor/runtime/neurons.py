@@ -22,9 +22,9 @@ from spike_compressor.kernels import Layer, NativeRows, NotFiniteError
 from spike_compressor.modality import TEXT, RowSelection, current_rows, modality_names, rows_of
 from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.compiled import number_of
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.matmul import IntegerMatmul
 from spike_compressor.runtime.spec import LayerSpec
-from spike_compressor.runtime.weights import IntegerWeight
 
 
 @dataclass(frozen=True)

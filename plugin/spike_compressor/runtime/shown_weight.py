@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.errors import InputError
-from spike_compressor.runtime.weights import IntegerWeight
+from spike_compressor.runtime.integers import IntegerWeight
 
 #: Properties of a tensor that say what it is, not what it holds.
 _PROPERTIES = (

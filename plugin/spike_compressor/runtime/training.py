@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.runtime.attaching import end_training, spiking_state
+from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.linear import SpikingLinear
-from spike_compressor.runtime.weights import IntegerWeight, stored_codes, without_zero_point
+from spike_compressor.runtime.weights import stored_codes, without_zero_point
 
 
 class MasterWeight:

@@ -20,78 +20,10 @@ from compressed_tensors.utils import get_direct_state_dict, replace_direct_state
 from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.kernels import OUTPUTS, Panels
+from spike_compressor.runtime.integers import IntegerWeight, scale_rows
 
-
-class IntegerWeight:
-    """Weight matrix W = codes * scale.
-
-    On the CPU the integers are kept in the panels that the kernels read, 4 bits each where they fit, and nowhere else;
-    other devices keep them as int8.
-
-    Args:
-        codes: int8 [N, K]; a zero point, if the quantizer had one, is already subtracted.
-        scale: float32 [N, G]; column g scales the K/G consecutive inputs of group g.
-        bits: of the quantizer.
-
-    Attributes:
-        shape: N and K.
-        bits: of the quantizer.
-        panels: of the integers; None on other devices than the CPU.
-        scales: float32 [G, N padded to 16], as the kernels read them.
-    """
-
-    def __init__(self, codes: Tensor, scale: Tensor, bits: int) -> None:
-        N, K = codes.shape
-        self.shape, self.bits = (int(N), int(K)), bits
-        self.scales = scale.new_zeros((scale.shape[1], -(-N // OUTPUTS) * OUTPUTS))
-        self.scales[:, :N] = scale.t()
-        self.panels = Panels.of(codes, self.groups) if codes.device.type == "cpu" else None
-        self._codes = codes.contiguous() if self.panels is None else None
-
-    @property
-    def codes(self) -> Tensor:
-        """The integers, int8 [N, K]; on the CPU a copy, unpacked."""
-        if self._codes is not None:
-            return self._codes
-        assert self.panels is not None
-        return self.panels.codes()
-
-    @property
-    def scale(self) -> Tensor:
-        """The scales, float32 [N, G], a view."""
-        return self.scales[:, : self.shape[0]].t()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the integers are."""
-        return self.scales.device
-
-    @property
-    def groups(self) -> int:
-        """G, 1 for scales per tensor or channel."""
-        return int(self.scales.shape[0])
-
-    def to(self, device: torch.device) -> IntegerWeight:
-        """The same on another device."""
-        if device == self.device:
-            return self
-        return IntegerWeight(self.codes.to(device), self.scale.to(device), self.bits)
-
-    def floats(self) -> Tensor:
-        """float32 [N, K], codes times scales."""
-        return self.codes * self.scale.repeat_interleave(self.shape[1] // self.groups, dim=1)
-
-    def equals(self, weight: Tensor) -> bool:
-        """Whether a tensor holds these weights, as codes or as floats [N, K] of any precision."""
-        if tuple(weight.shape) != self.shape:
-            return False
-        own = self.floats().to(weight.dtype) if weight.is_floating_point() else self.codes
-        return torch.equal(torch.empty_like(own).copy_(weight), own)
-
-    def scaled_by(self, scale: Tensor) -> bool:
-        """Whether scales, of any layout, are those of the codes."""
-        return torch.equal(_rows(scale, self.shape[0]).to(self.device), self.scale)
+#: Elements of a matrix that are taken to wider types at once.
+_CHUNK = 1 << 22
 
 
 _STRATEGIES = (QuantizationStrategy.TENSOR, QuantizationStrategy.CHANNEL, QuantizationStrategy.GROUP)
@@ -161,7 +93,7 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     codes = codes.to(torch.int8)
     if zero_point is not None and not args.symmetric:
         codes = _without_zero_point(codes, zero_point, name)
-    return IntegerWeight(codes=codes.detach().contiguous(), scale=_rows(scale, N), bits=int(args.num_bits))
+    return IntegerWeight(codes=codes.detach().contiguous(), scale=scale_rows(scale, N), bits=int(args.num_bits))
 
 
 def surely_integer(module: nn.Linear) -> bool:
@@ -234,18 +166,19 @@ def put_codes(module: nn.Linear, integer: IntegerWeight, name: str) -> None:
     module.quantization_status = QuantizationStatus.COMPRESSED
 
 
-def _rows(scale: Tensor, count: int) -> Tensor:
-    """Scales of any layout as float32 [count, G]."""
-    rows = scale.detach().to(torch.float32).reshape(-1, scale.shape[-1] if scale.dim() == 2 else 1)
-    return rows.expand(count, -1).contiguous()
-
-
 def stored_codes(module: nn.Linear, weight: Tensor) -> Tensor:
     """Float weights [N, K] as the integers int8 [N, K] that a checkpoint of the quantized module holds for them."""
     args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
     zero_point: Any = getattr(module, "weight_zero_point", None)
     scale: Any = module.weight_scale
-    return quantize(weight, scale, zero_point, args, dtype=torch.int8).contiguous()
+    N, K = weight.shape
+    height = max(1, _CHUNK // max(1, K))  # what is computed on the way takes many times the memory of codes
+    codes = torch.empty((N, K), dtype=torch.int8, device=weight.device)
+    for first in range(0, N, height):
+        some = slice(first, first + height)
+        of_rows = (table if table is None or table.shape[0] != N else table[some] for table in (scale, zero_point))
+        codes[some] = quantize(weight[some], *of_rows, args, dtype=torch.int8)
+    return codes
 
 
 def _codes(module: nn.Linear, args: Any, name: str) -> tuple[Tensor, Tensor | None]:
@@ -277,10 +210,6 @@ def _codes(module: nn.Linear, args: Any, name: str) -> tuple[Tensor, Tensor | No
     if status == QuantizationStatus.DECOMPRESSED:
         return _codes_of_floats(weight, scale, zero_point, name), zero_point
     return stored_codes(module, weight), zero_point
-
-
-#: Elements of a matrix that are taken to float64 at once.
-_CHUNK = 1 << 22
 
 
 def _codes_of_floats(weight: Tensor, scale: Tensor, zero_point: Tensor | None, name: str) -> Tensor:
