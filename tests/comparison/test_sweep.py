@@ -94,6 +94,11 @@ def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any],
         assert by_scope["with memory"]["spiking"] > by_scope["compute"]["spiking"]
     assert all(value > 0 for by in row["snr"].values() for value in by.values())
     assert row["thresholds"] == {modality: {"absmax": [1.0, 1.0]} for modality in ("text", "vision")}
+    planes = row["planes"]
+    assert 0 < planes["all"]["spikes_per_input"] < 3
+    assert {"vision tower", "projector", "down"} < set(planes["by_kind"])
+    assert len(planes["all"]["chunks_firing"]) == 3
+    assert planes["all"]["imbalance"] >= 1
 
 
 def test_finished_cells_are_kept(

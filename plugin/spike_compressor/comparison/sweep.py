@@ -18,7 +18,15 @@ from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.evaluations.base import Evaluation
 from spike_compressor.fingerprint_code import MODEL, digest_of_code
-from spike_compressor.metrics import ENERGY_TABLES, SpikeRecord, estimate, recoded, record_fidelity, record_spikes
+from spike_compressor.metrics import (
+    ENERGY_TABLES,
+    SpikeRecord,
+    estimate,
+    recoded,
+    record_fidelity,
+    record_planes,
+    record_spikes,
+)
 from spike_compressor.modality import Adapters, configured_adapters
 from spike_compressor.runtime import SpikingLinear, spiking_state
 from spike_compressor.runtime.reference import integer_activations, weight_only
@@ -31,7 +39,7 @@ _COMPUTING: dict[Kind, tuple[Callable[..., Any], ...]] = {
     "float": (),
     "weights": (weight_only,),
     "integer": (integer_activations,),
-    "spiking": (record_spikes, record_fidelity, recoded, estimate),
+    "spiking": (record_spikes, record_planes, record_fidelity, recoded, estimate),
 }
 
 
@@ -160,9 +168,9 @@ class Sweep:
                 yield model
 
     def _spikes(self, model: Any, cell: Cell) -> dict[str, Any]:
-        """Spikes, operations, energy and fidelity on a sample of the first evaluation's items."""
+        """Spikes, operations, planes, energy and fidelity on a sample of the first evaluation's items."""
         processor = self.bench(cell.seed).processor
-        with record_spikes(model) as record:
+        with record_spikes(model) as record, record_planes(model) as planes:
             self.evaluations[0].sample(model, processor)
         with record_fidelity(model) as fidelity:
             self.evaluations[0].sample(model, processor)
@@ -171,6 +179,7 @@ class Sweep:
         return {
             "spikes": record.to_dict(),
             "layers": by_layer(record),
+            "planes": planes.to_dict(),
             "codings": {coding: recoded(record, coding).to_dict() for coding in ("csd", "unary", "unary_unsigned")},
             "energy": {
                 name: {

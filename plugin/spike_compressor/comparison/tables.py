@@ -39,7 +39,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
         made.append(_main(result, evaluation))
         made.append(_curve(result, evaluation))
     made += [_references(result), _operations(result), _energy(result), _codings(result), _fidelity(result)]
-    made += [_thresholds(result), _hardware(result)]
+    made += [_thresholds(result), _planes(result), _hardware(result)]
     return [table for table in made if table.rows]
 
 
@@ -141,6 +141,37 @@ def _operations(result: dict[str, Any]) -> Table:
     )
     note = "Firing: spikes per neuron and timestep. Coverage: share of MACs done by spikes."
     return Table("Spikes", note, heading, rows)
+
+
+def _planes(result: dict[str, Any]) -> Table:
+    spiking = _rows(result, kind="spiking", seed=result["seeds"][0])
+    kinds = list(dict.fromkeys(kind for row in spiking for kind in row["planes"]["by_kind"]))
+    rows: list[tuple[str, ...]] = []
+    for row in spiking:
+        planes = row["planes"]
+        whole, by_kind = planes["all"], planes["by_kind"]
+        rows.append(
+            (
+                f"{row['recipe']} at {row['budget']}",
+                f"{whole['spikes_per_input']:.3f}",
+                *(f"{by_kind[kind]['spikes_per_input']:.3f}" if kind in by_kind else "-" for kind in kinds),
+                _percent(whole["rows_firing"]),
+                _percent(whole["chunks_firing"]),
+                f"{whole['imbalance']:.2f}",
+            )
+        )
+    lanes, slots = (spiking[0]["planes"][key] for key in ("lanes", "slots")) if spiking else (0, 0)
+    note = (
+        f"Spikes per input by kind of layer; how many planes of a row, and how many chunks of {lanes} inputs of them, "
+        f"hold a spike, first timestep first; and how much longer the fullest of {lanes} lanes is at it than an even "
+        f"share, block by block of {slots} chunks, with a wait after each plane."
+    )
+    heading = ("model", "spikes/input", *kinds, "rows firing %", "chunks firing %", "lanes, fullest / mean")
+    return Table("What hardware sees", note, heading, rows)
+
+
+def _percent(shares: list[float]) -> str:
+    return " ".join(f"{100 * share:.0f}" for share in shares)
 
 
 def _energy(result: dict[str, Any]) -> Table:

@@ -49,13 +49,14 @@ class Workbench:
         if recipe is None:
             return {"model": self._source["model"], "versions": versions()}
         return {
-            **self._weights_parts(recipe),
+            **self.weights_parts(recipe),
             **adapter_settings(self.directory),
             "spikes": [[name, dict(fields)] for name, fields in recipe.spikes],
             "code": digest_of_code(type(self), *spiking_code(recipe, self.directory)),
         }
 
-    def _weights_parts(self, recipe: SplitRecipe) -> dict[str, Any]:
+    def weights_parts(self, recipe: SplitRecipe) -> dict[str, Any]:
+        """What a recipe's quantized weights depend on, and how checkpoints are laid out; plain values."""
         kept = recipe if recipe.reinterprets else recipe.exact()
         steps = [[name, dict(fields)] for name, fields in (*kept.weights, *kept.spikes)]
         # what is quantized does not depend on the code of spikes, unless they are quantized with it
@@ -75,7 +76,7 @@ class Workbench:
 
         A killed run leaves none. Where the recipe reinterprets an activation scheme, it spikes as the recipe says.
         """
-        path = self.folder / f"weights-{digest(self._weights_parts(recipe))[:32]}"
+        path = self.folder / f"weights-{digest(self.weights_parts(recipe))[:32]}"
         if not (path / "spike_config.json").is_file():
             model = self.open()
             torch.manual_seed(self.seed)
