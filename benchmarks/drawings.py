@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from frontier_report import picture as frontier_picture
+
 #: What the first evaluation of a comparison of quantizers measures, and its unit.
 QUANTIZERS = {
     "quantizers_embedded": ("accuracy on 15 kinds of questions", "%"),
@@ -16,6 +18,8 @@ def drawing(result: dict[str, Any]) -> str | None:
     """The picture of a benchmark's result; None of a benchmark that has none."""
     if result["benchmark"] in QUANTIZERS:
         return _tradeoff(result["rows"], *QUANTIZERS[result["benchmark"]])
+    if result["benchmark"].startswith("frontier_"):
+        return frontier_picture(result["rows"])
     if result["benchmark"] == "evolution":
         return _evolution(result["rows"])
     return None

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ CALIBRATION_WORKS = (
 )
 #: An encyclopaedia's article, modern prose, and two plays.
 EVALUATION_WORKS = ("britannica-11th", "measure_for_measure", "winters_tale")
+#: The same, and a tragedy and a long poem: what the frontier is judged by.
+FRONTIER_WORKS = (*EVALUATION_WORKS, "macbeth", "rape_of_lucrece")
 
 
 def _package(name: str) -> Path:
@@ -117,7 +120,12 @@ def work(name: str) -> str:
 def evaluation_texts(tokenizer: Any, windows: int, context: int) -> dict[str, Tensor]:
     """Tokens of the held-out works, int64, `windows` x `context` in all, the same number of each work."""
     each = -(-windows // len(EVALUATION_WORKS))
-    return {name: _tokens(tokenizer, name, each * context) for name in EVALUATION_WORKS}
+    return tokens_of(tokenizer, EVALUATION_WORKS, each * context)
+
+
+def tokens_of(tokenizer: Any, works: Sequence[str], count: int) -> dict[str, Tensor]:
+    """The first `count` tokens of each work, int64. Raises SystemExit if one has fewer."""
+    return {name: _tokens(tokenizer, name, count) for name in works}
 
 
 def calibration_rows(tokenizer: Any, samples: int, context: int) -> Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from drawings import drawing
+from frontier_report import table as frontier_table
 from harness import RESULTS
 from spike_compressor.files import write_text
 from timing import pages
@@ -237,7 +238,13 @@ def _spiking(row: dict[str, Any] | None, label: str) -> str:
     return f"**{shown}**" if row["pareto"] and label == next(iter(row["figures"])) else shown
 
 
+def _frontier(rows: list[dict[str, Any]]) -> list[str]:
+    return frontier_table(rows, _interval, _table)
+
+
 TITLES = {
+    "frontier_embedded": "Embedded model: accuracy against spikes and timesteps",
+    "frontier_smollm2": "SmolLM2-135M: perplexity against operations and timesteps",
     "evolution": "How hidden states turn from layer to layer",
     "msts_embedded": "Embedded model: accuracy under equal spike budgets",
     "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
@@ -251,6 +258,8 @@ TITLES = {
     "group_gates": "Group coding against plain spikes, on models with 4-bit weights",
 }
 TABLES = {
+    "frontier_embedded": _frontier,
+    "frontier_smollm2": _frontier,
     "evolution": _evolution,
     "msts_embedded": _embedded,
     "msts_smollm2": _smollm2,

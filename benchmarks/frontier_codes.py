@@ -1,0 +1,80 @@
+"""Codes of the frontier: how inputs spike, in one word each.
+
+rms@0.35                      thresholds of .35 times a row's root mean square, T = 7 being range alone
+absmax@T4, absmax@T3x0.8      a row's largest input fills the range of T timesteps; times a ratio
+rms@text=0.7+vision=0.5       another ratio by modality (T likewise: absmax@text=T4+vision=T3)
+rms@sops=1.1e8, absmax@mean=4 ratios and T spent by sensitivity under a budget, on calibration data
+weights                       no spikes: the quantized weights alone
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.runtime import LayerSpec
+
+WEIGHTS_ALONE = "weights"
+_BUDGETS = {"sops": "sops_per_token", "mean": "mean_timesteps"}
+#: What all modalities share.
+_ALL = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """How the inputs of a model's layers spike.
+
+    Attributes:
+        label: as it was written.
+        statistic: that thresholds are proportional to.
+        ratios: by modality; `""` stands for those that are not named.
+        timesteps: likewise.
+        budget: of `MSTSModifier`, where sensitivity chooses; else None.
+    """
+
+    label: str
+    statistic: str = "absmax"
+    ratios: Mapping[str, float] | None = None
+    timesteps: Mapping[str, int] | None = None
+    budget: Mapping[str, float] | None = None
+
+    @classmethod
+    def parse(cls, label: str) -> Code:
+        """Read a label.
+
+        Raises:
+            SystemExit: it is none of the forms above.
+        """
+        if label == WEIGHTS_ALONE:
+            return cls(label)
+        statistic, _, rest = label.partition("@")
+        kind, _, amount = rest.partition("=")
+        if kind in _BUDGETS:
+            return cls(label, statistic, budget={_BUDGETS[kind]: float(amount)})
+        ratios, timesteps = {}, {}
+        for part in rest.split("+"):
+            found = re.fullmatch(r"(?:(\w+)=)?(?:T([1-7]))?x?([\d.]+)?", part)
+            if found is None or not (found[2] or found[3]):
+                raise SystemExit(f"code {label!r} is not read; {__doc__}")
+            modality = found[1] or _ALL
+            timesteps[modality] = int(found[2] or MAX_TIMESTEPS)
+            ratios[modality] = float(found[3] or 1)
+        return cls(label, statistic, ratios, timesteps)
+
+    def spec(self, modalities: Iterable[str]) -> LayerSpec:
+        """The encoding of every layer, of a code without a budget."""
+        assert self.ratios is not None
+        assert self.timesteps is not None
+        names = tuple(modalities)
+        ratio = {name: self.ratios.get(name, self.ratios.get(_ALL, 1.0)) for name in names}
+        timesteps = {name: self.timesteps.get(name, self.timesteps.get(_ALL, MAX_TIMESTEPS)) for name in names}
+        return LayerSpec(timesteps, ratio=ratio, statistic=self.statistic)
+
+    def modifiers(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Fields of `MSTSModifier` and of `TCLIFModifier`, of a code with a budget."""
+        assert self.budget is not None
+        planner = {"allocation": "sensitivity", "budget": dict(self.budget)}
+        return planner, {"threshold_statistic": self.statistic, "threshold_ratio": "auto"}
