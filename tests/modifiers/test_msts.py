@@ -302,11 +302,14 @@ def test_operations_that_nothing_can_keep_to_are_refused(workshop: Workshop) -> 
         workshop.oneshot("llava", text)
 
 
-def test_ratios_of_one_t_are_fitted_for_any_statistic(workshop: Workshop) -> None:
-    """Without errors by layer: the least squared error of the inputs, found in the pass that the quantizer makes."""
+def test_ratios_of_one_t_are_fitted_for_any_statistic(workshop: Workshop, tmp_path: Path) -> None:
+    """Without errors by layer: the least squared error of the inputs. The plan that is written has them, too."""
     for statistic in ("rms", "mean_abs"):
-        text = recipe(RTN, f"threshold_statistic: {statistic}, threshold_ratio: auto")
-        found = encodings(workshop.oneshot("llava", text))
+        file, spikes = tmp_path / f"{statistic}.yaml", f"threshold_statistic: {statistic}"
+        fixed = f"{{allocation: fixed, timesteps: {{vision: 3, text: 4}}, write_plan: {file}}}"
+        found = encodings(workshop.oneshot("llava", recipe(RTN, f"{spikes}, threshold_ratio: auto", fixed)))
+        again = recipe(RTN, spikes, f"{{allocation: file, plan: {file}}}")
+        assert encodings(workshop.oneshot("llava", again, dataset=None)) == found
         assert len({ratio["text"] for _, ratio in found.values()}) > 3
         assert all(0.1 < ratio["text"] < 1 for _, ratio in found.values())  # T = 4
 

@@ -213,8 +213,6 @@ class MSTSModifier(CheckedFields, Modifier):
                     "plan by; use pipeline='independent', 'sequential' or 'basic'"
                 )
             self._decide(self._measured)
-        if self.write_plan is not None and is_first_rank():
-            write_plan(self.spike_plan(), self.write_plan, self._headline())
         return True
 
     def _decide(self, measured: Measured) -> None:
@@ -291,6 +289,23 @@ class MSTSModifier(CheckedFields, Modifier):
         if self._plan is None:
             raise InputError("MSTSModifier has no plan yet; it is made when the recipe is finalized")
         return self._plan
+
+    def write(self, ratios: Mapping[str, Mapping[str, float]]) -> None:
+        """Write the plan to the path of the field `write_plan`, if there is one.
+
+        Args:
+            ratios: by layer and modality, those that were fitted to the plan's T: they stand where it has none.
+        """
+        if self.write_plan is None or not is_first_rank():
+            return
+        plan = {
+            name: {
+                m: TemporalScale(scale.timesteps, ratios.get(name, {}).get(m)) if scale.ratio is None else scale
+                for m, scale in table.items()
+            }
+            for name, table in self.spike_plan().items()
+        }
+        write_plan(plan, self.write_plan, self._headline())
 
     def seen(self, name: str) -> list[str]:
         """The modalities of a layer whose errors were measured."""

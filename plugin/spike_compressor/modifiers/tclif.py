@@ -311,14 +311,15 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if self._plan is None:
             lend_input_scales(self._modules, set(missed), self._observed.siblings)
         specs = {name: self._spec(name, module) for name, module in self._modules.items()}
+        if self._planner is not None:
+            self._planner.write({name: spec.ratio for name, spec in specs.items()} if self.fits_ratios else {})
         known = set(self._observed.uncalibrated)
         self._observed.uncalibrated += [name for name in missed if name not in known]
         spiking = attach(state.model, specs, self._adapter, attention=self._attention)
         if self._plan is not None:
             for name, module in self._modules.items():
                 set_activation_bits(module, min(8, specs[name].timesteps["text"] + 1))
-        reasons = self._why_not_spiking(state.model)
-        spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=reasons)
+        spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=self._why_not_spiking(state.model))
         report_plan(specs, self._attention, self._observed.uncalibrated)
         make_saveable(state.model)
         report_activity(state.model, self._loader)
