@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ def arguments() -> argparse.ArgumentParser:
     made.add_argument("--seeds", nargs="+", type=int, default=[0], help="of rotations and calibration data")
     made.add_argument("--chunks", type=int, help="how much is judged; all there is if left out")
     made.add_argument("--jobs", type=int, default=1, help="processes, each with one set of weights at a time")
-    made.add_argument("--only-kept", action="store_true", help="report what is there; compute nothing")
+    made.add_argument(
+        "--only-kept", action="store_true", help="report what is there, rows of fewer chunks too; compute nothing"
+    )
     return made
 
 
@@ -126,11 +129,10 @@ def _missing(judge: Judge, name: str, codes: list[Code], seed: int, chunks: int)
 
 
 def _kept(judge: Judge, name: str, code: Code, seed: int, chunks: int) -> dict[str, Any] | None:
-    """What is known of one row: the chunks that are there, and the spikes if all of them are."""
+    """What is known of one row: its spikes, and its chunks up to the first that is missing; None if there is none."""
     found = [judge.get(name, code, seed, chunk) for chunk in range(chunks)]
-    if any(one is None for one in found):
-        return None
-    return {"chunks": found, "spikes": judge.get(name, code, seed, "spikes")}
+    found = list(takewhile(lambda one: one is not None, found))
+    return {"chunks": found, "spikes": judge.get(name, code, seed, "spikes")} if found else None
 
 
 if __name__ == "__main__":

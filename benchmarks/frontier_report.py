@@ -52,9 +52,11 @@ def rows_of_cells(judge: Judge, cells: Mapping[Cell, dict[str, Any]]) -> list[di
     floating = cells["float", "float", 0]["chunks"]
     rows = []
     for (weights, code, seed), cell in cells.items():
-        alone = cells.get((weights, "weights", seed))
-        figures = judge.figures(cell["chunks"], floating, None if alone is None else alone["chunks"])
-        row: dict[str, Any] = {"model": judge.name, "weights": weights, "code": code, "seed": seed}
+        alone = cells.get((weights, "weights", seed), {"chunks": []})["chunks"]
+        own = cell["chunks"][: len(floating)]
+        paired = alone[: len(own)] if len(alone) >= len(own) else None
+        figures = judge.figures(own, floating[: len(own)], paired)
+        row: dict[str, Any] = {"model": judge.name, "weights": weights, "code": code, "seed": seed, "chunks": len(own)}
         row["figures"] = {name: interval.to_dict() for name, interval in figures.items()}
         if cell["spikes"] is not None:
             row |= operations(cell["spikes"])
@@ -119,12 +121,13 @@ def table(
     """
     shown = FIGURES[rows[0]["model"]]
     costs = {"sops_per_token": ",.0f", "spikes_per_input": ".3f", "mean_timesteps": ".2f", "coverage": ".1%"}
-    heads = ("weights", "code", "seed", *(one.heading for one in shown.values()))
+    heads = ("weights", "code", "seed", "chunks", *(one.heading for one in shown.values()))
     cells = [
         (
             row["weights"],
             f"`{row['code']}`",
             str(row["seed"]),
+            str(row["chunks"]),
             *(interval(row["figures"].get(name), one.factor, one.digits, sign=one.sign) for name, one in shown.items()),
             *(format(row[cost], form) if cost in row else "" for cost, form in costs.items()),
             ", ".join(_SHORT[cost] for cost in row.get("front", ())),

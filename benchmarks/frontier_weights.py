@@ -31,6 +31,7 @@ def _smoothquant(strength: float) -> Modifiers:
 TRANSFORMS: dict[str, Modifiers] = {
     "none": (),
     "smoothquant": _smoothquant(0.8),
+    "smooth": (("SpikeSmoothingModifier", {"threshold_statistic": "rms", "threshold_ratio": 0.4}),),
     "quip": (
         (
             "QuIPModifier",
