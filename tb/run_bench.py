@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import numpy as np  # noqa: E402
 from cycle_model import block_words  # noqa: E402
 from images import Shape, plan  # noqa: E402
-from run_trace import run  # noqa: E402
+from run_trace import require_core_coding, run  # noqa: E402
 from spike_compressor.trace import Bundle, Layer, TraceError, open_bundle  # noqa: E402
 from toolchain import ROOT, ToolError  # noqa: E402
 
@@ -309,6 +309,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         bundle = open_bundle(options.bundle)
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
+        require_core_coding(bundle, names)
         size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
         shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense)
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}

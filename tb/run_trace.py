@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import numpy as np  # noqa: E402
 from images import Shape, plan  # noqa: E402
-from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
+from spike_compressor.trace import CODINGS, Bundle, TraceError, open_bundle  # noqa: E402
 from toolchain import BUILD, ToolError, build, simulate, wants_waves  # noqa: E402
 
 
@@ -43,6 +43,16 @@ def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str
         }
         blocks = max(blocks, plan(layer, shape).row_blocks)
     return facts, blocks
+
+
+def require_core_coding(bundle: Bundle, names: list[str]) -> None:
+    """Refuse layers that no hardware here computes. Raises TraceError for the first one."""
+    for name in names:
+        coding = bundle.layer(name).info.coding
+        if coding not in CODINGS:
+            raise TraceError(
+                f"layer {name} is coded in {coding}, which no RTL here computes: it has {', '.join(CODINGS)}"
+            )
 
 
 def dense_shape(bundle: Bundle, names: list[str]) -> Shape:
@@ -194,6 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         if wants_waves() and not options.json:
             print("recording a waveform; this is slow", file=sys.stderr)
+        require_core_coding(bundle, names)
         shape = dense_shape(bundle, names) if options.dense else None
         verdicts = run(
             bundle,

@@ -10,7 +10,7 @@ import pytest
 
 NAME = house.NAME
 #: The bundle format: what hardware people run, with NumPy and nothing else.
-READER = ("__init__", "bundle", "golden", "golden_groups", "schema", "writer")
+READER = ("__init__", "bundle", "codecs", "golden", "golden_groups", "schema", "writer")
 
 
 @pytest.fixture(scope="module")

@@ -222,7 +222,7 @@ def test_group_shapes_must_agree(tmp_path):
 
 MANIFESTS = {
     "format": (lambda m: m.update(format="other"), ("format", "'spike-trace'", "'other'")),
-    "version": (lambda m: m.update(version=2), ("version", 2)),
+    "version": (lambda m: m.update(version=3), ("version", 3)),
     "version text": (lambda m: m.update(version="1"), ("version", "'1'")),
     "version true": (lambda m: m.update(version=True), ("version", True)),
     "no version": (lambda m: m.pop("version") and None, ("version", None)),

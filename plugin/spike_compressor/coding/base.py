@@ -13,6 +13,7 @@ from torch import Tensor
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.bits import pack_spikes, packed_width, unpack
 from spike_compressor.coding.blocks import as_table, row_blocks
+from spike_compressor.coding.fixed_point import fixed_membrane
 from spike_compressor.coding.rounding import Limit, round_to_codes
 from spike_compressor.errors import InputError
 from spike_compressor.registry import Registry
@@ -129,6 +130,13 @@ class Coding(ABC):
         """
         if not self.rounds:
             raise InputError(f"{what} does not go with coding {self.name!r}, which codes inputs together: {remedy}")
+
+    membrane_bits: ClassVar[int | None] = None
+    """Fraction bits of `membrane`, where the coding fixes them."""
+
+    def membrane(self, x: Tensor, scale: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
+        """What hardware gets in the place of `x` [*rows, K], int32: `fixed_membrane`, unless a subclass has another."""
+        return fixed_membrane(x, scale, timesteps, frac_bits)
 
     def largest(self, timesteps: int) -> int:
         """The largest code of T timesteps."""

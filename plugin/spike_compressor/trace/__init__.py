@@ -6,13 +6,15 @@ format.
 
 from .bundle import Bundle, Layer, open_bundle, validate
 from .golden import accumulate, codes_from_membranes, decode, dequantize, fire, membranes
-from .schema import CODINGS, FORMAT, MAX_TIMESTEPS, MODALITIES, VERSION, LayerInfo, TraceError, steps_of
+from .golden_groups import decode_groups, fire_groups, group_membranes
+from .schema import CODINGS, FORMAT, GROUP_CODINGS, MAX_TIMESTEPS, MODALITIES, VERSION, LayerInfo, TraceError, steps_of
 from .thresholds import Threshold
 from .writer import BundleWriter
 
 __all__ = [
     "CODINGS",
     "FORMAT",
+    "GROUP_CODINGS",
     "MAX_TIMESTEPS",
     "MODALITIES",
     "VERSION",
@@ -25,8 +27,11 @@ __all__ = [
     "accumulate",
     "codes_from_membranes",
     "decode",
+    "decode_groups",
     "dequantize",
     "fire",
+    "fire_groups",
+    "group_membranes",
     "membranes",
     "open_bundle",
     "steps_of",

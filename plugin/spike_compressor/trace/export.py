@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from spike_compressor._version import __version__
-from spike_compressor.coding import encode, fixed_membrane
+from spike_compressor.coding import encode, get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.modality import modality_names, rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
-from spike_compressor.trace.schema import CODINGS
+from spike_compressor.trace.codecs import CODECS
 from spike_compressor.trace.thresholds import Threshold
 from spike_compressor.trace.writer import BundleWriter
 
@@ -46,7 +46,7 @@ def export_trace(
         layers: names or `re:` patterns of spiking layers; None for all that take part in the pass.
         tokens: a number of rows to keep in each layer, shared fairly between modalities and spread over the rows of
             each; or the row indices themselves, counted over the flattened batch; None for all rows.
-        frac_bits: fractional bits of the membranes.
+        frac_bits: fractional bits of the membranes, where the coding does not fix them.
         overwrite: replace an existing bundle.
 
     Returns:
@@ -61,9 +61,9 @@ def export_trace(
     chosen = _chosen_layers(list(state.layers), layers)
     for name in chosen:
         spec = state.layers[name].spec
-        if spec.coding not in CODINGS or not spec.symmetric:
+        if spec.coding not in CODECS or not spec.symmetric:
             raise InputError(
-                f"layer {name} has coding {spec.coding!r}; trace bundles hold {' and '.join(CODINGS)}. Leave it out "
+                f"layer {name} has coding {spec.coding!r}; trace bundles hold {', '.join(CODECS)}. Leave it out "
                 "with `layers`, or make the checkpoint with one of these codings."
             )
         if state.layers[name].silenced is not None:
@@ -128,15 +128,16 @@ class _Exporter:
             return
         rows = _chosen_rows(event, self.tokens)
         x, T, scale = event.x[rows], event.timesteps[rows], event.scale[rows]
-        train = encode(x, scale, T, layer.spec.coding)
+        codec = get_coding(layer.spec.coding)
+        train = encode(x, scale, T, codec.name)
         integer = layer.integer
         bias = layer.bias
         self.bundle.add_layer(
             event.name,
             coding=layer.spec.coding,
-            frac_bits=self.frac_bits,
+            frac_bits=codec.membrane_bits or self.frac_bits,
             weight_bits=integer.bits,
-            membrane=_numpy(fixed_membrane(x, scale, T, self.frac_bits)),
+            membrane=_numpy(codec.membrane(x, scale, T, self.frac_bits)),
             timesteps=_numpy(T.to(torch.uint8)),
             modality=_numpy(event.modality[rows]),
             codes=_numpy(event.codes[rows].to(torch.int16)),

@@ -1,19 +1,26 @@
-"""What a trace bundle of version 1 is made of: the manifest's fields and the arrays' types and shapes."""
+"""What a trace bundle is made of: the manifest's fields and the arrays' types and shapes, by version."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .thresholds import Threshold
 
 FORMAT = "spike-trace"
-VERSION = 1
+#: The newest; a bundle has it where it needs it, so that readers of version 1 read the others.
+VERSION = 2
 MANIFEST = "manifest.json"
 MAX_TIMESTEPS = 7
+#: Of bundles of version 1, which the hardware computes.
 CODINGS = ("tc_lif", "csd")
+#: Of bundles of version 2 beside them, and the states of their search.
+GROUP_CODINGS = {"group4": 8, "group4_beam4": 4}
+#: Fraction bits of their membranes: below the weight of the last step.
+GROUP_FRAC_BITS = 7
+MAX_GROUP_STEPS = 8
 #: By code, in bundles whose manifest names none.
 MODALITIES = ("text", "vision")
 OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
@@ -27,7 +34,7 @@ class TraceError(ValueError):
 
 
 def steps_of(timesteps: int, coding: str) -> int:
-    """Number of steps a row with `timesteps` T takes: T for `tc_lif`, T + 1 for `csd`."""
+    """Number of steps a row with `timesteps` T takes: T + 1 for `csd`, T for the others."""
     return timesteps + 1 if coding == "csd" else timesteps
 
 
@@ -78,6 +85,9 @@ class LayerInfo:
         if not _SHA256.fullmatch(sha256):
             raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {sha256!r}")
         dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
+        coding = _choice(entry, "coding", where, (*CODINGS, *GROUP_CODINGS))
+        grouped = coding in GROUP_CODINGS
+        fractions = (GROUP_FRAC_BITS, GROUP_FRAC_BITS) if grouped else (1, 30)
         info = cls(
             name=name,
             file=file,
@@ -85,9 +95,9 @@ class LayerInfo:
             tokens=_integer(entry, "tokens", where, 1, 2**31 - 1),
             in_features=_integer(entry, "in_features", where, 1, 2**31 - 1),
             out_features=_integer(entry, "out_features", where, 1, 2**31 - 1),
-            coding=_choice(entry, "coding", where, CODINGS),
-            frac_bits=_integer(entry, "frac_bits", where, 1, 30),
-            max_timesteps=_integer(entry, "max_timesteps", where, 1, MAX_TIMESTEPS),
+            coding=coding,
+            frac_bits=_integer(entry, "frac_bits", where, *fractions),
+            max_timesteps=_integer(entry, "max_timesteps", where, 1, MAX_GROUP_STEPS if grouped else MAX_TIMESTEPS),
             weight_bits=_integer(entry, "weight_bits", where, 2, 8),
             output_dtype=dtype,
             threshold=_threshold(entry["threshold"], where) if "threshold" in entry else None,
@@ -129,6 +139,11 @@ OPTIONAL = frozenset({"bias"})
 GROUPED = frozenset({"acc", "weight_scale"})  # these have one axis more, G, with group scales
 
 
+def version_of(layers: Iterable[LayerInfo]) -> int:
+    """The first version that has all that these layers need."""
+    return VERSION if any(layer.coding in GROUP_CODINGS for layer in layers) else 1
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a manifest says: who wrote the bundle, of what model, names of modalities by code, and its layers."""
@@ -151,8 +166,8 @@ def parse_manifest(data: Any) -> Manifest:
     if data.get("format") != FORMAT:
         raise TraceError(f"{where}: format must be {FORMAT!r}, got {data.get('format')!r}")
     version = data.get("version")
-    if isinstance(version, bool) or version != VERSION:
-        raise TraceError(f"{where}: version {version!r} is unknown; this reader knows version {VERSION}")
+    if isinstance(version, bool) or version not in range(1, VERSION + 1):
+        raise TraceError(f"{where}: version {version!r} is unknown; this reader knows versions 1 to {VERSION}")
     facts = []
     for key in ("producer", "model"):
         if not isinstance(data.get(key), Mapping):
@@ -162,6 +177,12 @@ def parse_manifest(data: Any) -> Manifest:
     if not isinstance(entries, list) or not entries:
         raise TraceError(f"{where}: layers must be a list of at least one layer")
     layers = [LayerInfo.from_json(entry, f"{where}: layers[{i}]") for i, entry in enumerate(entries)]
+    for layer in layers:
+        if version < version_of([layer]):
+            raise TraceError(
+                f"layer {layer.name}: coding {layer.coding!r} is not of version {version}, which has "
+                f"{' and '.join(CODINGS)}"
+            )
     for field in ("name", "file"):
         seen: set[str] = set()
         for layer in layers:

@@ -15,7 +15,7 @@ import numpy as np
 from spike_compressor.files import replacing_directory, sha256_of
 
 from .bundle import Array, Layer
-from .schema import FORMAT, MANIFEST, MODALITIES, VERSION, LayerInfo, TraceError
+from .schema import FORMAT, MANIFEST, MODALITIES, LayerInfo, TraceError, version_of
 from .thresholds import Threshold
 
 
@@ -166,7 +166,7 @@ class BundleWriter:
             raise TraceError(f"{self.path}: a bundle needs at least one layer")
         manifest = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": version_of(self._infos),
             "producer": self._producer,
             "model": self._model,
             **({"modalities": list(self._modalities)} if self._most_modalities > len(MODALITIES) else {}),

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.arguments import PerRow
+from spike_compressor.coding.arguments import PerRow, per_row_scale
 from spike_compressor.coding.base import Coding, register_coding
 from spike_compressor.coding.groups import GROUP, LONGEST, group_codes, largest_group_code, membranes
 from spike_compressor.coding.rounding import Limit, beyond
@@ -25,6 +25,7 @@ class Group4(Coding):
     signed = True
     group = GROUP
     max_timesteps = LONGEST
+    membrane_bits = LONGEST - 1
     beam: ClassVar[int] = 8
     """States that the search keeps: 4 or 8, which the kernels know."""
     native = 8
@@ -34,6 +35,14 @@ class Group4(Coding):
 
     def largest(self, timesteps: int) -> int:
         return largest_group_code(timesteps)
+
+    def membrane(self, x: Tensor, scale: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
+        y = (x.to(torch.float32) / per_row_scale(scale, x)).reshape(-1, x.shape[-1])
+        found = torch.empty_like(y, dtype=torch.int32)
+        for steps, rows in _by_steps(timesteps):
+            chosen = slice(None) if rows is None else rows
+            found[chosen] = membranes(y[chosen].clone(), steps)
+        return found.view(x.shape)
 
     def quantize(
         self,
