@@ -166,7 +166,7 @@ def parse_manifest(data: Any) -> Manifest:
     if data.get("format") != FORMAT:
         raise TraceError(f"{where}: format must be {FORMAT!r}, got {data.get('format')!r}")
     version = data.get("version")
-    if isinstance(version, bool) or version not in range(1, VERSION + 1):
+    if not isinstance(version, int) or isinstance(version, bool) or version not in range(1, VERSION + 1):
         raise TraceError(f"{where}: version {version!r} is unknown; this reader knows versions 1 to {VERSION}")
     facts = []
     for key in ("producer", "model"):
