@@ -46,7 +46,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/performance.md": {"sh": 1, "table": 5, "link": 5},
     "docs/recipes.md": {"yaml": 6, "python": 8, "text": 6, "table": 10, "link": 25},
     "docs/rtl.md": {"command": 7, "table": 5, "link": 4},
-    "docs/smoothing.md": {"yaml": 1, "table": 1},
+    "docs/smoothing.md": {"yaml": 1, "table": 2},
     "docs/synthesis.md": {"command": 7, "table": 1, "link": 2},
     "docs/traces.md": {"python": 1, "table": 5},
     "docs/training.md": {"py": 1, "link": 3},
