@@ -124,11 +124,35 @@ def require_same(models: Mapping[str, Any], inputs: dict[str, Tensor], what: str
                 raise SystemExit(f"{what}, {name}: logits or tokens of {active_level()} are not those of torch")
 
 
+#: Stands in the place of a backend: the float model whose layers that would spike take no time.
+REST = "nothing: the limit"
+
+
+def without_products(model: Any, names: Iterable[str]) -> Any:
+    """The float model with layers that give zeros at once: what is left of a pass is the same whatever layers cost."""
+
+    class Nothing(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.width = width
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.new_zeros(*x.shape[:-1], self.width)
+
+    for name in names:
+        parent, _, key = name.rpartition(".")
+        setattr(model.get_submodule(parent), key, Nothing(model.get_submodule(name).out_features))
+    return model
+
+
 def generate_rows(
     subject: Subject, seconds: float, threads: tuple[int, ...], new: int = NEW
 ) -> Iterator[dict[str, Any]]:
-    """Rows of decoding and prefilling, float, fused and unrolled in the same rounds."""
+    """Rows of decoding and prefilling, float, fused and unrolled in the same rounds, and without any layer."""
+    from spike_compressor.runtime import spiking_layers
+
     models = {"float": subject.float_model(), "fused": subject.spiking(), "unrolled": subject.spiking("unrolled")}
+    models[REST] = without_products(subject.float_model(), spiking_layers(models["fused"]))
     for kind in ("decode", "prefill"):
         inputs, tokens = subject.inputs(kind), new if kind == "decode" else 1
         require_same({name: models[name] for name in ("fused", "unrolled")}, inputs, f"{subject.name}, {kind}")
@@ -137,7 +161,7 @@ def generate_rows(
             calls = {name: generating(model, inputs, tokens) for name, model in models.items()}
             samples = interleave(calls, seconds, count)
             torch.set_num_threads(1)
-            for name in ("fused", "unrolled"):
+            for name in ("fused", "unrolled", REST):
                 compared = ratio(samples["float"], samples[name])
                 yield {
                     "part": "generate",
@@ -157,7 +181,7 @@ def generate_rows(
 
 def _key(model: str, backend: str, kind: str, threads: int) -> str:
     what = {("fused", "decode"): "decode", ("fused", "prefill"): "prefill", ("unrolled", "decode"): "unrolled"}
-    name = what.get((backend, kind), "unrolled_prefill")
+    name = what.get((backend, kind), f"limit_{kind}" if backend == REST else "unrolled_prefill")
     return f"generate_{name}_{model}_vs_float" + (f"_threads{threads}" if threads > 1 else "")
 
 
