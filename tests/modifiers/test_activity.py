@@ -14,6 +14,7 @@ from helpers import tiny_models
 from helpers.messages import naming
 from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.checkpoint import SpikeConfig, read_config
+from spike_compressor.checkpoint.migrations import migrated
 from spike_compressor.metrics import measure_activity
 from spike_compressor.modifiers.activity import few_samples, report_activity
 from spike_compressor.runtime import SpikingInactiveError, spiking_layers, spiking_state
@@ -39,6 +40,7 @@ def test_the_report_stays_with_the_checkpoint(workshop: Workshop, tmp_path: Path
         content.pop(section, None)
     for entry in content["plan"].values():
         del entry["modalities"]
+    content = migrated(content)
     old = SpikeConfig.model_validate(content)
     assert old.activity is None
     with pytest.raises(ValueError, match="not_measured"):

@@ -63,7 +63,8 @@ class AttentionSettings(CheckedFields):
         return value
 
     def model_post_init(self, context: Any, /) -> None:
-        self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.attention.timesteps")
+        longest = get_coding(self.coding).max_timesteps
+        self.timesteps = checked_timesteps(self.timesteps, "TCLIFModifier.attention.timesteps", longest)
 
     def specs(self, model: nn.Module, adapter: ModalityAdapter) -> dict[str, AttentionSpec]:
         """The attention modules that are to spike, by name, in the order of the model.
