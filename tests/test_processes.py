@@ -79,6 +79,7 @@ def test_processes_end_with_their_parent(number: signal.Signals, tmp_path: Path)
         workers = [int(pid) for pid in ids.read_text().split()]
         assert len(workers) == 2
         assert all(map(lives, workers))
+        time.sleep(1)  # until it waits: CPython leaves a lock taken if an interrupt comes while it is being taken
         if number == signal.SIGINT:
             os.killpg(parent.pid, number)  # as a terminal does
         else:
