@@ -149,7 +149,7 @@ def edit_manifest(bundle, **changes):
 def test_malformed_bundles_are_refused(small, capsys):
     """One clear line on stderr, nothing on stdout, exit code 2."""
     cases = {
-        "version 2 is unknown": lambda b: edit_manifest(b, version=2),
+        "version 3 is unknown": lambda b: edit_manifest(b, version=3),
         "coding must be one of": lambda b: edit_manifest(b, coding="unary"),
         "the manifest says": lambda b: edit_manifest(b, sha256="0" * 64),
         "plain name": lambda b: edit_manifest(b, file="../layer_0000.npz"),
