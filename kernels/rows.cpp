@@ -92,6 +92,15 @@ float dynamic_scale(float ratio, float value, float divisor) {
   return scale == 0.0f ? 1.0f : scale;
 }
 
+// The scale of a row: as it is given, or from its statistic, which is divided by `limit` for the largest magnitude and by
+// `unit` for a mean.
+float scale_of(const spike_rows &rows, int64_t row, const float *x, int64_t inputs, float absmax, float limit, float unit) {
+  if (rows.scale != nullptr) return rows.scale[row * rows.scale_step];
+  const float ratio = rows.ratio[row * rows.ratio_step];
+  return rows.statistic == SPIKE_ABSMAX ? dynamic_scale(ratio, absmax, limit)
+                                        : dynamic_scale(ratio, mean_of(x, inputs, absmax, rows.statistic == SPIKE_RMS), unit);
+}
+
 // Moves groups that lie one after the other apart, to where their quads begin, and pads them with zeros.
 void spread(const Layout &l, int8_t *codes) {
   const int64_t padded = l.group_quads * kQuad;
@@ -114,14 +123,7 @@ spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &
     const float *x = as_floats(rows, row, inputs, buffer);
     const uint32_t largest = level.largest(x, inputs);
     if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
-    if (rows.scale != nullptr) {
-      *scales = rows.scale[row * rows.scale_step];
-    } else {
-      const float absmax = from_bits(largest), ratio = rows.ratio[row * rows.ratio_step];
-      *scales = rows.statistic == SPIKE_ABSMAX
-                    ? dynamic_scale(ratio, absmax, limit)
-                    : dynamic_scale(ratio, mean_of(x, inputs, absmax, rows.statistic == SPIKE_RMS), 1.0f);
-    }
+    *scales = scale_of(rows, row, x, inputs, from_bits(largest), limit, 1.0f);
     *clipped += level.encode(x, inputs, *scales, limit, codes);
     if (rows.silenced != nullptr)
       for (int64_t k = 0; k < inputs; ++k) codes[k] = rows.silenced[k] != 0 ? 0 : codes[k];
@@ -144,14 +146,7 @@ spike_status encode_grouped_rows(const Level &level, int64_t inputs, const spike
     const float *x = as_floats(rows, row, inputs, buffer);
     const uint32_t largest = level.largest(x, inputs);
     if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
-    if (rows.scale != nullptr) {
-      *scales = rows.scale[row * rows.scale_step];
-    } else {
-      const float absmax = from_bits(largest), ratio = rows.ratio[row * rows.ratio_step];
-      *scales = rows.statistic == SPIKE_ABSMAX
-                    ? dynamic_scale(ratio, absmax, limit)
-                    : dynamic_scale(ratio, mean_of(x, inputs, absmax, rows.statistic == SPIKE_RMS), unit);
-    }
+    *scales = scale_of(rows, row, x, inputs, from_bits(largest), limit, unit);
     const float scale = *scales;
     int32_t beyond = 0;
     for (int64_t k = 0; k < inputs; ++k) {

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from spike_compressor.errors import InputError
 from spike_compressor.modality.decoder import find_decoder_layers
+from spike_compressor.modality.derived import Deriving
 from spike_compressor.modality.names import TEXT, in_order, lies_in, modality_code, modality_names, rows_by_modality
 from spike_compressor.registry import Registry
 
-T = TypeVar("T")
-
 
 @dataclass
-class TokenRows:
+class TokenRows(Deriving):
     """The token rows of one forward pass of the language model.
 
     Attributes:
@@ -66,14 +65,6 @@ class TokenRows:
 
     def _looked_up(self, table: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.tensor(table, dtype=dtype, device=device)[self.modality.to(device).reshape(-1).long()]
-
-    def derived(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, which depends on these rows and the key alone: made once."""
-        try:
-            found: T = self._derived[key]
-        except KeyError:
-            found = self._derived[key] = make()
-        return found
 
     def counts(self) -> dict[str, int]:
         """Tokens by modality, padding left out; modalities without tokens are left out too."""

@@ -19,20 +19,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, get_default_nowrap_functions
 
 from spike_compressor.modality.base import TokenRows
+from spike_compressor.modality.derived import Deriving
 
 _ATTRIBUTE = "_token_rows"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
+class Origin(Deriving):
     """The origin of a tensor's rows.
 
     Attributes:
@@ -46,14 +46,6 @@ class Origin:
     index: Tensor
     whole: bool = False
     _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
-
-    def derived(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, which depends on this origin and the key alone: made once."""
-        try:
-            found: T = self._derived[key]
-        except KeyError:
-            found = self._derived[key] = make()
-        return found
 
     def along(self, x: Tensor) -> Tensor | None:
         """int64 positions [*leading] of the rows of x [*leading, K], on its device; None where a row is of several."""
@@ -83,7 +75,7 @@ _NOWHERE = Origin(None, torch.empty(0, dtype=torch.int64))
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Grid(Deriving):
     """What tensors of one leading shape are, within a module.
 
     Attributes:
@@ -95,7 +87,7 @@ class Grid:
     rows: TokenRows | None
     index: Tensor
     whole: bool = False
-    _origins: dict[torch.Size, Origin | None] = field(default_factory=dict, repr=False)
+    _derived: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_tokens(cls, rows: TokenRows | None) -> Grid:
@@ -122,10 +114,7 @@ class Grid:
         """The origin of the rows of x if its shape is the grid's, or [as many rows, K]."""
         if self.rows is None:
             return None
-        shape = x.shape
-        if shape not in self._origins:
-            self._origins[shape] = self._origin(x)
-        return self._origins[shape]
+        return self.derived(x.shape, lambda: self._origin(x))
 
     def _origin(self, x: Tensor) -> Origin | None:
         lead = self.index.shape
