@@ -28,6 +28,7 @@ from spike_compressor.runtime.forwards import (
 )
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.matmul import surely_fits
+from spike_compressor.runtime.memory import page_out
 from spike_compressor.runtime.neurons import Master, Neurons
 from spike_compressor.runtime.recomputing import Recomputation
 from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
@@ -284,8 +285,9 @@ def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
     elif function is type(linear).forward:
         function = None
     kind = type(linear)
-    if "weight" in linear._parameters:
-        del linear._parameters["weight"]
+    weight = linear._parameters.pop("weight", None)
+    if weight is not None:
+        page_out(weight)  # whoever shares it, or whatever reader still holds its file, finds it as it was
     linear.__class__ = SpikingLinear
     assert isinstance(linear, SpikingLinear)
     replace_innermost(linear, None)
