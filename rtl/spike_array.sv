@@ -81,20 +81,21 @@ module spike_array
   // ------------------------------------------------------------------------------------------- flags of a word
   logic [4:1]                      valid_q;
   flags_t                          flags_q [1:4];
-  logic                            release_q, bank_q;
+  logic                            bank_q;
+  logic [2:1]                      release_q;
   logic [Lanes-1:0]                lanes_q, next_q, neg_q, whole_q, half_q, neg2_q;
   logic [Lanes-1:0][AddrWidth-1:0] slot_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q   <= '0;
-      release_q <= 1'b0;
+      release_q <= '0;
       lanes_q   <= '0;
       whole_q   <= '0;
       half_q    <= '0;
     end else if (enable_i) begin
       valid_q   <= {valid_q[3] && flags_q[3].last, valid_q[2:1], word_valid_i};
-      release_q <= word_valid_i && word_release_i;
+      release_q <= {release_q[1], word_valid_i && word_release_i};
       lanes_q   <= word_valid_i ? word_lanes_i : '0;
       whole_q   <= lanes_q & ~next_q;
       half_q    <= lanes_q & next_q;
@@ -124,7 +125,8 @@ module spike_array
     end
   end
 
-  assign bank_release_o = release_q && enable_i;
+  // Not before the last word that the banks have read was taken: a macro may lose its output when it is written.
+  assign bank_release_o = release_q[2] && enable_i;
 
   // -------------------------------------------------------------------------------------------------- banks
   logic [Lanes-1:0][Columns-1:0][WeightBits-1:0] weights;
@@ -142,8 +144,9 @@ module spike_array
     end
 
     spike_ram #(
-      .Width (Columns * WeightBits),
-      .Depth (1 << BankWidth)
+      .Width  (Columns * WeightBits),
+      .Depth  (1 << BankWidth),
+      .Halves (1'b1)
     ) u_bank (
       .clk_i,
       .we_i    (bank_we_i[l]),

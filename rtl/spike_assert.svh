@@ -35,10 +35,12 @@
 `define SPIKE_ASSERT_STABLE(name, valid, ready, payload) \
   `SPIKE_ASSERT(name, `SPIKE_STABLE(valid, ready, payload))
 
-// A condition on parameters, checked when the design is elaborated.
-`define SPIKE_REQUIRE(name, expr) \
+// A condition on parameters, and what to say where it does not hold: no tool elaborates such a design. To Verilator this is a
+// warning that stops it; a simulation that was built in spite of it stops at once. The text is plain, without formats.
+`define SPIKE_REQUIRE(name, expr, text) \
   if (!(expr)) begin : name \
-    $error("%m: parameter out of range: %s", `"expr`"); \
+    $fatal(1, text); \
+    initial $fatal(1, text); \
   end
 
 `endif

@@ -98,13 +98,16 @@ module spike_core
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {15'd0, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
 
-  `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255)
-  `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255)
-  `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128)
-  `SPIKE_REQUIRE(gen_bad_slots, Slots >= 1 && Slots <= 128)
-  `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8)
-  `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit)
-  `SPIKE_REQUIRE(gen_bad_max_inputs, Blocks >= 1 && MaxInputs == (Blocks << ($clog2(Lanes) + $clog2(Slots))))
+  `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255, "Rows has to be from 1 to 255")
+  `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255, "Columns has to be from 1 to 255")
+  `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128 && Lanes == 1 << $clog2(Lanes),
+                 "Lanes has to be a power of two from 4 to 128")
+  `SPIKE_REQUIRE(gen_bad_slots, Slots >= 1 && Slots <= 128 && Slots == 1 << $clog2(Slots),
+                 "Slots has to be a power of two from 1 to 128")
+  `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8, "WeightBits has to be from 2 to 8")
+  `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
+  `SPIKE_REQUIRE(gen_bad_max_inputs, Blocks >= 1 && MaxInputs == Blocks * Lanes * Slots,
+                 "MaxInputs has to be a multiple of Lanes x Slots, and not 0")
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;

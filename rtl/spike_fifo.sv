@@ -23,7 +23,7 @@ module spike_fifo #(
   output logic [Width-1:0] data_o
 );
 
-  `SPIKE_REQUIRE(gen_bad_depth, Depth >= 2)
+  `SPIKE_REQUIRE(gen_bad_depth, Depth >= 2, "Depth has to be at least 2")
 
   localparam int unsigned PtrWidth = $clog2(Depth);
   localparam int unsigned CntWidth = $clog2(Depth + 1);

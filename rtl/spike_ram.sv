@@ -1,15 +1,22 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// One write port, one read port, read data one cycle after the read enable and held until the next one. A word has
-// `Parts` equal parts that are written on their own. Reading the address that is written in the same cycle returns
-// the old word. Written so that synthesis infers a block RAM; replace it by a macro of the target library where
-// there is none.
+// One write port, one read port, read data one cycle after the read enable. A word has `Parts` equal parts that are
+// written on their own. What a user of this memory may ask for, and no more:
+//
+//   - read data stays until the next read or write, not longer: a macro may lose its output when it is written
+//   - an address is not read in the cycle in which it is written
+//   - Halves = 1: the words below Depth/2 and those above are two memories, of which one is written while the other
+//     is read; neither is written and read in one cycle, so each may be a macro of one port
+//
+// This file is for synthesis that infers memories with a port for each (block RAM, two-port macros). variants/ has others
+// of the same name: a pair of single-port macros for the halves, and latches.
 
 module spike_ram #(
-  parameter int unsigned Width = 16,
-  parameter int unsigned Depth = 1024,
-  parameter int unsigned Parts = 1,
+  parameter int unsigned Width  = 16,
+  parameter int unsigned Depth  = 1024,
+  parameter int unsigned Parts  = 1,
+  parameter bit          Halves = 1'b0,
   localparam int unsigned AddrWidth = (Depth > 1) ? $clog2(Depth) : 1,
   localparam int unsigned PartWidth = Width / Parts
 ) (
@@ -32,5 +39,9 @@ module spike_ram #(
     end
     if (re_i) rdata_o <= mem[raddr_i];
   end
+
+  // Halves are of no interest to a memory with two ports.
+  logic unused_halves;
+  assign unused_halves = Halves;
 
 endmodule

@@ -45,8 +45,8 @@ module spike_sequencer
   localparam int unsigned LaneShift = $clog2(Lanes);
   localparam int unsigned SlotShift = $clog2(Slots);
 
-  `SPIKE_REQUIRE(gen_bad_lanes, Lanes == (1 << LaneShift))
-  `SPIKE_REQUIRE(gen_bad_slots, Slots == (1 << SlotShift))
+  `SPIKE_REQUIRE(gen_bad_lanes, Lanes == (1 << LaneShift), "Lanes has to be a power of two from 4 to 128")
+  `SPIKE_REQUIRE(gen_bad_slots, Slots == (1 << SlotShift), "Slots has to be a power of two from 1 to 128")
 
   typedef enum logic [1:0] {
     StIdle,

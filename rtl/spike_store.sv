@@ -60,13 +60,13 @@ module spike_store
   output logic [Slots-1:0][Lanes-1:0]      neg_o
 );
 
-  localparam int unsigned RowBits   = $clog2(Rows);
-  localparam int unsigned BlockBits = $clog2(Blocks);
-  localparam int unsigned AddrWidth = 1 + RowBits + BlockBits;
+  localparam int unsigned Words     = Rows * Blocks;  // of a half
+  localparam int unsigned AddrWidth = $clog2(2 * Words);
 
+  // Products with constants: nothing but wires where rows and blocks are powers of two.
   function automatic logic [AddrWidth-1:0] address(input logic half, input logic [RowWidth-1:0] row,
                                                    input logic [BlockWidth-1:0] block);
-    return (AddrWidth'(half) << (RowBits + BlockBits)) | (AddrWidth'(row) << BlockBits) | AddrWidth'(block);
+    return (half ? AddrWidth'(Words) : '0) + AddrWidth'(row) * AddrWidth'(Blocks) + AddrWidth'(block);
   endfunction
 
   function automatic logic [StepWidth-1:0] sign_plane(input logic [ExpWidth-1:0] exponent);
@@ -103,8 +103,9 @@ module spike_store
   end
 
   spike_ram #(
-    .Width (Planes),
-    .Depth (1 << AddrWidth)
+    .Width  (Planes),
+    .Depth  (2 * Words),
+    .Halves (1'b1)
   ) u_masks (
     .clk_i,
     .we_i    (mask_we_i),
@@ -121,9 +122,10 @@ module spike_store
 
   for (genvar e = 0; e < Planes; e++) begin : gen_fire
     spike_ram #(
-      .Width (Slots * Lanes),
-      .Depth (1 << AddrWidth),
-      .Parts (Slots)
+      .Width  (Slots * Lanes),
+      .Depth  (2 * Words),
+      .Parts  (Slots),
+      .Halves (1'b1)
     ) u_fire (
       .clk_i,
       .we_i    (we),
@@ -137,9 +139,10 @@ module spike_store
 
   for (genvar e = 0; e < SignPlanes; e++) begin : gen_sign
     spike_ram #(
-      .Width (Slots * Lanes),
-      .Depth (1 << AddrWidth),
-      .Parts (Slots)
+      .Width  (Slots * Lanes),
+      .Depth  (2 * Words),
+      .Parts  (Slots),
+      .Halves (1'b1)
     ) u_sign (
       .clk_i,
       .we_i    (we),
@@ -155,14 +158,16 @@ module spike_store
     if (plane_re_i) exponent_q <= plane_exponent_i;
   end
 
-  always_comb begin
-    fire_o = '0;
-    neg_o  = '0;
-    for (int unsigned e = 0; e < Planes; e++) begin
-      if (exponent_q == ExpWidth'(e)) fire_o |= fires[e];
-    end
-    for (int unsigned e = 0; e < SignPlanes; e++) begin
-      if (sign_plane(exponent_q) == StepWidth'(e)) neg_o |= negs[e];
+  for (genvar s = 0; s < Slots; s++) begin : gen_out
+    always_comb begin
+      fire_o[s] = '0;
+      neg_o[s]  = '0;
+      for (int unsigned e = 0; e < Planes; e++) begin
+        if (exponent_q == ExpWidth'(e)) fire_o[s] |= fires[e][s];
+      end
+      for (int unsigned e = 0; e < SignPlanes; e++) begin
+        if (sign_plane(exponent_q) == StepWidth'(e)) neg_o[s] |= negs[e][s];
+      end
     end
   end
 

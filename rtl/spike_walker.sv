@@ -215,7 +215,6 @@ module spike_walker
   assign plane_row_o      = b_q.row;
   assign plane_block_o    = b_q.block;
   assign plane_exponent_o = b_exponent;
-  assign store_release_o  = b_pop && b_q.tile_end;
 
   // ------------------------------------------------------------------------------------------------ stage C
   logic             c_valid_q, c_last_q;
@@ -253,8 +252,11 @@ module spike_walker
   assign plane_columns_o  = c_q.columns;
   assign plane_place_o    = c_q.place;
 
+  // Not before the last plane that the store has read was taken: a macro may lose its output when it is written.
+  assign store_release_o = c_valid_q && plane_take_i && c_last_q && c_q.tile_end;
+
   logic unused_c;
-  assign unused_c = ^{c_q.half, c_q.block, c_q.tile_end};
+  assign unused_c = ^{c_q.half, c_q.block};
 
   assign idle_o        = !tile_valid && !b_valid_q && !c_valid_q;
   assign wait_fire_o   = tile_valid && tiles_q == '0;

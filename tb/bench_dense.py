@@ -69,6 +69,21 @@ async def groups_of_one_chunk(dut):
 
 
 @cocotb.test()
+async def rows_before_weights(dut):
+    """Row tiles come in as soon as there is room, while the last chunk of the one before waits for its weights."""
+    rng = np.random.default_rng(SEED + 3)
+    driver = CoreDriver(dut, SEED)
+    await driver.reset()
+    shape = driver.shape
+    for chunks in (1, 2, 3):
+        layer = random_layer(
+            rng, 8 * shape.rows, chunks * shape.lanes, shape.columns, timesteps=shape.tmax, distribution="extreme",
+            weight_bits=shape.weight_bits, max_timesteps=shape.tmax,
+        )  # fmt: skip
+        await check(driver, layer, Stalls(weight=240))
+
+
+@cocotb.test()
 async def extremes(dut):
     """The longest row of the largest numbers fits the accumulators, of either sign."""
     rng = np.random.default_rng(SEED + 2)

@@ -20,6 +20,13 @@ SHAPES = {
 #: Shapes whose counters come out of reset just below a carry through all their bits.
 LATE = ("odd",)
 
+#: Of the dense baseline.
+DENSE_SHAPES = {
+    "square": {"Rows": 4, "Columns": 8, "Lanes": 8, "WeightInputs": 8, "MaxInputs": 128},
+    "odd": {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 68},
+    "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
+}
+
 UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("fifo", "spike_fifo", {"Depth": 5}),
     ("neuron", "spike_neuron", {}),
@@ -79,6 +86,28 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
         seed=seed,
         plusargs=[f"+images={images}"],
         env={"SPIKE_IMAGES": str(images), "SPIKE_COVERAGE": str(work / "functional.yaml")},
+    )
+    return work
+
+
+def dense(name: str, seed: int = SEED, variant: str = "") -> Path:
+    """Run the bench of the dense baseline on a shape; the folder of its log. Raises AssertionError if a test fails.
+
+    Args:
+        variant: folder of `rtl/variants/` whose modules take the place of the core's.
+    """
+    parameters = {"WeightBits": 4, "Tmax": 4, "Dense": 1} | DENSE_SHAPES[name]
+    folder = build("core_harness", parameters, fast=True, replaced=variant_sources(variant) if variant else None)
+    work = BUILD / "units" / "-".join(filter(None, ["dense", variant, name, str(seed)]))
+    images = work / "images"
+    simulate(
+        folder,
+        "core_harness",
+        "bench_dense",
+        work,
+        seed=seed,
+        plusargs=[f"+images={images}"],
+        env={"SPIKE_IMAGES": str(images)},
     )
     return work
 

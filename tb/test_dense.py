@@ -1,7 +1,6 @@
 """The dense baseline of the comparison computes the same results as the spike core: bit for bit, in several shapes."""
 
 import json
-import os
 import re
 from dataclasses import replace
 
@@ -9,35 +8,16 @@ import numpy as np
 import pytest
 import run_trace
 from generate import random_arrays
+from regression import DENSE_SHAPES, SEED, dense
 from spike_compressor.trace import BundleWriter
-from toolchain import BUILD, RTL, build, simulate
-
-SEED = int(os.environ.get("SEED", "1"))
-
-COMMON = {"WeightBits": 4, "Tmax": 4, "Dense": 1}
-SHAPES = {
-    "square": {"Rows": 4, "Columns": 8, "Lanes": 8, "WeightInputs": 8, "MaxInputs": 128},
-    "odd": {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 64},
-    "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
-}
+from toolchain import RTL
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", DENSE_SHAPES)
 def test_dense(name):
     """Random and extreme jobs give the golden accumulators."""
     print(f"SEED={SEED}")
-    folder = build("core_harness", COMMON | SHAPES[name], fast=True)
-    work = BUILD / "units" / f"dense-{name}"
-    images = work / "images"
-    simulate(
-        folder,
-        "core_harness",
-        "bench_dense",
-        work,
-        seed=SEED,
-        plusargs=[f"+images={images}"],
-        env={"SPIKE_IMAGES": str(images)},
-    )
+    dense(name)
 
 
 def write(path, *, coding="tc_lif", spoil=None):

@@ -78,12 +78,14 @@ module dense_core
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {16'd0, 8'd1, 4'(Tmax), 4'(WeightBits)};
 
-  `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255)
-  `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255)
-  `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128)
-  `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8)
-  `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit)
-  `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == (Chunks << $clog2(Lanes)))
+  `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255, "Rows has to be from 1 to 255")
+  `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255, "Columns has to be from 1 to 255")
+  `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128 && Lanes == 1 << $clog2(Lanes),
+                 "Lanes has to be a power of two from 4 to 128")
+  `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8, "WeightBits has to be from 2 to 8")
+  `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
+  `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == Chunks * Lanes,
+                 "MaxInputs has to be a multiple of Lanes, at least two times Lanes")
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;

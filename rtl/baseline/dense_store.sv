@@ -36,11 +36,10 @@ module dense_store #(
   output logic [Rows-1:0][Lanes-1:0]              neg_o
 );
 
-  localparam int unsigned ChunkBits = $clog2(Chunks);
-  localparam int unsigned AddrWidth = ChunkBits + 1;
+  localparam int unsigned AddrWidth = $clog2(2 * Chunks);
 
   function automatic logic [AddrWidth-1:0] address(input logic half, input logic [ChunkWidth-1:0] chunk);
-    return (AddrWidth'(half) << ChunkBits) | AddrWidth'(chunk);
+    return (half ? AddrWidth'(Chunks) : '0) + AddrWidth'(chunk);
   endfunction
 
   logic       half_q;
@@ -61,8 +60,9 @@ module dense_store #(
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
     spike_ram #(
-      .Width ((Planes + 1) * Lanes),
-      .Depth (1 << AddrWidth)
+      .Width  ((Planes + 1) * Lanes),
+      .Depth  (2 * Chunks),
+      .Halves (1'b1)
     ) u_row (
       .clk_i,
       .we_i    (we_i && row_i == RowWidth'(r)),

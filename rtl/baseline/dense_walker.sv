@@ -53,6 +53,7 @@ module dense_walker
 );
 
   typedef struct packed {
+    logic                tile_end;  // last of the row tile
     logic                first;
     logic                last;
     logic [RowWidth-1:0] rows;
@@ -85,6 +86,7 @@ module dense_walker
   assign a_pass_end = chunk_q == row_chunks_i - 1'b1;
   assign a.first    = group_chunk_q == '0;
   assign a.last     = a_tail;
+  assign a.tile_end = a_pass_end && row_tile_last;
   assign a_next     = tile_valid && tiles_q != '0 && (!b_valid_q || b_go);
   assign b_go       = b_valid_q && (!c_valid_q || c_go);
   assign c_go       = op_valid_o && enable_i;
@@ -92,7 +94,7 @@ module dense_walker
   assign store_re_o      = a_next;
   assign store_half_o    = half_q;
   assign store_chunk_o   = chunk_q;
-  assign store_release_o = a_next && a_pass_end && row_tile_last;
+  assign store_release_o = b_go && b_q.tile_end;  // the chunk is taken: what the memories show is not needed any more
   assign load_o          = b_go;
   assign op_valid_o      = c_valid_q && weight_valid_i;
   assign op_first_o      = c_q.first;
@@ -110,8 +112,8 @@ module dense_walker
       b_valid_q <= 1'b0;
       c_valid_q <= 1'b0;
     end else begin
-      tiles_q <= tiles_q + 2'(store_done_i) - 2'(store_release_o);
-      if (store_release_o) half_q <= !half_q;
+      tiles_q <= tiles_q + 2'(store_done_i) - 2'(a_next && a.tile_end);
+      if (a_next && a.tile_end) half_q <= !half_q;
       if (a_next) b_valid_q <= 1'b1;
       else if (b_go) b_valid_q <= 1'b0;
       if (b_go) c_valid_q <= 1'b1;
@@ -130,5 +132,8 @@ module dense_walker
     if (a_next) b_q <= a;
     if (b_go) c_q <= b_q;
   end
+
+  logic unused_c;
+  assign unused_c = c_q.tile_end;
 
 endmodule

@@ -57,7 +57,7 @@ module dense_weights
   localparam int unsigned RowWidth  = $clog2(Rows + 1);
   localparam int unsigned ColWidth  = $clog2(Columns + 1);
 
-  `SPIKE_REQUIRE(gen_bad_inputs, Lanes % WeightInputs == 0)
+  `SPIKE_REQUIRE(gen_bad_inputs, WeightInputs >= 1 && Lanes % WeightInputs == 0, "WeightInputs has to divide Lanes")
 
   // -------------------------------------------------------------------------------------------- where we are
   logic                  tile_valid, row_tile_last, take, valid_q, chunk_last, tail, pass_last;
