@@ -51,6 +51,19 @@ def test_a_coding_with_one_step_more_moves_one_bit_more() -> None:
     assert found.spiking == pytest.approx(2 * 2 * 10 * 0.1)  # 7 = 8 - 1
 
 
+def test_groups_and_unsigned_spikes_carry_fewer_bits() -> None:
+    """A group has four bits a step for four inputs, its rival is as fine an integer; unsigned spikes have no sign."""
+    layer = LayerRecord(6, 6, "group4", 8, 10, rows=1)
+    made = SpikeRecord()
+    made.layers["up", "text"], made.passes["up"] = layer, 1
+    found = estimate(made, "45nm-int32", 4)
+    assert found.traffic.activations == 8 * 6
+    assert found.rival_traffic.activations == 8 * 5  # six times log2(3/2) is 3.5: as fine as T = 4
+    assert found.integer_rival == pytest.approx(80 * (0.2 * 4 * 5 / 64 + 0.1))
+    made.layers["up", "text"] = LayerRecord(3, 4, "binary_unsigned", 8, 10, rows=1)
+    assert estimate(made, "45nm-int32", 4).traffic.activations == 8 * 4
+
+
 def test_published_figures() -> None:
     costs = {name: (table.mac, table.addition) for name, table in ENERGY_TABLES.items()}
     assert costs["45nm-fp32"] == pytest.approx((4.6, 0.9))

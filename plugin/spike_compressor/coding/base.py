@@ -155,6 +155,14 @@ class Coding(ABC):
         """Number of steps that `timesteps` nominal timesteps take."""
         return len(self.weights(timesteps))
 
+    def spike_bits(self, timesteps: int) -> int:
+        """Bits that carry the spikes of one input: one a step, and a sign where spikes have one."""
+        return self.steps(timesteps) + self.signed
+
+    def integer_bits(self, timesteps: int) -> int:
+        """Bits of an integer that is as fine as the codes of T timesteps, for dense arithmetic to be compared with."""
+        return timesteps + 1
+
     def default_zero_point(self, timesteps: PerRow) -> PerRow | None:
         """`2^T` for an unsigned coding, as an int or per row; None for a signed one."""
         return None if self.signed else 1 << timesteps

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from spike_compressor.coding import get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.metrics.records import LayerRecord, SpikeRecord
 
@@ -71,7 +72,7 @@ class Traffic:
 
     Attributes:
         weights: read from DRAM, once for every pass of a layer over its rows.
-        activations: spikes to and from the array: a sign and a bit per timestep; T + 1 bits per value for the baseline.
+        activations: spikes to and from the array, `Coding.spike_bits` a value; `Coding.integer_bits` for the baseline.
         accumulators: 32 bits for each output.
         fetched: weights read from SRAM into adders: one row of N for each spike, or for each input of the baseline.
     """
@@ -95,7 +96,8 @@ class Estimate:
         source: where its costs are from.
         memory: whether memory traffic is included.
         spiking: additions caused by spikes.
-        integer_rival: MACs of equal bits, b_w x (T + 1), over the same rows: the fair dense baseline.
+        integer_rival: MACs of equally fine integers, b_w x (T + 1) bits where codes are powers of two apart, over the
+            same rows: the fair dense baseline.
         dense: MACs in the table's own arithmetic, without memory: the field's habit, given for context.
         traffic: bits moved for the spikes.
         rival_traffic: bits moved for the integer baseline.
@@ -150,7 +152,7 @@ def estimate(
     layers = [(name, layer) for (name, _), layer in record.layers.items() if layer.rows]
     bits = {name: _bits(weight_bits, name) for name, _ in layers}
     spiking = sum(layer.sops for _, layer in layers) * table.addition
-    baseline = sum(layer.macs * table.baseline_mac(bits[name], layer.timesteps + 1) for name, layer in layers)
+    baseline = sum(layer.macs * table.baseline_mac(bits[name], _integer_bits(layer)) for name, layer in layers)
     own = _traffic(layers, bits, record.passes, 1, spikes=True)
     theirs = _traffic(layers, bits, record.passes, row_sharing, spikes=False)
     if memory:
@@ -172,10 +174,18 @@ def _traffic(
     activations = accumulators = fetched = 0
     for name, layer in layers:
         weights[name] = passes[name] * layer.in_features * layer.out_features * bits[name]
-        activations += layer.neurons * ((layer.steps if spikes else layer.timesteps) + 1)
+        activations += layer.neurons * (_spike_bits(layer) if spikes else _integer_bits(layer))
         accumulators += layer.rows * layer.out_features * 32
         fetched += (layer.sops if spikes else layer.macs // row_sharing) * bits[name]
     return Traffic(sum(weights.values()), activations, accumulators, fetched)
+
+
+def _spike_bits(layer: LayerRecord) -> int:
+    return get_coding(layer.coding).spike_bits(layer.timesteps)
+
+
+def _integer_bits(layer: LayerRecord) -> int:
+    return get_coding(layer.coding).integer_bits(layer.timesteps)
 
 
 def _bits(weight_bits: int | Mapping[str, int], name: str) -> int:

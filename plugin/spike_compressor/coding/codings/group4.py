@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -35,6 +36,14 @@ class Group4(Coding):
 
     def largest(self, timesteps: int) -> int:
         return largest_group_code(timesteps)
+
+    def spike_bits(self, timesteps: int) -> int:
+        """Nobody, or one of four with a sign: four bits a group and step."""
+        return timesteps
+
+    def integer_bits(self, timesteps: int) -> int:
+        """A step more is 3/2 finer, so S steps resolve what `S log2(3/2)` timesteps of powers of two do."""
+        return 1 + round(timesteps * math.log2(1.5))
 
     def membrane(self, x: Tensor, scale: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
         y = (x.to(torch.float32) / per_row_scale(scale, x)).reshape(-1, x.shape[-1])
