@@ -5,7 +5,8 @@
 
 `group4` with S = 5 in every other layer and 6 in the others against T = 3, and with S = 7 against T = 4, each at its
 best ratio, which is chosen on data that are judged by nobody. A gate passes unless the paired interval says that groups
-are worse. Every judgement is kept under `--scratch`, so a killed run goes on where it was.
+are worse. Every judgement is kept under `--scratch`, so a killed run goes on where it was; weights are shared with
+`frontier.py`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import smollm2
-from harness import Goal, finish, parser, prepare, recipe_file
+from frontier_weights import weights_recipe
+from harness import Goal, finish, parser, prepare
 from quantizers_smollm2 import CONTEXT, POOL
 from quantizers_smollm2 import calibration as calibration_windows
 from spike_compressor.cli.models import calibration_of_seed
 from spike_compressor.comparison.cells import Cells
-from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.demo.data import items
 from spike_compressor.demo.evaluate import judge
@@ -35,7 +36,7 @@ from spike_compressor.metrics import record_spikes
 from spike_compressor.runtime import LayerSpec, attach, detach, spiking_state
 
 NAME = "group_gates"
-WEIGHTS = ("gptq_w4_g64", "quip_gptq_w4_g64")
+WEIGHTS = ("none+gptq_g64", "quip+gptq_g64")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Text:
             partial(smollm2.load_model, args.scratch),
             self.tokenizer,
             calibration,
-            args.scratch / "sweeps" / NAME / "weights",
+            args.scratch / "weights",
         )
         self._chosen_on = smollm2.calibration_rows(self.tokenizer, POOL + args.selection, CONTEXT)[POOL:]
         self._judged_on = [text.view(-1, CONTEXT) for text in texts.values()]
@@ -146,8 +147,7 @@ class Questions:
     def __init__(self, args: argparse.Namespace) -> None:
         self.processor = load_processor()
         calibration = partial(calibration_of_seed, "demo", 256, 8, self.processor, 0)
-        folder = args.scratch / "sweeps" / NAME / "weights"
-        self.bench = Workbench(MODEL_DIR, load_model, self.processor, calibration, folder)
+        self.bench = Workbench(MODEL_DIR, load_model, self.processor, calibration, args.scratch / "weights_embedded")
         self._items = {True: items("validation", args.answers), False: items("test", args.questions)}
         self.settings = {
             "test questions": len(self._items[False]),
@@ -186,7 +186,7 @@ def _bools(found: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:
 
 def measure(judged: Any, weights: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Goal]]:
     """Rows and gates of one recipe of weights."""
-    recipe = SplitRecipe.read(recipe_file(weights))
+    recipe = weights_recipe(weights)
     cells = Cells(args.scratch / "sweeps" / NAME / "cells")
     key = {"weights": judged.bench.parts(recipe.exact()), "settings": judged.settings}
     model: Any = None
@@ -241,7 +241,9 @@ def measure(judged: Any, weights: str, args: argparse.Namespace) -> tuple[list[d
 def arguments() -> argparse.ArgumentParser:
     made = parser(__doc__.splitlines()[0], f"{NAME}.json")
     made.add_argument("--model", choices=("smollm2", "embedded"), default="smollm2")
-    made.add_argument("--weights", nargs="+", default=list(WEIGHTS), help="names of files in recipes/compare/")
+    made.add_argument(
+        "--weights", nargs="+", default=list(WEIGHTS), help="transform+quantizer, as frontier.py has them"
+    )
     made.add_argument("--coding", choices=("group4", "group4_beam4"), default="group4")
     made.add_argument("--windows", type=int, default=24, help="SmolLM2: held-out windows of 512 tokens")
     made.add_argument("--selection", type=int, default=4, help="SmolLM2: windows that ratios are chosen on")
