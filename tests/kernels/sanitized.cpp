@@ -61,6 +61,7 @@ void check(const Shape &s) {
   Array<uint8_t> panels(spike_panels_size(s.outputs, s.inputs, s.groups, s.bits)), silenced(s.inputs);
   Array<float> scales(s.groups * ((s.outputs + 15) / 16 * 16)), bias(s.outputs), ratio(s.rows), fixed(1);
   Array<int32_t> timesteps(s.rows), one(3), each(3 * s.rows);
+  Array<int8_t> table(7 * 8 * 256);
   // the last row ends with its last input
   Array<uint8_t> x(s.rows == 0 ? 0 : ((s.rows - 1) * stride + s.inputs) * sizes[s.dtype]);
   for (int64_t i = 0; i < weights.size; ++i) weights.data[i] = static_cast<int8_t>(within(-high - 1, high));
@@ -71,6 +72,7 @@ void check(const Shape &s) {
   for (int64_t i = 0; i < s.rows; ++i) ratio.data[i] = static_cast<float>(within(1, 8)) / 4, timesteps.data[i] = within(1, 7);
   for (int64_t i = 0; i < one.size; ++i) one.data[i] = within(-2000000000, 2000000000);
   for (int64_t i = 0; i < each.size; ++i) each.data[i] = within(-9, 9);
+  for (int64_t i = 0; i < table.size; ++i) table.data[i] = static_cast<int8_t>(within(-1, 1));
   fixed.data[0] = 0.5f;
   const int64_t elements = x.size / sizes[s.dtype];
   for (int64_t i = 0; i < elements; ++i) {
@@ -89,17 +91,21 @@ void check(const Shape &s) {
   expect(weights == again, "unpacked weights", "any");
   const spike_layer layer = {s.inputs, s.outputs, s.groups, s.bits, 127, panels.data, scales.data, bias.data};
   const bool quiet = within(0, 1) != 0, still = within(0, 1) != 0;
+  const int32_t beam = within(0, 1) != 0 ? 8 : 4;
   const spike_rows rows = {x.data, s.rows, stride, s.dtype, 1, timesteps.data, ratio.data, still ? fixed.data : nullptr,
                            1, 0, quiet ? silenced.data : nullptr, within(SPIKE_ABSMAX, SPIKE_MEAN_ABS)};
 
   struct Made {
-    Array<int8_t> codes;
-    Array<float> scales, outputs, linear, steps;
-    Array<int32_t> sums, step_sums;
-    int64_t clipped = 0, clipped_too = 0;
+    Array<int8_t> codes, fired;
+    Array<int16_t> wide;
+    Array<float> scales, outputs, linear, steps, wide_scales, wide_outputs;
+    Array<int32_t> sums, step_sums, wide_sums;
+    int64_t clipped = 0, clipped_too = 0, clipped_wide = 0;
     Made(const Shape &s, int64_t width)
-        : codes(s.rows * width), scales(s.rows), outputs(s.rows * s.outputs), linear(s.rows * s.outputs),
-          steps(s.rows * s.outputs), sums(s.groups * s.rows * s.outputs), step_sums(s.groups * s.rows * s.outputs) {}
+        : codes(s.rows * width), fired(7 * s.rows * width), wide(s.rows * s.inputs), scales(s.rows),
+          outputs(s.rows * s.outputs), linear(s.rows * s.outputs), steps(s.rows * s.outputs), wide_scales(s.rows),
+          wide_outputs(s.rows * s.outputs), sums(s.groups * s.rows * s.outputs),
+          step_sums(s.groups * s.rows * s.outputs), wide_sums(s.groups * s.rows * s.outputs) {}
   };
   const auto make = [&](int32_t level, Made &m) {
     const char *name = spike_level_name(level);
@@ -110,6 +116,10 @@ void check(const Shape &s) {
     expect(spike_accumulate_steps(level, &layer, planes.data, s.rows, 3, each.data, 1, m.step_sums.data) == SPIKE_OK, "steps", name);
     expect(spike_outputs_steps(level, &layer, planes.data, m.scales.data, s.rows, 3, one.data, 0, m.steps.data) == SPIKE_OK, "steps", name);
     expect(m.clipped == m.clipped_too && m.outputs == m.linear, "linear", name);
+    spike_planes(m.codes.data, s.rows, width, table.data, 7, timesteps.data, 1, m.fired.data);
+    expect(spike_encode_groups(level, &layer, &rows, beam, m.wide.data, m.wide_scales.data, &m.clipped_wide) == SPIKE_OK, "groups", name);
+    expect(spike_accumulate_wide(level, &layer, m.wide.data, s.rows, m.wide_sums.data) == SPIKE_OK, "wide sums", name);
+    expect(spike_outputs_wide(level, &layer, m.wide.data, m.wide_scales.data, s.rows, m.wide_outputs.data) == SPIKE_OK, "wide outputs", name);
   };
   Made expected(s, width);
   make(0, expected);
@@ -124,8 +134,36 @@ void check(const Shape &s) {
       expect(m.sums == expected.sums, "sums", name);
       expect(m.step_sums == expected.step_sums, "sums of steps", name);
       expect(m.outputs == expected.outputs && m.steps == expected.steps, "outputs", name);
+      expect(m.fired == expected.fired, "planes", name);
+      expect(m.wide == expected.wide && m.wide_scales == expected.wide_scales && m.clipped_wide == expected.clipped_wide, "groups", name);
+      expect(m.wide_sums == expected.wide_sums && m.wide_outputs == expected.wide_outputs, "outputs of groups", name);
     }
     spike_set_parallel_for(nullptr);
+  }
+}
+
+// Scales tried on rows, by one thread and by three.
+void check_trials(int64_t rows, int64_t inputs, int64_t candidates) {
+  Array<float> x(rows * inputs), weights(rows * inputs), scales(candidates * rows);
+  Array<int32_t> timesteps(candidates);
+  for (int64_t i = 0; i < x.size; ++i) x.data[i] = static_cast<float>(within(-999, 999)) / 64;
+  for (int64_t i = 0; i < weights.size; ++i) weights.data[i] = static_cast<float>(within(0, 99)) / 8;
+  for (int64_t i = 0; i < scales.size; ++i) scales.data[i] = static_cast<float>(within(1, 99)) / 256;
+  for (int64_t i = 0; i < candidates; ++i) timesteps.data[i] = within(1, 7);
+  Array<double> errors(candidates), again(candidates);
+  Array<int64_t> counts(candidates * 128), counts_too(candidates * 128);
+  const auto run = [&](Array<double> &error, Array<int64_t> &count) {
+    return spike_try_scales(x.data, weights.data, rows, inputs, candidates, scales.data, timesteps.data, error.data, count.data);
+  };
+  expect(run(errors, counts) == SPIKE_OK, "trials", "any");
+  spike_set_parallel_for(&three_threads);
+  expect(run(again, counts_too) == SPIKE_OK, "trials", "any");
+  spike_set_parallel_for(nullptr);
+  expect(errors == again && counts == counts_too, "trials on threads", "any");
+  for (int64_t c = 0; c < candidates; ++c) {
+    int64_t seen = 0;
+    for (int64_t code = 0; code < 128; ++code) seen += counts.data[c * 128 + code];
+    expect(seen == rows * inputs, "codes counted", "any");
   }
 }
 
@@ -141,6 +179,7 @@ int main(int argc, char **argv) {
     const int32_t groups = within(1, 4);
     check({rows[within(0, 8)], groups * inputs[within(0, 8)] / (groups > 2 ? 2 : 1) / groups * groups, outputs[within(0, 5)],
            groups, within(0, 1) != 0 ? 4 : 8, within(0, 3)});
+    check_trials(within(0, 9), inputs[within(0, 8)], within(1, 5));
   }
   std::printf("%d shapes\n", shapes);
   return 0;
