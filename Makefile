@@ -8,6 +8,7 @@
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
 #   make test-full             the tests that take minutes, too
 #   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
+#   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
 #   make rtl TRACE=dir         RTL regression on a trace bundle

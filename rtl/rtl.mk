@@ -10,13 +10,14 @@
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
+#   make registers                                                  C header, map and page of the registers, from SystemRDL
 #   make rtl-setup, make verify-setup                               what these targets install first: simulator and linters;
 #                                                                   Yosys, nextpnr and the solver too
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup
+.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
 
 rtl-setup: $(RTL_TOOLS)
 
@@ -45,6 +46,9 @@ rtl-prove: $(VERIFY_TOOLS)
 
 rtl-full: $(VERIFY_TOOLS)
 	@$(PY) tb/full.py $(FULL)
+
+registers: $(VERIFY_TOOLS)
+	@$(PY) rtl/registers/export.py
 
 rtl-lint: $(RTL_TOOLS)
 	@$(PY) rtl/lint.py

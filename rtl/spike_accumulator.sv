@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Adds the sums of a row's blocks into the row's accumulators, and sends those that are complete: with the last block of
-// a group a row leaves, through one register, and nothing is written back. They are kept in as many bits as the largest sum
+// a group a row leaves, through a queue of two, and nothing is written back. They are kept in as many bits as the largest sum
 // needs, and leave with their sign extended.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
 //   TLAST   ends a tile (one group of one column tile of one row tile)
 //
-// enable_o stops the array while a complete row cannot leave.
+// enable_o stops the array while a complete row cannot leave; it comes out of the queue's registers, not from acc_ready_i.
 
 `include "spike_assert.svh"
 
@@ -48,11 +48,12 @@ module spike_accumulator
 
   localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
-  logic                              leave, keep;
+  logic                              leave, keep, queue_ready;
+  logic [Columns-1:0][AccWidth-1:0]  row;
   logic [Columns-1:0][SumBits-1:0]   old, total;
 
-  assign enable_o = !(valid_i && place_i.acc_last && acc_valid_o && !acc_ready_i);
-  assign leave    = valid_i && place_i.acc_last && enable_o;
+  assign leave    = valid_i && place_i.acc_last;
+  assign enable_o = !leave || queue_ready;
   assign keep     = valid_i && !place_i.acc_last;
   assign idle_o   = !acc_valid_o;
 
@@ -75,24 +76,24 @@ module spike_accumulator
     assign total[c] = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
   end
 
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      acc_valid_o <= 1'b0;
-    end else if (leave) begin
-      acc_valid_o <= 1'b1;
-    end else if (acc_ready_i) begin
-      acc_valid_o <= 1'b0;
+  always_comb begin
+    for (int unsigned c = 0; c < Columns; c++) begin
+      row[c] = (ColWidth'(c) < columns_i) ? AccWidth'(signed'(total[c])) : '0;
     end
   end
 
-  always_ff @(posedge clk_i) begin
-    if (leave) begin
-      acc_last_o <= place_i.tile_last;
-      for (int unsigned c = 0; c < Columns; c++) begin
-        acc_data_o[c] <= (ColWidth'(c) < columns_i) ? AccWidth'(signed'(total[c])) : '0;
-      end
-    end
-  end
+  spike_fifo #(
+    .Width (Columns * AccWidth + 1)
+  ) u_queue (
+    .clk_i,
+    .rst_ni,
+    .valid_i (leave),
+    .ready_o (queue_ready),
+    .data_i  ({place_i.tile_last, row}),
+    .valid_o (acc_valid_o),
+    .ready_i (acc_ready_i),
+    .data_o  ({acc_last_o, acc_data_o})
+  );
 
   if (RowWidth > AddrWidth) begin : gen_unused
     logic unused_row;

@@ -111,7 +111,7 @@ module spike_core
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;
-  logic                              start, clear, busy, done;
+  logic                              start, queued, clear, aborting, busy, abort_busy, done;
   error_t                            error, sequencer_error;
   logic [Counters-1:0][IncWidth-1:0] increment, increment_q;
   logic [Counters-1:0][63:0]         count;
@@ -140,13 +140,15 @@ module spike_core
     .s_axil_rready_i,
     .s_axil_rdata_o,
     .s_axil_rresp_o,
-    .job_o   (job),
-    .start_o (start),
-    .clear_o (clear),
-    .busy_i  (busy),
-    .done_i  (done),
-    .error_i (error),
-    .count_i (count),
+    .job_o    (job),
+    .start_o  (start),
+    .queued_o (queued),
+    .clear_o  (clear),
+    .abort_o  (aborting),
+    .busy_i   (busy || abort_busy),
+    .done_i   (done),
+    .error_i  (error),
+    .count_i  (count),
     .irq_o
   );
 
@@ -159,6 +161,29 @@ module spike_core
     .increment_i (increment_q),
     .count_o     (count)
   );
+
+  // ---------------------------------------------------------------------------------------------------- ports
+  logic                  engine_rst_n, drop_all;
+  logic [1:0]            drop;  // weights, membranes
+  logic                  membrane_ready, weight_ready, spike_valid, spike_ready, acc_valid, acc_ready;
+
+  spike_abort #(
+    .Outputs (2)
+  ) u_abort (
+    .clk_i,
+    .rst_ni,
+    .abort_i       (aborting),
+    .busy_o        (abort_busy),
+    .drop_o        (drop_all),
+    .engine_rst_no (engine_rst_n),
+    .valid_i       ({acc_valid, spike_valid}),
+    .ready_o       ({acc_ready, spike_ready}),
+    .valid_o       ({m_axis_acc_tvalid_o, m_axis_spike_tvalid_o}),
+    .ready_i       ({m_axis_acc_tready_i, m_axis_spike_tready_i})
+  );
+
+  assign s_axis_membrane_tready_o = membrane_ready || drop_all || drop[0];
+  assign s_axis_weight_tready_o   = weight_ready || drop_all || drop[1];
 
   logic [BlockWidth-1:0] group_blocks, row_blocks;
   logic [SlotWidth-1:0]  tail_chunks;
@@ -174,9 +199,10 @@ module spike_core
     .Csd    (Csd)
   ) u_sequencer (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .job_i          (job),
     .start_i        (start),
+    .queued_i       (queued),
     .busy_o         (busy),
     .done_o         (done),
     .error_o        (sequencer_error),
@@ -185,7 +211,10 @@ module spike_core
     .tail_chunks_o  (tail_chunks),
     .tail_lanes_o   (tail_lanes),
     .run_o          (run),
-    .idle_i         (idle)
+    .idle_i         (idle),
+    .valid_i        ({s_axis_weight_tvalid_i, s_axis_membrane_tvalid_i}),
+    .last_i         ({s_axis_weight_tlast_i, s_axis_membrane_tlast_i}),
+    .drop_o         (drop)
   );
 
   // ------------------------------------------------------------------------------------------------- front end
@@ -210,7 +239,7 @@ module spike_core
     .Csd    (Csd)
   ) u_neuron_array (
     .clk_i,
-    .rst_ni,
+    .rst_ni            (engine_rst_n),
     .start_i           (run),
     .idle_o            (fire_idle),
     .coding_i          (job.coding),
@@ -221,8 +250,8 @@ module spike_core
     .row_blocks_i      (row_blocks),
     .tail_chunks_i     (tail_chunks),
     .tail_lanes_i      (tail_lanes),
-    .membrane_valid_i  (s_axis_membrane_tvalid_i),
-    .membrane_ready_o  (s_axis_membrane_tready_o),
+    .membrane_valid_i  (s_axis_membrane_tvalid_i && !drop_all),
+    .membrane_ready_o  (membrane_ready),
     .membrane_data_i   (s_axis_membrane_tdata_i),
     .membrane_last_i   (s_axis_membrane_tlast_i),
     .store_ready_i     (store_ready),
@@ -235,8 +264,8 @@ module spike_core
     .store_mask_we_o   (store_mask_we),
     .store_mask_o      (store_mask),
     .store_done_o      (store_done),
-    .spike_valid_o     (m_axis_spike_tvalid_o),
-    .spike_ready_i     (m_axis_spike_tready_i),
+    .spike_valid_o     (spike_valid),
+    .spike_ready_i     (spike_ready),
     .spike_data_o      (m_axis_spike_tdata_o),
     .spike_last_o      (m_axis_spike_tlast_o),
     .spikes_o          (fired),
@@ -267,7 +296,7 @@ module spike_core
     .Csd    (Csd)
   ) u_store (
     .clk_i,
-    .rst_ni,
+    .rst_ni           (engine_rst_n),
     .ready_o          (store_ready),
     .we_i             (store_we),
     .row_i            (store_row),
@@ -311,7 +340,7 @@ module spike_core
     .Csd     (Csd)
   ) u_walker (
     .clk_i,
-    .rst_ni,
+    .rst_ni           (engine_rst_n),
     .start_i          (run),
     .idle_o           (walk_idle),
     .rows_i           (job.rows),
@@ -364,7 +393,7 @@ module spike_core
     .WeightBits   (WeightBits)
   ) u_weight_loader (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .start_i        (run),
     .idle_o         (load_idle),
     .rows_i         (job.rows),
@@ -373,8 +402,8 @@ module spike_core
     .row_blocks_i   (row_blocks),
     .tail_chunks_i  (tail_chunks),
     .tail_lanes_i   (tail_lanes),
-    .weight_valid_i (s_axis_weight_tvalid_i),
-    .weight_ready_o (s_axis_weight_tready_o),
+    .weight_valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .weight_ready_o (weight_ready),
     .weight_data_i  (s_axis_weight_tdata_i),
     .weight_last_i  (s_axis_weight_tlast_i),
     .bank_we_o      (bank_we),
@@ -400,7 +429,7 @@ module spike_core
     .Slots   (Slots)
   ) u_picker (
     .clk_i,
-    .rst_ni,
+    .rst_ni          (engine_rst_n),
     .plane_valid_i   (c_valid),
     .plane_take_o    (c_take),
     .plane_fire_i    (c_fire),
@@ -445,7 +474,7 @@ module spike_core
     .Csd        (Csd)
   ) u_array (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .enable_i       (enable),
     .word_valid_i   (word_valid),
     .word_lanes_i   (word_lanes),
@@ -482,7 +511,7 @@ module spike_core
     .SumBits   (SumBits)
   ) u_accumulator (
     .clk_i,
-    .rst_ni,
+    .rst_ni       (engine_rst_n),
     .enable_o     (enable),
     .idle_o       (acc_idle),
     .soon_i       (sum_soon),
@@ -493,8 +522,8 @@ module spike_core
     .row_i        (sum_row),
     .columns_i    (sum_columns),
     .place_i      (sum_place),
-    .acc_valid_o  (m_axis_acc_tvalid_o),
-    .acc_ready_i  (m_axis_acc_tready_i),
+    .acc_valid_o  (acc_valid),
+    .acc_ready_i  (acc_ready),
     .acc_data_o   (m_axis_acc_tdata_o),
     .acc_last_o   (m_axis_acc_tlast_o)
   );

@@ -58,7 +58,7 @@ package spike_pkg;
   parameter int unsigned RegAddrWidth = 8;
 
   parameter logic [31:0] RegIdValue = 32'h5350_4b31;  // "SPK1"
-  parameter logic [31:0] RegVersionValue = 32'h0001_0000;
+  parameter logic [31:0] RegVersionValue = 32'h0002_0000;
 
   typedef enum logic [RegAddrWidth-1:0] {
     RegId          = 8'h00,
@@ -67,21 +67,25 @@ package spike_pkg;
     RegLimits      = 8'h0c,  // {0, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
     RegBlocks      = 8'h10,  // capacity of the spike store, in blocks of lanes x slots inputs
     RegCtrl        = 8'h14,  // W1: [0] start, [1] clear counters
-    RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error
+    RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error, [3] queued
     RegError       = 8'h1c,  // sticky, W1C: error_e
-    RegMode        = 8'h20,  // [0] coding, [1] spike stream, [2] interrupt enable, [12:8] frac bits
+    RegMode        = 8'h20,  // [0] coding, [1] spike stream, [12:8] frac bits
     RegRows        = 8'h24,  // M
     RegOutputs     = 8'h28,  // N
     RegGroups      = 8'h2c,  // G
-    RegGroupInputs = 8'h30   // K / G
+    RegGroupInputs = 8'h30,  // K / G
+    RegIrqEnable   = 8'h34,  // interrupt on [0] done, [1] error
+    RegAbort       = 8'h38,  // [0] drop all jobs and all input
+    RegJobs        = 8'h3c   // jobs done, modulo 2^16
   } reg_e;
 
   parameter logic [RegAddrWidth-1:0] RegCounterBase = 8'h40;  // 64 bits each: low word, high word
 
   // ------------------------------------------------------------------------------------------------- errors
   typedef struct packed {
+    logic left_over;     // [12] input was left when a job was done and none waited; its packet was dropped
     logic coding;        // [11] csd on a core that was built without
-    logic write_busy;    // [10] a job register was written, or a start given, while busy
+    logic write_busy;    // [10] a job register was written, or a start given, while locked
     logic weight_range;  // [9]  a weight does not fit the core's weight bits
     logic weight_last;   // [8]  TLAST of the weight stream not where the job has it
     logic membrane_last; // [7]  TLAST of the membrane stream not where the job has it

@@ -1,11 +1,17 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Registers behind an AXI4-Lite port: job, start, status, sticky errors, counters. One access at a time.
+// Registers behind an AXI4-Lite port: jobs, start, status, sticky errors, counters. One access at a time.
 //
-// SLVERR answers an unmapped address, a write to a read-only register, and a write to a job register while a
-// job runs (which changes nothing). The low word of a counter takes a copy of its high word, so that reading
-// low then high gives one consistent value.
+// There are two jobs: the one that runs, and the one that is written in the job registers. A start queues what they hold;
+// it begins when the one before has ended, at once if there is none. Until then the job registers are locked.
+//
+// SLVERR answers an unmapped address, a write to a read-only register, and, while they are locked, a write to a job
+// register or a start (which changes nothing). The low word of a counter takes a copy of its high word, so that reading
+// low then high gives one consistent value, whatever is read in between.
+//
+// Every ready and valid comes out of a register that a reset clears: no access is taken in reset, and each one that was
+// taken out of it is answered. No input reaches an output within a cycle.
 
 `include "spike_assert.svh"
 
@@ -39,9 +45,11 @@ module spike_regs
   output logic [1:0]                 s_axil_rresp_o,
 
   // core
-  output job_t                       job_o,
-  output logic                       start_o,
+  output job_t                       job_o,      // runs
+  output logic                       start_o,    // with a new job_o
+  output logic                       queued_o,   // another job waits
   output logic                       clear_o,
+  output logic                       abort_o,    // a level
   input  logic                       busy_i,
   input  logic                       done_i,
   input  error_t                     error_i,
@@ -52,20 +60,25 @@ module spike_regs
   localparam logic [1:0] RespOkay = 2'b00;
   localparam logic [1:0] RespSlvErr = 2'b10;
   localparam int unsigned CounterIndexWidth = $clog2(Counters);
+  localparam int unsigned JobsWidth = 16;
 
-  job_t                 job_q;
-  logic                 irq_en_q, done_q;
+  job_t                 next_q;       // in the job registers
+  logic                 irq_done_q, irq_error_q, done_q;
   error_t               error_q;
+  logic [JobsWidth-1:0] jobs_q;
   logic [Counters-1:0]  is_counter;
+  logic                 awake_q;      // out of reset
+
+  always_ff @(posedge clk_i) awake_q <= rst_ni;
 
   // ------------------------------------------------------------------------------------------- write channel
-  logic                    aw_held_q, w_held_q, write, write_ok, job_write, locked, start, clear;
+  logic                    aw_held_q, w_held_q, write, write_ok, job_write, locked, start, abort;
   logic [RegAddrWidth-1:0] aw_q;
   logic [31:0]             w_q, mode, old, value;
   logic [3:0]              strb_q;
 
-  assign s_axil_awready_o = !aw_held_q;
-  assign s_axil_wready_o  = !w_held_q;
+  assign s_axil_awready_o = awake_q && !aw_held_q;
+  assign s_axil_wready_o  = awake_q && !w_held_q;
   assign write            = aw_held_q && w_held_q && (!s_axil_bvalid_o || s_axil_bready_i);
 
   always_ff @(posedge clk_i) begin
@@ -97,51 +110,75 @@ module spike_regs
   end
 
   // ---------------------------------------------------------------------------------------------- registers
-  assign mode = {19'd0, job_q.frac_bits, 5'd0, irq_en_q, job_q.spike_stream, job_q.coding};
+  assign mode = {19'd0, next_q.frac_bits, 6'd0, next_q.spike_stream, next_q.coding};
 
   always_comb begin
     unique case (aw_q)
       RegMode:        old = mode;
-      RegRows:        old = job_q.rows;
-      RegOutputs:     old = job_q.outputs;
-      RegGroups:      old = job_q.groups;
-      RegGroupInputs: old = job_q.group_inputs;
+      RegRows:        old = next_q.rows;
+      RegOutputs:     old = next_q.outputs;
+      RegGroups:      old = next_q.groups;
+      RegGroupInputs: old = next_q.group_inputs;
+      RegIrqEnable:   old = {30'd0, irq_error_q, irq_done_q};
+      RegAbort:       old = {31'd0, abort_o};
       default:        old = '0;  // write-one registers
     endcase
     for (int unsigned b = 0; b < 4; b++) value[8*b +: 8] = strb_q[b] ? w_q[8*b +: 8] : old[8*b +: 8];
   end
 
   assign job_write = aw_q inside {RegMode, RegRows, RegOutputs, RegGroups, RegGroupInputs};
-  assign locked    = busy_i && (job_write || (aw_q == RegCtrl && value[0]));
-  assign write_ok  = (job_write || aw_q inside {RegCtrl, RegStatus, RegError}) && !locked;
-  assign start     = write && write_ok && aw_q == RegCtrl && value[0];
-  assign clear     = write && write_ok && aw_q == RegCtrl && value[1];
+  assign start     = aw_q == RegCtrl && value[0];
+  assign locked    = (queued_o && (job_write || start)) || (abort_o && start);
+  assign write_ok  = (job_write || aw_q inside {RegCtrl, RegStatus, RegError, RegIrqEnable, RegAbort}) && !locked;
+  assign abort     = write && aw_q == RegAbort && value[0];
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      job_q    <= '0;
-      irq_en_q <= 1'b0;
-      start_o  <= 1'b0;
-      clear_o  <= 1'b0;
+      next_q      <= '0;
+      irq_done_q  <= 1'b0;
+      irq_error_q <= 1'b0;
+      abort_o     <= 1'b0;
+      clear_o     <= 1'b0;
     end else begin
-      start_o <= start;
-      clear_o <= clear;
+      clear_o <= write && write_ok && aw_q == RegCtrl && value[1];
       if (write && write_ok) begin
         unique case (aw_q)
           RegMode: begin
-            job_q.coding       <= coding_e'(value[0]);
-            job_q.spike_stream <= value[1];
-            irq_en_q           <= value[2];
-            job_q.frac_bits    <= value[12:8];
+            next_q.coding       <= coding_e'(value[0]);
+            next_q.spike_stream <= value[1];
+            next_q.frac_bits    <= value[12:8];
           end
-          RegRows:        job_q.rows <= value;
-          RegOutputs:     job_q.outputs <= value;
-          RegGroups:      job_q.groups <= value;
-          RegGroupInputs: job_q.group_inputs <= value;
+          RegRows:        next_q.rows <= value;
+          RegOutputs:     next_q.outputs <= value;
+          RegGroups:      next_q.groups <= value;
+          RegGroupInputs: next_q.group_inputs <= value;
+          RegIrqEnable:   {irq_error_q, irq_done_q} <= value[1:0];
+          RegAbort:       abort_o <= value[0];
           default: ;
         endcase
       end
     end
+  end
+
+  // ---------------------------------------------------------------------------------------------------- queue
+  logic started, begins;
+
+  assign started = write && write_ok && start;
+  assign begins  = (started || queued_o) && !busy_i && !start_o && !abort;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || abort) begin
+      queued_o <= 1'b0;
+      start_o  <= 1'b0;
+    end else begin
+      start_o  <= begins;
+      queued_o <= (started || queued_o) && !begins;
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) job_o <= '0;
+    else if (begins) job_o <= next_q;
   end
 
   // -------------------------------------------------------------------------------------- status and errors
@@ -158,15 +195,16 @@ module spike_regs
     if (!rst_ni) begin
       done_q  <= 1'b0;
       error_q <= '0;
+      jobs_q  <= '0;
     end else begin
       error_q <= (error_q & ~error_clear) | error_set;
+      jobs_q  <= jobs_q + JobsWidth'(done_i);
       if (done_i) done_q <= 1'b1;
-      else if (start || (write && aw_q == RegStatus && value[1])) done_q <= 1'b0;
+      else if (write && aw_q == RegStatus && value[1]) done_q <= 1'b0;
     end
   end
 
-  assign job_o = job_q;
-  assign irq_o = irq_en_q && (done_q || error_q != '0);
+  assign irq_o = (irq_done_q && done_q) || (irq_error_q && error_q != '0);
 
   // -------------------------------------------------------------------------------------------- read channel
   logic                         read, read_ok;
@@ -175,7 +213,7 @@ module spike_regs
   logic [CounterIndexWidth-1:0] index;
 
   assign ar               = {s_axil_araddr_i[RegAddrWidth-1:2], 2'b00};
-  assign s_axil_arready_o = !s_axil_rvalid_o || s_axil_rready_i;
+  assign s_axil_arready_o = awake_q && !s_axil_rvalid_o;
   assign read             = s_axil_arvalid_i && s_axil_arready_o;
 
   always_comb begin
@@ -195,13 +233,16 @@ module spike_regs
       RegLimits:      read_data = Limits;
       RegBlocks:      read_data = Blocks;
       RegCtrl:        read_data = '0;
-      RegStatus:      read_data = {29'd0, error_q != '0, done_q, busy_i};
+      RegStatus:      read_data = {28'd0, queued_o, error_q != '0, done_q, busy_i || start_o || queued_o};
       RegError:       read_data = 32'(error_q);
       RegMode:        read_data = mode;
-      RegRows:        read_data = job_q.rows;
-      RegOutputs:     read_data = job_q.outputs;
-      RegGroups:      read_data = job_q.groups;
-      RegGroupInputs: read_data = job_q.group_inputs;
+      RegRows:        read_data = next_q.rows;
+      RegOutputs:     read_data = next_q.outputs;
+      RegGroups:      read_data = next_q.groups;
+      RegGroupInputs: read_data = next_q.group_inputs;
+      RegIrqEnable:   read_data = {30'd0, irq_error_q, irq_done_q};
+      RegAbort:       read_data = {31'd0, abort_o};
+      RegJobs:        read_data = 32'(jobs_q);
       default: begin
         read_ok   = is_counter != '0;
         read_data = ar[2] ? high_q : count_i[index][31:0];
@@ -225,7 +266,7 @@ module spike_regs
   always_ff @(posedge clk_i) begin
     if (read) begin
       s_axil_rdata_o <= read_data;
-      if (!ar[2]) high_q <= count_i[index][63:32];
+      if (is_counter != '0 && !ar[2]) high_q <= count_i[index][63:32];
     end
   end
 
@@ -235,5 +276,6 @@ module spike_regs
 
   `SPIKE_ASSERT_STABLE(BStable, s_axil_bvalid_o, s_axil_bready_i, s_axil_bresp_o)
   `SPIKE_ASSERT_STABLE(RStable, s_axil_rvalid_o, s_axil_rready_i, {s_axil_rdata_o, s_axil_rresp_o})
+  `SPIKE_ASSERT(StartIdle, !start_o || !busy_i)
 
 endmodule

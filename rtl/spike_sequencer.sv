@@ -3,7 +3,10 @@
 //
 // Checks a job, works out the shape of a row, starts the engines and waits until everything has left.
 //
-//   idle -> check -> run -> done
+//   idle -> check -> run -> wait -> (drop ->) done
+//
+// Input that is on offer when a job has ended, and no other waits that it could be for, is left over: an error, and its
+// packet is dropped, so that the next job finds the streams where packets begin.
 //
 // K is split into groups, a group into blocks of `Slots` chunks of `Lanes` inputs. Divisions are shifts (`Lanes` and
 // `Slots` are powers of two) and the size of a row is found by counting groups.
@@ -17,6 +20,7 @@ module spike_sequencer
   parameter int unsigned Slots  = 16,
   parameter int unsigned Blocks = 32,
   parameter bit          Csd    = 1'b1,
+  parameter int unsigned Inputs = 2,
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1),
   localparam int unsigned SlotWidth  = $clog2(Slots + 1),
   localparam int unsigned BlockWidth = $clog2(Blocks + 1)
@@ -27,6 +31,7 @@ module spike_sequencer
   // job
   input  job_t                  job_i,
   input  logic                  start_i,
+  input  logic                  queued_i,        // another one waits
   output logic                  busy_o,
   output logic                  done_o,
   output error_t                error_o,
@@ -39,7 +44,12 @@ module spike_sequencer
 
   // engines
   output logic                  run_o,           // start
-  input  logic                  idle_i           // all are idle and nothing waits at an output
+  input  logic                  idle_i,          // all are idle and nothing waits at an output
+
+  // input streams
+  input  logic [Inputs-1:0]     valid_i,
+  input  logic [Inputs-1:0]     last_i,
+  output logic [Inputs-1:0]     drop_o           // take it and forget it
 );
 
   localparam int unsigned LaneShift = $clog2(Lanes);
@@ -48,11 +58,12 @@ module spike_sequencer
   `SPIKE_REQUIRE(gen_bad_lanes, Lanes == (1 << LaneShift), "Lanes has to be a power of two from 4 to 128")
   `SPIKE_REQUIRE(gen_bad_slots, Slots == (1 << SlotShift), "Slots has to be a power of two from 1 to 128")
 
-  typedef enum logic [1:0] {
+  typedef enum logic [2:0] {
     StIdle,
     StCheck,
     StRun,
-    StWait
+    StWait,
+    StDrop
   } state_e;
 
   state_e                state_q, state_d;
@@ -85,7 +96,10 @@ module spike_sequencer
   assign unused_job = job_i.spike_stream;
 
   // --------------------------------------------------------------------------------------------------- checks
-  error_t settings;
+  error_t            settings;
+  logic [Inputs-1:0] left;      // input that no job wants
+
+  assign left = queued_i ? '0 : valid_i;
 
   always_comb begin
     settings              = '0;
@@ -102,12 +116,19 @@ module spike_sequencer
     error_o = '0;
     if (state_q == StIdle && start_i) error_o = settings;
     if (state_q == StCheck && row_blocks_d > (BlockWidth + 1)'(Blocks)) error_o.capacity = 1'b1;
+    if (state_q == StWait && idle_i && left != '0) error_o.left_over = 1'b1;
   end
 
   // ---------------------------------------------------------------------------------------------------- phases
   assign run_o  = state_q == StRun;
   assign busy_o = state_q != StIdle;
-  assign done_o = state_q == StWait && idle_i;
+  assign done_o = (state_q == StWait && idle_i && left == '0) || (state_q == StDrop && drop_o == '0);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) drop_o <= '0;
+    else if (state_q == StWait && idle_i) drop_o <= left;
+    else drop_o <= drop_o & ~(valid_i & last_i);
+  end
 
   always_comb begin
     state_d = state_q;
@@ -118,7 +139,8 @@ module spike_sequencer
         else if (groups_left_q == CountWidth'(1)) state_d = StRun;
       end
       StRun:   state_d = StWait;
-      StWait:  if (idle_i) state_d = StIdle;
+      StWait:  if (idle_i) state_d = (left == '0) ? StIdle : StDrop;
+      StDrop:  if (drop_o == '0) state_d = StIdle;
       default: state_d = StIdle;
     endcase
   end

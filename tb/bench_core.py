@@ -13,6 +13,7 @@ from functional_coverage import Coverage
 from generate import random_layer
 from images import compare, plan
 from registers import (
+    ABORT,
     BLOCKS,
     BUSY,
     CLEAR,
@@ -26,9 +27,12 @@ from registers import (
     GROUPS,
     ID,
     ID_VALUE,
+    IRQ_ENABLE,
+    JOBS,
     LIMITS,
     MODE,
     OUTPUTS,
+    QUEUED,
     ROWS,
     SHAPE,
     SLVERR,
@@ -87,6 +91,22 @@ def draw(rng, shape, **fixed):
         options["groups"] * size,
         int(rng.integers(1, 3 * shape.columns + 2)),
         **options,
+    )
+
+
+def like(rng, layer, shape):
+    """Another random layer of the same sizes."""
+    info = layer.info
+    return random_layer(
+        rng,
+        info.tokens,
+        info.in_features,
+        info.out_features,
+        groups=layer.groups,
+        coding=str(rng.choice(codings(shape))),
+        timesteps=(1, shape.tmax),
+        frac_bits=int(rng.choice([1, 16])),
+        weight_bits=shape.weight_bits,
     )
 
 
@@ -319,7 +339,15 @@ async def illegal_settings(dut):
 async def registers(dut):
     """Every job register keeps what is written, byte by byte; reserved bits and unknown addresses do not."""
     driver, rng = await begin(dut)
-    kept = {MODE: 0x1F07, ROWS: 0xFFFFFFFF, OUTPUTS: 0xFFFFFFFF, GROUPS: 0xFFFFFFFF, GROUP_INPUTS: 0xFFFFFFFF}
+    kept = {
+        MODE: 0x1F03,
+        IRQ_ENABLE: 3,
+        ABORT: 1,
+        ROWS: 0xFFFFFFFF,
+        OUTPUTS: 0xFFFFFFFF,
+        GROUPS: 0xFFFFFFFF,
+        GROUP_INPUTS: 0xFFFFFFFF,
+    }
     want = {}
     for address, mask in kept.items():
         for value in (0xFFFFFFFF, 0, 0x55555555, 0xAAAAAAAA, *(1 << i for i in range(32)), int(rng.integers(2**32))):
@@ -335,12 +363,13 @@ async def registers(dut):
             await driver.write(address, value, strobe=strobe)
             assert await driver.read(address) == want[address], f"{address:#x}, strobe {strobe:04b}"
     assert await driver.read(CTRL) == 0
-    for address in (ID, VERSION, SHAPE, LIMITS, BLOCKS, COUNTER_BASE):
+    await driver.write(ABORT, 0)
+    for address in (ID, VERSION, SHAPE, LIMITS, BLOCKS, JOBS, COUNTER_BASE):
         before = await driver.read(address)
         await driver.write(address, ~before & 0xFFFFFFFF, expect=SLVERR)
         assert await driver.read(address) == before
     assert await driver.read(ID) == ID_VALUE
-    known = {ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, *kept}
+    known = {ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, JOBS, *kept}
     known |= {COUNTER_BASE + 4 * i for i in range(2 * len(COUNTERS))}
     for address in set(range(0, 256, 4)) - known:
         assert await driver.read(address, expect=SLVERR) == 0
@@ -473,12 +502,16 @@ async def crowded_register_port(dut):
 
 
 @cocotb.test()
-async def locked_while_busy(dut):
-    """A running job cannot be changed or restarted; the attempt is refused, reported, and does no harm."""
+async def locked_while_one_waits(dut):
+    """A running job keeps what it was given; a change of a waiting one is refused and reported, and does no harm."""
     driver, rng = await begin(dut)
     layer = draw(rng, driver.shape, timesteps=driver.shape.tmax)
     await driver.launch(layer, Stalls(membrane=220))
-    for address in (MODE, 0x24, 0x28, 0x2C, 0x30):
+    for address in (MODE, ROWS, OUTPUTS, GROUPS, GROUP_INPUTS):
+        await driver.write(address, 0)
+    await driver.write(CTRL, START)  # refused when its turn comes
+    assert await driver.read(STATUS) == BUSY | QUEUED
+    for address in (MODE, ROWS, OUTPUTS, GROUPS, GROUP_INPUTS):
         await driver.write(address, 1, expect=SLVERR)
     await driver.write(CTRL, START, expect=SLVERR)
     assert await driver.errors() == {"write_busy"}
@@ -487,7 +520,69 @@ async def locked_while_busy(dut):
     await driver.finish(limit(layer, driver.shape, Stalls(membrane=220)))
     result = await driver.collect(layer)
     compare(layer, result.spikes, result.acc)
-    check_counters(layer, driver.shape, result.counters, result.errors)
+    check_counters(layer, driver.shape, result.counters, result.errors - {"rows", "outputs", "groups", "group_inputs"})
+    assert result.errors == {"rows", "outputs", "groups", "group_inputs"}
+    await driver.write(ERROR, 0xFFFFFFFF)
+    await check(driver, layer)
+
+
+@cocotb.test()
+async def two_jobs(dut):
+    """A second job is set up and started while the first one runs; both are right, with input on offer all the time."""
+    driver, rng = await begin(dut)
+    for _ in range(6):
+        first = draw(rng, driver.shape, weight_bits=driver.shape.weight_bits)
+        second = like(rng, first, driver.shape)
+        stalls = Stalls.random(rng)
+        done = await driver.read(JOBS)
+        await driver.launch(first, stalls, then=second)
+        assert await driver.read(STATUS) & BUSY
+        for _ in range(2 * limit(first, driver.shape, stalls) // 64):
+            await ClockCycles(dut.clk, 64)
+            if not await driver.read(STATUS) & BUSY:
+                break
+        assert (await driver.read(JOBS) - done) % 65536 == 2
+        await driver.finish(limit(first, driver.shape))
+        for layer, result in zip((first, second), await driver.collect_both(first, second), strict=True):
+            compare(layer, result.spikes, result.acc)
+            assert result.errors == set()
+
+
+@cocotb.test()
+async def left_over(dut):
+    """A packet too many on a stream is an error, is dropped, and not in the next job's results."""
+    driver, rng = await begin(dut)
+    for name in ("membrane", "weight"):
+        layer = draw(rng, driver.shape)
+        await driver.launch(layer, extra=name)
+        await driver.finish(limit(layer, driver.shape))
+        result = await driver.collect(layer)
+        compare(layer, result.spikes, result.acc)
+        assert result.errors == {"left_over"}, name
+        COVERAGE.errors({"left_over"})
+        await driver.write(ERROR, 0xFFFFFFFF)
+        await check(driver, draw(rng, driver.shape))
+
+
+@cocotb.test()
+async def aborts(dut):
+    """An abort at any time takes all input, keeps what is on offer, ends the jobs, and leaves a core that is right."""
+    driver, rng = await begin(dut)
+    for i in range(16):
+        layer = draw(rng, driver.shape)
+        done = await driver.read(JOBS)
+        await driver.launch(layer, Stalls(*(int(v) for v in rng.choice([0, 128, 250], 4))))
+        if i % 2:
+            await driver.write(CTRL, START)
+        await ClockCycles(dut.clk, int(rng.integers(1, 300)))
+        if await driver.read(JOBS) != done:  # it was quicker
+            await driver.finish(limit(layer, driver.shape))
+            if not i % 2:
+                continue
+        await driver.abort()
+        assert await driver.read(STATUS) & ~FAULT == 0
+        await driver.write(ERROR, 0xFFFFFFFF)
+        await check(driver, draw(rng, driver.shape), Stalls.random(rng))
 
 
 @cocotb.test()

@@ -44,7 +44,7 @@ async def shapes(dut, shape):
     """Blocks, chunks and inputs of every size around the limits; the engines are started once and waited for."""
     groups, size = shape
     lanes, slots = int(dut.Lanes.value), int(dut.Slots.value)
-    await start(dut, start_i=0, idle_i=1)
+    await start(dut, start_i=0, idle_i=1, queued_i=0, valid_i=0, last_i=0)
     assert await begin(dut, groups=groups, group_inputs=size) == set()
     assert dut.run_o.value
     chunks = -(-size // lanes)
@@ -70,7 +70,7 @@ async def shapes(dut, shape):
 async def illegal(dut):
     """Each bad setting is named, alone and together, and no job starts; the next good one does."""
     block, capacity = int(dut.Lanes.value) * int(dut.Slots.value), int(dut.Blocks.value)
-    await start(dut, start_i=0, idle_i=0)
+    await start(dut, start_i=0, idle_i=0, queued_i=0, valid_i=0, last_i=0)
     bad = {
         "rows": {"rows": 0},
         "outputs": {"outputs": 0},
@@ -95,3 +95,32 @@ async def illegal(dut):
         await RisingEdge(dut.clk_i)
         dut.rst_ni.value = 1
         await RisingEdge(dut.clk_i)
+
+
+@cocotb.test()
+@cocotb.parametrize(left=[0, 1, 2, 3], queued=[0, 1])
+async def left_over_input(dut, left, queued):
+    """Input on offer at a job's end is an error, and one packet of it is dropped; unless it may be the next job's."""
+    await start(dut, start_i=0, idle_i=0, queued_i=queued, valid_i=0, last_i=0)
+    assert await begin(dut) == set()
+    for _ in range(5):
+        await RisingEdge(dut.clk_i)
+    dut.valid_i.value = left
+    dut.idle_i.value = 1
+    await RisingEdge(dut.clk_i)
+    want = {"left_over"} if left and not queued else set()
+    assert {name for i, name in enumerate(ERRORS) if int(dut.error_o.value) >> i & 1} == want
+    assert bool(dut.done_o.value) == (not want)
+    if not want:
+        return
+    for last in (0, 0, 3):  # a packet of three beats
+        dut.last_i.value = last
+        await RisingEdge(dut.clk_i)
+        assert int(dut.drop_o.value) == left
+        assert dut.busy_o.value
+        assert not dut.done_o.value
+    await RisingEdge(dut.clk_i)  # what comes behind it stays
+    assert int(dut.drop_o.value) == 0
+    assert dut.done_o.value
+    await RisingEdge(dut.clk_i)
+    assert not dut.busy_o.value

@@ -115,6 +115,14 @@ def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tupl
     return np.ascontiguousarray(beats).tobytes(), cut.row_chunks * (shape.lanes // shape.weight_inputs)
 
 
+def words_of(layer: Layer, shape: Shape) -> tuple[int, int]:
+    """32-bit words that the harness writes of a layer's spike stream, and of its accumulator stream."""
+    cut = plan(layer, shape)
+    steps = int((layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)).sum())
+    spikes = steps * cut.row_chunks * -(-(2 * shape.lanes + 1) // 32)
+    return spikes, layer.info.tokens * cut.column_tiles * cut.groups * (shape.columns + 1)
+
+
 def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
     """Spike stream, in 32-bit words -> int8 [steps, M, K]. Raises MismatchError on missing beats or a wrong TLAST."""
     cut = plan(layer, shape)

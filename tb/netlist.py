@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from toolchain import ToolError
 
@@ -43,4 +44,39 @@ def program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise ToolError(f"{name} is missing; {REMEDY}")
+    return found
+
+
+def combinational_paths(design: Mapping[str, Any], top: str) -> set[tuple[str, str]]:
+    """Pairs of an input and an output of a flat module between which no register lies.
+
+    Args:
+        design: what Yosys' `write_json` writes; every bit is followed on its own.
+        top: the module.
+    """
+    module = design["modules"][top]
+    readers: dict[int, list[Mapping[str, Any]]] = {}
+    for cell in module["cells"].values():
+        if "CLK" in cell["connections"] and not cell["type"].startswith("$memrd"):
+            continue
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                for bit in bits:
+                    readers.setdefault(bit, []).append(cell)
+    ports = module["ports"].items()
+    outputs = {bit: name for name, port in ports if port["direction"] == "output" for bit in port["bits"]}
+    found = set()
+    for name, port in ports:
+        reached, front = set(), list(port["bits"]) if port["direction"] == "input" else []
+        while front:
+            bit = front.pop()
+            if bit in reached or isinstance(bit, str):
+                continue
+            reached.add(bit)
+            if bit in outputs:
+                found.add((name, outputs[bit]))
+            for cell in readers.get(bit, ()):
+                for side, bits in cell["connections"].items():
+                    if cell["port_directions"][side] == "output":
+                        front.extend(bits)
     return found

@@ -1,40 +1,72 @@
-"""The core's registers as docs/rtl.md maps them, written down apart from the RTL."""
+"""The core's registers, of `rtl/registers/spike_core.json`, which `export.py` beside it makes of the SystemRDL."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from toolchain import RTL
 
 OKAY, SLVERR = 0, 2
 
-ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE = 0, 4, 8, 0xC, 0x10, 0x14, 0x18, 0x1C, 0x20
-ROWS, OUTPUTS, GROUPS, GROUP_INPUTS = 0x24, 0x28, 0x2C, 0x30
-COUNTER_BASE = 0x40
-ID_VALUE = 0x53504B31  # "SPK1"
-COUNTERS = (
-    "cycles",
-    "rows",
-    "spikes",
-    "saturated",
-    "additions",
-    "words",
-    "skipped",
-    "stall_membrane",
-    "stall_store",
-    "stall_spike",
-    "stall_fire",
-    "stall_weight",
-    "stall_acc",
-    *(f"rows_t{t}" for t in range(1, 8)),
+_MAP = json.loads((RTL / "registers" / "spike_core.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits of a register. `access` is R, R/W, W or R/W1C; `reset` is None where a core's parameters decide it."""
+
+    name: str
+    lsb: int
+    width: int
+    access: str
+    reset: int | None
+    text: str
+
+    @property
+    def mask(self) -> int:
+        """Its bits."""
+        return (1 << self.width) - 1 << self.lsb
+
+
+@dataclass(frozen=True)
+class Register:
+    """A word of the map."""
+
+    name: str
+    address: int
+    fields: tuple[Field, ...]
+
+    def mask(self, *access: str) -> int:
+        """Bits of the fields that software sees so."""
+        return sum(field.mask for field in self.fields if field.access in access)
+
+    def bit(self, name: str) -> int:
+        """Mask of a field."""
+        return next(field.mask for field in self.fields if field.name == name)
+
+
+REGISTERS = {
+    one["name"]: Register(one["name"], one["address"], tuple(Field(**field) for field in one["fields"]))
+    for one in _MAP["registers"]
+}
+ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE = (
+    REGISTERS[name].address
+    for name in ("ID", "VERSION", "SHAPE", "LIMITS", "BLOCKS", "CTRL", "STATUS", "ERROR", "MODE")
 )
-ERRORS = (
-    "rows",
-    "outputs",
-    "groups",
-    "group_inputs",
-    "frac_bits",
-    "capacity",
-    "timesteps",
-    "membrane_last",
-    "weight_last",
-    "weight_range",
-    "write_busy",
-    "coding",
+ROWS, OUTPUTS, GROUPS, GROUP_INPUTS, IRQ_ENABLE, ABORT, JOBS = (
+    REGISTERS[name].address
+    for name in ("ROWS", "OUTPUTS", "GROUPS", "GROUP_INPUTS", "IRQ_ENABLE", "ABORT", "JOBS")
+)  # fmt: skip
+ID_VALUE, VERSION_VALUE = (
+    sum((field.reset or 0) << field.lsb for field in REGISTERS[name].fields) for name in ("ID", "VERSION")
 )
-START, CLEAR = 1, 2
-BUSY, DONE, FAULT = 1, 2, 4
+ERRORS = tuple(field.name for field in REGISTERS["ERROR"].fields)
+START, CLEAR = (REGISTERS["CTRL"].bit(name) for name in ("start", "clear"))
+BUSY, DONE, FAULT, QUEUED = (REGISTERS["STATUS"].bit(name) for name in ("busy", "done", "error", "queued"))
+IRQ_DONE, IRQ_ERROR = (REGISTERS["IRQ_ENABLE"].bit(name) for name in ("done", "error"))
+
+COUNTER_BASE = _MAP["counters"]["base"]
+COUNTERS = tuple(one["name"] for one in _MAP["counters"]["names"])
+#: Every address that answers OKAY to a read
+ADDRESSES = {one.address for one in REGISTERS.values()} | {COUNTER_BASE + 4 * i for i in range(2 * len(COUNTERS))}

@@ -30,6 +30,10 @@ BROKEN = [
         "CountWidth + 1)'(Slots - 1)) >> SlotShift",
         "CountWidth + 1)'(Slots)) >> SlotShift",
     ),
+    ("regs", "spike_regs.sv", "awake_q && !s_axil_rvalid_o", "!s_axil_rvalid_o"),
+    ("regs", "spike_regs.sv", "else if (begins) job_o <= next_q", "else if (started) job_o <= next_q"),
+    ("abort", "spike_abort.sv", "reset_q  <= abort_q && closed_q == '1", "reset_q  <= abort_q && closed_q != '0"),
+    ("sequencer", "spike_sequencer.sv", "~(valid_i & last_i)", "~valid_i"),
     ("neuron", "spike_neuron.sv", "half      = ((MembraneWidth + 1)'(1) << frac_bits_i) >> 1", "half      = '0"),
 ]
 

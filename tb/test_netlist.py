@@ -1,11 +1,12 @@
 """What Yosys makes of the core: no multiplier, divider, latch or combinational loop, in the netlist itself."""
 
+import json
 import re
 
 import netlist
 import pytest
 from helpers.messages import naming
-from toolchain import RTL, SOURCES, ToolError
+from toolchain import BASELINE, RTL, SOURCES, ToolError
 
 SMALL = {"Rows": 2, "Columns": 4, "Lanes": 4, "Slots": 4, "MaxInputs": 64, "WeightBits": 4, "Tmax": 4}
 #: Cells that a core of additions has no use for.
@@ -57,3 +58,39 @@ def test_each_check_can_fail(body, complaint, tmp_path):
     with pytest.raises(ToolError, match=naming("yosys", tmp_path / "yosys.log")) as caught:
         check(tmp_path, sources=[source], parameters={}, top="faulty")
     assert re.search(complaint, (tmp_path / "yosys.log").read_text() + str(caught.value), re.IGNORECASE)
+
+
+def paths(folder, sources, top, parameters):
+    """Inputs and outputs that no register parts."""
+    settings = " ".join(f"-G {name}={value}" for name, value in parameters.items())
+    design = folder / "design.json"
+    script = [
+        f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top {top} {' '.join(map(str, sources))}",
+        "proc",
+        "flatten",
+        "opt_clean",
+        f"write_json {design}",
+    ]
+    netlist.yosys(script, folder / "yosys.log")
+    return netlist.combinational_paths(json.loads(design.read_text()), top)
+
+
+@pytest.mark.parametrize("top", ["spike_core", "dense_core"])
+@pytest.mark.parametrize("inputs", [4, 2], ids=["whole", "parts"])
+def test_no_input_reaches_an_output_within_a_cycle(top, inputs, tmp_path):
+    """Ports of registers and streams: whatever a neighbour does, no loop and no long path closes through the core."""
+    parameters = SMALL | {"WeightInputs": inputs}
+    if top == "dense_core":
+        del parameters["Slots"]
+    assert paths(tmp_path, [*SOURCES, *BASELINE], top, parameters) == set()
+
+
+def test_paths_are_found(tmp_path):
+    """Through cells, along single bits; not through registers."""
+    source = tmp_path / "faulty.sv"
+    source.write_text(
+        "module faulty (input logic clk, input logic a, input logic [1:0] b, output logic [1:0] y, output logic z);\n"
+        "  assign y[0] = a & b[0];\n  assign y[1] = 1'b0;\n"
+        "  always_ff @(posedge clk) z <= b[1];\nendmodule\n"
+    )
+    assert paths(tmp_path, [source], "faulty", {}) == {("a", "y"), ("b", "y")}

@@ -89,7 +89,7 @@ module dense_core
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;
-  logic                              start, clear, busy, done;
+  logic                              start, queued, clear, aborting, busy, abort_busy, done;
   error_t                            error, sequencer_error;
   logic [Counters-1:0][IncWidth-1:0] increment, increment_q;
   logic [Counters-1:0][63:0]         count;
@@ -118,13 +118,15 @@ module dense_core
     .s_axil_rready_i,
     .s_axil_rdata_o,
     .s_axil_rresp_o,
-    .job_o   (job),
-    .start_o (start),
-    .clear_o (clear),
-    .busy_i  (busy),
-    .done_i  (done),
-    .error_i (error),
-    .count_i (count),
+    .job_o    (job),
+    .start_o  (start),
+    .queued_o (queued),
+    .clear_o  (clear),
+    .abort_o  (aborting),
+    .busy_i   (busy || abort_busy),
+    .done_i   (done),
+    .error_i  (error),
+    .count_i  (count),
     .irq_o
   );
 
@@ -135,6 +137,29 @@ module dense_core
     .increment_i (increment_q),
     .count_o     (count)
   );
+
+  // ---------------------------------------------------------------------------------------------------- ports
+  logic                  engine_rst_n, drop_all;
+  logic [1:0]            drop;  // weights, membranes
+  logic                  membrane_ready, weight_ready, acc_valid, acc_ready;
+
+  spike_abort #(
+    .Outputs (1)
+  ) u_abort (
+    .clk_i,
+    .rst_ni,
+    .abort_i       (aborting),
+    .busy_o        (abort_busy),
+    .drop_o        (drop_all),
+    .engine_rst_no (engine_rst_n),
+    .valid_i       (acc_valid),
+    .ready_o       (acc_ready),
+    .valid_o       (m_axis_acc_tvalid_o),
+    .ready_i       (m_axis_acc_tready_i)
+  );
+
+  assign s_axis_membrane_tready_o = membrane_ready || drop_all || drop[0];
+  assign s_axis_weight_tready_o   = weight_ready || drop_all || drop[1];
 
   logic [ChunkWidth-1:0] group_chunks, row_chunks;
   logic [0:0]            tail_chunks;
@@ -148,9 +173,10 @@ module dense_core
     .Csd    (1'b0)
   ) u_sequencer (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .job_i          (job),
     .start_i        (start),
+    .queued_i       (queued),
     .busy_o         (busy),
     .done_o         (done),
     .error_o        (sequencer_error),
@@ -159,7 +185,10 @@ module dense_core
     .tail_chunks_o  (tail_chunks),
     .tail_lanes_o   (tail_lanes),
     .run_o          (run),
-    .idle_i         (fire_idle && load_idle && walk_idle && array_idle && drain_idle)
+    .idle_i         (fire_idle && load_idle && walk_idle && array_idle && drain_idle),
+    .valid_i        ({s_axis_weight_tvalid_i, s_axis_membrane_tvalid_i}),
+    .last_i         ({s_axis_weight_tlast_i, s_axis_membrane_tlast_i}),
+    .drop_o         (drop)
   );
 
   // ------------------------------------------------------------------------------------------------- front end
@@ -185,7 +214,7 @@ module dense_core
     .Csd    (1'b0)
   ) u_neuron_array (
     .clk_i,
-    .rst_ni,
+    .rst_ni            (engine_rst_n),
     .start_i           (run),
     .idle_o            (fire_idle),
     .coding_i          (CodingTcLif),
@@ -196,8 +225,8 @@ module dense_core
     .row_blocks_i      (row_chunks),
     .tail_chunks_i     (tail_chunks),
     .tail_lanes_i      (tail_lanes),
-    .membrane_valid_i  (s_axis_membrane_tvalid_i),
-    .membrane_ready_o  (s_axis_membrane_tready_o),
+    .membrane_valid_i  (s_axis_membrane_tvalid_i && !drop_all),
+    .membrane_ready_o  (membrane_ready),
     .membrane_data_i   (s_axis_membrane_tdata_i),
     .membrane_last_i   (s_axis_membrane_tlast_i),
     .store_ready_i     (store_ready),
@@ -238,7 +267,7 @@ module dense_core
     .Planes (Tmax)
   ) u_store (
     .clk_i,
-    .rst_ni,
+    .rst_ni       (engine_rst_n),
     .ready_o      (store_ready),
     .we_i         (store_we),
     .row_i        (store_row),
@@ -264,7 +293,7 @@ module dense_core
     .Chunks  (Chunks)
   ) u_walker (
     .clk_i,
-    .rst_ni,
+    .rst_ni          (engine_rst_n),
     .enable_i        (enable),
     .start_i         (run),
     .idle_o          (walk_idle),
@@ -301,7 +330,7 @@ module dense_core
     .WeightBits   (WeightBits)
   ) u_weights (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .start_i        (run),
     .idle_o         (load_idle),
     .rows_i         (job.rows),
@@ -309,8 +338,8 @@ module dense_core
     .group_chunks_i (group_chunks),
     .row_chunks_i   (row_chunks),
     .tail_lanes_i   (tail_lanes),
-    .weight_valid_i (s_axis_weight_tvalid_i),
-    .weight_ready_o (s_axis_weight_tready_o),
+    .weight_valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .weight_ready_o (weight_ready),
     .weight_data_i  (s_axis_weight_tdata_i),
     .weight_last_i  (s_axis_weight_tlast_i),
     .chunk_valid_o  (weight_valid),
@@ -334,7 +363,7 @@ module dense_core
     .Multiply   (Multiply)
   ) u_array (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .enable_i       (enable),
     .load_i         (load),
     .magnitudes_i   (magnitudes),
@@ -362,7 +391,7 @@ module dense_core
     .LowBits (LowBits)
   ) u_drain (
     .clk_i,
-    .rst_ni,
+    .rst_ni         (engine_rst_n),
     .enable_o       (enable),
     .idle_o         (drain_idle),
     .offset_valid_i (offset_valid),
@@ -372,8 +401,8 @@ module dense_core
     .acc_i          (acc),
     .rows_i         (sum_rows),
     .columns_i      (sum_columns),
-    .acc_valid_o    (m_axis_acc_tvalid_o),
-    .acc_ready_i    (m_axis_acc_tready_i),
+    .acc_valid_o    (acc_valid),
+    .acc_ready_i    (acc_ready),
     .acc_data_o     (m_axis_acc_tdata_o),
     .acc_last_o     (m_axis_acc_tlast_o)
   );

@@ -47,9 +47,10 @@ module dense_drain
   logic [RowWidth-1:0]                       left_q;
   logic [ColWidth-1:0]                       columns_q;
   logic [IndexWidth-1:0]                     row_q;
-  logic                                      move, full, take_high, taken_q;
+  logic                                      move, full, take_high, taken_q, queue_ready;
+  logic [Columns-1:0][AccWidth-1:0]          row;
 
-  assign move     = left_q != '0 && (!acc_valid_o || acc_ready_i);
+  assign move     = left_q != '0 && queue_ready;
   assign full     = left_q != '0 && !(left_q == RowWidth'(1) && move);
 
   // A group of one chunk: its low halves come with the high halves of the one before, which are then taken first.
@@ -59,15 +60,12 @@ module dense_drain
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      left_q      <= '0;
-      taken_q     <= 1'b0;
-      acc_valid_o <= 1'b0;
+      left_q  <= '0;
+      taken_q <= 1'b0;
     end else begin
       taken_q <= high_valid_i && !enable_o;
       if (take_high) left_q <= rows_i;
       else if (move) left_q <= left_q - 1'b1;
-      if (move) acc_valid_o <= 1'b1;
-      else if (acc_ready_i) acc_valid_o <= 1'b0;
     end
   end
 
@@ -87,14 +85,27 @@ module dense_drain
         if (take_high) buffer_q[r][c][AccBits-1:LowBits] <= acc_i[r][c][AccBits-1:LowBits];
       end
     end
-    if (move) begin
-      acc_last_o <= left_q == RowWidth'(1);
-      for (int unsigned c = 0; c < Columns; c++) begin
-        acc_data_o[c] <= (ColWidth'(c) < columns_q)
-                       ? AccWidth'(signed'(offset_q[row_q] - (AccBits + 1)'(buffer_q[row_q][c]))) : '0;
-      end
+  end
+
+  always_comb begin
+    for (int unsigned c = 0; c < Columns; c++) begin
+      row[c] = (ColWidth'(c) < columns_q)
+             ? AccWidth'(signed'(offset_q[row_q] - (AccBits + 1)'(buffer_q[row_q][c]))) : '0;
     end
   end
+
+  spike_fifo #(
+    .Width (Columns * AccWidth + 1)
+  ) u_queue (
+    .clk_i,
+    .rst_ni,
+    .valid_i (left_q != '0),
+    .ready_o (queue_ready),
+    .data_i  ({left_q == RowWidth'(1), row}),
+    .valid_o (acc_valid_o),
+    .ready_i (acc_ready_i),
+    .data_o  ({acc_last_o, acc_data_o})
+  );
 
   `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})
 

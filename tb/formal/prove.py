@@ -206,6 +206,12 @@ PROOFS = (
         "induction",
         1,
     ),
+    Proof(
+        "regs_proof",
+        "AXI4-Lite: silent in reset, every access answered; a started job begins with what was written",
+        quick=True,
+    ),
+    Proof("abort_proof", "an abort withdraws no offer, lets none come, and ends", quick=True),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 2}, quick=True),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 5}),
 )

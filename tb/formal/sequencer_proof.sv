@@ -3,7 +3,8 @@
 //
 // Proof, for every setting of the job registers: a job runs exactly if its settings are legal and its row fits the store;
 // each reason against it is reported, and only those; the shape of a row is what division gives; busy ends, done comes
-// once and only when everything is idle; checking takes no more cycles than the store has blocks, and a few.
+// once and only when everything is idle; checking takes no more cycles than the store has blocks, and a few. Input that is
+// left when no job waits is reported, once, and dropped up to the end of its packet, no further.
 
 module sequencer_proof
   import spike_pkg::*;
@@ -17,7 +18,10 @@ module sequencer_proof
   input logic reset_i,
   input job_t job_i,
   input logic start_i,
-  input logic idle_i
+  input logic idle_i,
+  input logic queued_i,
+  input logic [1:0] valid_i,
+  input logic [1:0] last_i
 );
 
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1);
@@ -28,6 +32,7 @@ module sequencer_proof
 
   logic                  started_q = 1'b0;
   logic                  rst_ni, busy, done, run;
+  logic [1:0]            drop;
   error_t                error;
   logic [BlockWidth-1:0] group_blocks, row_blocks;
   logic [SlotWidth-1:0]  tail_chunks;
@@ -46,6 +51,7 @@ module sequencer_proof
     .rst_ni,
     .job_i,
     .start_i,
+    .queued_i,
     .busy_o         (busy),
     .done_o         (done),
     .error_o        (error),
@@ -54,7 +60,10 @@ module sequencer_proof
     .tail_chunks_o  (tail_chunks),
     .tail_lanes_o   (tail_lanes),
     .run_o          (run),
-    .idle_i
+    .idle_i,
+    .valid_i,
+    .last_i,
+    .drop_o         (drop)
   );
 
   // -------------------------------------------------------------------------------------------- what is legal
@@ -69,15 +78,14 @@ module sequencer_proof
   assign legal  = !zero && fits && job_i.frac_bits <= 5'd30 && (Csd || job_i.coding == CodingTcLif);
 
   // ------------------------------------------------------------------------------------------- course of a job
-  typedef enum logic [1:0] {Idle, Check, Running, Waiting} phase_e;
+  typedef enum logic [2:0] {Idle, Check, Running, Waiting, Dropping} phase_e;
 
   phase_e          phase_q;
   job_t            job_q;
   logic [3:0]      checked_q;  // groups that were counted
-  logic            waits_q;
+  logic [1:0]      left_q;     // streams with a packet left over that goes on
 
   always_ff @(posedge clk_i) begin
-    waits_q <= rst_ni && busy && !idle_i && phase_q == Waiting;
     if (!rst_ni) begin
       phase_q <= Idle;
     end else begin
@@ -87,7 +95,14 @@ module sequencer_proof
         Check:   if (error.capacity) phase_q <= Idle;
                  else if (Wide'(checked_q) + 1'b1 == Wide'(job_i.groups)) phase_q <= Running;
         Running: phase_q <= Waiting;
-        default: if (idle_i) phase_q <= Idle;
+        Waiting: if (idle_i) begin
+          phase_q <= (valid_i == '0 || queued_i) ? Idle : Dropping;
+          left_q  <= valid_i;
+        end
+        default: begin
+          for (int unsigned i = 0; i < 2; i++) if (valid_i[i] && last_i[i]) left_q[i] <= 1'b0;
+          if (left_q == '0) phase_q <= Idle;
+        end
       endcase
       checked_q <= (phase_q == Check) ? checked_q + 1'b1 : '0;
     end
@@ -96,11 +111,15 @@ module sequencer_proof
   always_comb begin
     if (phase_q != Idle && started_q) assume (job_i == job_q);  // registers are locked while busy
     if (rst_ni) begin
-      State:  assert (2'(u_sequencer.state_q) == phase_q);
+      Known:  assert (phase_q <= Dropping);
+      State:  assert (3'(u_sequencer.state_q) == phase_q);
       Legal:  assert (phase_q == Idle || legal);
       Busy:   assert (busy == (phase_q != Idle));
       Run:    assert (run == (phase_q == Running));
-      Done:   assert (done == (phase_q == Waiting && idle_i));
+      Done:   assert (done == ((phase_q == Waiting && idle_i && (valid_i == '0 || queued_i))
+                                || (phase_q == Dropping && left_q == '0)));
+      Drop:   assert (drop == ((phase_q == Dropping) ? left_q : '0));
+      Left:   assert (error.left_over == (phase_q == Waiting && idle_i && valid_i != '0 && !queued_i));
       // errors: of the settings with the start, of the row's size while checking
       if (phase_q == Idle) begin
         Quiet:  assert (start_i || error == '0);
@@ -128,17 +147,18 @@ module sequencer_proof
       end
       if (phase_q == Check) begin
         Counted: assert (Wide'(row_blocks) == Wide'(checked_q) * blocks && Wide'(row_blocks) <= Blocks);
-        Left:    assert (Wide'(u_sequencer.groups_left_q) == Wide'(job_i.groups) - Wide'(checked_q));
+        ToCount: assert (Wide'(u_sequencer.groups_left_q) == Wide'(job_i.groups) - Wide'(checked_q));
         Enough:  assert (Wide'(checked_q) < Wide'(job_i.groups));
         TooMany: assert (error.capacity == ((Wide'(checked_q) + 1'b1) * blocks > Blocks));
         Ends:    assert (32'(checked_q) <= Blocks);
       end
-      if (phase_q == Running || phase_q == Waiting) begin
+      if (phase_q == Running || phase_q == Waiting || phase_q == Dropping) begin
         RowBlocks: assert (32'(job_i.groups) <= Blocks && Wide'(row_blocks) == Wide'(job_i.groups) * blocks);
         Fits:      assert (32'(row_blocks) <= Blocks);
       end
     end
     cover (rst_ni && done && job_i.groups == 32'd2);
+    cover (rst_ni && done && phase_q == Dropping);
   end
 
 endmodule

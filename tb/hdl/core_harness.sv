@@ -36,6 +36,7 @@ module core_harness
   logic [7:0]  spike_stall        /* verilator public_flat_rw */ = '0;
   logic [7:0]  acc_stall          /* verilator public_flat_rw */ = '0;
   logic        irq                /* verilator public_flat_rw */;
+  logic        sending            /* verilator public_flat_rw */;  // a source has something on offer
 
   logic        s_axil_awvalid     /* verilator public_flat_rw */ = 1'b0;
   logic        s_axil_awready     /* verilator public_flat_rw */;
@@ -61,6 +62,7 @@ module core_harness
   localparam int unsigned SpikeBits = 2 * Lanes;
   localparam int unsigned AccBits = Columns * AccWidth;
 
+  logic                      membrane_more, weight_more;
   logic                      membrane_valid, membrane_ready, membrane_last;
   logic [MembraneBits-1:0]   membrane_data;
   logic                      weight_valid, weight_ready, weight_last;
@@ -82,6 +84,7 @@ module core_harness
     .packet_i  (membrane_packet),
     .stall_i   (membrane_stall),
     .seed_i    (seed ^ 32'h1357_9bdf),
+    .more_o    (membrane_more),
     .tvalid_o  (membrane_valid),
     .tready_i  (membrane_ready),
     .tdata_o   (membrane_data),
@@ -100,6 +103,7 @@ module core_harness
     .packet_i  (weight_packet),
     .stall_i   (weight_stall),
     .seed_i    (seed ^ 32'h0f1e_2d3c),
+    .more_o    (weight_more),
     .tvalid_o  (weight_valid),
     .tready_i  (weight_ready),
     .tdata_o   (weight_data),
@@ -139,6 +143,8 @@ module core_harness
     .tdata_i  (acc_data),
     .tlast_i  (acc_last)
   );
+
+  assign sending = membrane_valid || weight_valid || membrane_more || weight_more;
 
   // ------------------------------------------------------------------------------------------------------ core
   if (Dense) begin : gen_dense

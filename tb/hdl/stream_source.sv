@@ -20,6 +20,7 @@ module stream_source #(
   input  logic [7:0]       stall_i,
   input  logic [31:0]      seed_i,
 
+  output logic             more_o,    // the image is not at its end
   output logic             tvalid_o,
   input  logic             tready_i,
   output logic [Width-1:0] tdata_o,
@@ -37,6 +38,8 @@ module stream_source #(
   initial begin
     if ($value$plusargs("images=%s", dir) == 0) dir = ".";
   end
+
+  assign more_o = active;
 
   // One beat in file order: the first byte is the least significant.
   function automatic logic fetch();
