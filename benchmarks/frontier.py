@@ -114,9 +114,9 @@ def _missing(judge: Judge, name: str, codes: list[Code], seed: int, chunks: int)
         missing = [part for part in parts if judge.get(name, code, seed, part) is None]
         if not missing:
             continue
-        if code.budget is not None:
-            planner, neurons = code.modifiers()
-            own = judge.bench(seed).spiking(weights_recipe(name).spiking(planner, **neurons))
+        recipe = code.recipe(weights_recipe(name))
+        if recipe is not None:
+            own = judge.bench(seed).spiking(recipe)
         else:
             model = own = judge.exact(name, seed) if model is None else model
         with judge.coded(own, code):

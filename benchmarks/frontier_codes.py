@@ -4,6 +4,7 @@ rms@0.35                      thresholds of .35 times a row's root mean square, 
 absmax@T4, absmax@T3x0.8      a row's largest input fills the range of T timesteps; times a ratio
 rms@text=0.7+vision=0.5       another ratio by modality (T likewise: absmax@text=T4+vision=T3)
 rms@sops=1.1e8, absmax@mean=4 ratios and T spent by sensitivity under a budget, on calibration data
+rms@0.5+rebuilt               any of these that spikes, and weights that learned from the spikes
 weights                       no spikes: the quantized weights alone
 """
 
@@ -11,14 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.comparison import SplitRecipe
 from spike_compressor.runtime import LayerSpec
 
 WEIGHTS_ALONE = "weights"
 _BUDGETS = {"sops": "sops_per_token", "mean": "mean_timesteps"}
+_REBUILT = "+rebuilt"
+#: Fields of `SpikeReconstructionModifier`.
+_LEARNER: dict[str, Any] = {"block_steps": 60, "model_steps": 100}
 #: What all modalities share.
 _ALL = ""
 
@@ -33,6 +38,7 @@ class Code:
         ratios: by modality; `""` stands for those that are not named.
         timesteps: likewise.
         budget: of `MSTSModifier`, where sensitivity chooses; else None.
+        rebuilt: whether weights learn from the spikes.
     """
 
     label: str
@@ -40,6 +46,7 @@ class Code:
     ratios: Mapping[str, float] | None = None
     timesteps: Mapping[str, int] | None = None
     budget: Mapping[str, float] | None = None
+    rebuilt: bool = False
 
     @classmethod
     def parse(cls, label: str) -> Code:
@@ -50,6 +57,8 @@ class Code:
         """
         if label == WEIGHTS_ALONE:
             return cls(label)
+        if label.endswith(_REBUILT):
+            return replace(cls.parse(label.removesuffix(_REBUILT)), label=label, rebuilt=True)
         statistic, _, rest = label.partition("@")
         kind, _, amount = rest.partition("=")
         if kind in _BUDGETS:
@@ -73,8 +82,21 @@ class Code:
         timesteps = {name: self.timesteps.get(name, self.timesteps.get(_ALL, MAX_TIMESTEPS)) for name in names}
         return LayerSpec(timesteps, ratio=ratio, statistic=self.statistic)
 
-    def modifiers(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fields of `MSTSModifier` and of `TCLIFModifier`, of a code with a budget."""
-        assert self.budget is not None
-        planner = {"allocation": "sensitivity", "budget": dict(self.budget)}
-        return planner, {"threshold_statistic": self.statistic, "threshold_ratio": "auto"}
+    def recipe(self, weights: SplitRecipe) -> SplitRecipe | None:
+        """The recipe of a code that takes one: of a budget, or with weights that learn; else None."""
+        if self.budget is not None:
+            planner = {"allocation": "sensitivity", "budget": dict(self.budget)}
+            made = weights.spiking(planner, threshold_statistic=self.statistic, threshold_ratio="auto")
+        elif self.rebuilt:
+            made = weights.spiking(**self._neurons())
+        else:
+            return None
+        return made.learning(**_LEARNER) if self.rebuilt else made
+
+    def _neurons(self) -> dict[str, Any]:
+        """Fields of `TCLIFModifier`, of a code without a budget."""
+        assert self.ratios is not None
+        assert self.timesteps is not None
+        fields = {"threshold_ratio": self.ratios, "timesteps": self.timesteps}
+        shared = {name: values[_ALL] if set(values) == {_ALL} else dict(values) for name, values in fields.items()}
+        return {"threshold_statistic": self.statistic, **shared}

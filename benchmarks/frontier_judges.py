@@ -71,7 +71,7 @@ class Judge:
                 yield
             return
         state = spiking_state(model)
-        if code.budget is None:
+        if code.budget is None and not code.rebuilt:
             for layer in state.layers.values():
                 layer.neurons.spec = code.spec(layer.neurons.spec.timesteps)
         yield
@@ -81,10 +81,9 @@ class Judge:
     def key(self, weights: str, code: Code, seed: int, part: int | str) -> dict[str, Any]:
         """Everything that a part of a row depends on."""
         key = {"judge": self.name, "weights": self._weights(weights, seed), "part": self.data(part)}
-        if code.budget is None:
+        recipe = None if weights == "float" else code.recipe(weights_recipe(weights))
+        if recipe is None:
             return {**key, "code": code.label}
-        planner, neurons = code.modifiers()
-        recipe = weights_recipe(weights).spiking(planner, **neurons)
         return {**key, "code": code.label, "spikes": self.bench(seed).parts(recipe)}
 
     def _weights(self, name: str, seed: int) -> dict[str, Any]:

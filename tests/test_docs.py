@@ -44,6 +44,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/msts.md": {"sh": 1, "table": 3, "link": 10, "picture": 1},
     "docs/numerics.md": {"python": 11, "text": 11, "table": 4, "link": 10},
     "docs/performance.md": {"sh": 1, "table": 5, "link": 5},
+    "docs/reconstruction.md": {"yaml": 1, "table": 2},
     "docs/recipes.md": {"yaml": 6, "python": 8, "text": 6, "table": 10, "link": 25},
     "docs/registers.md": {"table": 2, "link": 1},
     "docs/rtl.md": {"command": 7, "table": 4, "link": 5},

@@ -16,6 +16,7 @@ from spike_compressor._version import __version__
 # public name -> module that defines it, imported on first use
 _PUBLIC = {
     "MSTSModifier": "spike_compressor.modifiers",
+    "SpikeReconstructionModifier": "spike_compressor.modifiers",
     "SpikeSmoothingModifier": "spike_compressor.modifiers",
     "TCLIFModifier": "spike_compressor.modifiers",
     "compare": "spike_compressor.comparison",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from spike_compressor.modality import configure_adapter as configure_adapter
     from spike_compressor.modality import modality_mask as modality_mask
     from spike_compressor.modifiers import MSTSModifier as MSTSModifier
+    from spike_compressor.modifiers import SpikeReconstructionModifier as SpikeReconstructionModifier
     from spike_compressor.modifiers import SpikeSmoothingModifier as SpikeSmoothingModifier
     from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
     from spike_compressor.runtime import trainable as trainable
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MSTSModifier",
+    "SpikeReconstructionModifier",
     "SpikeSmoothingModifier",
     "TCLIFModifier",
     "__version__",

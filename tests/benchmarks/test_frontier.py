@@ -39,14 +39,39 @@ def test_codes_are_read(label: str, spec: LayerSpec) -> None:
 
 
 def test_budgets_are_read_and_nonsense_is_not() -> None:
-    planner, neurons = Code.parse("rms@sops=1.1e8").modifiers()
+    recipe = Code.parse("rms@sops=1.1e8").recipe(weights_recipe("none+rtn_g64"))
+    assert recipe is not None
+    planner, neurons = dict(recipe.spikes)["MSTSModifier"], dict(recipe.spikes)["TCLIFModifier"]
     assert planner == {"allocation": "sensitivity", "budget": {"sops_per_token": 1.1e8}}
-    assert neurons == {"threshold_statistic": "rms", "threshold_ratio": "auto"}
+    assert neurons == {
+        "targets": ["Linear"],
+        "ignore": ["lm_head"],
+        "threshold_statistic": "rms",
+        "threshold_ratio": "auto",
+    }
     for label in ("rms", "rms@", "rms@T9", "rms@text="):
         with pytest.raises(SystemExit, match=naming(label)):
             Code.parse(label)
     with pytest.raises(SystemExit, match=naming("squash", *TRANSFORMS)):
         weights_recipe("squash+rtn_g64")
+
+
+@pytest.mark.parametrize(
+    ("label", "fields"),
+    [
+        ("rms@0.5+rebuilt", {"timesteps": 7, "threshold_ratio": 0.5}),
+        ("rms@text=0.7+vision=0.5+rebuilt", {"timesteps": {"text": 7, "vision": 7}}),
+        ("rms@sops=1e6+rebuilt", {"threshold_ratio": "auto"}),
+    ],
+)
+def test_weights_that_learn_take_a_recipe(label: str, fields: dict[str, Any]) -> None:
+    weights = weights_recipe("none+rtn_g64")
+    assert Code.parse(label.removesuffix("+rebuilt")).label != Code.parse(label).label == label
+    recipe = Code.parse(label).recipe(weights)
+    assert recipe is not None
+    assert recipe.learns
+    assert fields.items() <= dict(recipe.spikes)["TCLIFModifier"].items()
+    assert Code.parse("rms@0.5").recipe(weights) is None
 
 
 @pytest.mark.parametrize("name", [*(f"none+{one}" for one in QUANTIZERS), *(f"{one}+rtn_g64" for one in TRANSFORMS)])

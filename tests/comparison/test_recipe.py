@@ -23,7 +23,7 @@ def modifiers(text: str) -> list[tuple[str, dict]]:
 def test_a_shipped_recipe_is_the_same_after_cutting_and_joining(path: Path) -> None:
     recipe = SplitRecipe.read(path)
     assert modifiers(recipe.text()) == modifiers(path.read_text(encoding="utf-8"))
-    assert {name for name, _ in recipe.spikes} <= {"MSTSModifier", "TCLIFModifier"}
+    assert {name for name, _ in recipe.spikes} <= {"MSTSModifier", "TCLIFModifier", "SpikeReconstructionModifier"}
     assert recipe.weights
     assert SplitRecipe.read(recipe.text()) == recipe
 
@@ -42,6 +42,18 @@ def test_all_spikes_of_one_recipe_share_the_same_exact_weights() -> None:
     recipe = SplitRecipe.read(FOLDER / "gptq_w4_tclif_34.yaml")
     assert recipe.exact() == recipe.spiking({"allocation": "fixed", "timesteps": 2}, threshold_ratio=0.7).exact()
     assert dict(recipe.exact().spikes)["TCLIFModifier"]["timesteps"] == 7
+
+
+def test_weights_that_learn_from_spikes_go_with_these() -> None:
+    plain = SplitRecipe.read(FOLDER / "gptq_w4_tclif_34.yaml")
+    recipe = plain.learning(block_steps=5)
+    assert recipe.learns
+    assert not plain.learns
+    assert [name for name, _ in recipe.spikes] == ["MSTSModifier", "TCLIFModifier", "SpikeReconstructionModifier"]
+    assert SplitRecipe.read(recipe.text()) == recipe
+    other = recipe.spiking({"allocation": "fixed", "timesteps": 2})
+    assert dict(other.spikes)["SpikeReconstructionModifier"] == {"block_steps": 5}
+    assert recipe.exact() == plain.exact()
 
 
 def test_a_recipe_that_inherits_its_timesteps_is_known() -> None:

@@ -17,7 +17,7 @@ from spike_compressor.errors import InputError
 
 #: One modifier: its name and its fields.
 Step = tuple[str, Mapping[str, Any]]
-_PLANNER, _NEURONS = "MSTSModifier", "TCLIFModifier"
+_PLANNER, _NEURONS, _LEARNER = "MSTSModifier", "TCLIFModifier", "SpikeReconstructionModifier"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SplitRecipe:
 
     Attributes:
         weights: modifiers up to the first spiking one, in order.
-        spikes: `MSTSModifier`, if there is one, and `TCLIFModifier`.
+        spikes: `MSTSModifier`, if there is one, `TCLIFModifier`, and `SpikeReconstructionModifier`, if there is one.
     """
 
     weights: tuple[Step, ...]
@@ -54,9 +54,12 @@ class SplitRecipe:
             steps = recipe_steps(source)
         except UnicodeDecodeError as error:
             raise InputError(f"cannot read the recipe {name}: {error}") from error
-        spiking = [step for step in steps if step[0] in (_PLANNER, _NEURONS)]
+        spiking = [step for step in steps if step[0] in (_PLANNER, _NEURONS, _LEARNER)]
         if not any(modifier == _NEURONS for modifier, _ in spiking) or steps[-len(spiking) :] != spiking:
-            raise InputError(f"{name} must end in MSTSModifier, if it has one, and TCLIFModifier")
+            raise InputError(
+                f"{name} must end in TCLIFModifier, with MSTSModifier before and SpikeReconstructionModifier after it "
+                "if it has them"
+            )
         return cls(tuple(steps[: -len(spiking)]), tuple(spiking))
 
     def spiking(self, msts: Mapping[str, Any] | None = None, **tclif: Any) -> SplitRecipe:
@@ -70,12 +73,22 @@ class SplitRecipe:
         if planner is not None:
             neurons.pop("timesteps", None)
         steps: list[Step] = [] if planner is None else [(_PLANNER, dict(planner))]
-        return SplitRecipe(self.weights, (*steps, (_NEURONS, {**neurons, **tclif})))
+        learner = [(name, fields) for name, fields in self.spikes if name == _LEARNER]
+        return SplitRecipe(self.weights, (*steps, (_NEURONS, {**neurons, **tclif}), *learner))
+
+    def learning(self, **fields: Any) -> SplitRecipe:
+        """The same, with weights that learn from spikes; fields are those of `SpikeReconstructionModifier`."""
+        return SplitRecipe(self.weights, (*(step for step in self.spikes if step[0] != _LEARNER), (_LEARNER, fields)))
 
     def exact(self) -> SplitRecipe:
         """The same weights, and as many timesteps everywhere as there can be, whatever the recipe's spikes are."""
         where = {key: value for key, value in dict(self.spikes)[_NEURONS].items() if key in ("targets", "ignore")}
         return SplitRecipe(self.weights, ((_NEURONS, {**where, "timesteps": MAX_TIMESTEPS}),))
+
+    @property
+    def learns(self) -> bool:
+        """Whether weights learn from spikes: they are then others for every way to spike."""
+        return _LEARNER in dict(self.spikes)
 
     @property
     def reinterprets(self) -> bool:

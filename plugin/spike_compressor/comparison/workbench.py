@@ -95,8 +95,14 @@ class Workbench:
     def spiking(self, recipe: SplitRecipe) -> Any:
         """A model that spikes as the recipe says, on weights that were quantized before or are now.
 
-        What the spiking modifiers measure they measure on the model with quantized weights, in a pass of their own.
+        What the spiking modifiers measure they measure on the model with quantized weights, in a pass of their own. A
+        recipe whose weights learn from spikes is run whole, on the float model.
         """
+        if recipe.learns:
+            model = self.open()
+            torch.manual_seed(self.seed)
+            self._oneshot(model, recipe.text())
+            return model.eval()
         model = self.exact(recipe)
         if not recipe.reinterprets:
             detach(model)

@@ -36,7 +36,7 @@ from spike_compressor.modality.names import (
     register_modality,
     rows_by_modality,
 )
-from spike_compressor.modality.scopes import Scopes, holders
+from spike_compressor.modality.scopes import Scopes, holders, main_input
 from spike_compressor.modality.tracing import traced_modality
 from spike_compressor.modality.tracker import ModalityTracker, modality_mask
 
@@ -61,6 +61,7 @@ __all__ = [
     "current_rows",
     "holders",
     "in_order",
+    "main_input",
     "modality_code",
     "modality_mask",
     "modality_names",

@@ -24,7 +24,8 @@ from torch import nn
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.modifiers.msts import MSTSModifier
-from spike_compressor.modifiers.reading import read_recipe
+from spike_compressor.modifiers.reading import OURS, read_recipe
+from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 
@@ -54,7 +55,7 @@ def install_preflight() -> None:
 
 def spikes(modifiers: Sequence[Modifier]) -> bool:
     """Whether a recipe has modifiers of ours."""
-    return any(isinstance(modifier, (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier)) for modifier in modifiers)
+    return any(isinstance(modifier, OURS) for modifier in modifiers)
 
 
 def check_modifiers(modifiers: Sequence[Modifier]) -> None:
@@ -62,7 +63,7 @@ def check_modifiers(modifiers: Sequence[Modifier]) -> None:
 
     Raises:
         InputError: more than one `TCLIFModifier`, or something of LLM Compressor's after it; smoothing after
-            quantization.
+            quantization; reconstruction before `TCLIFModifier`.
     """
     quantizes = next((modifier for modifier in modifiers if isinstance(modifier, QuantizationMixin)), None)
     for modifier in reversed(modifiers):
@@ -79,6 +80,12 @@ def check_modifiers(modifiers: Sequence[Modifier]) -> None:
             f"the recipe has {len(neurons)} TCLIFModifiers; a model gets its neurons from one: give it the `targets` "
             "of all, and their timesteps to an MSTSModifier before it (`overrides`)"
         )
+    for place, modifier in enumerate(modifiers):
+        if isinstance(modifier, SpikeReconstructionModifier) and (not neurons or place < neurons[0]):
+            raise InputError(
+                "SpikeReconstructionModifier learns how layers spike, and no TCLIFModifier stands before it; move it "
+                "to the end of the recipe"
+            )
     for modifier in modifiers[neurons[0] + 1 :] if neurons else ():
         if type(modifier).__module__.partition(".")[0] == "llmcompressor":
             raise InputError(

@@ -22,11 +22,14 @@ from pydantic import ValidationError
 from spike_compressor.errors import InputError
 from spike_compressor.fields import complaint
 from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 from spike_compressor.registry import nearest
 
-_OURS = (TCLIFModifier.__name__, MSTSModifier.__name__, SpikeSmoothingModifier.__name__)
+#: The modifiers of this package.
+OURS = (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier, SpikeReconstructionModifier)
+_OUR_NAMES = tuple(kind.__name__ for kind in OURS)
 #: Keys beside the stages: `args` is LLM Compressor's, the others hold anchors by YAML's custom.
 _BESIDE_STAGES = re.compile(r"args$|x-|\.")
 
@@ -44,7 +47,7 @@ def read_recipe(source: Any, stage: str | None = None) -> Recipe:
     """
     content = _content(source) if isinstance(source, (str, os.PathLike)) else None
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
-    if content is None or not any(nearest(key, _OURS, 0.85) for key in _keys(content)):
+    if content is None or not any(nearest(key, _OUR_NAMES, 0.85) for key in _keys(content)):
         return Recipe.create_instance(source, target_stage=stage)
     steps = _steps(content, stage)
     try:
@@ -75,7 +78,7 @@ def _content(source: str | os.PathLike[str], ours: bool = False) -> Any:
     try:
         return yaml.load(text, Loader=_unique(name))  # a subclass of SafeLoader
     except yaml.YAMLError as error:
-        if ours or any(modifier in text for modifier in _OURS):
+        if ours or any(modifier in text for modifier in _OUR_NAMES):
             raise InputError(f"{name} is no YAML: {error}") from error
         return None
 

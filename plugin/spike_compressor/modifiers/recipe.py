@@ -46,6 +46,10 @@ class ObeysSpikePlan:
         raise NotImplementedError
 
 
+class EndsRecipe:
+    """Mixin of the modifiers that change how a model spikes after `TCLIFModifier`, and report what fires then."""
+
+
 def modifiers_of_type(kind: type[KindT]) -> list[KindT]:
     """The modifiers of one type in the recipe that is being run, in its order."""
     modifiers: list[Any] = active_session().lifecycle.recipe.modifiers
@@ -114,6 +118,8 @@ def _without_results(content: Any) -> Any:
 def followed_by(earlier: str | None, later: str) -> str:
     """One recipe of two that were run on a model one after the other, of which the later decides how it spikes.
 
+    What the earlier one says of spikes is left out, unless the weights learned from these spikes.
+
     Args:
         earlier: YAML, or None if it is not known.
         later: YAML of a recipe with spiking modifiers only.
@@ -121,7 +127,7 @@ def followed_by(earlier: str | None, later: str) -> str:
     stages: dict[str, Any] = yaml.safe_load(earlier) if earlier else {}
     kept = {}
     for stage, groups in stages.items():
-        if isinstance(groups, dict):
+        if isinstance(groups, dict) and not any(_learned(modifiers) for modifiers in groups.values()):
             groups = {key: _without_spiking(modifiers) for key, modifiers in groups.items()}
             groups = {key: modifiers for key, modifiers in groups.items() if modifiers}
         if groups:
@@ -133,6 +139,10 @@ def followed_by(earlier: str | None, later: str) -> str:
             name = f"{stage.removesuffix('_stage')}_{number}_stage"
         kept[name] = groups
     return str(yaml.safe_dump(kept, sort_keys=False))
+
+
+def _learned(modifiers: Any) -> bool:
+    return isinstance(modifiers, dict) and "SpikeReconstructionModifier" in modifiers
 
 
 def _without_spiking(modifiers: Any) -> Any:

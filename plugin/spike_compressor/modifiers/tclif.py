@@ -25,6 +25,7 @@ from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.chosen import Observed
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.recipe import (
+    EndsRecipe,
     ObeysSpikePlan,
     modifiers_of_type,
     recipe_text,
@@ -231,9 +232,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         self._loader = dataloader
         if dataloader is not None:
             shared = None if self._planner is None else self._planner.rows
-            self._rows = shared or CalibrationRows(
-                dataloader, self._adapter, self.allow_text_only or not that_need_data()
-            )
+            text_only = self.allow_text_only or not that_need_data()
+            self._rows = shared or CalibrationRows(dataloader, self._adapter, text_only)
         self._check_early()
         for name in weights_read(state.model, self._modules, dataloader):
             raise InputError(
@@ -322,7 +322,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         spiking.facts.update(self._facts(), recipe=recipe_text(), not_spiking=self._why_not_spiking(state.model))
         report_plan(specs, self._attention, self._observed.uncalibrated)
         make_saveable(state.model)
-        report_activity(state.model, self._loader)
+        if not modifiers_of_type(EndsRecipe):
+            report_activity(state.model, self._loader)
         return True
 
     def _why_not_spiking(self, model: nn.Module) -> dict[str, str]:
@@ -341,13 +342,12 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
 
     def _collect(self, name: str, state: State, module: nn.Module, args: tuple[Any, ...]) -> None:
         assert self._rows is not None
-        x: Tensor = args[0]
-        rows = x.reshape(-1, x.shape[-1])
+        rows: Tensor = args[0].reshape(-1, args[0].shape[-1])
         try:
             raise_if_non_finite(rows)
         except NonFiniteInputError as error:
             raise error.at(f"layer {name}, while calibrating") from None
-        for modality, mask in self._rows.of_module(name, x, state.current_batch_idx).items():
+        for modality, mask in self._rows.of_module(name, args[0], state.current_batch_idx).items():
             self._observed.update(name, modality, rows[mask.reshape(-1)])
 
     def _spec(self, name: str, module: nn.Linear) -> LayerSpec:

@@ -13,7 +13,6 @@ from spike_compressor.coding import (
     NonFiniteInputError,
     asymmetric_scale,
     get_coding,
-    get_statistic,
     raise_if_non_finite,
     row_scale,
 )
@@ -24,6 +23,7 @@ from spike_compressor.runtime.backends import Drive, Synapses, get_backend
 from spike_compressor.runtime.compiled import number_of
 from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.matmul import IntegerMatmul
+from spike_compressor.runtime.native_rows import RowsByModality
 from spike_compressor.runtime.spec import LayerSpec
 
 
@@ -56,56 +56,6 @@ class LayerSpikes:
     output: Tensor
     valid: Tensor | None
     saturated: int
-
-
-class _RowsByModality:
-    """The rows of a spec, as the native kernels take them.
-
-    Attributes:
-        spec: of which they are.
-        device: of the rows.
-        one: rows that are all of one modality, in the order of codes.
-        alike: whether all modalities are coded alike.
-    """
-
-    def __init__(self, spec: LayerSpec, silenced: Tensor | None, device: torch.device) -> None:
-        self.spec, self.device = spec, device
-        self._silenced = None if silenced is None else silenced.to(device).contiguous()
-        self._statistic = get_statistic(spec.statistic).native
-        self._coding = get_coding(spec.coding).native or 0
-        self._tables = {
-            "timesteps": (spec.table(spec.timesteps), torch.int32),
-            "ratio": (spec.table(spec.ratio), torch.float32),
-        }
-        if spec.threshold == "static":
-            assert spec.scale is not None
-            self._tables["scale"] = (spec.table(spec.scale), torch.float32)
-        self.one = [
-            self._made({key: self._shared(table[code], kind) for key, (table, kind) in self._tables.items()})
-            for code in range(len(self._tables["timesteps"][0]))
-        ]
-        self.alike = all(len(set(table)) == 1 for table, _ in self._tables.values())
-        self._key = (type(self), tuple(self._tables.items()), self._statistic, self._coding, device)
-
-    def mixed(self, rows: RowSelection) -> NativeRows:
-        """Rows of several modalities; layers that code all tokens alike share them."""
-        if rows.index is not None or self._silenced is not None:
-            return self._mixed(rows)
-        return rows.rows.derived(self._key, lambda: self._mixed(rows))
-
-    def _mixed(self, rows: RowSelection) -> NativeRows:
-        return self._made(
-            {
-                key: rows.lookup(table, kind, self.device) if len(set(table)) > 1 else self._shared(table[0], kind)
-                for key, (table, kind) in self._tables.items()
-            }
-        )
-
-    def _shared(self, value: float, dtype: torch.dtype) -> Tensor:
-        return torch.tensor([value], dtype=dtype, device=self.device)
-
-    def _made(self, values: dict[str, Tensor]) -> NativeRows:
-        return NativeRows(**values, silenced=self._silenced, statistic=self._statistic, coding=self._coding)
 
 
 class Master(Protocol):
@@ -163,7 +113,7 @@ class Neurons:
         self.number = number_of(self)
         self._coding = coding
         self._matmul = IntegerMatmul(integer, spec.largest_level, name, group=coding.group)
-        self._native_rows: _RowsByModality | None = None
+        self._native_rows: RowsByModality | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_native_rows": None}  # addresses are of this process and this object
@@ -180,8 +130,19 @@ class Neurons:
     def follow(self) -> None:
         """Take the integers of the float weights as they are now."""
         if self.master is not None:
-            self.present = self.master.integer()
-            self._matmul = IntegerMatmul(self.present, self.spec.largest_level, self.name, group=self._coding.group)
+            self._take(self.master.integer())
+
+    def become(self, codes: Tensor) -> None:
+        """Take other integers [N, K] of the same scales.
+
+        Raises:
+            InputError: an accumulator could leave int32.
+        """
+        self._take(IntegerWeight(codes.to(torch.int8), self.present.scale, self.present.bits))
+
+    def _take(self, integer: IntegerWeight) -> None:
+        self.present = integer
+        self._matmul = IntegerMatmul(integer, self.spec.largest_level, self.name, group=self._coding.group)
 
     @property
     def modalities(self) -> list[str]:
@@ -210,8 +171,8 @@ class Neurons:
 
     # From rows to outputs
 
-    def fire(self, x: Tensor) -> tuple[Drive, Synapses]:
-        """Fire for rows float32 [M, K].
+    def drive(self, x: Tensor) -> Drive:
+        """What drives the neurons for rows float32 [M, K].
 
         Raises:
             NonFiniteInputError: NaN or infinity in x; names the layer.
@@ -223,13 +184,24 @@ class Neurons:
             if native is not None:
                 encoded = native.encode(x, self._coded(x))
                 coded = native.plain(encoded.codes), encoded.clipped
-                drive = Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
-            else:
-                scale, zero_point = self.thresholds(x, timesteps)
-                drive = Drive(x, scale, timesteps, coding, self._matmul, zero_point, self.silenced)
-            return drive, self.backend.run(drive)
+                return Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
+            scale, zero_point = self.thresholds(x, timesteps)
+            return Drive(x, scale, timesteps, coding, self._matmul, zero_point, self.silenced)
         except NotFiniteError:
             raise self._not_finite(x) from None
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {self.name}") from None
+
+    def fire(self, x: Tensor) -> tuple[Drive, Synapses]:
+        """Fire for rows float32 [M, K].
+
+        Raises:
+            NonFiniteInputError: NaN or infinity in x; names the layer.
+            InputError: rows whose modality is not known.
+        """
+        drive = self.drive(x)
+        try:
+            return drive, self.backend.run(drive)
         except NonFiniteInputError as error:
             raise error.at(f"layer {self.name}") from None
 
@@ -270,7 +242,7 @@ class Neurons:
     def _prepared(self, x: Tensor) -> NativeRows:
         prepared = self._native_rows
         if prepared is None or prepared.spec is not self.spec or prepared.device != x.device:
-            prepared = self._native_rows = _RowsByModality(self.spec, self.silenced, x.device)
+            prepared = self._native_rows = RowsByModality(self.spec, self.silenced, x.device)
         if self.fixed_modality is not None:
             return prepared.one[self.fixed_modality]
         if prepared.alike:

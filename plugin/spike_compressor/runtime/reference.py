@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -20,10 +20,8 @@ from spike_compressor.runtime.precision import without_autocast
 from spike_compressor.runtime.straight_through import Computed, rows_to_outputs
 
 
-class _Reference(Protocol):
+class Reference(Protocol):
     """Another arithmetic on a layer's integer weights; holds what it needs of them."""
-
-    def __init__(self, layer: SpikingLinear) -> None: ...
 
     def forward(self, layer: SpikingLinear, input: Tensor) -> Tensor:
         """The layer's output in place of its neurons', with the shape and dtype that they give."""
@@ -32,7 +30,7 @@ class _Reference(Protocol):
 class _ReferenceLinear(SpikingLinear):
     """A spiking layer whose neurons are bypassed by a reference."""
 
-    reference: _Reference
+    reference: Reference
 
     def outputs(self, input: Tensor) -> Tensor:
         with without_autocast(input.device):
@@ -108,7 +106,8 @@ def integer_activations(model: nn.Module) -> Iterator[None]:
     Raises:
         InputError: the model does not spike.
     """
-    with _computed_by(_IntegerActivations, spiking_state(model)):
+    state = spiking_state(model)
+    with computed_by({name: _IntegerActivations(layer) for name, layer in state.layers.items()}, state):
         yield
 
 
@@ -125,7 +124,7 @@ def weight_only(model: nn.Module) -> Iterator[None]:
     for name in state.attention:
         uninstall(model.get_submodule(name))
     try:
-        with _computed_by(_WeightOnly, state):
+        with computed_by({name: _WeightOnly(layer) for name, layer in state.layers.items()}, state):
             yield
     finally:
         for name, products in state.attention.items():
@@ -133,17 +132,21 @@ def weight_only(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _computed_by(reference: type[_Reference], state: SpikingState) -> Iterator[None]:
-    """Within the block each spiking layer's output is the reference's."""
-    layers = list(state.layers.values())
-    references = [reference(layer) for layer in layers]
-    for layer, own in zip(layers, references, strict=True):
-        layer.__dict__["reference"] = own
+def computed_by(references: Mapping[str, Reference], state: SpikingState) -> Iterator[None]:
+    """Within the block the outputs of the named layers are their references'; others spike as ever.
+
+    Args:
+        references: by name of layer.
+        state: of the spiking model.
+    """
+    layers = {name: state.layers[name] for name in references}
+    for name, layer in layers.items():
+        layer.__dict__["reference"] = references[name]
         layer.__class__ = _ReferenceLinear
     try:
         with state.watch.paused():
             yield
     finally:
-        for layer in layers:
+        for layer in layers.values():
             layer.__class__ = SpikingLinear
             del layer.__dict__["reference"]

@@ -305,6 +305,21 @@ def outside_range(module: nn.Linear, weight: Tensor) -> Tensor:
     return (level < -half - 0.5) | (level > half - 0.5)
 
 
+def code_range(module: nn.Linear) -> tuple[Tensor, Tensor]:
+    """The least and the greatest integer that the quantizer of a module has, zero points subtracted: int16.
+
+    Shaped [1 or N, 1 or K], as they broadcast against its codes.
+    """
+    args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
+    half = 2 ** (args.num_bits - 1)
+    zero_point: Tensor | None = getattr(module, "weight_zero_point", None)
+    scale: Any = module.weight_scale
+    zero = torch.zeros((1, 1), dtype=torch.int16, device=scale.device)
+    if zero_point is not None and not args.symmetric:
+        zero = _columns(zero_point.to(torch.int16), module.in_features)
+    return -half - zero, half - 1 - zero
+
+
 def without_zero_point(module: nn.Linear, codes: Tensor, name: str = "") -> Tensor:
     """Stored integers int8 [N, K] minus the zero points of the module, if its quantizer has any.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -17,9 +16,6 @@ from llmcompressor.modifiers.utils.hooks import HooksMixin
 from llmcompressor.utils.helpers import (
     DisableQuantization,
     calibration_forward_context,
-    disable_cache,
-    disable_hf_kernels,
-    eval_context,
 )
 from loguru import logger
 from pydantic import Field, PrivateAttr, field_validator
@@ -30,11 +26,11 @@ from spike_compressor.coding import get_statistic
 from spike_compressor.errors import InputError
 from spike_compressor.fields import CheckedFields
 from spike_compressor.modality import ModalityAdapter, adapter_for
-from spike_compressor.modality.frames import begin_pass, end_pass
 from spike_compressor.modifiers.calibration import Unnoticed
 from spike_compressor.modifiers.distributed import same_on_all_ranks
+from spike_compressor.modifiers.looking import as_it_is, moved_by, on_device, output_of, rounding_of
 from spike_compressor.modifiers.smoothing.folding import Group, fold
-from spike_compressor.modifiers.smoothing.rows import on_device, sampled_rows
+from spike_compressor.modifiers.smoothing.rows import sampled_rows
 from spike_compressor.modifiers.smoothing.scales import (
     INPUT_STRENGTHS,
     WEIGHT_STRENGTHS,
@@ -49,8 +45,6 @@ from spike_compressor.modifiers.unreached import some
 _ROWS = 512
 #: Tokens of the prompt that a text-only model is looked at with: every layer sees them all.
 _TOKENS = 64
-#: How far rounding may move the model's output, as a share of its largest value, by the root of its dtype's resolution.
-_ROUNDING = 8.0
 
 Strength = float | Literal["auto"]
 
@@ -140,8 +134,8 @@ class SpikeSmoothingModifier(CheckedFields, Modifier):
         self._done = True
         model: Any = state.model
         adapter, device = adapter_for(model), get_execution_device(model)
-        run = partial(_output, model, on_device(_probe_batch(self._loader, adapter), device))
-        with _as_it_is(model):
+        run = partial(output_of, model, on_device(_probe_batch(self._loader, adapter), device))
+        with as_it_is(model):
             groups, left = find_groups(model, run, self._modules)
             self._require_some(groups, left)
             before = run()
@@ -158,7 +152,7 @@ class SpikeSmoothingModifier(CheckedFields, Modifier):
             chosen.append((group, self._choose(model, group, leaders[group.producer], x)))
             if chosen[-1][1].divides:
                 fold(model, group, chosen[-1][1].divisors)
-        with _as_it_is(model):
+        with as_it_is(model):
             self._require_unchanged(model, chosen, before, run())
         _report(chosen, {name: reason for name, reason in left.items() if name in self._modules})
 
@@ -210,9 +204,8 @@ class SpikeSmoothingModifier(CheckedFields, Modifier):
             InputError: the model computes something else than before, beyond what rounding of weights explains. All
                 that was folded has been taken back.
         """
-        largest = max(float(before.float().abs().max()), torch.finfo(torch.float32).tiny)
-        moved = float((after.float() - before.float()).abs().max()) / largest
-        if moved <= min(_ROUNDING * torch.finfo(before.dtype).eps ** 0.5, 0.5):
+        moved = moved_by(before, after)
+        if moved <= rounding_of(before):
             return
         for group, choice in chosen:
             if choice.divides:
@@ -225,31 +218,6 @@ class SpikeSmoothingModifier(CheckedFields, Modifier):
 
 def _alike(group: Group, name: str, leader: str) -> bool:
     return torch.equal(group.readers[name], group.readers[leader])
-
-
-@contextlib.contextmanager
-def _as_it_is(model: Any) -> Iterator[None]:
-    """The model in floats, with its head, and unseen by other modifiers."""
-    with contextlib.ExitStack() as stack:
-        for context in (
-            torch.no_grad(),
-            HooksMixin.disable_hooks(),
-            disable_cache(model),
-            eval_context(model),
-            disable_hf_kernels(model),
-            DisableQuantization(model),
-        ):
-            stack.enter_context(context)
-        begin_pass(model, None, follow=False)  # rows that others follow have no part in it
-        stack.callback(end_pass, model)
-        yield
-
-
-def _output(model: Any, batch: Mapping[str, Any]) -> Tensor:
-    """The model's logits, or what it has in their place."""
-    output = model(**batch)
-    found = getattr(output, "logits", None)
-    return (output[0] if found is None else found).detach()
 
 
 def _probe_batch(loader: Any, adapter: ModalityAdapter) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -14,18 +14,12 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality import ModalityAdapter
 from spike_compressor.modality.following import unfollowed
 from spike_compressor.modifiers.calibration import CalibrationRows, Unnoticed
+from spike_compressor.modifiers.looking import on_device
 from spike_compressor.modifiers.prompts import Prompts
 from spike_compressor.modifiers.sensitivity import spread
 
 #: Rows of each modality that a prompt contributes.
 ROWS_PER_PROMPT = 16
-
-
-def on_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A batch's tensors where the model computes; labels, which would cost a loss, are left out."""
-    moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
-    moved.pop("labels", None)
-    return moved
 
 
 def sampled_rows(
