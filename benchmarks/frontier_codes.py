@@ -3,7 +3,8 @@
 rms@0.35                      thresholds of .35 times a row's root mean square, T = 7 being range alone
 absmax@T4, absmax@T3x0.8      a row's largest input fills the range of T timesteps; times a ratio
 rms@text=0.7+vision=0.5       another ratio by modality (T likewise: absmax@text=T4+vision=T3)
-rms@sops=1.1e8, absmax@mean=4 ratios and T spent by sensitivity under a budget, on calibration data
+rms@sops=1.1e8, rms@spikes=0.75, absmax@mean=4
+                              ratios and T spent by sensitivity under a budget, on calibration data
 rms@0.5+rebuilt               any of these that spikes, and weights that learned from the spikes
 weights                       no spikes: the quantized weights alone
 """
@@ -20,7 +21,7 @@ from spike_compressor.comparison import SplitRecipe
 from spike_compressor.runtime import LayerSpec
 
 WEIGHTS_ALONE = "weights"
-_BUDGETS = {"sops": "sops_per_token", "mean": "mean_timesteps"}
+_BUDGETS = {"sops": "sops_per_token", "spikes": "spikes_per_input", "mean": "mean_timesteps"}
 _REBUILT = "+rebuilt"
 #: Fields of `SpikeReconstructionModifier`.
 _LEARNER: dict[str, Any] = {"block_steps": 60, "model_steps": 100}

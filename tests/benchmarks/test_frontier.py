@@ -49,6 +49,7 @@ def test_budgets_are_read_and_nonsense_is_not() -> None:
         "threshold_statistic": "rms",
         "threshold_ratio": "auto",
     }
+    assert Code.parse("rms@spikes=0.6").budget == {"spikes_per_input": 0.6}
     for label in ("rms", "rms@", "rms@T9", "rms@text="):
         with pytest.raises(SystemExit, match=naming(label)):
             Code.parse(label)

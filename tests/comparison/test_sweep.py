@@ -213,6 +213,7 @@ def test_budgets_mean_what_they_say() -> None:
     assert SpikeBudget.parse("4").fields["timesteps"] == 4  # of whatever modalities the model has
     assert SpikeBudget.parse("mean:3.25", "med").fields == {"allocation": "med", "budget": {"mean_timesteps": 3.25}}
     assert SpikeBudget.parse("sops:2e6:uniform").fields["budget"] == {"sops_per_token": 2e6}
+    assert SpikeBudget.parse("spikes:0.75").fields["budget"] == {"spikes_per_input": 0.75}
 
 
 def test_spikes_that_lose_something_are_an_error() -> None:

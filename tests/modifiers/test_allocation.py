@@ -95,6 +95,9 @@ def test_a_budget_of_synaptic_operations_is_kept(allocation: str) -> None:
     )
     assert 0.9 * limit < sops / 50 <= limit
     assert facts.sops_per_token(chosen) == pytest.approx(sops / 50)
+    # the same budget, told by input and not by token
+    spikes_per_input = limit * 50 / sum(facts.weight(slot) for slot in facts.rows)
+    assert plan(allocation, facts, budget={"spikes_per_input": spikes_per_input}) == chosen
 
 
 @pytest.mark.parametrize("allocation", ["uniform", "med", "sensitivity"])
@@ -126,7 +129,7 @@ def test_a_budget_that_bounds_exceed_is_refused(allocation: str) -> None:
     ("settings", "names"),
     [
         ({"allocation": "med"}, ("'med'", "`budget`")),
-        ({"allocation": "uniform", "budget": {}}, ("budget", "mean_timesteps", "sops_per_token")),
+        ({"allocation": "uniform", "budget": {}}, ("budget", "mean_timesteps", "sops_per_token", "spikes_per_input")),
         (
             {"allocation": "uniform", "budget": {"mean_timesteps": 3, "sops_per_token": 1}},
             ("budget", "mean_timesteps", "sops_per_token"),

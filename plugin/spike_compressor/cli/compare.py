@@ -37,7 +37,10 @@ class Compare(Command):
             "--recipes", required=True, nargs="+", help="files or names of shipped recipes, each with a spiking tail"
         )
         parser.add_argument(
-            "--budget", required=True, nargs="+", help="3/4 (T of vision / text), mean:3.25, sops:2e6; see --allocation"
+            "--budget",
+            required=True,
+            nargs="+",
+            help="3/4 (T of vision / text), mean:3.25, sops:2e6, spikes:0.75",
         )
         parser.add_argument(
             "--eval",

@@ -18,7 +18,8 @@ class SpikeBudget:
     """One budget.
 
     Attributes:
-        label: as it is written: `3/4` (T of vision / T of text), `text=4+vision=3+audio=5`, `mean:3.25`, `sops:2e6`.
+        label: as it is written: `3/4` (T of vision / T of text), `text=4+vision=3+audio=5`, `mean:3.25`,
+            `sops:2e6`, `spikes:0.75`.
         fields: of `MSTSModifier`.
     """
 
@@ -27,8 +28,8 @@ class SpikeBudget:
 
     @classmethod
     def parse(cls, text: str, allocation: str = "sensitivity") -> SpikeBudget:
-        """`3/4`, `4` (all modalities), `text=4+vision=3+audio=5`, `mean:3.25` or `sops:2e6`; the latter two are spent
-        by `allocation`, which a suffix overrides: `mean:2.5:uniform`.
+        """`3/4`, `4` (all modalities), `text=4+vision=3+audio=5`, `mean:3.25`, `sops:2e6` or `spikes:0.75`; the latter
+        three are spent by `allocation`, which a suffix overrides: `mean:2.5:uniform`.
 
         Raises:
             InputError: another form, an unknown modality, T outside 1 .. 7, an allocation that spends no budget.
@@ -47,10 +48,11 @@ class SpikeBudget:
         kind, _, rest = text.partition(":")
         amount, _, named = rest.partition(":")
         chosen = named or allocation
-        fields = {"mean": "mean_timesteps", "sops": "sops_per_token"}
+        fields = {"mean": "mean_timesteps", "sops": "sops_per_token", "spikes": "spikes_per_input"}
         if kind not in fields or not re.fullmatch(r"\d+(\.\d*)?([eE][+-]?\d+)?", amount):
             raise InputError(
-                f"budget {text!r} is none of 3/4 (T of vision / text), text=4+vision=3, mean:3.25, sops:2e6"
+                f"budget {text!r} is none of 3/4 (T of vision / text), text=4+vision=3, mean:3.25, sops:2e6, "
+                "spikes:0.75"
             )
         if chosen not in _BUDGETED:
             raise InputError(f"budget {text!r}: allocation {chosen!r} spends no budget; use {', '.join(_BUDGETED)}")

@@ -51,7 +51,8 @@ def compare(
         model: directory of a float model that transformers opens.
         recipes: recipe files, or label -> file or recipe; each ends in the spiking modifiers, whose timesteps budgets
             replace.
-        budgets: `3/4` (T of vision / text), `mean:3.25`, `sops:2e6`, or `MSTSModifier`'s fields under a label.
+        budgets: `3/4` (T of vision / text), `mean:3.25`, `sops:2e6`, `spikes:0.75`, or `MSTSModifier`'s fields under a
+            label.
         evaluations: `questions:200`, `answers`, `text:FILE`, ...: the first one's items count spikes.
         calibration: makes `oneshot`'s data of (processor, seed); a function of a module, or a partial of one.
         folder: for cells and weights.

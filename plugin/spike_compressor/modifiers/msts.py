@@ -71,7 +71,7 @@ class MSTSModifier(CheckedFields, Modifier):
             evolution discrepancy), `sensitivity` (by measured error) or `file` (a plan written earlier or by hand).
         timesteps: for `fixed`: one T, or one per modality.
         budget: for `uniform`, `med`, `sensitivity`: `{mean_timesteps: 3.25}`, weighted by calibration tokens x MACs, or
-            `{sops_per_token: 2.0e6}`.
+            `{sops_per_token: 2.0e6}` or `{spikes_per_input: 0.75}`, weighted by the outputs that a spike reaches.
         min_timesteps: for the same three: least T, one or by modality; 1 if left out.
         max_timesteps: likewise the greatest; 7 if left out.
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a

@@ -25,18 +25,26 @@ class Budget(CheckedFields):
     Attributes:
         mean_timesteps: mean T over layers and modalities, weighted by calibration tokens x MACs, from 1 to 7.
         sops_per_token: synaptic operations of all spiking layers for one token of the language model.
+        spikes_per_input: the same over the multiply-accumulates that they stand for: spikes of an input, weighted by
+            the outputs that each reaches. What fits one model fits another.
     """
 
     path_in_messages: ClassVar[str] = "MSTSModifier.budget"
 
     mean_timesteps: float | None = Field(default=None, ge=1, le=MAX_TIMESTEPS)
     sops_per_token: float | None = Field(default=None, gt=0)
+    spikes_per_input: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Budget:
-        if (self.mean_timesteps is None) == (self.sops_per_token is None):
-            raise InputError("MSTSModifier.budget needs exactly one of mean_timesteps and sops_per_token")
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise InputError(f"MSTSModifier.budget needs exactly one of {', '.join(type(self).model_fields)}")
         return self
+
+    @property
+    def counts_operations(self) -> bool:
+        """Whether spikes are paid for, and not timesteps."""
+        return self.mean_timesteps is None
 
     @property
     def uniform_timesteps(self) -> int | None:
@@ -54,18 +62,19 @@ class Budget(CheckedFields):
         Raises:
             InputError: the cheapest options alone exceed the budget.
         """
-        cost = measured.sops if self.sops_per_token is not None else _timesteps(measured)
+        cost = measured.sops if self.counts_operations else _timesteps(measured)
         tables = {slot: {option: float(cost(slot, option)) for option in options(slot)} for slot in measured.rows}
         if self.sops_per_token is not None:
             limit = self.sops_per_token * sum(measured.tokens.values())
         else:
-            assert self.mean_timesteps is not None
-            limit = self.mean_timesteps * sum(measured.weight(slot) for slot in measured.rows)
+            mean = self.spikes_per_input if self.mean_timesteps is None else self.mean_timesteps
+            assert mean is not None
+            limit = mean * sum(measured.weight(slot) for slot in measured.rows)
         costs = Costs(tables, limit)
         least = costs.total(costs.cheapest())
         if least > limit * (1 + _ROUNDING):
             (name, asked), *_ = self.model_dump(exclude_none=True).items()
-            ratios = ", at the ratios that fire least" if self.sops_per_token is not None else ""
+            ratios = ", at the ratios that fire least" if self.counts_operations else ""
             raise InputError(
                 f"MSTSModifier.budget: {name} {asked:g} is less than min_timesteps and overrides take by themselves"
                 f"{ratios}, {least / limit * asked:.6g}; raise the budget or lower the bounds"

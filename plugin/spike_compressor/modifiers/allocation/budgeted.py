@@ -25,7 +25,7 @@ class Budgeted(Allocation):
 
     @property
     def needs(self) -> frozenset[Need]:
-        return frozenset({Need.ROWS} | ({Need.ERRORS} if self.budget.sops_per_token is not None else set()))
+        return frozenset({Need.ROWS} | ({Need.ERRORS} if self.budget.counts_operations else set()))
 
     def bounds(self, modalities: Sequence[str] | None = None) -> tuple[dict[str, int], dict[str, int]]:
         """Least and greatest T by modality: of `modalities`, or of those that the settings name.

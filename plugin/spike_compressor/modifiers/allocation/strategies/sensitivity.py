@@ -36,7 +36,7 @@ class Sensitivity(Budgeted):
 
     def options(self, slot: Slot, timesteps: int, measured: Measured) -> list[TemporalScale]:
         # timesteps are paid whatever the ratio, so the one of least error is the best; operations are not
-        if self.budget.sops_per_token is None or not measured.ratios(slot):
+        if not self.budget.counts_operations or not measured.ratios(slot):
             return super().options(slot, timesteps, measured)
         return [TemporalScale(timesteps, ratio) for ratio in measured.ratios(slot)]
 
