@@ -49,8 +49,7 @@ module spike_accumulator
   localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
   logic                              leave, keep, queue_ready;
-  logic [Columns-1:0][AccWidth-1:0]  row;
-  logic [Columns-1:0][SumBits-1:0]   old, total;
+  logic [Columns-1:0][SumBits-1:0]   old, total, row, out;
 
   assign leave    = valid_i && place_i.acc_last;
   assign enable_o = !leave || queue_ready;
@@ -72,18 +71,15 @@ module spike_accumulator
 
   for (genvar c = 0; c < Columns; c++) begin : gen_column
     logic signed [HalfWidth-1:0] sum;
-    assign sum      = sums_i[c];
-    assign total[c] = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
+    assign sum           = sums_i[c];
+    assign total[c]      = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
+    assign row[c]        = (ColWidth'(c) < columns_i) ? total[c] : '0;
+    assign acc_data_o[c] = AccWidth'(signed'(out[c]));
   end
 
-  always_comb begin
-    for (int unsigned c = 0; c < Columns; c++) begin
-      row[c] = (ColWidth'(c) < columns_i) ? AccWidth'(signed'(total[c])) : '0;
-    end
-  end
-
+  // Sums wait in as many bits as they need.
   spike_fifo #(
-    .Width (Columns * AccWidth + 1)
+    .Width (Columns * SumBits + 1)
   ) u_queue (
     .clk_i,
     .rst_ni,
@@ -92,7 +88,7 @@ module spike_accumulator
     .data_i  ({place_i.tile_last, row}),
     .valid_o (acc_valid_o),
     .ready_i (acc_ready_i),
-    .data_o  ({acc_last_o, acc_data_o})
+    .data_o  ({acc_last_o, out})
   );
 
   if (RowWidth > AddrWidth) begin : gen_unused

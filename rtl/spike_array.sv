@@ -6,9 +6,10 @@
 //
 //   cycle 0   a word is at the input
 //   cycle 1   the banks are read
-//   cycle 2   weights meet signs, are added
-//   cycle 3   sums are added to the row's sum of this block; a complete one asks for the row's sum so far (done_soon_o)
-//   cycle 4   the complete sum is there (done_o)
+//   cycle 2   weights meet signs, are added to two numbers
+//   cycle 3   these are added to one
+//   cycle 4   sums are added to the row's sum of this block; a complete one asks for the row's sum so far (done_soon_o)
+//   cycle 5   the complete sum is there (done_o)
 
 `include "spike_assert.svh"
 
@@ -63,7 +64,10 @@ module spike_array
   output logic [RowWidth-1:0]                            row_o,
   output logic [ColWidth-1:0]                            columns_o,
   output place_t                                         place_o,
-  output logic                                           idle_o
+  output logic                                           idle_o,
+
+  // events
+  output logic [Lanes-1:0]                               added_o  // lanes that make an addition
 );
 
   // D * 2^WeightBits is reached: a spike of -1 turns the most negative weight positive.
@@ -79,8 +83,8 @@ module spike_array
   } flags_t;
 
   // ------------------------------------------------------------------------------------------- flags of a word
-  logic [4:1]                      valid_q;
-  flags_t                          flags_q [1:4];
+  logic [5:1]                      valid_q;
+  flags_t                          flags_q [1:5];
   logic                            bank_q;
   logic [2:1]                      release_q;
   logic [Lanes-1:0]                lanes_q, next_q, neg_q, whole_q, half_q, neg2_q;
@@ -94,7 +98,7 @@ module spike_array
       whole_q   <= '0;
       half_q    <= '0;
     end else if (enable_i) begin
-      valid_q   <= {valid_q[3] && flags_q[3].last, valid_q[2:1], word_valid_i};
+      valid_q   <= {valid_q[4] && flags_q[4].last, valid_q[3:1], word_valid_i};
       release_q <= {release_q[1], word_valid_i && word_release_i};
       lanes_q   <= word_valid_i ? word_lanes_i : '0;
       whole_q   <= lanes_q & ~next_q;
@@ -119,7 +123,7 @@ module spike_array
         };
       end
       if (valid_q[1]) neg2_q <= neg_q;
-      for (int unsigned i = 1; i < 4; i++) begin
+      for (int unsigned i = 1; i < 5; i++) begin
         if (valid_q[i]) flags_q[i+1] <= flags_q[i];
       end
     end
@@ -190,29 +194,31 @@ module spike_array
       .AccWidth   (HalfWidth)
     ) u_column (
       .clk_i,
-      .sum_en_i  (valid_q[2] && enable_i),
+      .tree_en_i (valid_q[2] && enable_i),
       .whole_i   (whole_q),
       .half_i    (half_q),
       .neg_i     (neg2_q),
       .weights_i (column_weights),
       .bias_i    (bias_q),
-      .acc_en_i  (valid_q[3] && enable_i),
-      .first_i   (flags_q[3].first),
-      .shift_i   (flags_q[3].shift),
+      .sum_en_i  (valid_q[3] && enable_i),
+      .acc_en_i  (valid_q[4] && enable_i),
+      .first_i   (flags_q[4].first),
+      .shift_i   (flags_q[4].shift),
       .acc_o     (sums_o[c])
     );
   end
 
-  assign done_soon_o  = valid_q[3] && flags_q[3].last;
-  assign soon_row_o   = flags_q[3].row;
-  assign soon_first_o = flags_q[3].place.acc_first;
-  assign done_o       = valid_q[4];
-  assign row_o        = flags_q[4].row;
-  assign columns_o    = flags_q[4].columns;
-  assign place_o      = flags_q[4].place;
+  assign done_soon_o  = valid_q[4] && flags_q[4].last;
+  assign soon_row_o   = flags_q[4].row;
+  assign soon_first_o = flags_q[4].place.acc_first;
+  assign done_o       = valid_q[5];
+  assign row_o        = flags_q[5].row;
+  assign columns_o    = flags_q[5].columns;
+  assign place_o      = flags_q[5].place;
+  assign added_o      = enable_i ? lanes_q : '0;
   assign idle_o       = valid_q == '0;
 
   logic unused_flags;
-  assign unused_flags = ^{flags_q[4].first, flags_q[4].shift, flags_q[4].last};
+  assign unused_flags = ^{flags_q[5].first, flags_q[5].shift, flags_q[5].last};
 
 endmodule

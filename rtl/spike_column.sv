@@ -4,8 +4,9 @@
 // One output column of the array: adds the weights that a word's spikes have picked, one a lane, and moves the sum on
 // from plane to plane. Nothing is multiplied.
 //
-//   cycle 1   sum = bias + sum over lanes of (spike of plane e ? 2 : 1) * (w or its inverse)
-//   cycle 2   acc = (first ? 0 : shift ? 2 acc : acc) + sum
+//   cycle 1   two numbers whose sum is bias + sum over lanes of (spike of plane e ? 2 : 1) * (w or its inverse)
+//   cycle 2   sum = their sum
+//   cycle 3   acc = (first ? 0 : shift ? 2 acc : acc) + sum
 //
 // A weight comes as u = w + B, with B = 2^(WeightBits-1), so it has no sign. A negative spike inverts its bits, which
 // gives B - 1 - w: so a lane adds B or B - 1 too much, the same in all columns. `bias_i` takes that back.
@@ -20,7 +21,7 @@ module spike_column #(
   input  logic                              clk_i,
 
   // cycle 1
-  input  logic                              sum_en_i,
+  input  logic                              tree_en_i,
   input  logic [Lanes-1:0]                  whole_i,    // lane has a spike of plane e
   input  logic [Lanes-1:0]                  half_i,     // lane has a spike of plane e-1
   input  logic [Lanes-1:0]                  neg_i,
@@ -28,6 +29,9 @@ module spike_column #(
   input  logic [SumWidth-1:0]               bias_i,
 
   // cycle 2
+  input  logic                              sum_en_i,
+
+  // cycle 3
   input  logic                              acc_en_i,
   input  logic                              first_i,
   input  logic                              shift_i,
@@ -36,7 +40,7 @@ module spike_column #(
 );
 
   logic [Lanes:0][SumWidth-1:0] operands;
-  logic [SumWidth-1:0]          sum, carry;
+  logic [SumWidth-1:0]          sum, carry, save_q, carry_q;
   logic signed [SumWidth-1:0]   sum_q;
   logic signed [AccWidth-1:0]   acc_q, moved;
 
@@ -67,7 +71,11 @@ module spike_column #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (sum_en_i) sum_q <= sum + carry;
+    if (tree_en_i) begin
+      save_q  <= sum;
+      carry_q <= carry;
+    end
+    if (sum_en_i) sum_q <= save_q + carry_q;
     if (acc_en_i) acc_q <= moved + AccWidth'(sum_q);
   end
 

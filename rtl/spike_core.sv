@@ -218,7 +218,7 @@ module spike_core
   );
 
   // ------------------------------------------------------------------------------------------------- front end
-  logic                             store_ready, store_we, store_mask_we, store_done, store_release;
+  logic                             store_ready, store_open, store_we, store_mask_we, store_done, store_release;
   logic [RowWidth-1:0]              store_row;
   logic [BlockWidth-1:0]            store_block;
   logic [SlotWidth-1:0]             store_slot;
@@ -255,6 +255,7 @@ module spike_core
     .membrane_data_i   (s_axis_membrane_tdata_i),
     .membrane_last_i   (s_axis_membrane_tlast_i),
     .store_ready_i     (store_ready),
+    .store_open_o      (store_open),
     .store_we_o        (store_we),
     .store_row_o       (store_row),
     .store_block_o     (store_block),
@@ -298,6 +299,7 @@ module spike_core
     .clk_i,
     .rst_ni           (engine_rst_n),
     .ready_o          (store_ready),
+    .open_i           (store_open),
     .we_i             (store_we),
     .row_i            (store_row),
     .block_i          (store_block),
@@ -463,6 +465,7 @@ module spike_core
   logic [Columns-1:0][HalfWidth-1:0] sums;
   logic [ColWidth-1:0]               sum_columns;
   place_t                            sum_place;
+  logic [Lanes-1:0]                  added;
 
   spike_array #(
     .Rows       (Rows),
@@ -501,7 +504,8 @@ module spike_core
     .row_o          (sum_row),
     .columns_o      (sum_columns),
     .place_o        (sum_place),
-    .idle_o         (array_idle)
+    .idle_o         (array_idle),
+    .added_o        (added)
   );
 
   spike_accumulator #(
@@ -551,9 +555,7 @@ module spike_core
     increment[CntStallFire]     = IncWidth'(wait_fire && pick_idle);
     increment[CntStallWeight]   = IncWidth'(wait_weight && pick_idle);
     increment[CntStallAcc]      = IncWidth'(!enable);
-    for (int unsigned l = 0; l < Lanes; l++) begin
-      increment[CntAdditions] += IncWidth'(word_valid && word_lanes[l]);
-    end
+    for (int unsigned l = 0; l < Lanes; l++) increment[CntAdditions] += IncWidth'(added[l]);
     for (int unsigned t = 0; t < TmaxLimit; t++) begin
       increment[5'(CntRowsT1) + 5'(t)] = IncWidth'(row_done[t]);
     end

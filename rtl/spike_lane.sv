@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // One lane's share of two planes: the present one, e, and the next of the same row, e-1. Whenever the picker issues a
-// word, the lane gives away one spike: of the present plane as long as it has any, else of the next.
+// word, the lane gives away one spike: of the present plane as long as it has any, else of the next. Whether there is one
+// left, and whether it is the last, is known before the word: all lanes together decide on the next word by that.
 
 module spike_lane #(
   parameter int unsigned Slots = 16,
@@ -27,29 +28,56 @@ module spike_lane #(
   output logic [AddrWidth-1:0] slot_o
 );
 
-  logic [Slots-1:0] fire_q, neg_q, next_fire_q, next_neg_q;
-  logic [Slots-1:0] first, next_first, fire_d, next_fire_d, select, neg;
-  logic             any;
+  logic [Slots-1:0]     fire_q, neg_q, next_fire_q, next_neg_q;
+  logic [Slots-1:0]     first, next_first, fire_d, next_fire_d;
+  logic                 any_q, single_q, take_next;  // single: no more than one
+  logic [1:0]           left, next_left;             // spikes of each plane; three and more are three
+  logic [AddrWidth-1:0] slot, next_slot;
 
   // Lowest bit that is set
   assign first      = fire_q & (~fire_q + 1'b1);
   assign next_first = next_fire_q & (~next_fire_q + 1'b1);
 
-  assign any         = present_i && fire_q != '0;
+  assign take_next   = issue_i && !any_q && ahead_i;
   assign fire_d      = fire_q & ~first;
-  assign next_fire_d = next_fire_q & ~((issue_i && !any && ahead_i) ? next_first : '0);
-  assign through_o   = fire_d == '0;
+  assign next_fire_d = take_next ? next_fire_q & ~next_first : next_fire_q;
+  assign through_o   = single_q;
 
-  assign select  = any ? first : (ahead_i ? next_first : '0);
-  assign neg     = any ? neg_q : next_neg_q;
-  assign next_o  = !any;
-  assign valid_o = select != '0;
-  assign neg_o   = (select & neg) != '0;
+  spike_tally #(
+    .Width (Slots)
+  ) u_left (
+    .bits_i  (fire_q),
+    .count_o (left)
+  );
+
+  spike_tally #(
+    .Width (Slots)
+  ) u_next_left (
+    .bits_i  (next_fire_q),
+    .count_o (next_left)
+  );
 
   always_comb begin
-    slot_o = '0;
+    slot      = '0;
+    next_slot = '0;
     for (int unsigned s = 0; s < Slots; s++) begin
-      if (select[s]) slot_o |= AddrWidth'(s);
+      if (first[s]) slot |= AddrWidth'(s);
+      if (next_first[s]) next_slot |= AddrWidth'(s);
+    end
+  end
+
+  assign next_o  = !any_q;
+  assign valid_o = any_q ? present_i : ahead_i && next_left != '0;
+  assign neg_o   = any_q ? (first & neg_q) != '0 : (next_first & next_neg_q) != '0;
+  assign slot_o  = any_q ? slot : next_slot;
+
+  always_ff @(posedge clk_i) begin
+    if (move_i) begin
+      any_q    <= next_left != '0 && !(take_next && next_left == 2'd1);
+      single_q <= !next_left[1] || (take_next && next_left == 2'd2);
+    end else if (issue_i) begin
+      any_q    <= left[1];
+      single_q <= left != 2'd3;
     end
   end
 

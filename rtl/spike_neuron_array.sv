@@ -8,6 +8,10 @@
 //   a chunk      `Lanes` membranes; the last chunk of a group may hold fewer, the rest of the beat is ignored
 //   stream out   row 0: chunk 0: step 0, 1, ..  chunk 1: step 0, ..                   TLAST ends each row
 //
+//   cycle 0   a chunk is at the input: its neurons are charged
+//   cycle 1   its codes are there (charged)
+//   cycle 2   its spikes are there (live); they stay until the spike stream has had them all
+//
 // The spike stream carries one step a beat, so with it a chunk takes one cycle for each of its row's steps.
 
 `include "spike_assert.svh"
@@ -52,6 +56,7 @@ module spike_neuron_array
 
   // spike store
   input  logic                                store_ready_i,   // there is room for a row tile
+  output logic                                store_open_o,    // a row tile begins: the room is taken
   output logic                                store_we_o,
   output logic [RowWidth-1:0]                 store_row_o,
   output logic [BlockWidth-1:0]               store_block_o,
@@ -92,24 +97,27 @@ module spike_neuron_array
   logic [BlockWidth-1:0] block_q, group_block_q;
   logic [SlotWidth-1:0]  slot_q;
   logic [TWidth-1:0]     timesteps_q, header_t;
-  logic                  header, charge, free, open, at_header, at_chunk;
+  logic                  header, charge, open, at_header, at_chunk;
   logic                  tail_block, block_last, group_last, row_last, tile_last, job_last;
   logic [LaneWidth-1:0]  lanes;
+  logic [MembraneWidth-1:0] below_q, beyond_q;
 
-  // The chunk that is in the neurons
+  // A chunk that is in the neurons
   typedef struct packed {
     logic [RowWidth-1:0]   row;
     logic [BlockWidth-1:0] block;
     logic [SlotWidth-1:0]  slot;
-    logic [LaneWidth-1:0]  lanes;
+    logic [Lanes-1:0]      filled;     // lanes that have an input
+    logic [LaneWidth-1:0]  lanes;      // and how many they are
     logic [TWidth-1:0]     timesteps;
+    logic [Tmax-1:0]       limit;      // 2^T - 1
     logic                  block_last;
     logic                  row_last;
     logic                  tile_last;
   } chunk_t;
 
-  logic                 live_q, done, spike_ready;
-  chunk_t               live;
+  logic                 charged_q, live_q, take, done, spike_ready;
+  chunk_t               charged, live;
   logic [StepWidth-1:0] live_steps;
 
   // ------------------------------------------------------------------------------------ stream and counting
@@ -121,15 +129,15 @@ module spike_neuron_array
   assign row_last   = group_last && block_q == row_blocks_i - 1'b1;
   assign lanes      = group_last ? tail_lanes_i : LaneWidth'(Lanes);
 
-  // A row tile begins when the one before it has left the neurons and the store has room.
-  assign open      = row_q != '0 || (!live_q && store_ready_i);
+  assign open      = row_q != '0 || store_ready_i;
   assign at_header = state_q == StHeader && open;
-  assign at_chunk  = state_q == StChunk && free;
+  assign at_chunk  = state_q == StChunk && (!charged_q || take);
 
   assign membrane_ready_o = at_header || at_chunk;
   assign header           = membrane_valid_i && at_header;
   assign charge           = membrane_valid_i && at_chunk;
-  assign idle_o           = state_q == StIdle && !live_q && !spike_valid_o;
+  assign idle_o           = state_q == StIdle && !charged_q && !live_q && !spike_valid_o;
+  assign store_open_o     = header && row_q == '0;
 
   // T of the header, forced into range so that a bad row cannot hang the job
   logic [7:0] raw_t;
@@ -169,6 +177,7 @@ module spike_neuron_array
     end
     if (header) begin
       timesteps_q   <= header_t;
+      beyond_q      <= bits_beyond(frac_bits_i, header_t);
       block_q       <= '0;
       group_block_q <= '0;
       slot_q        <= '0;
@@ -188,7 +197,8 @@ module spike_neuron_array
 
   // ------------------------------------------------------------------------------------------------- neurons
   spike_t [Lanes-1:0][Planes-1:0] spikes;
-  logic [Lanes-1:0]               saturated;
+  logic [Lanes-1:0]               saturated, filled;
+  logic [Tmax-1:0]                limit;
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_neuron
     spike_neuron #(
@@ -199,31 +209,49 @@ module spike_neuron_array
       .coding_i,
       .frac_bits_i,
       .charge_i    (charge),
-      .membrane_i  ((LaneWidth'(l) < lanes) ? membrane_data_i[l] : '0),
-      .timesteps_i (timesteps_q),
+      .membrane_i  (membrane_data_i[l]),
+      .below_i     (below_q),
+      .beyond_i    (beyond_q),
+      .take_i      (take),
+      .filled_i    (charged.filled[l]),
+      .limit_i     (charged.limit),
       .saturated_o (saturated[l]),
       .spikes_o    (spikes[l])
     );
+
+    assign filled[l] = LaneWidth'(l) < lanes;
   end
+
+  for (genvar t = 0; t < Tmax; t++) begin : gen_limit
+    assign limit[t] = timesteps_q > TWidth'(t);
+  end
+
+  assign take = charged_q && (!live_q || done);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      live_q <= 1'b0;
-    end else if (charge) begin
-      live_q <= 1'b1;
-    end else if (done) begin
-      live_q <= 1'b0;
+      charged_q <= 1'b0;
+      live_q    <= 1'b0;
+    end else begin
+      if (charge) charged_q <= 1'b1;
+      else if (take) charged_q <= 1'b0;
+      if (take) live_q <= 1'b1;
+      else if (done) live_q <= 1'b0;
     end
   end
 
   always_ff @(posedge clk_i) begin
+    below_q <= bits_below(frac_bits_i);
+    if (take) live <= charged;
     if (charge) begin
-      live <= '{
+      charged <= '{
         row:        row_q,
         block:      block_q,
         slot:       slot_q,
+        filled:     filled,
         lanes:      lanes,
         timesteps:  timesteps_q,
+        limit:      limit,
         block_last: block_last,
         row_last:   row_last,
         tile_last:  row_last && tile_last
@@ -231,8 +259,10 @@ module spike_neuron_array
     end
   end
 
+  logic unused_live;
+  assign unused_live = ^{live.filled, live.limit};
+
   assign live_steps = StepWidth'(live.timesteps) + StepWidth'(coding_i == CodingCsd);
-  assign free       = !live_q || done;
 
   // -------------------------------------------------------------------------------------------- spike store
   logic [Planes-1:0] mask_q, fired;
@@ -267,7 +297,7 @@ module spike_neuron_array
   spike_t [Lanes-1:0]   plane;
 
   always_ff @(posedge clk_i) begin
-    if (charge) exponent_q <= StepWidth'(timesteps_q) + StepWidth'(coding_i == CodingCsd) - 1'b1;
+    if (take) exponent_q <= StepWidth'(charged.timesteps) + StepWidth'(coding_i == CodingCsd) - 1'b1;
     else if (live_q && fifo_ready) exponent_q <= exponent_q - 1'b1;
   end
 
@@ -299,24 +329,38 @@ module spike_neuron_array
   assign done        = live_q && spike_ready && (step_last || !spike_stream_i);
 
   // -------------------------------------------------------------------------------------------------- events
+  // Counted a cycle later: sums of many events are long paths of their own.
+  logic [Planes-1:0][Lanes-1:0] fire_q;
+  logic [CntWidth-1:0]          places, places_q;  // steps times inputs
+  logic [Lanes-1:0]             saturated_q;
+
   always_comb begin
-    spikes_o  = '0;
-    skipped_o = '0;
+    places = '0;
     for (int unsigned e = 0; e < Planes; e++) begin
-      for (int unsigned l = 0; l < Lanes; l++) spikes_o += CntWidth'(store_fire_o[e][l]);
-      if (StepWidth'(e) < live_steps) skipped_o += CntWidth'(live.lanes);
+      if (StepWidth'(e) < live_steps) places += CntWidth'(live.lanes);
     end
-    skipped_o -= spikes_o;
-    if (!done) begin
-      spikes_o  = '0;
-      skipped_o = '0;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      fire_q      <= '0;
+      places_q    <= '0;
+      saturated_q <= '0;
+    end else begin
+      fire_q      <= done ? store_fire_o : '0;
+      places_q    <= done ? places : '0;
+      saturated_q <= take ? saturated & charged.filled : '0;
     end
   end
 
   always_comb begin
+    spikes_o    = '0;
     saturated_o = '0;
-    for (int unsigned l = 0; l < Lanes; l++) saturated_o += LaneWidth'(saturated[l]);
-    if (!charge) saturated_o = '0;
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      for (int unsigned e = 0; e < Planes; e++) spikes_o += CntWidth'(fire_q[e][l]);
+      saturated_o += LaneWidth'(saturated_q[l]);
+    end
+    skipped_o = places_q - spikes_o;
   end
 
   always_comb begin

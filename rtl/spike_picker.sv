@@ -134,12 +134,13 @@ module spike_picker
 
   // -------------------------------------------------------------------------------------------------- words
   // The sum of a row is read from memory one cycle before the row's next sum is written, so two sums of one row must not
-  // follow each other at once.
-  logic                first_q, shift_q, just_q, again;
+  // follow each other at once. Whether they would is known when a plane becomes the present one.
+  logic                first_q, shift_q, just_q, again_q, again;
   logic [RowWidth-1:0] just_row_q;
 
-  assign again   = just_q && plane_q.last && just_row_q == plane_q.row;
-  assign issue   = valid_q && enable_i && !again;
+  assign again   = valid_q ? plane_q.last && next_q.last && next_q.row == plane_q.row
+                           : just_q && !enable_i && next_q.last && next_q.row == just_row_q;
+  assign issue   = valid_q && enable_i && !again_q;
   assign advance = issue && &through;
 
   always_ff @(posedge clk_i) begin
@@ -147,12 +148,15 @@ module spike_picker
       first_q <= 1'b1;
       shift_q <= 1'b0;
       just_q  <= 1'b0;
+      again_q <= 1'b0;
     end else begin
       if (issue) begin
         first_q <= word_last_o;
         shift_q <= advance && !word_last_o;
       end
       if (enable_i) just_q <= issue && word_last_o;
+      if (move) again_q <= again;
+      else if (enable_i) again_q <= 1'b0;
     end
   end
 

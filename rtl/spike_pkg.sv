@@ -50,6 +50,17 @@ package spike_pkg;
 
   parameter int unsigned MaxFracBits = 30;
 
+  // Bits of a membrane that a code of T steps has no room for.
+  function automatic logic [MembraneWidth-1:0] bits_beyond(input logic [4:0] frac_bits,
+                                                           input logic [TWidth-1:0] timesteps);
+    return ({MembraneWidth{1'b1}} << frac_bits) << timesteps;
+  endfunction
+
+  // Bits of a membrane below the one that decides how it is rounded.
+  function automatic logic [MembraneWidth-1:0] bits_below(input logic [4:0] frac_bits);
+    return ~MembraneWidth'(({(MembraneWidth + 1){1'b1}} << frac_bits) >> 1);
+  endfunction
+
   // ---------------------------------------------------------------------------------------- stream headers
   // First beat of a row on the membrane stream: T in the low bits, all other bits are ignored.
   parameter int unsigned HeaderTLsb = 0;

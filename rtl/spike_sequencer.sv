@@ -3,13 +3,14 @@
 //
 // Checks a job, works out the shape of a row, starts the engines and waits until everything has left.
 //
-//   idle -> check -> run -> wait -> (drop ->) done
+//   idle -> shape -> check -> run -> wait -> (drop ->) done
 //
 // Input that is on offer when a job has ended, and no other waits that it could be for, is left over: an error, and its
 // packet is dropped, so that the next job finds the streams where packets begin.
 //
 // K is split into groups, a group into blocks of `Slots` chunks of `Lanes` inputs. Divisions are shifts (`Lanes` and
-// `Slots` are powers of two) and the size of a row is found by counting groups.
+// `Slots` are powers of two) and the size of a row is found by counting groups. What follows from a job is kept in registers,
+// so that no path of the engines begins with the job: it is right from the second cycle of the job on.
 
 `include "spike_assert.svh"
 
@@ -60,6 +61,7 @@ module spike_sequencer
 
   typedef enum logic [2:0] {
     StIdle,
+    StShape,
     StCheck,
     StRun,
     StWait,
@@ -70,52 +72,50 @@ module spike_sequencer
   logic [CountWidth-1:0] groups_left_q;
   logic [BlockWidth-1:0] row_blocks_q;
   logic [BlockWidth:0]   row_blocks_d;
-  logic                  fits;
+  logic                  fits_q;
 
   // ------------------------------------------------------------------------------------------ shape of a row
-  logic [CountWidth:0]  chunks, blocks;
-  logic [SlotWidth-1:0] last_chunk;
+  logic [CountWidth:0] chunks_q, blocks;
 
-  assign chunks     = ((CountWidth + 1)'(job_i.group_inputs) + (CountWidth + 1)'(Lanes - 1)) >> LaneShift;
-  assign blocks     = (chunks + (CountWidth + 1)'(Slots - 1)) >> SlotShift;
-  assign last_chunk = SlotWidth'(chunks - 1'b1) & SlotWidth'(Slots - 1);
-  assign fits       = blocks <= (CountWidth + 1)'(Blocks);
+  assign blocks = (chunks_q + (CountWidth + 1)'(Slots - 1)) >> SlotShift;
 
-  always_comb begin
-    tail_lanes_o = LaneWidth'(job_i.group_inputs & CountWidth'(Lanes - 1));
-    if (tail_lanes_o == '0) tail_lanes_o = LaneWidth'(Lanes);
+  always_ff @(posedge clk_i) begin
+    chunks_q       <= ((CountWidth + 1)'(job_i.group_inputs) + (CountWidth + 1)'(Lanes - 1)) >> LaneShift;
+    tail_lanes_o   <= LaneWidth'((job_i.group_inputs - 1'b1) & CountWidth'(Lanes - 1)) + 1'b1;
+    tail_chunks_o  <= (SlotWidth'(chunks_q - 1'b1) & SlotWidth'(Slots - 1)) + 1'b1;
+    group_blocks_o <= blocks[BlockWidth-1:0];
+    fits_q         <= blocks <= (CountWidth + 1)'(Blocks);
   end
 
-  assign tail_chunks_o  = last_chunk + 1'b1;
-  assign group_blocks_o = blocks[BlockWidth-1:0];
-  assign row_blocks_o   = row_blocks_q;
-  assign row_blocks_d   = (BlockWidth + 1)'(row_blocks_q) + (BlockWidth + 1)'(group_blocks_o);
+  assign row_blocks_o = row_blocks_q;
+  assign row_blocks_d = (BlockWidth + 1)'(row_blocks_q) + (BlockWidth + 1)'(group_blocks_o);
 
   // Whether spikes are copied is no matter of the sequencer.
   logic unused_job;
   assign unused_job = job_i.spike_stream;
 
   // --------------------------------------------------------------------------------------------------- checks
-  error_t            settings;
+  error_t            settings_q;
   logic [Inputs-1:0] left;      // input that no job wants
 
   assign left = queued_i ? '0 : valid_i;
 
-  always_comb begin
-    settings              = '0;
-    settings.rows         = job_i.rows == '0;
-    settings.outputs      = job_i.outputs == '0;
-    settings.groups       = job_i.groups == '0;
-    settings.group_inputs = job_i.group_inputs == '0;
-    settings.frac_bits    = job_i.frac_bits > 5'(MaxFracBits);
-    settings.capacity     = !fits;
-    settings.coding       = !Csd && job_i.coding == CodingCsd;
+  always_ff @(posedge clk_i) begin
+    settings_q              <= '0;
+    settings_q.rows         <= job_i.rows == '0;
+    settings_q.outputs      <= job_i.outputs == '0;
+    settings_q.groups       <= job_i.groups == '0;
+    settings_q.group_inputs <= job_i.group_inputs == '0;
+    settings_q.frac_bits    <= job_i.frac_bits > 5'(MaxFracBits);
+    settings_q.coding       <= !Csd && job_i.coding == CodingCsd;
   end
 
   always_comb begin
     error_o = '0;
-    if (state_q == StIdle && start_i) error_o = settings;
-    if (state_q == StCheck && row_blocks_d > (BlockWidth + 1)'(Blocks)) error_o.capacity = 1'b1;
+    if (state_q == StCheck) begin
+      error_o          = settings_q;
+      error_o.capacity = !fits_q || row_blocks_d > (BlockWidth + 1)'(Blocks);
+    end
     if (state_q == StWait && idle_i && left != '0) error_o.left_over = 1'b1;
   end
 
@@ -133,7 +133,8 @@ module spike_sequencer
   always_comb begin
     state_d = state_q;
     unique case (state_q)
-      StIdle:  if (start_i && settings == '0) state_d = StCheck;
+      StIdle:  if (start_i) state_d = StShape;
+      StShape: state_d = StCheck;
       StCheck: begin
         if (error_o != '0) state_d = StIdle;
         else if (groups_left_q == CountWidth'(1)) state_d = StRun;

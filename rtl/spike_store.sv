@@ -32,6 +32,7 @@ module spike_store
 
   // write: a chunk
   output logic                             ready_o,       // there is room for a row tile
+  input  logic                             open_i,        // one begins: the room is taken
   input  logic                             we_i,
   input  logic [RowWidth-1:0]              row_i,
   input  logic [BlockWidth-1:0]            block_i,
@@ -83,8 +84,8 @@ module spike_store
       free_q <= 2'd2;
     end else begin
       if (done_i) half_q <= !half_q;
-      if (done_i && !release_i) free_q <= free_q - 1'b1;
-      if (release_i && !done_i) free_q <= free_q + 1'b1;
+      if (open_i && !release_i) free_q <= free_q - 1'b1;
+      if (release_i && !open_i) free_q <= free_q + 1'b1;
     end
   end
 
@@ -118,7 +119,8 @@ module spike_store
 
   logic [Planes-1:0][Slots-1:0][Lanes-1:0]     fires;
   logic [SignPlanes-1:0][Slots-1:0][Lanes-1:0] negs;
-  logic [ExpWidth-1:0]                         exponent_q;
+  logic [Planes-1:0]                           select_q;       // of the planes
+  logic [SignPlanes-1:0]                       select_sign_q;  // and of their signs
 
   for (genvar e = 0; e < Planes; e++) begin : gen_fire
     spike_ram #(
@@ -155,24 +157,24 @@ module spike_store
   end
 
   always_ff @(posedge clk_i) begin
-    if (plane_re_i) exponent_q <= plane_exponent_i;
+    if (plane_re_i) begin
+      for (int unsigned e = 0; e < Planes; e++) select_q[e] <= plane_exponent_i == ExpWidth'(e);
+      for (int unsigned e = 0; e < SignPlanes; e++) select_sign_q[e] <= sign_plane(plane_exponent_i) == StepWidth'(e);
+    end
   end
 
   for (genvar s = 0; s < Slots; s++) begin : gen_out
     always_comb begin
       fire_o[s] = '0;
       neg_o[s]  = '0;
-      for (int unsigned e = 0; e < Planes; e++) begin
-        if (exponent_q == ExpWidth'(e)) fire_o[s] |= fires[e][s];
-      end
-      for (int unsigned e = 0; e < SignPlanes; e++) begin
-        if (sign_plane(exponent_q) == StepWidth'(e)) neg_o[s] |= negs[e][s];
-      end
+      for (int unsigned e = 0; e < Planes; e++) fire_o[s] |= fires[e][s] & {Lanes{select_q[e]}};
+      for (int unsigned e = 0; e < SignPlanes; e++) neg_o[s] |= negs[e][s] & {Lanes{select_sign_q[e]}};
     end
   end
 
   `SPIKE_ASSERT(Free, free_q <= 2'd2)
-  `SPIKE_EXPECT(RoomToWrite, !we_i || ready_o)
+  `SPIKE_EXPECT(RoomToOpen, !open_i || ready_o)
+  `SPIKE_EXPECT(OpenToWrite, !we_i || free_q != 2'd2)
   `SPIKE_EXPECT(ReleaseFull, !release_i || free_q != 2'd2)
 
 endmodule

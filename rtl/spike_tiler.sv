@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Walks the tiles of a job: row tile by row tile, and in each all column tiles. Front end, weight loader and scheduler
-// run ahead of each other, so each walks on its own.
+// run ahead of each other, so each walks on its own. All that is said of a tile comes from registers: what follows a tile is
+// worked out while it is used.
 
 `include "spike_assert.svh"
 
@@ -28,33 +29,43 @@ module spike_tiler
   output logic                  row_tile_last_o  // the last column tile of its row tile
 );
 
-  logic                  valid_q, last_rows, last_outputs;
-  logic [CountWidth-1:0] rows_left_q, outputs_left_q;
+  logic                  valid_q, last_rows_q, last_outputs_q, last_rows_d, last_outputs_d, begin_row;
+  logic [RowWidth-1:0]   rows_q;
+  logic [ColWidth-1:0]   columns_q;
+  logic [CountWidth-1:0] rows_left_q, outputs_left_q;  // from this tile on
+  logic [CountWidth-1:0] rows_left_d, outputs_left_d;  // from the next
 
-  assign last_rows       = rows_left_q <= CountWidth'(Rows);
-  assign last_outputs    = outputs_left_q <= CountWidth'(Columns);
   assign valid_o         = valid_q;
-  assign rows_o          = last_rows ? rows_left_q[RowWidth-1:0] : RowWidth'(Rows);
-  assign columns_o       = last_outputs ? outputs_left_q[ColWidth-1:0] : ColWidth'(Columns);
-  assign row_tile_last_o = last_outputs;
+  assign rows_o          = rows_q;
+  assign columns_o       = columns_q;
+  assign row_tile_last_o = last_outputs_q;
+
+  assign begin_row      = start_i || last_outputs_q;
+  assign rows_left_d    = start_i ? rows_i : rows_left_q - CountWidth'(Rows);
+  assign outputs_left_d = begin_row ? outputs_i : outputs_left_q - CountWidth'(Columns);
+  assign last_rows_d    = start_i ? rows_i <= CountWidth'(Rows) : rows_left_q <= CountWidth'(2 * Rows);
+  assign last_outputs_d = begin_row ? outputs_i <= CountWidth'(Columns) : outputs_left_q <= CountWidth'(2 * Columns);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       valid_q <= 1'b0;
     end else if (start_i) begin
       valid_q <= 1'b1;
-    end else if (next_i && last_outputs && last_rows) begin
+    end else if (next_i && last_outputs_q && last_rows_q) begin
       valid_q <= 1'b0;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      rows_left_q    <= rows_i;
-      outputs_left_q <= outputs_i;
-    end else if (next_i) begin
-      outputs_left_q <= last_outputs ? outputs_i : outputs_left_q - CountWidth'(Columns);
-      if (last_outputs) rows_left_q <= rows_left_q - CountWidth'(Rows);
+    if (start_i || next_i) begin
+      outputs_left_q <= outputs_left_d;
+      last_outputs_q <= last_outputs_d;
+      columns_q      <= last_outputs_d ? outputs_left_d[ColWidth-1:0] : ColWidth'(Columns);
+      if (begin_row) begin
+        rows_left_q <= rows_left_d;
+        last_rows_q <= last_rows_d;
+        rows_q      <= last_rows_d ? rows_left_d[RowWidth-1:0] : RowWidth'(Rows);
+      end
     end
   end
 

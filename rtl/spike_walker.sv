@@ -6,8 +6,12 @@
 // sum has to be started or handed over there.
 //
 //   stage A   address of the row's mask; waits for the fired row tile and for the block's weights
-//   stage B   mask of the row: counts the exponents down, reads their planes
-//   stage C   a plane and its place, offered to the picker
+//   queue     rows and their masks
+//   stage B   counts the exponents of a row down, reads their planes
+//   stage C   a plane and its place, as the store shows it
+//   stage D   the same, kept where the picker did not take it at once
+//
+// A and B go on as long as there is room for what they read: they count what is on its way, and look at nothing behind.
 //
 // Weights and row tiles are handed over by counting: `*_done_i` says that one more may be used.
 
@@ -90,13 +94,15 @@ module spike_walker
     place_t                place;
   } entry_t;
 
+  localparam int unsigned QueueDepth = 3;  // rows on their way through the masks' memory and the queue: one a cycle
+
   // ------------------------------------------------------------------------------------------------ stage A
-  logic                  tile_valid, tile_next, row_tile_last;
+  logic                  tile_valid, tile_next, row_tile_last, q_pop;
   logic [RowWidth-1:0]   tile_rows, a_row_q;
   logic [ColWidth-1:0]   tile_columns;
   logic [BlockWidth-1:0] a_block_q, a_group_block_q;
-  logic                  a_half_q, a_bank_q, a_ready, a_next, a_block_end, a_pass_end, tail_block;
-  logic [1:0]            tiles_q, banks_q;
+  logic                  a_half_q, a_bank_q, a_next, a_block_end, a_pass_end, tail_block;
+  logic [1:0]            tiles_q, banks_q, masks_q;  // masks_q: rows between stage A and stage B
   entry_t                a;
 
   spike_tiler #(
@@ -118,7 +124,7 @@ module spike_walker
   assign tail_block  = a_group_block_q == group_blocks_i - 1'b1;
   assign a_block_end = a_row_q == tile_rows - 1'b1;
   assign a_pass_end  = a_block_end && a_block_q == row_blocks_i - 1'b1;
-  assign a_ready     = tile_valid && tiles_q != '0 && banks_q != '0;
+  assign a_next      = tile_valid && tiles_q != '0 && banks_q != '0 && masks_q != 2'(QueueDepth);
   assign tile_next   = a_next && a_pass_end;
 
   assign a = '{
@@ -150,11 +156,13 @@ module spike_walker
     if (!rst_ni) begin
       tiles_q  <= '0;
       banks_q  <= '0;
+      masks_q  <= '0;
       a_half_q <= 1'b0;
       a_bank_q <= 1'b0;
     end else begin
       tiles_q <= tally(tiles_q, store_done_i, a_next && a.tile_end);
       banks_q <= tally(banks_q, bank_done_i, a_next && a_block_end);
+      masks_q <= tally(masks_q, a_next, q_pop);
       if (a_next && a.tile_end) a_half_q <= !a_half_q;
       if (a_next && a_block_end) a_bank_q <= !a_bank_q;
     end
@@ -174,94 +182,153 @@ module spike_walker
     end
   end
 
-  // ------------------------------------------------------------------------------------------------ stage B
-  logic                b_valid_q, b_started_q, b_skip, b_issue, b_pop, c_ready;
-  entry_t              b_q;
-  logic [ExpWidth-1:0] b_exponent, b_exponent_q, b_top;
+  // ------------------------------------------------------------------------------------------------- queue
+  logic              mask_valid_q, q_valid, q_ready, q_skip;
+  entry_t            mask_entry_q, q;
+  logic [Planes-1:0] q_mask;
 
-  assign a_next = a_ready && (!b_valid_q || b_pop);
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) mask_valid_q <= 1'b0;
+    else mask_valid_q <= a_next;
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (a_next) mask_entry_q <= a;
+  end
+
+  spike_fifo #(
+    .Width ($bits(entry_t) + Planes),
+    .Depth (QueueDepth)
+  ) u_queue (
+    .clk_i,
+    .rst_ni,
+    .valid_i (mask_valid_q),
+    .ready_o (q_ready),
+    .data_i  ({mask_entry_q, mask_i}),
+    .valid_o (q_valid),
+    .ready_i (q_pop),
+    .data_o  ({q, q_mask})
+  );
+
+  // ------------------------------------------------------------------------------------------------ stage B
+  logic                b_valid_q, b_last_q, b_issue, b_free;
+  entry_t              b_q;
+  logic [ExpWidth-1:0] b_exponent_q, q_top;
+  logic [1:0]          planes_q;  // read, and not taken by the picker: two at most, in C and D
 
   always_comb begin
-    b_top = '0;
+    q_top = '0;
     for (int unsigned e = 0; e < Planes; e++) begin
-      if (mask_i[e]) b_top = ExpWidth'(e);
+      if (q_mask[e]) q_top = ExpWidth'(e);
     end
   end
 
-  assign b_exponent = b_started_q ? b_exponent_q : b_top;
-  assign b_skip     = mask_i == '0 && !b_q.place.acc_first && !b_q.place.acc_last && !b_q.block_end;
-  assign b_issue    = b_valid_q && c_ready && !b_skip;
-  assign b_pop      = b_valid_q && (b_skip || (c_ready && b_exponent == '0));
+  assign q_skip  = q_mask == '0 && !q.place.acc_first && !q.place.acc_last && !q.block_end;
+  assign b_issue = b_valid_q && !planes_q[1];
+  assign b_free  = !b_valid_q || (b_issue && b_last_q);
+  assign q_pop   = q_valid && (q_skip || b_free);
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) begin
-      b_valid_q   <= 1'b0;
-      b_started_q <= 1'b0;
-    end else begin
-      if (a_next) b_valid_q <= 1'b1;
-      else if (b_pop) b_valid_q <= 1'b0;
-      if (b_pop) b_started_q <= 1'b0;
-      else if (b_issue) b_started_q <= 1'b1;
-    end
+    if (!rst_ni) b_valid_q <= 1'b0;
+    else if (b_free) b_valid_q <= q_valid && !q_skip;
   end
 
   always_ff @(posedge clk_i) begin
-    if (a_next) b_q <= a;
-    if (b_issue) b_exponent_q <= b_exponent - 1'b1;
+    if (b_free) begin
+      b_q          <= q;
+      b_exponent_q <= q_top;
+      b_last_q     <= q_top == '0;
+    end else if (b_issue) begin
+      b_exponent_q <= b_exponent_q - 1'b1;
+      b_last_q     <= b_exponent_q == ExpWidth'(1);
+    end
   end
 
   assign plane_re_o       = b_issue;
   assign plane_half_o     = b_q.half;
   assign plane_row_o      = b_q.row;
   assign plane_block_o    = b_q.block;
-  assign plane_exponent_o = b_exponent;
+  assign plane_exponent_o = b_exponent_q;
 
-  // ------------------------------------------------------------------------------------------------ stage C
-  logic             c_valid_q, c_last_q;
-  entry_t           c_q;
-  logic [Slots-1:0] c_live;
+  // ------------------------------------------------------------------------------------------- stages C and D
+  typedef struct packed {
+    logic                last;     // exponent 0: the row's last in this block
+    logic                bank;
+    logic                free;     // the last plane that needs this half of the banks
+    logic [RowWidth-1:0] row;
+    logic [ColWidth-1:0] columns;
+    place_t              place;
+  } plane_t;
 
-  assign c_ready = !c_valid_q || plane_take_i;
+  logic                        c_valid_q, c_tile_end_q, c_take, c_keep, d_valid_q;
+  plane_t                      c_q, d_q, out;
+  logic [Slots-1:0]            c_live_q;  // slots of the block that hold a chunk
+  logic [Slots-1:0][Lanes-1:0] c_fire, d_fire_q, d_neg_q;
+
+  assign c_take = c_valid_q && plane_take_i && !d_valid_q;
+  assign c_keep = c_valid_q && !c_take && (!d_valid_q || plane_take_i);
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
+      planes_q  <= '0;
       c_valid_q <= 1'b0;
-    end else if (c_ready) begin
-      c_valid_q <= b_issue;
+      d_valid_q <= 1'b0;
+    end else begin
+      planes_q <= tally(planes_q, b_issue, plane_valid_o && plane_take_i);
+      if (b_issue) c_valid_q <= 1'b1;
+      else if (c_take || c_keep) c_valid_q <= 1'b0;
+      if (c_keep) d_valid_q <= 1'b1;
+      else if (plane_take_i) d_valid_q <= 1'b0;
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (b_issue) begin
-      c_q      <= b_q;
-      c_last_q <= b_exponent == '0;
+      c_q <= '{
+        last:    b_last_q,
+        bank:    b_q.bank,
+        free:    b_last_q && b_q.block_end,
+        row:     b_q.row,
+        columns: b_q.columns,
+        place:   b_q.place
+      };
+      c_tile_end_q <= b_last_q && b_q.tile_end;
+      for (int unsigned s = 0; s < Slots; s++) c_live_q[s] <= SlotWidth'(s) < b_q.chunks;
+    end
+    if (c_keep) begin
+      d_q      <= c_q;
+      d_fire_q <= c_fire;
+      d_neg_q  <= neg_i;
     end
   end
 
   for (genvar s = 0; s < Slots; s++) begin : gen_slot
-    assign c_live[s]       = SlotWidth'(s) < c_q.chunks;
-    assign plane_fire_o[s] = c_live[s] ? fire_i[s] : '0;
-    assign plane_neg_o[s]  = neg_i[s];
+    assign c_fire[s] = fire_i[s] & {Lanes{c_live_q[s]}};
   end
 
-  assign plane_valid_o    = c_valid_q;
-  assign plane_last_o     = c_last_q;
-  assign plane_bank_o     = c_q.bank;
-  assign plane_release_o  = c_last_q && c_q.block_end;
-  assign plane_tile_row_o = c_q.row;
-  assign plane_columns_o  = c_q.columns;
-  assign plane_place_o    = c_q.place;
+  assign out              = d_valid_q ? d_q : c_q;
+  assign plane_fire_o     = d_valid_q ? d_fire_q : c_fire;
+  assign plane_neg_o      = d_valid_q ? d_neg_q : neg_i;
+  assign plane_valid_o    = d_valid_q || c_valid_q;
+  assign plane_last_o     = out.last;
+  assign plane_bank_o     = out.bank;
+  assign plane_release_o  = out.free;
+  assign plane_tile_row_o = out.row;
+  assign plane_columns_o  = out.columns;
+  assign plane_place_o    = out.place;
 
   // Not before the last plane that the store has read was taken: a macro may lose its output when it is written.
-  assign store_release_o = c_valid_q && plane_take_i && c_last_q && c_q.tile_end;
+  assign store_release_o = (c_take || c_keep) && c_tile_end_q;
 
-  logic unused_c;
-  assign unused_c = ^{c_q.half, c_q.block};
+  logic quiet;
+  assign quiet         = masks_q == '0 && !b_valid_q && planes_q == '0;
+  assign idle_o        = !tile_valid && quiet;
+  assign wait_fire_o   = tile_valid && tiles_q == '0 && quiet;
+  assign wait_weight_o = tile_valid && tiles_q != '0 && banks_q == '0 && quiet;
 
-  assign idle_o        = !tile_valid && !b_valid_q && !c_valid_q;
-  assign wait_fire_o   = tile_valid && tiles_q == '0;
-  assign wait_weight_o = tile_valid && tiles_q != '0 && banks_q == '0;
-
+  `SPIKE_ASSERT(QueueRoom, !mask_valid_q || q_ready)
+  `SPIKE_ASSERT(PlanesRead, planes_q == 2'(c_valid_q) + 2'(d_valid_q))
+  `SPIKE_ASSERT(Overwritten, !(b_issue && c_valid_q) || c_take || c_keep)
   `SPIKE_ASSERT(Tiles, tiles_q <= 2'd2)
   `SPIKE_ASSERT(Banks, banks_q <= 2'd2)
 

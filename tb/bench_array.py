@@ -79,7 +79,7 @@ async def words(dut, pause, stop):
         frees += group % 10 == 9
         want.append((total.tolist(), row, live, place))
     dut.word_valid_i.value = 0
-    for _ in range(6):
+    for _ in range(7):
         await FallingEdge(dut.clk_i)
     assert seen == want
     assert released == frees

@@ -12,7 +12,7 @@ async def sums(dut):
     generator = rng(dut)
     lanes, bits, width = int(dut.Lanes.value), int(dut.WeightBits.value), int(dut.SumWidth.value)
     base = 1 << bits - 1
-    await start(dut, sum_en_i=0, acc_en_i=0, first_i=0, shift_i=0)
+    await start(dut, tree_en_i=0, sum_en_i=0, acc_en_i=0, first_i=0, shift_i=0)
     for case in range(120):
         total, top = 0, int(generator.integers(1, 5))
         for word in range(top):
@@ -28,10 +28,15 @@ async def sums(dut):
             dut.neg_i.value = pack(neg, 1)
             dut.weights_i.value = pack(weights + base, bits)
             dut.bias_i.value = pack([bias], width)
+            dut.tree_en_i.value = 1
+            await RisingEdge(dut.clk_i)
+            dut.tree_en_i.value = 0
+            dut.weights_i.value = pack(generator.integers(0, 2 * base, lanes), bits)
+            if generator.random() < 0.3:
+                await RisingEdge(dut.clk_i)
             dut.sum_en_i.value = 1
             await RisingEdge(dut.clk_i)
             dut.sum_en_i.value = 0
-            dut.weights_i.value = pack(generator.integers(0, 2 * base, lanes), bits)
             if generator.random() < 0.3:
                 await RisingEdge(dut.clk_i)
             dut.acc_en_i.value, dut.first_i.value, dut.shift_i.value = 1, int(word == 0), shift

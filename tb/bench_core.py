@@ -223,6 +223,8 @@ async def full_store(dut):
     await check(driver, layer)
     await driver.configure(layer, plan(layer, driver.shape), group_inputs=K + 1)
     await driver.write(CTRL, START)
+    while await driver.read(STATUS) & BUSY:  # it is being checked
+        pass
     assert await driver.errors() == {"capacity"}
     COVERAGE.errors({"capacity"})
 

@@ -14,24 +14,32 @@ def codings(dut):
     return ("tc_lif", "csd") if int(dut.Csd.value) else ("tc_lif",)
 
 
+def settle(dut, timesteps, frac_bits, coding):
+    """What stays the same for a row: T, F, coding, and the masks that follow from them."""
+    ones = (1 << 32) - 1
+    dut.coding_i.value = ("tc_lif", "csd").index(coding)
+    dut.frac_bits_i.value = frac_bits
+    dut.below_i.value = (1 << max(frac_bits - 1, 0)) - 1
+    dut.beyond_i.value = ones << frac_bits + timesteps & ones
+    dut.limit_i.value = (1 << timesteps) - 1
+
+
 async def run(dut, membranes, timesteps, frac_bits, coding):
     """Spikes [planes, X], lowest exponent first, and saturation flags [X] of the RTL; a charge in every cycle."""
     planes = int(dut.Tmax.value) + int(dut.Csd.value)
     spikes = np.zeros((planes, len(membranes)), np.int8)
     saturated = np.zeros(len(membranes), bool)
-    dut.coding_i.value = ("tc_lif", "csd").index(coding)
-    dut.frac_bits_i.value = frac_bits
-    dut.timesteps_i.value = timesteps
-    dut.charge_i.value = 1
-    for x in range(len(membranes) + 1):
+    settle(dut, timesteps, frac_bits, coding)
+    dut.charge_i.value = dut.take_i.value = dut.filled_i.value = 1
+    for x in range(len(membranes) + 2):
         if x < len(membranes):
             dut.membrane_i.value = pack([membranes[x]], 32)
         await RisingEdge(dut.clk_i)
-        if x > 0:
-            spikes[:, x - 1] = SPIKE[unpack(int(dut.spikes_o.value), 2, planes)]
-        if x < len(membranes):
-            saturated[x] = bool(dut.saturated_o.value)
-    dut.charge_i.value = 0
+        if x > 1:
+            spikes[:, x - 2] = SPIKE[unpack(int(dut.spikes_o.value), 2, planes)]
+        if 0 < x <= len(membranes):
+            saturated[x - 1] = bool(dut.saturated_o.value)
+    dut.charge_i.value = dut.take_i.value = 0
     return spikes, saturated
 
 
@@ -56,7 +64,7 @@ def check(membranes, timesteps, frac_bits, coding, spikes, saturated):
 @cocotb.test()
 async def exhaustive(dut):
     """Every membrane of one fractional bit up to twice the code range, for every T and coding."""
-    await start(dut, charge_i=0)
+    await start(dut, charge_i=0, take_i=0)
     for coding in codings(dut):
         for timesteps in range(1, int(dut.Tmax.value) + 1):
             top = 2 << timesteps
@@ -68,7 +76,7 @@ async def exhaustive(dut):
 async def edges(dut):
     """Rounding boundaries, both ends of the range, the largest int32, for every T and many F, codes included."""
     generator = rng(dut)
-    await start(dut, charge_i=0)
+    await start(dut, charge_i=0, take_i=0)
     for coding in codings(dut):
         for timesteps in range(1, int(dut.Tmax.value) + 1):
             for frac_bits in (0, 2, 8, 16, 24, 30):
@@ -82,17 +90,23 @@ async def edges(dut):
 
 @cocotb.test()
 async def holds(dut):
-    """Without a charge the spikes stay, whatever the membrane does."""
+    """What is not taken over changes no spike; a lane without an input is silent."""
     generator = rng(dut)
-    await start(dut, charge_i=0, coding_i=0, frac_bits_i=4, timesteps_i=int(dut.Tmax.value))
-    for _ in range(20):
+    await start(dut, charge_i=0, take_i=0, filled_i=1)
+    settle(dut, int(dut.Tmax.value), 4, "tc_lif")
+    for filled in [1, 0] * 10:
+        dut.filled_i.value = filled
         dut.charge_i.value = 1
+        dut.membrane_i.value = pack([int(generator.integers(2**4, 2**10))], 32)
+        await RisingEdge(dut.clk_i)
+        dut.charge_i.value, dut.take_i.value = 0, 1
         dut.membrane_i.value = pack([int(generator.integers(-(2**10), 2**10))], 32)
         await RisingEdge(dut.clk_i)
-        dut.charge_i.value = 0
+        dut.charge_i.value, dut.take_i.value = 1, 0
         await RisingEdge(dut.clk_i)
         held = int(dut.spikes_o.value)
-        dut.membrane_i.value = pack([int(generator.integers(-(2**10), 2**10))], 32)
+        assert (held != 0) == filled
         await RisingEdge(dut.clk_i)
         await RisingEdge(dut.clk_i)
         assert int(dut.spikes_o.value) == held
+        dut.charge_i.value = 0

@@ -90,6 +90,7 @@ class Bench:
         await RisingEdge(self.dut.clk_i)
         while not self.dut.idle_o.value:
             await RisingEdge(self.dut.clk_i)
+        await RisingEdge(self.dut.clk_i)  # events come a cycle late
 
 
 async def hesitate(dut, generator):

@@ -22,11 +22,12 @@ async def words(dut):
     csd = int(dut.Csd.value)
     planes = int(dut.Tmax.value) + csd
     signs = (planes + 1) // 2 if csd else 1
-    await start(dut, we_i=0, mask_we_i=0, done_i=0, release_i=0, mask_re_i=0, plane_re_i=0)
+    await start(dut, we_i=0, mask_we_i=0, open_i=0, done_i=0, release_i=0, mask_re_i=0, plane_re_i=0)
     for tile in range(4):
         half = tile % 2
         fire, neg, masks = {}, {}, {}
         assert dut.ready_o.value
+        await pulse(dut, "open_i")
         for r in range(rows):
             for b in range(blocks):
                 masks[r, b] = int(generator.integers(0, 1 << planes))
@@ -63,19 +64,19 @@ async def words(dut):
 @cocotb.test()
 async def halves(dut):
     """Two tiles fit; there is room again as soon as one is released; both at once change nothing."""
-    await start(dut, we_i=0, mask_we_i=0, done_i=0, release_i=0, mask_re_i=0, plane_re_i=0)
+    await start(dut, we_i=0, mask_we_i=0, open_i=0, done_i=0, release_i=0, mask_re_i=0, plane_re_i=0)
     held = 0
-    for action in np.random.default_rng(1).choice(["done", "release", "both"], 200):
+    for action in np.random.default_rng(1).choice(["open", "release", "both"], 200):
         if (
             (action != "release" and held == 2)
             or (action == "release" and held == 0)
             or (action == "both" and not held)
         ):
             continue
-        dut.done_i.value = int(action in ("done", "both"))
+        dut.open_i.value = int(action in ("open", "both"))
         dut.release_i.value = int(action in ("release", "both"))
-        held += {"done": 1, "release": -1, "both": 0}[action]
+        held += {"open": 1, "release": -1, "both": 0}[action]
         await RisingEdge(dut.clk_i)
-        dut.done_i.value = dut.release_i.value = 0
+        dut.open_i.value = dut.release_i.value = 0
         await RisingEdge(dut.clk_i)
         assert bool(dut.ready_o.value) == (held < 2)

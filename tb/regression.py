@@ -46,6 +46,8 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
         "spike_weight_loader",
         {"Rows": 2, "Columns": 2, "Lanes": 8, "Slots": 2, "WeightInputs": 2, "WeightBits": 4},
     ),
+    ("tally", "spike_tally", {}),
+    ("tally", "spike_tally", {"Width": 5}),
     ("csa", "spike_csa", {"Operands": 17, "Width": 10}),
     ("csa", "spike_csa", {"Operands": 5, "Width": 7}),
     ("column", "spike_column", {"Lanes": 8, "WeightBits": 4, "SumWidth": 9, "AccWidth": 20}),

@@ -17,13 +17,14 @@ def test_proof(proof):
 BROKEN = [
     ("fifo", "spike_fifo.sv", "if (push) wr_q <= next(wr_q);", "if (valid_i) wr_q <= next(wr_q);"),
     ("picker", "spike_picker.sv", "shift_q <= advance && !word_last_o;", "shift_q <= !word_last_o;"),
+    ("picker", "spike_lane.sv", "(take_next && next_left == 2'd2)", "1'b0"),
     (
         "picker",
         "spike_lane.sv",
         "move_i) begin\n      fire_q <= next_fire_d;",
         "move_i) begin\n      fire_q <= next_fire_q;",
     ),
-    ("tiler", "spike_tiler.sv", "rows_left_q <= CountWidth'(Rows)", "rows_left_q < CountWidth'(Rows)"),
+    ("tiler", "spike_tiler.sv", "rows_left_q <= CountWidth'(2 * Rows)", "rows_left_q < CountWidth'(2 * Rows)"),
     (
         "sequencer",
         "spike_sequencer.sv",
@@ -34,7 +35,7 @@ BROKEN = [
     ("regs", "spike_regs.sv", "else if (begins) job_o <= next_q", "else if (started) job_o <= next_q"),
     ("abort", "spike_abort.sv", "reset_q  <= abort_q && closed_q == '1", "reset_q  <= abort_q && closed_q != '0"),
     ("sequencer", "spike_sequencer.sv", "~(valid_i & last_i)", "~valid_i"),
-    ("neuron", "spike_neuron.sv", "half      = ((MembraneWidth + 1)'(1) << frac_bits_i) >> 1", "half      = '0"),
+    ("neuron", "spike_neuron.sv", "(membrane_i & below_i) == '0", "membrane_i == '0"),
 ]
 
 

@@ -192,7 +192,7 @@ module dense_core
   );
 
   // ------------------------------------------------------------------------------------------------- front end
-  logic                       store_ready, store_we, store_done, store_release;
+  logic                       store_ready, store_open, store_we, store_done, store_release;
   logic [RowWidth-1:0]        store_row;
   logic [ChunkWidth-1:0]      store_chunk;
   logic [Tmax-1:0][Lanes-1:0] store_fire;
@@ -230,6 +230,7 @@ module dense_core
     .membrane_data_i   (s_axis_membrane_tdata_i),
     .membrane_last_i   (s_axis_membrane_tlast_i),
     .store_ready_i     (store_ready),
+    .store_open_o      (store_open),
     .store_we_o        (store_we),
     .store_row_o       (store_row),
     .store_block_o     (store_chunk),
@@ -269,6 +270,7 @@ module dense_core
     .clk_i,
     .rst_ni       (engine_rst_n),
     .ready_o      (store_ready),
+    .open_i       (store_open),
     .we_i         (store_we),
     .row_i        (store_row),
     .chunk_i      (store_chunk),

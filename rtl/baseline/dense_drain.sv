@@ -48,7 +48,7 @@ module dense_drain
   logic [ColWidth-1:0]                       columns_q;
   logic [IndexWidth-1:0]                     row_q;
   logic                                      move, full, take_high, taken_q, queue_ready;
-  logic [Columns-1:0][AccWidth-1:0]          row;
+  logic [Columns-1:0][AccBits:0]             row, out;
 
   assign move     = left_q != '0 && queue_ready;
   assign full     = left_q != '0 && !(left_q == RowWidth'(1) && move);
@@ -87,15 +87,13 @@ module dense_drain
     end
   end
 
-  always_comb begin
-    for (int unsigned c = 0; c < Columns; c++) begin
-      row[c] = (ColWidth'(c) < columns_q)
-             ? AccWidth'(signed'(offset_q[row_q] - (AccBits + 1)'(buffer_q[row_q][c]))) : '0;
-    end
+  for (genvar c = 0; c < Columns; c++) begin : gen_column
+    assign row[c]        = (ColWidth'(c) < columns_q) ? offset_q[row_q] - (AccBits + 1)'(buffer_q[row_q][c]) : '0;
+    assign acc_data_o[c] = AccWidth'(signed'(out[c]));
   end
 
   spike_fifo #(
-    .Width (Columns * AccWidth + 1)
+    .Width (Columns * (AccBits + 1) + 1)
   ) u_queue (
     .clk_i,
     .rst_ni,
@@ -104,7 +102,7 @@ module dense_drain
     .data_i  ({left_q == RowWidth'(1), row}),
     .valid_o (acc_valid_o),
     .ready_i (acc_ready_i),
-    .data_o  ({acc_last_o, acc_data_o})
+    .data_o  ({acc_last_o, out})
   );
 
   `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})

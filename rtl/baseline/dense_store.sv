@@ -20,6 +20,7 @@ module dense_store #(
 
   // write: a chunk of a row
   output logic                                    ready_o,    // there is room for a row tile
+  input  logic                                    open_i,     // one begins: the room is taken
   input  logic                                    we_i,
   input  logic [RowWidth-1:0]                     row_i,
   input  logic [ChunkWidth-1:0]                   chunk_i,
@@ -51,8 +52,8 @@ module dense_store #(
       free_q <= 2'd2;
     end else begin
       if (done_i) half_q <= !half_q;
-      if (done_i && !release_i) free_q <= free_q - 1'b1;
-      if (release_i && !done_i) free_q <= free_q + 1'b1;
+      if (open_i && !release_i) free_q <= free_q - 1'b1;
+      if (release_i && !open_i) free_q <= free_q + 1'b1;
     end
   end
 

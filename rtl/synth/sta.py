@@ -12,8 +12,9 @@ from pathlib import Path
 
 from cells import Library
 from gates import Netlist, memory_liberty, write_verilog
-from toolchain import ToolError
+from toolchain import RTL, ToolError
 
+CONSTRAINTS = RTL / "constraints" / "core.sdc"
 REMEDY = "Debian and Ubuntu have it: apt install opensta"
 
 
@@ -39,7 +40,8 @@ def commands(netlist: Netlist, library: Library, work: Path, period_ns: float) -
         f"read_liberty {work / 'memories.lib'}",
         f"read_verilog {work / 'netlist.v'}",
         f"link_design {netlist.top}",
-        f"create_clock -name clk -period {period_ns:.4f} [get_ports clk_i]",
+        f"set period {period_ns:.4f}",
+        f"source {CONSTRAINTS}",
     ]
 
 

@@ -22,10 +22,15 @@ module neuron_proof
 
   localparam int unsigned Planes = Tmax + int'(Csd);
 
-  logic                            second_q = 1'b0;  // the neuron has been charged, and holds
+  logic                            charged_q = 1'b0, second_q = 1'b0;  // charged; its code was taken, and holds
   logic signed [MembraneWidth-1:0] y_q;
   logic                            saturated, saturated_q;
+  logic [Tmax-1:0]                 limit;
   spike_t [Planes-1:0]             spikes;
+
+  for (genvar t = 0; t < Tmax; t++) begin : gen_limit
+    assign limit[t] = timesteps_i > TWidth'(t);
+  end
 
   spike_neuron #(
     .Tmax (Tmax),
@@ -34,9 +39,13 @@ module neuron_proof
     .clk_i,
     .coding_i,
     .frac_bits_i,
-    .charge_i    (!second_q),
+    .charge_i    (!charged_q),
     .membrane_i,
-    .timesteps_i,
+    .below_i     (bits_below(frac_bits_i)),
+    .beyond_i    (bits_beyond(frac_bits_i, timesteps_i)),
+    .take_i      (charged_q && !second_q),
+    .filled_i    (1'b1),
+    .limit_i     (limit),
     .saturated_o (saturated),
     .spikes_o    (spikes)
   );
@@ -47,21 +56,22 @@ module neuron_proof
   logic [TWidth-1:0] timesteps_q;
 
   always_ff @(posedge clk_i) begin
-    second_q <= 1'b1;
-    if (!second_q) begin
+    charged_q <= 1'b1;
+    second_q  <= charged_q;
+    if (!charged_q) begin
       y_q         <= membrane_i;
-      saturated_q <= saturated;
       coding_q    <= coding_i;
       frac_bits_q <= frac_bits_i;
       timesteps_q <= timesteps_i;
     end
+    if (charged_q && !second_q) saturated_q <= saturated;
   end
 
   always_comb begin
     assume (frac_bits_i <= 5'(MaxFracBits));
     assume (timesteps_i >= 1 && timesteps_i <= TWidth'(Tmax));
     assume (coding_i == CodingTcLif || Csd);
-    if (second_q) assume (coding_i == coding_q && frac_bits_i == frac_bits_q && timesteps_i == timesteps_q);
+    if (charged_q) assume (coding_i == coding_q && frac_bits_i == frac_bits_q && timesteps_i == timesteps_q);
   end
 
   // ------------------------------------------------------------------------------------ value of the spikes
@@ -85,6 +95,7 @@ module neuron_proof
   end
 
   always_comb begin
+    Order: assert (!second_q || charged_q);
     if (second_q) begin
       Range:      assert (magnitude <= top);
       Sign:       assert (value == 0 || (value < 0) == (y_q < 0));

@@ -204,7 +204,7 @@ PROOFS = (
         "neuron_proof",
         "a neuron's spikes are the closed form, and charge, fire, soft reset step by step",
         "induction",
-        1,
+        2,
     ),
     Proof(
         "regs_proof",

@@ -77,8 +77,11 @@ module sequencer_proof
   assign fits   = inputs <= Wide'(Blocks * Block);
   assign legal  = !zero && fits && job_i.frac_bits <= 5'd30 && (Csd || job_i.coding == CodingTcLif);
 
+  logic [32:0] kept;
+  assign kept = (33'(u_sequencer.chunks_q) + 33'(Slots - 1)) / 33'(Slots);
+
   // ------------------------------------------------------------------------------------------- course of a job
-  typedef enum logic [2:0] {Idle, Check, Running, Waiting, Dropping} phase_e;
+  typedef enum logic [2:0] {Idle, Shape, Check, Running, Waiting, Dropping} phase_e;
 
   phase_e          phase_q;
   job_t            job_q;
@@ -91,8 +94,9 @@ module sequencer_proof
     end else begin
       job_q <= job_i;
       unique case (phase_q)
-        Idle:    if (start_i && legal) phase_q <= Check;
-        Check:   if (error.capacity) phase_q <= Idle;
+        Idle:    if (start_i) phase_q <= Shape;
+        Shape:   phase_q <= Check;
+        Check:   if (error != '0) phase_q <= Idle;
                  else if (Wide'(checked_q) + 1'b1 == Wide'(job_i.groups)) phase_q <= Running;
         Running: phase_q <= Waiting;
         Waiting: if (idle_i) begin
@@ -113,30 +117,51 @@ module sequencer_proof
     if (rst_ni) begin
       Known:  assert (phase_q <= Dropping);
       State:  assert (3'(u_sequencer.state_q) == phase_q);
-      Legal:  assert (phase_q == Idle || legal);
+      Legal:  assert (phase_q <= Check || legal);
       Busy:   assert (busy == (phase_q != Idle));
       Run:    assert (run == (phase_q == Running));
       Done:   assert (done == ((phase_q == Waiting && idle_i && (valid_i == '0 || queued_i))
                                 || (phase_q == Dropping && left_q == '0)));
       Drop:   assert (drop == ((phase_q == Dropping) ? left_q : '0));
       Left:   assert (error.left_over == (phase_q == Waiting && idle_i && valid_i != '0 && !queued_i));
-      // errors: of the settings with the start, of the row's size while checking
-      if (phase_q == Idle) begin
-        Quiet:  assert (start_i || error == '0);
-        if (start_i) begin
-          Rows:     assert (error.rows == (job_i.rows == '0));
-          Outputs:  assert (error.outputs == (job_i.outputs == '0));
-          Groups:   assert (error.groups == (job_i.groups == '0));
-          Inputs:   assert (error.group_inputs == (job_i.group_inputs == '0));
-          FracBits: assert (error.frac_bits == (job_i.frac_bits > 5'd30));
-          Capacity: assert (error.capacity == !fits);
-          Coding:   assert (error.coding == (!Csd && job_i.coding == CodingCsd));
-        end
+      // errors: of the settings and of the row's size while checking
+      if (phase_q == Idle || phase_q == Shape) Quiet: assert (error == '0);
+      if (phase_q == Check) begin
+        Rows:     assert (error.rows == (job_i.rows == '0));
+        Outputs:  assert (error.outputs == (job_i.outputs == '0));
+        Groups:   assert (error.groups == (job_i.groups == '0));
+        Inputs:   assert (error.group_inputs == (job_i.group_inputs == '0));
+        FracBits: assert (error.frac_bits == (job_i.frac_bits > 5'd30));
+        Coding:   assert (error.coding == (!Csd && job_i.coding == CodingCsd));
+        Capacity: assert (fits || error.capacity);
+        Sound:    assert (legal || error != '0);
       end
       Nothing: assert (!error.timesteps && !error.membrane_last && !error.weight_last && !error.weight_range
                        && !error.write_busy);
-      // shape: ceilings, and what is left in the last block and the last chunk
+      // what is kept of a job, one and two cycles later
       if (phase_q != Idle) begin
+        Chunks:   assert (33'(u_sequencer.chunks_q) == (33'(job_i.group_inputs) + 33'(Lanes - 1)) / 33'(Lanes));
+        LastLane: assert (32'(tail_lanes) == (job_i.group_inputs - 1'b1) % 32'(Lanes) + 1);
+        Settings: assert (u_sequencer.settings_q.rows == (job_i.rows == '0)
+                          && u_sequencer.settings_q.outputs == (job_i.outputs == '0)
+                          && u_sequencer.settings_q.groups == (job_i.groups == '0)
+                          && u_sequencer.settings_q.group_inputs == (job_i.group_inputs == '0)
+                          && u_sequencer.settings_q.frac_bits == (job_i.frac_bits > 5'd30)
+                          && u_sequencer.settings_q.coding == (!Csd && job_i.coding == CodingCsd));
+        Others:   assert (!u_sequencer.settings_q.timesteps && !u_sequencer.settings_q.membrane_last
+                          && !u_sequencer.settings_q.weight_last && !u_sequencer.settings_q.weight_range
+                          && !u_sequencer.settings_q.write_busy && !u_sequencer.settings_q.left_over);
+      end
+      if (phase_q == Shape) begin
+        Begun: assert (row_blocks == '0 && checked_q == '0 && u_sequencer.groups_left_q == job_i.groups);
+      end
+      if (phase_q > Shape) begin
+        KeptFits:   assert (u_sequencer.fits_q == (kept <= 33'(Blocks)));
+        KeptBlocks: assert (group_blocks == BlockWidth'(kept));
+        KeptChunks: assert (32'(tail_chunks) == (32'(u_sequencer.chunks_q) - 1'b1) % 32'(Slots) + 1);
+      end
+      // shape: ceilings, and what is left in the last block and the last chunk
+      if (phase_q > Check || (phase_q == Check && legal)) begin
         GroupBlocks: assert (blocks * Block >= inputs && (blocks - 1'b1) * Block < inputs && blocks != '0);
         TailChunks:  assert (tail_chunks >= 1 && 32'(tail_chunks) <= Slots
                              && (blocks - 1'b1) * Block + Wide'(tail_chunks) * Lanes >= inputs
@@ -145,7 +170,7 @@ module sequencer_proof
                              && (blocks - 1'b1) * Block + (Wide'(tail_chunks) - 1'b1) * Lanes
                              + Wide'(tail_lanes) == inputs);
       end
-      if (phase_q == Check) begin
+      if (phase_q == Check && legal) begin
         Counted: assert (Wide'(row_blocks) == Wide'(checked_q) * blocks && Wide'(row_blocks) <= Blocks);
         ToCount: assert (Wide'(u_sequencer.groups_left_q) == Wide'(job_i.groups) - Wide'(checked_q));
         Enough:  assert (Wide'(checked_q) < Wide'(job_i.groups));

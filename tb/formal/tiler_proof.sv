@@ -79,6 +79,7 @@ module tiler_proof
       ColsLeft: assert (u_tiler.outputs_left_q == n_q - col_q);
       RowTile:  assert (CountWidth'(rows) == (last_row ? m_q - row_q : CountWidth'(Rows)));
       ColTile:  assert (CountWidth'(columns) == (last_col ? n_q - col_q : CountWidth'(Columns)));
+      LastRows: assert (u_tiler.last_rows_q == last_row);
       Last:     assert (row_tile_last == (col_q + CountWidth'(columns) == n_q));
     end
     if (rst_ni) Valid: assert (valid == busy_q);
