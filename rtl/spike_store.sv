@@ -64,10 +64,19 @@ module spike_store
   localparam int unsigned Words     = Rows * Blocks;  // of a half
   localparam int unsigned AddrWidth = $clog2(2 * Words);
 
-  // Products with constants: nothing but wires where rows and blocks are powers of two.
+  // Nothing but wires where rows and blocks are powers of two; a multiplier nowhere.
   function automatic logic [AddrWidth-1:0] address(input logic half, input logic [RowWidth-1:0] row,
                                                    input logic [BlockWidth-1:0] block);
-    return (half ? AddrWidth'(Words) : '0) + AddrWidth'(row) * AddrWidth'(Blocks) + AddrWidth'(block);
+    address = AddrWidth'(block);
+    if (Blocks == 1 << $clog2(Blocks)) begin
+      address |= AddrWidth'(row) << $clog2(Blocks);
+    end else begin
+      for (int unsigned b = 0; b < BlockWidth; b++) begin
+        if (((Blocks >> b) & 1) != 0) address += AddrWidth'(row) << b;
+      end
+    end
+    if (Words == 1 << $clog2(Words)) address |= AddrWidth'(half) << $clog2(Words);
+    else if (half) address += AddrWidth'(Words);
   endfunction
 
   function automatic logic [StepWidth-1:0] sign_plane(input logic [ExpWidth-1:0] exponent);
