@@ -47,6 +47,17 @@ def test_the_first_of_a_modality_is_run_too() -> None:
     assert len(found) <= 4
 
 
+def test_long_prompts_are_enough_sooner() -> None:
+    """Going by the tokens of the first batch, padding left out; never more prompts than were asked for."""
+    batches = [rows(prompts=4, length=100) for _ in range(10)]
+    for tokens, expected in ((100, 1), (800, 2), (1200, 3), (99999, 6)):
+        prompts = Prompts(batches, 24, tokens)
+        assert sum(prompts.takes(batch) for batch in batches) in (expected, expected + 1), tokens
+    padded = TokenRows(torch.zeros(4, 100, dtype=torch.uint8), torch.arange(100).expand(4, -1) < 10)
+    prompts = Prompts([padded] * 10, 24, 160)
+    assert sum(prompts.takes(padded) for _ in range(10)) in (4, 5)
+
+
 def test_a_stream_is_run_whole() -> None:
     class Stream(torch.utils.data.IterableDataset):
         def __iter__(self) -> Any:

@@ -30,7 +30,7 @@ from spike_compressor.modifiers.allocation import (
 from spike_compressor.modifiers.calibration import CalibrationRows
 from spike_compressor.modifiers.chosen import fitted
 from spike_compressor.modifiers.distributed import is_first_rank, same_on_all_ranks
-from spike_compressor.modifiers.probe import GRADIENT_SAMPLES, Probe
+from spike_compressor.modifiers.probe import Probe
 from spike_compressor.modifiers.recipe import ObeysSpikePlan, modifiers_of_type, that_need_data
 from spike_compressor.modifiers.sensitivity import ErrorTable
 from spike_compressor.modifiers.unreached import Siblings
@@ -77,7 +77,7 @@ class MSTSModifier(CheckedFields, Modifier):
         weighting: for `sensitivity`: `gradient` (if left out) weights errors by the gradient of the loss, which takes a
             backward pass over prompts; `output` takes errors of layers' outputs as shares of the outputs.
         samples: for weighting `gradient`: how many prompts, spread evenly over the calibration data, that pass runs;
-            GRADIENT_SAMPLES if left out, or all if there are no more.
+            if left out 64, as many as hold 8,192 tokens, or all, whichever is least.
         med_gain: for `med`: difference of T of two modalities where theirs is greatest; 1 if left out.
         plan: for `file`: path of a YAML plan, module name -> modality -> T, or `{timesteps: 7, ratio: 0.4}`.
         write_plan: path to write the resulting plan to, as YAML that `file` reads.
@@ -203,7 +203,7 @@ class MSTSModifier(CheckedFields, Modifier):
         if self._probe is not None and self._measured is None:
             self.remove_hooks()
             if self._by_gradient:  # not within a pipeline: they forbid gradients and leave out the logits
-                self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"), self.samples or GRADIENT_SAMPLES)
+                self._probe.gradient_pass(partial(tqdm, desc="Measuring gradients"), self.samples)
             self._measured = self._probe.result(self._pinned())
         if self._plan is None:
             assert self._measured is not None

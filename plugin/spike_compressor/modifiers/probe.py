@@ -26,6 +26,8 @@ from spike_compressor.runtime.plan import Override
 
 #: Prompts that gradients are taken of, unless told otherwise: fewer can be too few, more are no better (docs/msts.md).
 GRADIENT_SAMPLES = 64
+#: Tokens that are enough whatever the number of prompts: windows of a language model hold hundreds each.
+GRADIENT_TOKENS = 8192
 
 #: Registers a hook: module, hook, kind ("forward_pre", "forward"), further arguments.
 Register = Callable[..., Any]
@@ -180,9 +182,9 @@ class Probe:
 
         Args:
             progress: wraps the data loader.
-            samples: prompts to run, over all ranks, in whole batches spread evenly over the data; all if None. A batch
-                that brings a modality before any other is run too. Rows are scaled to those of all data: exact where
-                a layer has as many rows a token in every batch.
+            samples: prompts to run, over all ranks, in whole batches spread evenly over the data; GRADIENT_SAMPLES if
+                None, or as many as hold GRADIENT_TOKENS. A batch that brings a modality before any other is run too.
+                Rows are scaled to those of all data: exact where a layer has as many rows a token in every batch.
 
         Raises:
             InputError: a model that gives no logits, or NaN in a layer.
@@ -210,7 +212,8 @@ class Probe:
             prompts = None
             for index, batch in enumerate(progress(self.rows.loader)):
                 if prompts is None:  # reading the data has begun anew, and forgot what was collected
-                    prompts = self._prompts = Prompts(self.rows.loader, samples)
+                    enough = GRADIENT_TOKENS if samples is None else None
+                    prompts = self._prompts = Prompts(self.rows.loader, samples or GRADIENT_SAMPLES, enough)
                 if not prompts.takes(self.rows.batches[index]):
                     continue
                 state.current_batch_idx = index

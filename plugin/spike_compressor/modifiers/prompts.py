@@ -18,16 +18,17 @@ class Prompts:
     Args:
         loader: of the calibration data, this rank's.
         samples: prompts to run, over all ranks; all if None.
+        tokens: fewer prompts than that where they hold so many tokens, padding left out, going by the first batch.
 
     Attributes:
         samples: prompts of the batches that were chosen, on this rank.
     """
 
-    def __init__(self, loader: Any, samples: int | None) -> None:
+    def __init__(self, loader: Any, samples: int | None, tokens: int | None = None) -> None:
         self._batches = 0
         with contextlib.suppress(TypeError):  # a stream does not know how many batches it has
             self._batches = 0 if samples is None else len(loader)
-        self._wanted = -(-(samples or 0) // ranks())
+        self._wanted, self._enough = -(-(samples or 0) // ranks()), tokens
         self._quota = 0
         self._place = self._seen = 0
         self._tokens: dict[str, int] = {}
@@ -36,12 +37,14 @@ class Prompts:
 
     def takes(self, rows: TokenRows) -> bool:
         """Whether the next batch, of these rows, is run. Asked once of every batch, in the order of the loader."""
-        prompts = rows.modality.shape[0]
+        prompts, counts = rows.modality.shape[0], rows.counts()
         if not self._place:  # batches are of one size, but for the last
+            if self._enough is not None:
+                each = max(sum(counts.values()) // max(prompts, 1), 1)
+                self._wanted = min(self._wanted, -(-self._enough // (each * ranks())))
             self._quota = -(-self._wanted // max(prompts, 1))
         self._place += 1
         self._seen += prompts
-        counts = rows.counts()
         for modality, count in counts.items():
             self._tokens[modality] = self._tokens.get(modality, 0) + count
         if not self._has_come() and all(self._chosen.get(modality) for modality, count in counts.items() if count):
