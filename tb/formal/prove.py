@@ -212,6 +212,7 @@ PROOFS = (
         quick=True,
     ),
     Proof("abort_proof", "an abort withdraws no offer, lets none come, and ends", quick=True),
+    Proof("handover_proof", "no half of banks or store is written before it was used, or read before it is complete"),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 2}, quick=True),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 5}),
 )
