@@ -26,7 +26,9 @@ def spiking_code(recipe: SplitRecipe, directory: Path) -> list[Any]:
     Args:
         directory: of the float model.
     """
-    from spike_compressor.modifiers import MSTSModifier, SpikeReconstructionModifier, TCLIFModifier
+    from llmcompressor.modifiers.factory import ModifierFactory
+
+    from spike_compressor.modifiers import MSTSModifier, TCLIFModifier
     from spike_compressor.modifiers.allocation import get_allocation
 
     steps = dict(recipe.spikes)
@@ -40,8 +42,8 @@ def spiking_code(recipe: SplitRecipe, directory: Path) -> list[Any]:
             MSTSModifier,
             get_allocation(planner.get("allocation", MSTSModifier.model_fields["allocation"].default)),
         ]
-    if "SpikeReconstructionModifier" in steps:
-        found.append(SpikeReconstructionModifier)
+    others = [name for name in steps if name not in ("MSTSModifier", "TCLIFModifier")]  # by name: others do without
+    found += [ModifierFactory._registered_registry[name] for name in others]
     adapter = _adapter(directory)
     given = adapter.keywords.values() if isinstance(adapter, partial) else ()
     return [*found, adapter_for, *filter(None, [adapter]), *filter(callable, given)]

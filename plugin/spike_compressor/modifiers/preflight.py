@@ -24,11 +24,13 @@ from torch import nn
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.modifiers.msts import MSTSModifier
-from spike_compressor.modifiers.reading import OURS, read_recipe
+from spike_compressor.modifiers.reading import read_recipe
 from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 
+#: The modifiers of this package.
+_OURS = (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier, SpikeReconstructionModifier)
 _MARK = "_checks_spiking_recipes"
 
 
@@ -55,7 +57,7 @@ def install_preflight() -> None:
 
 def spikes(modifiers: Sequence[Modifier]) -> bool:
     """Whether a recipe has modifiers of ours."""
-    return any(isinstance(modifier, OURS) for modifier in modifiers)
+    return any(isinstance(modifier, _OURS) for modifier in modifiers)
 
 
 def check_modifiers(modifiers: Sequence[Modifier]) -> None:

@@ -22,14 +22,17 @@ from pydantic import ValidationError
 from spike_compressor.errors import InputError
 from spike_compressor.fields import complaint
 from spike_compressor.modifiers.msts import MSTSModifier
-from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
 from spike_compressor.registry import nearest
 
-#: The modifiers of this package.
-OURS = (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier, SpikeReconstructionModifier)
-_OUR_NAMES = tuple(kind.__name__ for kind in OURS)
+#: The modifiers of this package; the last by name, since results without it do not depend on its code.
+_OUR_NAMES = (
+    TCLIFModifier.__name__,
+    MSTSModifier.__name__,
+    SpikeSmoothingModifier.__name__,
+    "SpikeReconstructionModifier",
+)
 #: Keys beside the stages: `args` is LLM Compressor's, the others hold anchors by YAML's custom.
 _BESIDE_STAGES = re.compile(r"args$|x-|\.")
 
