@@ -27,8 +27,21 @@ module spike_core
   parameter int unsigned WeightBits   = 8,     // 2 .. 8
   parameter int unsigned Tmax         = TmaxLimit,
   parameter int unsigned MaxInputs    = 8192,  // K that the spike store holds (each group rounded up to blocks)
+  parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
+  parameter bit          NibbleWeights  = 1'b0, // weights in the stream are 4 bits, not 8; for WeightBits up to 4
+  parameter int unsigned MembraneStream = 0,    // width of the stream in bits, a power of two; 0: a chunk
+  parameter int unsigned WeightStream   = 0,    // the same; 0: WeightInputs * Columns weights
+  parameter int unsigned SpikeStream    = 0,    // the same; 0: the spikes of a chunk
+  parameter int unsigned AccStream      = 0,    // the same; 0: Columns accumulators
   parameter bit          Csd          = 1'b1,  // able to fire csd; tc_lif alone needs less storage
-  parameter bit          LateCounters = 1'b0   // for simulations: counters come out of reset just below a carry
+  parameter bit          LateCounters = 1'b0, // for simulations: counters come out of reset just below a carry
+  localparam int unsigned MembraneUnit   = Lanes * MembraneBits,
+  localparam int unsigned WeightUnit     = WeightInputs * Columns * (NibbleWeights ? 4 : 8),
+  localparam int unsigned AccUnit        = Columns * AccWidth,
+  localparam int unsigned MembraneBeat   = (MembraneStream != 0) ? MembraneStream : MembraneUnit,
+  localparam int unsigned WeightBeat     = (WeightStream != 0) ? WeightStream : WeightUnit,
+  localparam int unsigned SpikeBeat      = (SpikeStream != 0) ? SpikeStream : 2 * Lanes,
+  localparam int unsigned AccBeat        = (AccStream != 0) ? AccStream : AccUnit
 ) (
   input  logic                                        clk_i,
   input  logic                                        rst_ni,
@@ -56,25 +69,27 @@ module spike_core
   // membranes, AXI4-Stream
   input  logic                                        s_axis_membrane_tvalid_i,
   output logic                                        s_axis_membrane_tready_o,
-  input  logic [Lanes*MembraneWidth-1:0]              s_axis_membrane_tdata_i,
+  input  logic [MembraneBeat-1:0]                     s_axis_membrane_tdata_i,
   input  logic                                        s_axis_membrane_tlast_i,
 
   // weights, AXI4-Stream
   input  logic                                        s_axis_weight_tvalid_i,
   output logic                                        s_axis_weight_tready_o,
-  input  logic [WeightInputs*Columns*8-1:0]           s_axis_weight_tdata_i,
+  input  logic [WeightBeat-1:0]                       s_axis_weight_tdata_i,
   input  logic                                        s_axis_weight_tlast_i,
 
   // fired spikes, AXI4-Stream
   output logic                                        m_axis_spike_tvalid_o,
   input  logic                                        m_axis_spike_tready_i,
-  output logic [2*Lanes-1:0]                          m_axis_spike_tdata_o,
+  output logic [SpikeBeat-1:0]                        m_axis_spike_tdata_o,
+  output logic [(SpikeBeat+7)/8-1:0]                  m_axis_spike_tkeep_o,
   output logic                                        m_axis_spike_tlast_o,
 
   // accumulators, AXI4-Stream
   output logic                                        m_axis_acc_tvalid_o,
   input  logic                                        m_axis_acc_tready_i,
-  output logic [Columns*AccWidth-1:0]                 m_axis_acc_tdata_o,
+  output logic [AccBeat-1:0]                          m_axis_acc_tdata_o,
+  output logic [(AccBeat+7)/8-1:0]                    m_axis_acc_tkeep_o,
   output logic                                        m_axis_acc_tlast_o
 );
 
@@ -98,6 +113,12 @@ module spike_core
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {15'd0, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
 
+  // log2 of the widths, 0 as above; how membranes and weights are sent
+  localparam logic [31:0] Streams = {
+    14'd0, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'($clog2(SpikeStream)),
+    4'($clog2(WeightStream)), 4'($clog2(MembraneStream))
+  };
+
   `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255, "Rows has to be from 1 to 255")
   `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255, "Columns has to be from 1 to 255")
   `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128 && Lanes == 1 << $clog2(Lanes),
@@ -108,6 +129,21 @@ module spike_core
   `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
   `SPIKE_REQUIRE(gen_bad_max_inputs, Blocks >= 1 && MaxInputs == Blocks * Lanes * Slots,
                  "MaxInputs has to be a multiple of Lanes x Slots, and not 0")
+  `SPIKE_REQUIRE(gen_bad_membrane_bits, MembraneBits == 16 || MembraneBits == 32, "MembraneBits has to be 16 or 32")
+  `SPIKE_REQUIRE(gen_bad_nibbles, !NibbleWeights || (WeightBits <= 4 && WeightUnit % 8 == 0),
+                 "NibbleWeights is for WeightBits up to 4, and an even number of weights in a beat")
+  `SPIKE_REQUIRE(gen_bad_membrane_stream, MembraneStream == 0
+                 || (MembraneStream >= 32 && MembraneStream <= 1024 && MembraneStream == (1 << $clog2(MembraneStream))),
+                 "MembraneStream has to be 0 or a power of two from 32 to 1024")
+  `SPIKE_REQUIRE(gen_bad_weight_stream, WeightStream == 0
+                 || (WeightStream >= 32 && WeightStream <= 1024 && WeightStream == (1 << $clog2(WeightStream))),
+                 "WeightStream has to be 0 or a power of two from 32 to 1024")
+  `SPIKE_REQUIRE(gen_bad_spike_stream, SpikeStream == 0
+                 || (SpikeStream >= 32 && SpikeStream <= 1024 && SpikeStream == (1 << $clog2(SpikeStream))),
+                 "SpikeStream has to be 0 or a power of two from 32 to 1024")
+  `SPIKE_REQUIRE(gen_bad_acc_stream, AccStream == 0
+                 || (AccStream >= 32 && AccStream <= 1024 && AccStream == (1 << $clog2(AccStream))),
+                 "AccStream has to be 0 or a power of two from 32 to 1024")
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;
@@ -117,9 +153,10 @@ module spike_core
   logic [Counters-1:0][63:0]         count;
 
   spike_regs #(
-    .Shape  (Shape),
-    .Limits (Limits),
-    .Blocks (32'(Blocks))
+    .Shape   (Shape),
+    .Limits  (Limits),
+    .Blocks  (32'(Blocks)),
+    .Streams (Streams)
   ) u_regs (
     .clk_i,
     .rst_ni,
@@ -182,8 +219,98 @@ module spike_core
     .ready_i       ({m_axis_acc_tready_i, m_axis_spike_tready_i})
   );
 
-  assign s_axis_membrane_tready_o = membrane_ready || drop_all || drop[0];
-  assign s_axis_weight_tready_o   = weight_ready || drop_all || drop[1];
+  logic                      membrane_valid, membrane_last, membrane_open, membrane_end, membrane_inside, membrane_take;
+  logic                      weight_valid, weight_last, weight_open, weight_end, weight_inside, weight_take;
+  logic [MembraneUnit-1:0]   membranes;
+  logic [WeightUnit-1:0]     weights;
+  logic                      spike_unit_valid, spike_unit_ready, spike_unit_last;
+  logic [2*Lanes-1:0]        spike_unit;
+  logic                      acc_unit_valid, acc_unit_ready, acc_unit_last;
+  logic [AccUnit-1:0]        acc_unit;
+
+  spike_unpack #(
+    .Width (MembraneBeat),
+    .Unit  (MembraneUnit)
+  ) u_membranes (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (s_axis_membrane_tvalid_i && !drop_all),
+    .ready_o (membrane_take),
+    .data_i  (s_axis_membrane_tdata_i),
+    .last_i  (s_axis_membrane_tlast_i),
+    .open_i  (membrane_open),
+    .end_i   (membrane_end),
+    .valid_o (membrane_valid),
+    .ready_i (membrane_ready),
+    .data_o  (membranes),
+    .last_o  (membrane_last),
+    .error_o (membrane_inside)
+  );
+
+  spike_unpack #(
+    .Width (WeightBeat),
+    .Unit  (WeightUnit)
+  ) u_weight_units (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .ready_o (weight_take),
+    .data_i  (s_axis_weight_tdata_i),
+    .last_i  (s_axis_weight_tlast_i),
+    .open_i  (weight_open),
+    .end_i   (weight_end),
+    .valid_o (weight_valid),
+    .ready_i (weight_ready),
+    .data_o  (weights),
+    .last_o  (weight_last),
+    .error_o (weight_inside)
+  );
+
+  spike_pack #(
+    .Width (SpikeBeat),
+    .Unit  (2 * Lanes)
+  ) u_spike_beats (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (spike_unit_valid),
+    .ready_o (spike_unit_ready),
+    .data_i  (spike_unit),
+    .last_i  (spike_unit_last),
+    .valid_o (spike_valid),
+    .ready_i (spike_ready),
+    .data_o  (m_axis_spike_tdata_o),
+    .keep_o  (m_axis_spike_tkeep_o),
+    .last_o  (m_axis_spike_tlast_o)
+  );
+
+  spike_pack #(
+    .Width (AccBeat),
+    .Unit  (AccUnit)
+  ) u_acc_beats (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (acc_unit_valid),
+    .ready_o (acc_unit_ready),
+    .data_i  (acc_unit),
+    .last_i  (acc_unit_last),
+    .valid_o (acc_valid),
+    .ready_i (acc_ready),
+    .data_o  (m_axis_acc_tdata_o),
+    .keep_o  (m_axis_acc_tkeep_o),
+    .last_o  (m_axis_acc_tlast_o)
+  );
+
+  // Membranes are signed, whatever their width.
+  logic [Lanes-1:0][MembraneWidth-1:0] membrane_lanes;
+
+  always_comb begin
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      membrane_lanes[l] = MembraneWidth'(signed'(membranes[MembraneBits*l +: MembraneBits]));
+    end
+  end
+
+  assign s_axis_membrane_tready_o = membrane_take || drop_all || drop[0];
+  assign s_axis_weight_tready_o   = weight_take || drop_all || drop[1];
 
   logic [BlockWidth-1:0] group_blocks, row_blocks;
   logic [SlotWidth-1:0]  tail_chunks;
@@ -242,6 +369,8 @@ module spike_core
     .rst_ni            (engine_rst_n),
     .start_i           (run),
     .idle_o            (fire_idle),
+    .open_o            (membrane_open),
+    .end_o             (membrane_end),
     .coding_i          (job.coding),
     .frac_bits_i       (job.frac_bits),
     .spike_stream_i    (job.spike_stream),
@@ -250,10 +379,10 @@ module spike_core
     .row_blocks_i      (row_blocks),
     .tail_chunks_i     (tail_chunks),
     .tail_lanes_i      (tail_lanes),
-    .membrane_valid_i  (s_axis_membrane_tvalid_i && !drop_all),
+    .membrane_valid_i  (membrane_valid),
     .membrane_ready_o  (membrane_ready),
-    .membrane_data_i   (s_axis_membrane_tdata_i),
-    .membrane_last_i   (s_axis_membrane_tlast_i),
+    .membrane_data_i   (membrane_lanes),
+    .membrane_last_i   (membrane_last),
     .store_ready_i     (store_ready),
     .store_open_o      (store_open),
     .store_we_o        (store_we),
@@ -265,10 +394,10 @@ module spike_core
     .store_mask_we_o   (store_mask_we),
     .store_mask_o      (store_mask),
     .store_done_o      (store_done),
-    .spike_valid_o     (spike_valid),
-    .spike_ready_i     (spike_ready),
-    .spike_data_o      (m_axis_spike_tdata_o),
-    .spike_last_o      (m_axis_spike_tlast_o),
+    .spike_valid_o     (spike_unit_valid),
+    .spike_ready_i     (spike_unit_ready),
+    .spike_data_o      (spike_unit),
+    .spike_last_o      (spike_unit_last),
     .spikes_o          (fired),
     .skipped_o         (skipped),
     .saturated_o       (saturated),
@@ -392,22 +521,25 @@ module spike_core
     .Slots        (Slots),
     .Blocks       (Blocks),
     .WeightInputs (WeightInputs),
-    .WeightBits   (WeightBits)
+    .WeightBits   (WeightBits),
+    .FieldBits    (NibbleWeights ? 4 : 8)
   ) u_weight_loader (
     .clk_i,
     .rst_ni         (engine_rst_n),
     .start_i        (run),
     .idle_o         (load_idle),
+    .open_o         (weight_open),
+    .end_o          (weight_end),
     .rows_i         (job.rows),
     .outputs_i      (job.outputs),
     .group_blocks_i (group_blocks),
     .row_blocks_i   (row_blocks),
     .tail_chunks_i  (tail_chunks),
     .tail_lanes_i   (tail_lanes),
-    .weight_valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .weight_valid_i (weight_valid),
     .weight_ready_o (weight_ready),
-    .weight_data_i  (s_axis_weight_tdata_i),
-    .weight_last_i  (s_axis_weight_tlast_i),
+    .weight_data_i  (weights),
+    .weight_last_i  (weight_last),
     .bank_we_o      (bank_we),
     .bank_addr_o    (bank_addr),
     .bank_data_o    (bank_data),
@@ -526,18 +658,18 @@ module spike_core
     .row_i        (sum_row),
     .columns_i    (sum_columns),
     .place_i      (sum_place),
-    .acc_valid_o  (acc_valid),
-    .acc_ready_i  (acc_ready),
-    .acc_data_o   (m_axis_acc_tdata_o),
-    .acc_last_o   (m_axis_acc_tlast_o)
+    .acc_valid_o  (acc_unit_valid),
+    .acc_ready_i  (acc_unit_ready),
+    .acc_data_o   (acc_unit),
+    .acc_last_o   (acc_unit_last)
   );
 
   // --------------------------------------------------------------------------------------- errors and counters
   always_comb begin
     error               = sequencer_error;
     error.timesteps     = error_timesteps;
-    error.membrane_last = error_membrane_last;
-    error.weight_last   = error_weight_last;
+    error.membrane_last = error_membrane_last || membrane_inside;
+    error.weight_last   = error_weight_last || weight_inside;
     error.weight_range  = error_weight_range;
   end
 

@@ -39,6 +39,8 @@ module spike_neuron_array
   // job
   input  logic                                start_i,
   output logic                                idle_o,
+  output logic                                open_o,          // takes another header or chunk, though maybe not yet
+  output logic                                end_o,           // which ends a row
   input  coding_e                             coding_i,
   input  logic [4:0]                          frac_bits_i,
   input  logic                                spike_stream_i,
@@ -136,6 +138,8 @@ module spike_neuron_array
   assign membrane_ready_o = at_header || at_chunk;
   assign header           = membrane_valid_i && at_header;
   assign charge           = membrane_valid_i && at_chunk;
+  assign open_o           = state_q != StIdle;
+  assign end_o            = state_q == StChunk && row_last;
   assign idle_o           = state_q == StIdle && !charged_q && !live_q && !spike_valid_o;
   assign store_open_o     = header && row_q == '0;
 

@@ -87,7 +87,8 @@ package spike_pkg;
     RegGroupInputs = 8'h30,  // K / G
     RegIrqEnable   = 8'h34,  // interrupt on [0] done, [1] error
     RegAbort       = 8'h38,  // [0] drop all jobs and all input
-    RegJobs        = 8'h3c   // jobs done, modulo 2^16
+    RegJobs        = 8'h3c,  // jobs done, modulo 2^16
+    RegStreams     = 8'he0   // widths and fields of the streams
   } reg_e;
 
   parameter logic [RegAddrWidth-1:0] RegCounterBase = 8'h40;  // 64 bits each: low word, high word

@@ -18,9 +18,10 @@
 module spike_regs
   import spike_pkg::*;
 #(
-  parameter logic [31:0] Shape  = '0,
-  parameter logic [31:0] Limits = '0,
-  parameter logic [31:0] Blocks = '0
+  parameter logic [31:0] Shape   = '0,
+  parameter logic [31:0] Limits  = '0,
+  parameter logic [31:0] Blocks  = '0,
+  parameter logic [31:0] Streams = '0
 ) (
   input  logic                       clk_i,
   input  logic                       rst_ni,
@@ -243,6 +244,7 @@ module spike_regs
       RegIrqEnable:   read_data = {30'd0, irq_error_q, irq_done_q};
       RegAbort:       read_data = {31'd0, abort_o};
       RegJobs:        read_data = 32'(jobs_q);
+      RegStreams:     read_data = Streams;
       default: begin
         read_ok   = is_counter != '0;
         read_data = ar[2] ? high_q : count_i[index][31:0];

@@ -4,7 +4,7 @@
 // Writes the weight stream into the lanes' banks, block by block, and checks it. A bank has two halves: one is loaded
 // while the other is used.
 //
-//   beat    [input][column], one byte each: byte i * Columns + c is W[n0 + c, k0 + i]
+//   beat    [input][column], a field each: field i * Columns + c is W[n0 + c, k0 + i]
 //   order   for each row tile: for each column tile: for each group: for each chunk
 //   TLAST   ends each column tile
 //
@@ -23,6 +23,7 @@ module spike_weight_loader
   parameter int unsigned Blocks       = 32,
   parameter int unsigned WeightInputs = 16,
   parameter int unsigned WeightBits   = 8,
+  parameter int unsigned FieldBits    = 8,  // of a weight in a beat
   localparam int unsigned BlockWidth = $clog2(Blocks + 1),
   localparam int unsigned SlotWidth  = $clog2(Slots + 1),
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1),
@@ -34,6 +35,8 @@ module spike_weight_loader
   // job
   input  logic                                              start_i,
   output logic                                              idle_o,
+  output logic                                              open_o,          // takes another beat, though maybe not yet
+  output logic                                              end_o,           // which ends a column tile
   input  logic [CountWidth-1:0]                             rows_i,
   input  logic [CountWidth-1:0]                             outputs_i,
   input  logic [BlockWidth-1:0]                             group_blocks_i,
@@ -44,7 +47,7 @@ module spike_weight_loader
   // weight stream
   input  logic                                              weight_valid_i,
   output logic                                              weight_ready_o,
-  input  logic [WeightInputs-1:0][Columns-1:0][7:0]         weight_data_i,
+  input  logic [WeightInputs-1:0][Columns-1:0][FieldBits-1:0] weight_data_i,
   input  logic                                              weight_last_i,
 
   // banks
@@ -105,6 +108,8 @@ module spike_weight_loader
   assign pass_last      = chunk_last && group_last && block_q == row_blocks_i - 1'b1;
   assign tile_next      = take && pass_last;
   assign bank_done_o    = take && chunk_last && block_last;
+  assign open_o      = tile_valid;
+  assign end_o       = pass_last;
   assign idle_o         = !tile_valid;
 
   always_ff @(posedge clk_i) begin
@@ -154,7 +159,7 @@ module spike_weight_loader
   // ------------------------------------------------------------------------------------------------- checks
   assign error_last_o = take && weight_last_i != pass_last;
 
-  if (WeightBits < 8) begin : gen_range
+  if (WeightBits < FieldBits) begin : gen_range
     logic [LaneWidth-1:0] lanes, first;
 
     assign lanes = group_last ? tail_lanes_i : LaneWidth'(Lanes);
@@ -168,7 +173,8 @@ module spike_weight_loader
       for (int unsigned i = 0; i < WeightInputs; i++) begin
         for (int unsigned c = 0; c < Columns; c++) begin
           if (first + LaneWidth'(i) < lanes && ColWidth'(c) < columns
-              && weight_data_i[i][c][7:WeightBits-1] != '0 && weight_data_i[i][c][7:WeightBits-1] != '1) begin
+              && weight_data_i[i][c][FieldBits-1:WeightBits-1] != '0
+              && weight_data_i[i][c][FieldBits-1:WeightBits-1] != '1) begin
             error_range_o = take;
           end
         end
@@ -176,7 +182,7 @@ module spike_weight_loader
     end
   end else begin : gen_no_range
     assign error_range_o = 1'b0;
-    // Every byte is a legal weight: what counts in a beat is of no interest here.
+    // Every field is a legal weight: what counts in a beat is of no interest here.
     logic unused;
     assign unused = ^{tail_lanes_i, columns};
   end

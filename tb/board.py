@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from images import Shape
-from toolchain import BASELINE, BUILD, RTL, SOURCES, TB, ToolError, make_variables, use_verilator
+from toolchain import BASELINE, BUILD, RTL, SOURCES, TB, ToolError, make_variables, runtime_objects, use_verilator
 
 DRIVER = RTL / "driver"
 BOARD = TB / "driver"
 
 
-def board(shape: Shape, program: str, *, dense: bool = False) -> Path:
+def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[str, int] | None = None) -> Path:
     """Compile `tb/driver/<program>.c` and the driver as strict C99, and link them with a board; returns the program.
 
     Args:
         shape: of the core.
         dense: the dense baseline instead of the spike core.
+        streams: parameters of the core's streams: MembraneStream, NibbleWeights, ….
 
     Raises ToolError when something does not compile.
     """
@@ -28,6 +30,7 @@ def board(shape: Shape, program: str, *, dense: bool = False) -> Path:
     parameters = shape.parameters()
     if dense:
         parameters = {name: value for name, value in parameters.items() if name not in ("Slots", "Csd")}
+    parameters |= streams or {}
     sources = [*SOURCES, *(BASELINE if dense else ()), *sorted(RTL.glob("*.svh"))]
     files = [*sources, *sorted(BOARD.iterdir()), *sorted(DRIVER.iterdir())]
     digest = hashlib.sha256(repr((top, program, sorted(parameters.items()))).encode())
@@ -44,11 +47,12 @@ def board(shape: Shape, program: str, *, dense: bool = False) -> Path:
         objects.append(folder / f"{source.stem}.o")
         strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
         run(["cc", *strict, f"-I{DRIVER}", f"-I{BOARD}", "-c", str(source), "-o", str(objects[-1])])
-    beats = {
-        "MEMBRANE_BYTES": 4 * shape.lanes,
-        "WEIGHT_BYTES": shape.weight_inputs * shape.columns,
-        "ACC_BYTES": 4 * shape.columns,
+    whole = {
+        "Membrane": shape.lanes * parameters.get("MembraneBits", 32),
+        "Weight": shape.weight_inputs * shape.columns * (4 if parameters.get("NibbleWeights") else 8),
+        "Acc": 32 * shape.columns,
     }
+    beats = {f"{name.upper()}_BYTES": (parameters.get(f"{name}Stream") or bits) // 8 for name, bits in whole.items()}
     flags = " ".join([*(f"-D{name}={value}" for name, value in beats.items()), f"-I{BOARD}"])
     command = ["verilator", "--cc", "--exe", "--assert", "-O3", "--x-initial", "unique", "--prefix", "Vcore"]
     command += ["--top-module", top, "-Mdir", str(folder), f"-I{RTL}", "-CFLAGS", flags]
@@ -62,6 +66,10 @@ def board(shape: Shape, program: str, *, dense: bool = False) -> Path:
         ]
     )
     settings = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "VM_PARALLEL_BUILDS=0"]
+    for item in runtime_objects().glob("*.o"):  # Verilator's own library, from an earlier build
+        if item.name in ("verilated.o", "verilated_threads.o"):
+            shutil.copy(item, folder)
+            settings += ["-o", item.name]
     run(["make", "-C", str(folder), "-f", "Vcore.mk", "-j", "1", *settings, *make_variables()])
     return made
 

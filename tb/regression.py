@@ -58,6 +58,8 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("sequencer", "spike_sequencer", {"Lanes": 4, "Slots": 1, "Blocks": 64, "Csd": 0}),
     ("counters", "spike_counters", {}),
     ("regs", "regs_harness", {}),
+    ("pack", "spike_pack", {"Width": 32, "Unit": 8}),
+    ("pack", "spike_pack", {"Width": 8, "Unit": 20}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
     ("ports", "dense_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "MaxInputs": 16}),
 ]

@@ -58,7 +58,8 @@ def test_fusesoc_core():
     )
     top = (RTL / "baseline" / "dense_core.sv").read_text().split(") (")[0]
     parameters = re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", top)
-    assert len(parameters) == 8
+    assert len(parameters) == 13
     for name, default in parameters:
         default = {"Lanes": "16", "1'b0": "0"}.get(default, default)
-        assert f"  {name}: {{datatype: int, paramtype: vlogparam, default: {default}," in text, name
+        given = f"default: {default}, " if name != "WeightInputs" else ""  # follows Lanes
+        assert f"  {name}: {{datatype: int, paramtype: vlogparam, {given}description:" in text, name

@@ -34,9 +34,9 @@ def layer(tmp_path_factory):
     return open_bundle(path).layer(name)
 
 
-def compute(layer, folder, shape, *, pause=0, dense=False):
+def compute(layer, folder, shape, *, pause=0, dense=False, streams=None):
     """The sums of a layer as the driver's program writes them, int32 [M, N, G], and what the core counted."""
-    program = board.board(shape, "layer", dense=dense)
+    program = board.board(shape, "layer", dense=dense, streams=streams)
     for name, values in (
         ("membranes", layer.membrane.astype("<i4")),
         ("timesteps", layer.timesteps.astype("u1")),
@@ -71,3 +71,26 @@ def test_layers_off_the_size_of_the_array(coding, groups, K, tmp_path):
     )  # fmt: skip
     sums, _ = compute(layer, tmp_path, SHAPE, pause=3)
     assert np.array_equal(sums, layer.grouped_acc())
+
+
+#: Streams that are narrower, and wider, than what they carry, in units of a power of two and others.
+NARROW = {"MembraneStream": 32, "WeightStream": 32, "AccStream": 64, "MembraneBits": 16, "NibbleWeights": 1}
+WIDE = {"MembraneStream": 1024, "WeightStream": 512, "AccStream": 1024}
+ODD = replace(SHAPE, rows=3, columns=5, lanes=4, slots=4, weight_inputs=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "streams", "dense"),
+    [(ODD, NARROW, False), (ODD, WIDE, False), (replace(ODD, slots=1, blocks=64, csd=False), NARROW | WIDE, True)],
+    ids=["narrow", "wide", "dense"],
+)
+@pytest.mark.parametrize(("groups", "K"), [(1, 61), (3, 57)])
+def test_streams_of_any_width(shape, streams, dense, groups, K, tmp_path):
+    """Beats that are parts of a unit or hold several, nibbles, short membranes: the same sums, whatever pauses."""
+    layer = random_layer(
+        np.random.default_rng(2), 10, K, 13, groups=groups, grouped=groups > 1, timesteps=(1, 4), frac_bits=8,
+        distribution="extreme",
+    )  # fmt: skip
+    for pause in (0, 3):
+        sums, _ = compute(layer, tmp_path, shape, pause=pause, dense=dense, streams=streams)
+        assert np.array_equal(sums, layer.grouped_acc())

@@ -143,7 +143,7 @@ def build(
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         log = folder / "build.log"
-        runtime = _runtime(waves)
+        runtime = runtime_objects(waves)
         for item in runtime.glob("*.o"):
             shutil.copy(item, folder)
         try:
@@ -251,7 +251,7 @@ def _runner(fast: bool):  # cocotb_tools is imported late: it is slow and only n
     return Runner()
 
 
-def _runtime(waves: bool) -> Path:
+def runtime_objects(waves: bool = False) -> Path:
     """Where compiled objects of Verilator's own library are kept."""
     key = repr((waves, find_verilator(), os.environ.get("CXX"), sys.version))
     return BUILD / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

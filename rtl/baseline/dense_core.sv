@@ -22,7 +22,18 @@ module dense_core
   parameter int unsigned WeightBits   = 4,     // 2 .. 8
   parameter int unsigned Tmax         = 4,     // magnitudes have this many bits
   parameter int unsigned MaxInputs    = 2048,  // K that the store holds
-  parameter bit          Multiply     = 1'b0   // products with `*` instead of the carry-save tree
+  parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
+  parameter bit          NibbleWeights  = 1'b0, // weights in the stream are 4 bits, not 8; for WeightBits up to 4
+  parameter int unsigned MembraneStream = 0,    // width of the stream in bits, a power of two; 0: a chunk
+  parameter int unsigned WeightStream   = 0,    // the same; 0: WeightInputs * Columns weights
+  parameter int unsigned AccStream      = 0,    // the same; 0: Columns accumulators
+  parameter bit          Multiply     = 1'b0, // products with `*` instead of the carry-save tree
+  localparam int unsigned MembraneUnit   = Lanes * MembraneBits,
+  localparam int unsigned WeightUnit     = WeightInputs * Columns * (NibbleWeights ? 4 : 8),
+  localparam int unsigned AccUnit        = Columns * AccWidth,
+  localparam int unsigned MembraneBeat   = (MembraneStream != 0) ? MembraneStream : MembraneUnit,
+  localparam int unsigned WeightBeat     = (WeightStream != 0) ? WeightStream : WeightUnit,
+  localparam int unsigned AccBeat        = (AccStream != 0) ? AccStream : AccUnit
 ) (
   input  logic                                        clk_i,
   input  logic                                        rst_ni,
@@ -50,19 +61,20 @@ module dense_core
   // membranes, AXI4-Stream
   input  logic                                        s_axis_membrane_tvalid_i,
   output logic                                        s_axis_membrane_tready_o,
-  input  logic [Lanes*MembraneWidth-1:0]              s_axis_membrane_tdata_i,
+  input  logic [MembraneBeat-1:0]                     s_axis_membrane_tdata_i,
   input  logic                                        s_axis_membrane_tlast_i,
 
   // weights, AXI4-Stream
   input  logic                                        s_axis_weight_tvalid_i,
   output logic                                        s_axis_weight_tready_o,
-  input  logic [WeightInputs*Columns*8-1:0]           s_axis_weight_tdata_i,
+  input  logic [WeightBeat-1:0]                       s_axis_weight_tdata_i,
   input  logic                                        s_axis_weight_tlast_i,
 
   // accumulators, AXI4-Stream
   output logic                                        m_axis_acc_tvalid_o,
   input  logic                                        m_axis_acc_tready_i,
-  output logic [Columns*AccWidth-1:0]                 m_axis_acc_tdata_o,
+  output logic [AccBeat-1:0]                          m_axis_acc_tdata_o,
+  output logic [(AccBeat+7)/8-1:0]                    m_axis_acc_tkeep_o,
   output logic                                        m_axis_acc_tlast_o
 );
 
@@ -78,6 +90,12 @@ module dense_core
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {16'd0, 8'd1, 4'(Tmax), 4'(WeightBits)};
 
+  // log2 of the widths, 0 as above; how membranes and weights are sent
+  localparam logic [31:0] Streams = {
+    14'd0, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'd0,
+    4'($clog2(WeightStream)), 4'($clog2(MembraneStream))
+  };
+
   `SPIKE_REQUIRE(gen_bad_rows, Rows >= 1 && Rows <= 255, "Rows has to be from 1 to 255")
   `SPIKE_REQUIRE(gen_bad_columns, Columns >= 1 && Columns <= 255, "Columns has to be from 1 to 255")
   `SPIKE_REQUIRE(gen_bad_lanes, Lanes >= 4 && Lanes <= 128 && Lanes == 1 << $clog2(Lanes),
@@ -86,6 +104,18 @@ module dense_core
   `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
   `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == Chunks * Lanes,
                  "MaxInputs has to be a multiple of Lanes, at least two times Lanes")
+  `SPIKE_REQUIRE(gen_bad_membrane_bits, MembraneBits == 16 || MembraneBits == 32, "MembraneBits has to be 16 or 32")
+  `SPIKE_REQUIRE(gen_bad_nibbles, !NibbleWeights || (WeightBits <= 4 && WeightUnit % 8 == 0),
+                 "NibbleWeights is for WeightBits up to 4, and an even number of weights in a beat")
+  `SPIKE_REQUIRE(gen_bad_membrane_stream, MembraneStream == 0
+                 || (MembraneStream >= 32 && MembraneStream <= 1024 && MembraneStream == (1 << $clog2(MembraneStream))),
+                 "MembraneStream has to be 0 or a power of two from 32 to 1024")
+  `SPIKE_REQUIRE(gen_bad_weight_stream, WeightStream == 0
+                 || (WeightStream >= 32 && WeightStream <= 1024 && WeightStream == (1 << $clog2(WeightStream))),
+                 "WeightStream has to be 0 or a power of two from 32 to 1024")
+  `SPIKE_REQUIRE(gen_bad_acc_stream, AccStream == 0
+                 || (AccStream >= 32 && AccStream <= 1024 && AccStream == (1 << $clog2(AccStream))),
+                 "AccStream has to be 0 or a power of two from 32 to 1024")
 
   // -------------------------------------------------------------------------------------------------- control
   job_t                              job;
@@ -95,9 +125,10 @@ module dense_core
   logic [Counters-1:0][63:0]         count;
 
   spike_regs #(
-    .Shape  (Shape),
-    .Limits (Limits),
-    .Blocks (32'(Chunks))
+    .Shape   (Shape),
+    .Limits  (Limits),
+    .Blocks  (32'(Chunks)),
+    .Streams (Streams)
   ) u_regs (
     .clk_i,
     .rst_ni,
@@ -158,8 +189,79 @@ module dense_core
     .ready_i       (m_axis_acc_tready_i)
   );
 
-  assign s_axis_membrane_tready_o = membrane_ready || drop_all || drop[0];
-  assign s_axis_weight_tready_o   = weight_ready || drop_all || drop[1];
+  logic                      membrane_valid, membrane_last, membrane_open, membrane_end, membrane_inside, membrane_take;
+  logic                      weight_unit_valid, weight_last, weight_open, weight_end, weight_inside, weight_take;
+  logic [MembraneUnit-1:0]   membranes;
+  logic [WeightUnit-1:0]     weight_unit;
+  logic                      acc_unit_valid, acc_unit_ready, acc_unit_last;
+  logic [AccUnit-1:0]        acc_unit;
+
+  spike_unpack #(
+    .Width (MembraneBeat),
+    .Unit  (MembraneUnit)
+  ) u_membranes (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (s_axis_membrane_tvalid_i && !drop_all),
+    .ready_o (membrane_take),
+    .data_i  (s_axis_membrane_tdata_i),
+    .last_i  (s_axis_membrane_tlast_i),
+    .open_i  (membrane_open),
+    .end_i   (membrane_end),
+    .valid_o (membrane_valid),
+    .ready_i (membrane_ready),
+    .data_o  (membranes),
+    .last_o  (membrane_last),
+    .error_o (membrane_inside)
+  );
+
+  spike_unpack #(
+    .Width (WeightBeat),
+    .Unit  (WeightUnit)
+  ) u_weight_units (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .ready_o (weight_take),
+    .data_i  (s_axis_weight_tdata_i),
+    .last_i  (s_axis_weight_tlast_i),
+    .open_i  (weight_open),
+    .end_i   (weight_end),
+    .valid_o (weight_unit_valid),
+    .ready_i (weight_ready),
+    .data_o  (weight_unit),
+    .last_o  (weight_last),
+    .error_o (weight_inside)
+  );
+
+  spike_pack #(
+    .Width (AccBeat),
+    .Unit  (AccUnit)
+  ) u_acc_beats (
+    .clk_i,
+    .rst_ni  (engine_rst_n),
+    .valid_i (acc_unit_valid),
+    .ready_o (acc_unit_ready),
+    .data_i  (acc_unit),
+    .last_i  (acc_unit_last),
+    .valid_o (acc_valid),
+    .ready_i (acc_ready),
+    .data_o  (m_axis_acc_tdata_o),
+    .keep_o  (m_axis_acc_tkeep_o),
+    .last_o  (m_axis_acc_tlast_o)
+  );
+
+  // Membranes are signed, whatever their width.
+  logic [Lanes-1:0][MembraneWidth-1:0] membrane_lanes;
+
+  always_comb begin
+    for (int unsigned l = 0; l < Lanes; l++) begin
+      membrane_lanes[l] = MembraneWidth'(signed'(membranes[MembraneBits*l +: MembraneBits]));
+    end
+  end
+
+  assign s_axis_membrane_tready_o = membrane_take || drop_all || drop[0];
+  assign s_axis_weight_tready_o   = weight_take || drop_all || drop[1];
 
   logic [ChunkWidth-1:0] group_chunks, row_chunks;
   logic [0:0]            tail_chunks;
@@ -217,6 +319,8 @@ module dense_core
     .rst_ni            (engine_rst_n),
     .start_i           (run),
     .idle_o            (fire_idle),
+    .open_o            (membrane_open),
+    .end_o             (membrane_end),
     .coding_i          (CodingTcLif),
     .frac_bits_i       (job.frac_bits),
     .spike_stream_i    (1'b0),
@@ -225,10 +329,10 @@ module dense_core
     .row_blocks_i      (row_chunks),
     .tail_chunks_i     (tail_chunks),
     .tail_lanes_i      (tail_lanes),
-    .membrane_valid_i  (s_axis_membrane_tvalid_i && !drop_all),
+    .membrane_valid_i  (membrane_valid),
     .membrane_ready_o  (membrane_ready),
-    .membrane_data_i   (s_axis_membrane_tdata_i),
-    .membrane_last_i   (s_axis_membrane_tlast_i),
+    .membrane_data_i   (membrane_lanes),
+    .membrane_last_i   (membrane_last),
     .store_ready_i     (store_ready),
     .store_open_o      (store_open),
     .store_we_o        (store_we),
@@ -329,21 +433,24 @@ module dense_core
     .Lanes        (Lanes),
     .Chunks       (Chunks),
     .WeightInputs (WeightInputs),
-    .WeightBits   (WeightBits)
+    .WeightBits   (WeightBits),
+    .FieldBits    (NibbleWeights ? 4 : 8)
   ) u_weights (
     .clk_i,
     .rst_ni         (engine_rst_n),
     .start_i        (run),
     .idle_o         (load_idle),
+    .open_o         (weight_open),
+    .end_o          (weight_end),
     .rows_i         (job.rows),
     .outputs_i      (job.outputs),
     .group_chunks_i (group_chunks),
     .row_chunks_i   (row_chunks),
     .tail_lanes_i   (tail_lanes),
-    .weight_valid_i (s_axis_weight_tvalid_i && !drop_all),
+    .weight_valid_i (weight_unit_valid),
     .weight_ready_o (weight_ready),
-    .weight_data_i  (s_axis_weight_tdata_i),
-    .weight_last_i  (s_axis_weight_tlast_i),
+    .weight_data_i  (weight_unit),
+    .weight_last_i  (weight_last),
     .chunk_valid_o  (weight_valid),
     .chunk_o        (weights),
     .chunk_pop_i    (op_valid && enable),
@@ -403,18 +510,18 @@ module dense_core
     .acc_i          (acc),
     .rows_i         (sum_rows),
     .columns_i      (sum_columns),
-    .acc_valid_o    (acc_valid),
-    .acc_ready_i    (acc_ready),
-    .acc_data_o     (m_axis_acc_tdata_o),
-    .acc_last_o     (m_axis_acc_tlast_o)
+    .acc_valid_o    (acc_unit_valid),
+    .acc_ready_i    (acc_unit_ready),
+    .acc_data_o     (acc_unit),
+    .acc_last_o     (acc_unit_last)
   );
 
   // --------------------------------------------------------------------------------------- errors and counters
   always_comb begin
     error               = sequencer_error;
     error.timesteps     = error_timesteps;
-    error.membrane_last = error_membrane_last;
-    error.weight_last   = error_weight_last;
+    error.membrane_last = error_membrane_last || membrane_inside;
+    error.weight_last   = error_weight_last || weight_inside;
     error.weight_range  = error_weight_range;
   end
 

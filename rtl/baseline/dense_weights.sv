@@ -4,7 +4,7 @@
 // Joins beats of the weight stream into chunks of `Lanes` inputs x `Columns` weights and checks them. A weight is used
 // once by all rows of a tile, and gone: nothing but one chunk is kept (and, where a chunk is several beats, its parts).
 //
-//   beat    [input][column], one byte each: byte i * Columns + c is W[n0 + c, k0 + i]
+//   beat    [input][column], a field each: field i * Columns + c is W[n0 + c, k0 + i]
 //   order   for each row tile: for each column tile: for each group: for each chunk
 //   TLAST   ends each column tile
 //
@@ -21,6 +21,7 @@ module dense_weights
   parameter int unsigned Chunks       = 128,
   parameter int unsigned WeightInputs = 16,
   parameter int unsigned WeightBits   = 4,
+  parameter int unsigned FieldBits    = 8,  // of a weight in a beat
   localparam int unsigned ChunkWidth = $clog2(Chunks + 1),
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1)
 ) (
@@ -30,6 +31,8 @@ module dense_weights
   // job
   input  logic                                           start_i,
   output logic                                           idle_o,
+  output logic                                           open_o,          // takes another beat, though maybe not yet
+  output logic                                           end_o,           // which ends a column tile
   input  logic [CountWidth-1:0]                          rows_i,
   input  logic [CountWidth-1:0]                          outputs_i,
   input  logic [ChunkWidth-1:0]                          group_chunks_i,
@@ -39,7 +42,7 @@ module dense_weights
   // weight stream
   input  logic                                           weight_valid_i,
   output logic                                           weight_ready_o,
-  input  logic [WeightInputs-1:0][Columns-1:0][7:0]      weight_data_i,
+  input  logic [WeightInputs-1:0][Columns-1:0][FieldBits-1:0]weight_data_i,
   input  logic                                           weight_last_i,
 
   // chunk
@@ -91,6 +94,8 @@ module dense_weights
   assign take           = weight_valid_i && weight_ready_o;
   assign tail           = group_chunk_q == group_chunks_i - 1'b1;
   assign pass_last      = chunk_last && tail && chunk_q == row_chunks_i - 1'b1;
+  assign open_o      = tile_valid;
+  assign end_o       = pass_last;
   assign idle_o         = !tile_valid && !valid_q;
 
   always_ff @(posedge clk_i) begin
@@ -153,7 +158,8 @@ module dense_weights
     for (int unsigned i = 0; i < WeightInputs; i++) begin
       for (int unsigned c = 0; c < Columns; c++) begin
         if (first + LaneWidth'(i) < lanes && ColWidth'(c) < columns
-            && weight_data_i[i][c][7:WeightBits-1] != '0 && weight_data_i[i][c][7:WeightBits-1] != '1) begin
+            && weight_data_i[i][c][FieldBits-1:WeightBits-1] != '0
+            && weight_data_i[i][c][FieldBits-1:WeightBits-1] != '1) begin
           error_range_o = take;
         end
       end

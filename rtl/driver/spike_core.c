@@ -16,9 +16,11 @@ static void set(const spike_core *core, uint32_t offset, uint32_t value) {
 
 static uint32_t parts(uint32_t whole, uint32_t part) { return whole / part + (whole % part != 0); }
 
+static uint32_t beat_bytes(uint32_t log2_bits) { return log2_bits == 0 ? 0 : 1u << (log2_bits - 3); }
+
 int spike_core_open(spike_core *core, uint32_t (*read)(void *context, uint32_t offset),
                     void (*write)(void *context, uint32_t offset, uint32_t value), void *context) {
-  uint32_t shape, limits;
+  uint32_t shape, limits, streams;
 
   core->read = read;
   core->write = write;
@@ -38,6 +40,12 @@ int spike_core_open(spike_core *core, uint32_t (*read)(void *context, uint32_t o
   core->slots = FIELD(limits, LIMITS, SLOTS);
   core->csd = FIELD(limits, LIMITS, CSD) != 0;
   core->blocks = get(core, REGISTER(BLOCKS));
+  streams = get(core, REGISTER(STREAMS));
+  core->membrane_beat = beat_bytes(FIELD(streams, STREAMS, MEMBRANE));
+  core->weight_beat = beat_bytes(FIELD(streams, STREAMS, WEIGHT));
+  core->acc_beat = beat_bytes(FIELD(streams, STREAMS, ACC));
+  core->membrane_bits = FIELD(streams, STREAMS, MEMBRANE16) ? 16 : 32;
+  core->weight_field = FIELD(streams, STREAMS, NIBBLES) ? 4 : 8;
   core->jobs = get(core, REGISTER(JOBS));
   set(core, REGISTER(STATUS), SPIKE_CORE__STATUS__DONE_bm);
   (void)spike_core_errors(core);
@@ -125,12 +133,33 @@ static uint32_t row_chunks(const spike_core *core, const spike_core_layer *layer
   return layer->groups * group_chunks(core, layer);
 }
 
+/* Bytes from one unit of a stream to the next: a unit that shares a beat takes a power of two, one that needs several
+ * takes all of the last. */
+static size_t stride(uint32_t unit, uint32_t beat) {
+  uint32_t slot = 1;
+
+  if (beat == 0) return unit;
+  if (unit > beat) return (size_t)parts(unit, beat) * beat;
+  while (slot < unit) slot *= 2;
+  return slot;
+}
+
+static size_t membrane_stride(const spike_core *core) {
+  return stride(core->lanes * core->membrane_bits / 8, core->membrane_beat);
+}
+
+static size_t weight_stride(const spike_core *core) {
+  return stride(core->weight_inputs * core->columns * core->weight_field / 8, core->weight_beat);
+}
+
+static size_t sum_stride(const spike_core *core) { return stride(core->columns * 4, core->acc_beat); }
+
 uint32_t spike_core_row_tiles(const spike_core *core, const spike_core_layer *layer) {
   return parts(layer->rows, core->rows);
 }
 
 size_t spike_core_membrane_packet(const spike_core *core, const spike_core_layer *layer) {
-  return ((size_t)1 + row_chunks(core, layer)) * core->lanes * 4;
+  return ((size_t)1 + row_chunks(core, layer)) * membrane_stride(core);
 }
 
 size_t spike_core_membrane_bytes(const spike_core *core, const spike_core_layer *layer) {
@@ -138,7 +167,7 @@ size_t spike_core_membrane_bytes(const spike_core *core, const spike_core_layer 
 }
 
 size_t spike_core_weight_packet(const spike_core *core, const spike_core_layer *layer) {
-  return (size_t)row_chunks(core, layer) * core->lanes * core->columns;
+  return (size_t)row_chunks(core, layer) * (core->lanes / core->weight_inputs) * weight_stride(core);
 }
 
 size_t spike_core_weight_bytes(const spike_core *core, const spike_core_layer *layer) {
@@ -146,14 +175,21 @@ size_t spike_core_weight_bytes(const spike_core *core, const spike_core_layer *l
 }
 
 size_t spike_core_sum_bytes(const spike_core *core, const spike_core_layer *layer) {
-  return (size_t)layer->rows * parts(layer->outputs, core->columns) * layer->groups * core->columns * 4;
+  return (size_t)layer->rows * parts(layer->outputs, core->columns) * layer->groups * sum_stride(core);
 }
 
-static void put32(uint8_t *at, uint32_t value) {
-  at[0] = (uint8_t)value;
-  at[1] = (uint8_t)(value >> 8);
-  at[2] = (uint8_t)(value >> 16);
-  at[3] = (uint8_t)(value >> 24);
+static void zero(uint8_t *at, size_t bytes) {
+  while (bytes-- != 0) *at++ = 0;
+}
+
+static int fits(int32_t value, uint32_t bits) {
+  int32_t end = (int32_t)(1u << (bits - 1));
+
+  return value >= -end && value < end;
+}
+
+static void put(uint8_t *at, uint32_t value, uint32_t bytes) {
+  for (; bytes != 0; bytes--, value >>= 8) *at++ = (uint8_t)value;
 }
 
 static int32_t get32(const uint8_t *at) {
@@ -162,51 +198,85 @@ static int32_t get32(const uint8_t *at) {
   return value & 0x80000000u ? -(int32_t)(~value) - 1 : (int32_t)value;
 }
 
-void spike_core_pack_membranes(const spike_core *core, const spike_core_layer *layer, const int32_t *membranes,
-                               const uint8_t *timesteps, uint8_t *stream) {
-  uint32_t group = layer->inputs / layer->groups, padded = group_chunks(core, layer) * core->lanes, m, g, k;
+int spike_core_pack_membranes(const spike_core *core, const spike_core_layer *layer, const int32_t *membranes,
+                              const uint8_t *timesteps, uint8_t *stream) {
+  uint32_t group = layer->inputs / layer->groups, bytes = core->membrane_bits / 8, m, g, chunk, lane;
+  size_t unit = membrane_stride(core);
 
   for (m = 0; m < layer->rows; m++) {
-    for (k = 0; k < core->lanes; k++, stream += 4) put32(stream, k == 0 ? timesteps[m] : 0);
-    for (g = 0; g < layer->groups; g++) {
-      for (k = 0; k < padded; k++, stream += 4) {
-        put32(stream, k < group ? (uint32_t)membranes[(size_t)m * layer->inputs + g * group + k] : 0);
-      }
-    }
-  }
-}
+    if (timesteps[m] == 0 || timesteps[m] > core->tmax) return SPIKE_CORE_IMPOSSIBLE;
+    zero(stream, unit);
+    *stream = timesteps[m];
+    stream += unit;
+    for (g = 0; g < layer->groups; g++, membranes += group) {
+      for (chunk = 0; chunk < group; chunk += core->lanes, stream += unit) {
+        zero(stream, unit);
+        for (lane = 0; lane < core->lanes && chunk + lane < group; lane++) {
+          int32_t value = membranes[chunk + lane];
 
-void spike_core_pack_weights(const spike_core *core, const spike_core_layer *layer, const int8_t *weights,
-                             uint8_t *stream) {
-  uint32_t group = layer->inputs / layer->groups, padded = group_chunks(core, layer) * core->lanes, n, g, k, c;
-
-  for (n = 0; n < layer->outputs; n += core->columns) {
-    for (g = 0; g < layer->groups; g++) {
-      for (k = 0; k < padded; k++) {
-        for (c = 0; c < core->columns; c++, stream++) {
-          int inside = k < group && n + c < layer->outputs;
-
-          *stream = inside ? (uint8_t)weights[(size_t)(n + c) * layer->inputs + g * group + k] : 0;
+          if (bytes == 2 && !fits(value, 16)) return SPIKE_CORE_IMPOSSIBLE;
+          put(stream + lane * bytes, (uint32_t)value, bytes);
         }
       }
     }
   }
+  return SPIKE_CORE_OK;
+}
+
+/* The weights of one unit: inputs k and on of a group, outputs n and on. `weights` is where the group begins. */
+static int pack_unit(const spike_core *core, const spike_core_layer *layer, const int8_t *weights, uint32_t n,
+                     uint32_t k, uint8_t *unit) {
+  uint32_t group = layer->inputs / layer->groups, i, c, field = 0;
+
+  for (i = 0; i < core->weight_inputs; i++) {
+    for (c = 0; c < core->columns; c++, field++) {
+      int8_t value;
+
+      if (k + i >= group || n + c >= layer->outputs) continue;
+      value = weights[(size_t)(n + c) * layer->inputs + k + i];
+      if (!fits(value, core->weight_bits)) return SPIKE_CORE_IMPOSSIBLE;
+      if (core->weight_field == 8) {
+        unit[field] = (uint8_t)value;
+      } else {
+        unit[field / 2] = (uint8_t)(unit[field / 2] | ((uint32_t)value & 15u) << (field % 2 * 4));
+      }
+    }
+  }
+  return SPIKE_CORE_OK;
+}
+
+int spike_core_pack_weights(const spike_core *core, const spike_core_layer *layer, const int8_t *weights,
+                            uint8_t *stream) {
+  uint32_t group = layer->inputs / layer->groups, padded = group_chunks(core, layer) * core->lanes, n, g, k;
+  size_t unit = weight_stride(core);
+
+  for (n = 0; n < layer->outputs; n += core->columns) {
+    for (g = 0; g < layer->groups; g++) {
+      for (k = 0; k < padded; k += core->weight_inputs, stream += unit) {
+        int result;
+
+        zero(stream, unit);
+        result = pack_unit(core, layer, weights + (size_t)g * group, n, k, stream);
+        if (result != SPIKE_CORE_OK) return result;
+      }
+    }
+  }
+  return SPIKE_CORE_OK;
 }
 
 void spike_core_unpack_sums(const spike_core *core, const spike_core_layer *layer, const uint8_t *stream,
                             int32_t *sums) {
   uint32_t first, n, g, m, c;
+  size_t unit = sum_stride(core);
 
   for (first = 0; first < layer->rows; first += core->rows) {
     uint32_t end = layer->rows - first < core->rows ? layer->rows : first + core->rows;
 
     for (n = 0; n < layer->outputs; n += core->columns) {
       for (g = 0; g < layer->groups; g++) {
-        for (m = first; m < end; m++) {
-          for (c = 0; c < core->columns; c++, stream += 4) {
-            if (n + c < layer->outputs) {
-              sums[((size_t)m * layer->outputs + n + c) * layer->groups + g] = get32(stream);
-            }
+        for (m = first; m < end; m++, stream += unit) {
+          for (c = 0; c < core->columns && n + c < layer->outputs; c++) {
+            sums[((size_t)m * layer->outputs + n + c) * layer->groups + g] = get32(stream + c * 4);
           }
         }
       }

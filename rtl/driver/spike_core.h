@@ -30,7 +30,8 @@ enum spike_core_result {
   SPIKE_CORE_NOT_THERE = -1,    /* the ID is another one's */
   SPIKE_CORE_OTHER_MAP = -2,    /* the major version of the register map is not this driver's */
   SPIKE_CORE_TOO_LARGE = -3,    /* the layer's inputs do not fit the store */
-  SPIKE_CORE_IMPOSSIBLE = -4,   /* a size of 0, groups that do not divide K, more fractional bits than there are */
+  SPIKE_CORE_IMPOSSIBLE = -4,   /* a size of 0, groups that do not divide K, more fractional bits than there are,
+                                   a number that the core has no bits for */
   SPIKE_CORE_BUSY = -5,         /* a job runs and another one waits: try again */
   SPIKE_CORE_REPORTED = -6,     /* the core has set error bits: spike_core_errors */
   SPIKE_CORE_NO_ANSWER = -7     /* not done after so many polls */
@@ -42,6 +43,8 @@ typedef struct {
   void (*write)(void *context, uint32_t offset, uint32_t value);
   void *context;
   uint32_t rows, columns, lanes, slots, weight_inputs, weight_bits, tmax, blocks;
+  uint32_t membrane_beat, weight_beat, acc_beat; /* bytes; 0: a beat is one unit, see docs/rtl.md */
+  uint32_t membrane_bits, weight_field;          /* bits of a membrane, and of a weight, in the streams */
   int csd;
   uint32_t jobs; /* done, when it was last looked at */
 } spike_core;
@@ -94,12 +97,13 @@ size_t spike_core_sum_bytes(const spike_core *core, const spike_core_layer *laye
 size_t spike_core_membrane_packet(const spike_core *core, const spike_core_layer *layer);
 size_t spike_core_weight_packet(const spike_core *core, const spike_core_layer *layer);
 
-/* membranes int32 [M][K], timesteps uint8 [M] -> the membrane stream */
-void spike_core_pack_membranes(const spike_core *core, const spike_core_layer *layer, const int32_t *membranes,
+/* membranes int32 [M][K], timesteps uint8 [M] -> the membrane stream. SPIKE_CORE_IMPOSSIBLE if a membrane does not fit the
+ * core's bits (T + F has to be less than those) or a T is none of its. */
+int spike_core_pack_membranes(const spike_core *core, const spike_core_layer *layer, const int32_t *membranes,
                                const uint8_t *timesteps, uint8_t *stream);
 
-/* weights int8 [N][K] -> the weight stream of one row tile */
-void spike_core_pack_weights(const spike_core *core, const spike_core_layer *layer, const int8_t *weights,
+/* weights int8 [N][K] -> the weight stream of one row tile. SPIKE_CORE_IMPOSSIBLE if one does not fit the core's bits. */
+int spike_core_pack_weights(const spike_core *core, const spike_core_layer *layer, const int8_t *weights,
                              uint8_t *stream);
 
 /* the accumulator stream -> sums int32 [M][N][G] */

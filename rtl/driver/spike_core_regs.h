@@ -225,6 +225,26 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t HIGH;
 } spike_core__COUNTER_t;
 
+// reg - spike_core::STREAMS
+#define SPIKE_CORE__STREAMS__MEMBRANE_bm 0xf
+#define SPIKE_CORE__STREAMS__MEMBRANE_bp 0
+#define SPIKE_CORE__STREAMS__MEMBRANE_bw 4
+#define SPIKE_CORE__STREAMS__WEIGHT_bm 0xf0
+#define SPIKE_CORE__STREAMS__WEIGHT_bp 4
+#define SPIKE_CORE__STREAMS__WEIGHT_bw 4
+#define SPIKE_CORE__STREAMS__SPIKE_bm 0xf00
+#define SPIKE_CORE__STREAMS__SPIKE_bp 8
+#define SPIKE_CORE__STREAMS__SPIKE_bw 4
+#define SPIKE_CORE__STREAMS__ACC_bm 0xf000
+#define SPIKE_CORE__STREAMS__ACC_bp 12
+#define SPIKE_CORE__STREAMS__ACC_bw 4
+#define SPIKE_CORE__STREAMS__MEMBRANE16_bm 0x10000
+#define SPIKE_CORE__STREAMS__MEMBRANE16_bp 16
+#define SPIKE_CORE__STREAMS__MEMBRANE16_bw 1
+#define SPIKE_CORE__STREAMS__NIBBLES_bm 0x20000
+#define SPIKE_CORE__STREAMS__NIBBLES_bp 17
+#define SPIKE_CORE__STREAMS__NIBBLES_bw 1
+
 // addrmap - spike_core
 typedef struct __attribute__ ((__packed__)) {
     uint32_t ID;
@@ -244,6 +264,7 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t ABORT;
     uint32_t JOBS;
     spike_core__COUNTER_t COUNTER[20];
+    uint32_t STREAMS;
 } spike_core_t;
 
 

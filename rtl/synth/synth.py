@@ -160,7 +160,7 @@ VALID = {
     **{
         f"m_axis_{stream}_{part}_o": f"m_axis_{stream}_tvalid_o"
         for stream in ("acc", "spike")
-        for part in ("tdata", "tlast")
+        for part in ("tdata", "tkeep", "tlast")
     },
     "s_axil_rdata_o": "s_axil_rvalid_o",
     "s_axil_rresp_o": "s_axil_rvalid_o",

@@ -5,6 +5,7 @@
 
 #include "board.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,14 +38,35 @@ void offer(board_stream stream, Valid &valid, Data &data, Last &last, size_t bea
   std::deque<Transfer> &queue = queues[stream];
   if (valid || queue.empty() || pauses()) return;
   Transfer &now = queue.front();
-  std::memcpy(&data, now.from + now.done, beat);
-  last = (now.done + beat) % now.packet == 0;
+  size_t rest = now.packet - now.done % now.packet;
+  std::memset(&data, 0xa5, beat);
+  std::memcpy(&data, now.from + now.done, std::min(beat, rest));
+  last = rest <= beat;
   valid = 1;
 }
 
+// A beat has gone from memory, or some bytes of one have come.
 void taken(board_stream stream, size_t beat) {
   std::deque<Transfer> &queue = queues[stream];
-  if (!queue.empty() && (queue.front().done += beat) >= queue.front().bytes) queue.pop_front();
+  if (queue.empty()) return;
+  Transfer &now = queue.front();
+  now.done += std::min(beat, now.packet - now.done % now.packet);
+  if (now.done >= now.bytes) queue.pop_front();
+}
+
+// Bytes of a beat that TKEEP counts: the lowest ones.
+size_t kept() {
+  uint8_t keep[ACC_BYTES / 8 + 1] = {};
+  std::memcpy(keep, &core->m_axis_acc_tkeep_o, (ACC_BYTES + 7) / 8);
+  size_t bytes = 0;
+  while (bytes < ACC_BYTES && (keep[bytes / 8] >> bytes % 8 & 1)) bytes++;
+  for (size_t i = bytes; i < ACC_BYTES; i++) {
+    if (keep[i / 8] >> i % 8 & 1) std::exit((std::fprintf(stderr, "TKEEP has a hole\n"), 3));
+  }
+  if (bytes != ACC_BYTES && !core->m_axis_acc_tlast_o) {
+    std::exit((std::fprintf(stderr, "a beat within a packet is not full\n"), 3));
+  }
+  return bytes;
 }
 
 void tick() {
@@ -59,8 +81,9 @@ void tick() {
   bool weights = core->s_axis_weight_tvalid_i && core->s_axis_weight_tready_o;
   if (core->m_axis_acc_tvalid_o && core->m_axis_acc_tready_i) {
     Transfer &now = queues[BOARD_SUMS].front();
-    std::memcpy(now.to + now.done, &core->m_axis_acc_tdata_o, ACC_BYTES);
-    taken(BOARD_SUMS, ACC_BYTES);
+    size_t bytes = std::min(kept(), now.bytes - now.done);
+    std::memcpy(now.to + now.done, &core->m_axis_acc_tdata_o, bytes);
+    taken(BOARD_SUMS, bytes);
   }
   core->clk_i = 1;
   core->eval();

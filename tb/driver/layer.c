@@ -45,8 +45,8 @@ static part prepare(const spike_core *core, spike_core_layer layer, const int32_
   made.weights = malloc(spike_core_weight_bytes(core, &layer));
   made.sums = malloc(spike_core_sum_bytes(core, &layer));
   require(made.membranes != NULL && made.weights != NULL && made.sums != NULL, "no memory");
-  spike_core_pack_membranes(core, &layer, membranes, timesteps, made.membranes);
-  spike_core_pack_weights(core, &layer, weights, made.weights);
+  require(spike_core_pack_membranes(core, &layer, membranes, timesteps, made.membranes) == SPIKE_CORE_OK, "membranes");
+  require(spike_core_pack_weights(core, &layer, weights, made.weights) == SPIKE_CORE_OK, "weights");
   return made;
 }
 

@@ -61,6 +61,8 @@ module core_harness
   localparam int unsigned WeightBeatBits = WeightInputs * Columns * 8;
   localparam int unsigned SpikeBits = 2 * Lanes;
   localparam int unsigned AccBits = Columns * AccWidth;
+  localparam int unsigned KeepSpike = (SpikeBits + 7) / 8;
+  localparam int unsigned KeepAcc = AccBits / 8;
 
   logic                      membrane_more, weight_more;
   logic                      membrane_valid, membrane_ready, membrane_last;
@@ -71,6 +73,8 @@ module core_harness
   logic [SpikeBits-1:0]      spike_data;
   logic                      acc_valid, acc_ready, acc_last;
   logic [AccBits-1:0]        acc_data;
+  logic [KeepAcc-1:0]        acc_keep;
+  logic [KeepSpike-1:0]      spike_keep;
 
   stream_source #(
     .Width (MembraneBits),
@@ -189,11 +193,13 @@ module core_harness
       .m_axis_acc_tvalid_o      (acc_valid),
       .m_axis_acc_tready_i      (acc_ready),
       .m_axis_acc_tdata_o       (acc_data),
+      .m_axis_acc_tkeep_o       (acc_keep),
       .m_axis_acc_tlast_o       (acc_last)
     );
 
     assign spike_valid = 1'b0;
     assign spike_data  = '0;
+    assign spike_keep  = '0;
     assign spike_last  = 1'b0;
   end else begin : gen_spike
     spike_core #(
@@ -239,10 +245,12 @@ module core_harness
       .m_axis_spike_tvalid_o    (spike_valid),
       .m_axis_spike_tready_i    (spike_ready),
       .m_axis_spike_tdata_o     (spike_data),
+      .m_axis_spike_tkeep_o     (spike_keep),
       .m_axis_spike_tlast_o     (spike_last),
       .m_axis_acc_tvalid_o      (acc_valid),
       .m_axis_acc_tready_i      (acc_ready),
       .m_axis_acc_tdata_o       (acc_data),
+      .m_axis_acc_tkeep_o       (acc_keep),
       .m_axis_acc_tlast_o       (acc_last)
     );
   end
@@ -250,7 +258,7 @@ module core_harness
   // ------------------------------------------------------------------------------------------------- recording
   // All ports of the core in their order of declaration, lowest bits first: inputs but for the clock, then outputs.
   localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBits + 2 + WeightBeatBits + 2;
-  localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBits + 2;
+  localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBits + KeepAcc + 2;
 
   logic [InBits-1:0]  record_in;
   logic [OutBits-1:0] record_out;
@@ -262,7 +270,7 @@ module core_harness
     s_axil_awaddr, s_axil_awvalid, rst_n
   };
   assign record_out = {
-    acc_last, acc_data, acc_valid, weight_ready, membrane_ready,
+    acc_last, acc_keep, acc_data, acc_valid, weight_ready, membrane_ready,
     irq, s_axil_rresp, s_axil_rdata, s_axil_rvalid, s_axil_arready, s_axil_bresp, s_axil_bvalid, s_axil_wready,
     s_axil_awready
   };
@@ -283,12 +291,12 @@ module core_harness
     );
   end else begin : gen_record_spike
     port_recorder #(
-      .Width (InBits + 2 + OutBits + SpikeBits + 2)
+      .Width (InBits + 2 + OutBits + SpikeBits + KeepSpike + 2)
     ) u_recorder (
       .clk_i   (clk),
       .count_i (job_q),
-      .ports_i ({acc_last, acc_data, acc_valid, spike_last, spike_data, spike_valid,
-                 record_out[OutBits-AccBits-3:0], acc_ready, spike_ready, record_in})
+      .ports_i ({acc_last, acc_keep, acc_data, acc_valid, spike_last, spike_keep, spike_data, spike_valid,
+                 record_out[OutBits-AccBits-KeepAcc-3:0], acc_ready, spike_ready, record_in})
     );
   end
 
