@@ -6,6 +6,7 @@ rms@text=0.7+vision=0.5       another ratio by modality (T likewise: absmax@text
 rms@sops=1.1e8, rms@spikes=0.75, absmax@mean=4
                               ratios and T spent by sensitivity under a budget, on calibration data
 rms@0.5+rebuilt               any of these that spikes, and weights that learned from the spikes
+tc_lif_rdoq:rms@0.4           any of these in another coding than tc_lif
 weights                       no spikes: the quantized weights alone
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spike_compressor.coding import MAX_TIMESTEPS
+from spike_compressor.coding import MAX_TIMESTEPS, available_codings, get_coding
 from spike_compressor.comparison import SplitRecipe
 from spike_compressor.runtime import LayerSpec
 
@@ -35,6 +36,7 @@ class Code:
 
     Attributes:
         label: as it was written.
+        coding: its name.
         statistic: that thresholds are proportional to.
         ratios: by modality; `""` stands for those that are not named.
         timesteps: likewise.
@@ -48,6 +50,7 @@ class Code:
     timesteps: Mapping[str, int] | None = None
     budget: Mapping[str, float] | None = None
     rebuilt: bool = False
+    coding: str = "tc_lif"
 
     @classmethod
     def parse(cls, label: str) -> Code:
@@ -60,6 +63,13 @@ class Code:
             return cls(label)
         if label.endswith(_REBUILT):
             return replace(cls.parse(label.removesuffix(_REBUILT)), label=label, rebuilt=True)
+        coding, colon, word = label.rpartition(":")
+        if colon:
+            if coding not in available_codings() or not get_coding(coding).rounds:
+                raise SystemExit(
+                    f"code {label!r}: {coding!r} is no coding that rounds; group_gates.py has group coding"
+                )
+            return replace(cls.parse(word), label=label, coding=coding)
         statistic, _, rest = label.partition("@")
         kind, _, amount = rest.partition("=")
         if kind in _BUDGETS:
@@ -81,13 +91,13 @@ class Code:
         names = tuple(modalities)
         ratio = {name: self.ratios.get(name, self.ratios.get(_ALL, 1.0)) for name in names}
         timesteps = {name: self.timesteps.get(name, self.timesteps.get(_ALL, MAX_TIMESTEPS)) for name in names}
-        return LayerSpec(timesteps, ratio=ratio, statistic=self.statistic)
+        return LayerSpec(timesteps, self.coding, ratio=ratio, statistic=self.statistic)
 
     def recipe(self, weights: SplitRecipe) -> SplitRecipe | None:
         """The recipe of a code that takes one: of a budget, or with weights that learn; else None."""
         if self.budget is not None:
             planner = {"allocation": "sensitivity", "budget": dict(self.budget)}
-            made = weights.spiking(planner, threshold_statistic=self.statistic, threshold_ratio="auto")
+            made = weights.spiking(planner, **self._chosen(), threshold_ratio="auto")
         elif self.rebuilt:
             made = weights.spiking(**self._neurons())
         else:
@@ -100,4 +110,8 @@ class Code:
         assert self.timesteps is not None
         fields = {"threshold_ratio": self.ratios, "timesteps": self.timesteps}
         shared = {name: values[_ALL] if set(values) == {_ALL} else dict(values) for name, values in fields.items()}
-        return {"threshold_statistic": self.statistic, **shared}
+        return {**self._chosen(), **shared}
+
+    def _chosen(self) -> dict[str, Any]:
+        coding = {} if self.coding == "tc_lif" else {"coding": self.coding}
+        return {"threshold_statistic": self.statistic, **coding}

@@ -69,8 +69,8 @@ void fire_groups(const int32_t *membranes, int64_t groups, int32_t steps, int32_
   avx512vnni_level()->groups(membranes, groups, steps, beam, codes);
 }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
-  return avx512vnni_level()->encode(x, count, scale, limit, codes);
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return avx512vnni_level()->encode(x, count, scale, limit, rounding, codes);
 }
 
 constexpr int64_t kBlock = 16;  // quads of a tile

@@ -7,6 +7,7 @@
 
 #include "groups.h"
 #include "panels.h"
+#include "rounding.h"
 
 namespace spike {
 namespace {
@@ -42,13 +43,19 @@ uint32_t largest(const float *x, int64_t count) {
 }
 
 // Eight codes as int32; `clipped` goes down by one in each lane whose code clips.
+template <int32_t Rounding>
 SPIKE_INLINE __m256i encode_eight(__m256 x, __m256 scale, __m256 limit, __m256i *clipped) {
-  const __m256 sign = _mm256_set1_ps(-0.0f), below_half = _mm256_set1_ps(0x1.fffffep-2f);
-  __m256 y = _mm256_div_ps(x, scale);
-  y = _mm256_add_ps(y, _mm256_or_ps(_mm256_and_ps(y, sign), below_half));
-  const __m256 beyond = _mm256_cmp_ps(_mm256_andnot_ps(sign, y), _mm256_add_ps(limit, _mm256_set1_ps(1.0f)), _CMP_GE_OQ);
+  const __m256 sign = _mm256_set1_ps(-0.0f), below_half = _mm256_set1_ps(0x1.fffffep-2f), one = _mm256_set1_ps(1.0f);
+  const __m256 y = _mm256_div_ps(x, scale);
+  const __m256 rounded = _mm256_add_ps(y, _mm256_or_ps(_mm256_and_ps(y, sign), below_half));
+  const __m256 beyond = _mm256_cmp_ps(_mm256_andnot_ps(sign, rounded), _mm256_add_ps(limit, one), _CMP_GE_OQ);
   *clipped = _mm256_add_epi32(*clipped, _mm256_castps_si256(beyond));
-  return _mm256_cvttps_epi32(_mm256_max_ps(_mm256_xor_ps(limit, sign), _mm256_min_ps(limit, y)));
+  if (Rounding == SPIKE_NEAREST)
+    return _mm256_cvttps_epi32(_mm256_max_ps(_mm256_xor_ps(limit, sign), _mm256_min_ps(limit, rounded)));
+  const __m256 four = _mm256_set1_ps(4.0f), last = _mm256_sub_ps(_mm256_mul_ps(limit, four), one);
+  const __m256 quarters = _mm256_min_ps(_mm256_mul_ps(_mm256_andnot_ps(sign, y), four), last);
+  const Ints<8> code = code_of_quarters((Ints<8>)_mm256_cvttps_epi32(quarters));
+  return _mm256_sign_epi32((__m256i)code, _mm256_castps_si256(y));  // a y of 0 has the code 0
 }
 
 SPIKE_INLINE int64_t sum_lanes(__m256i value) {
@@ -59,14 +66,16 @@ SPIKE_INLINE int64_t sum_lanes(__m256i value) {
   return sum;
 }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
+template <int32_t Rounding>
+int64_t encode_by(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
   const __m256 scales = _mm256_set1_ps(scale), limits = _mm256_set1_ps(limit);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // packing works within halves
   __m256i clipped = _mm256_setzero_si256();
   int64_t k = 0;
   for (; k + 32 <= count; k += 32) {
     __m256i q[4];
-    SPIKE_UNROLL for (int i = 0; i < 4; ++i) q[i] = encode_eight(_mm256_loadu_ps(x + k + 8 * i), scales, limits, &clipped);
+    SPIKE_UNROLL for (int i = 0; i < 4; ++i)
+      q[i] = encode_eight<Rounding>(_mm256_loadu_ps(x + k + 8 * i), scales, limits, &clipped);
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     store(codes + k, _mm256_permutevar8x32_epi32(packed, order));
   }
@@ -75,10 +84,16 @@ int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *
     alignas(32) float in[8] = {};
     alignas(32) int32_t out[8];
     for (int64_t i = 0; i < few; ++i) in[i] = x[k + i];
-    _mm256_store_si256(reinterpret_cast<__m256i *>(out), encode_eight(_mm256_load_ps(in), scales, limits, &clipped));
+    const __m256i last = encode_eight<Rounding>(_mm256_load_ps(in), scales, limits, &clipped);
+    _mm256_store_si256(reinterpret_cast<__m256i *>(out), last);
     for (int64_t i = 0; i < few; ++i) codes[k + i] = static_cast<int8_t>(out[i]);
   }
   return -sum_lanes(clipped);
+}
+
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return rounding == SPIKE_NEAREST ? encode_by<SPIKE_NEAREST>(x, count, scale, limit, codes)
+                                   : encode_by<SPIKE_RATE_DISTORTION>(x, count, scale, limit, codes);
 }
 
 // a0 += products of w0, a1 += products of w1, with the codes. The compiler would rather hold all products of a quad at

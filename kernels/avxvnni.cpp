@@ -23,8 +23,8 @@ bool supported() { return once<has_avxvnni>(); }
 
 uint32_t largest(const float *x, int64_t count) { return avx2_level()->largest(x, count); }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
-  return avx2_level()->encode(x, count, scale, limit, codes);
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return avx2_level()->encode(x, count, scale, limit, rounding, codes);
 }
 
 SPIKE_INLINE __m256i load(const uint8_t *from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)); }

@@ -37,8 +37,8 @@ struct Level {
   bool (*supported)();
   // Bits of the largest |x|: above those of the largest finite float32 where one is infinite or NaN.
   uint32_t (*largest)(const float *x, int64_t count);
-  // Codes of x / scale, at most `limit`; returns how many clipped.
-  int64_t (*encode)(const float *x, int64_t count, float scale, float limit, int8_t *codes);
+  // Codes of x / scale by a spike_rounding, at most `limit`; returns how many clipped.
+  int64_t (*encode)(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes);
   // Sums or outputs of a part; false if there is no memory for it.
   bool (*multiply)(const Product &product, const Part &part);
   // Codes of groups of four inputs, [groups][4] like their membranes, found by a beam of 4 or 8 states.

@@ -8,6 +8,7 @@
 #include "arm.h"
 #include "groups.h"
 #include "neon.h"
+#include "rounding.h"
 
 namespace spike {
 namespace {
@@ -32,36 +33,47 @@ uint32_t largest(const float *x, int64_t count) {
 }
 
 // Four codes as int32; `clipped` goes down by one in each lane whose code clips.
+template <int32_t Rounding>
 SPIKE_INLINE int32x4_t encode_four(float32x4_t x, float32x4_t scale, float32x4_t limit, int32x4_t *clipped) {
-  float32x4_t y = vdivq_f32(x, scale);
-  y = vaddq_f32(y, vbslq_f32(vdupq_n_u32(0x80000000), y, vdupq_n_f32(0x1.fffffep-2f)));
-  const uint32x4_t beyond = vcgeq_f32(vabsq_f32(y), vaddq_f32(limit, vdupq_n_f32(1.0f)));
+  const float32x4_t y = vdivq_f32(x, scale), one = vdupq_n_f32(1.0f);
+  const float32x4_t rounded = vaddq_f32(y, vbslq_f32(vdupq_n_u32(0x80000000), y, vdupq_n_f32(0x1.fffffep-2f)));
+  const uint32x4_t beyond = vcgeq_f32(vabsq_f32(rounded), vaddq_f32(limit, one));
   *clipped = vaddq_s32(*clipped, vreinterpretq_s32_u32(beyond));
-  return vcvtq_s32_f32(vmaxq_f32(vnegq_f32(limit), vminq_f32(limit, y)));
+  if (Rounding == SPIKE_NEAREST) return vcvtq_s32_f32(vmaxq_f32(vnegq_f32(limit), vminq_f32(limit, rounded)));
+  const float32x4_t four = vdupq_n_f32(4.0f), last = vsubq_f32(vmulq_f32(limit, four), one);
+  const Ints<4> code = code_of_quarters((Ints<4>)vcvtq_s32_f32(vminq_f32(last, vmulq_f32(vabsq_f32(y), four))));
+  return vbslq_s32(vcltzq_f32(y), vnegq_s32((int32x4_t)code), (int32x4_t)code);
 }
 
+template <int32_t Rounding>
 SPIKE_INLINE void encode_sixteen(const float *x, float32x4_t scale, float32x4_t limit, int8_t *codes, int32x4_t *clipped) {
   int32x4_t q[4];
-  SPIKE_UNROLL for (int i = 0; i < 4; ++i) q[i] = encode_four(vld1q_f32(x + 4 * i), scale, limit, clipped);
+  SPIKE_UNROLL for (int i = 0; i < 4; ++i) q[i] = encode_four<Rounding>(vld1q_f32(x + 4 * i), scale, limit, clipped);
   const int16x8_t low = vcombine_s16(vmovn_s32(q[0]), vmovn_s32(q[1]));
   const int16x8_t high = vcombine_s16(vmovn_s32(q[2]), vmovn_s32(q[3]));
   vst1q_s8(codes, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
+template <int32_t Rounding>
+int64_t encode_by(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
   const float32x4_t scales = vdupq_n_f32(scale), limits = vdupq_n_f32(limit);
   int32x4_t clipped = vdupq_n_s32(0);
   int64_t k = 0;
-  for (; k + 16 <= count; k += 16) encode_sixteen(x + k, scales, limits, codes + k, &clipped);
+  for (; k + 16 <= count; k += 16) encode_sixteen<Rounding>(x + k, scales, limits, codes + k, &clipped);
   if (k < count) {
     const size_t few = static_cast<size_t>(count - k);
     float in[16] = {};
     int8_t out[16];
     __builtin_memcpy(in, x + k, few * sizeof *in);
-    encode_sixteen(in, scales, limits, out, &clipped);
+    encode_sixteen<Rounding>(in, scales, limits, out, &clipped);
     __builtin_memcpy(codes + k, out, few);
   }
   return -vaddlvq_s32(clipped);
+}
+
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return rounding == SPIKE_NEAREST ? encode_by<SPIKE_NEAREST>(x, count, scale, limit, codes)
+                                   : encode_by<SPIKE_RATE_DISTORTION>(x, count, scale, limit, codes);
 }
 
 // Bits: of the panels. 4-bit weights stay unsigned, which they are as signed bytes, too; 8-bit ones lose their offset.

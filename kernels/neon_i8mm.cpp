@@ -16,8 +16,8 @@ bool supported() { return has_i8mm(); }
 
 uint32_t largest(const float *x, int64_t count) { return neon_level()->largest(x, count); }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
-  return neon_level()->encode(x, count, scale, limit, codes);
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return neon_level()->encode(x, count, scale, limit, rounding, codes);
 }
 
 struct Matrix {

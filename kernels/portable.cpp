@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "level.h"
+#include "rounding.h"
 
 namespace spike {
 namespace {
@@ -20,18 +21,28 @@ uint32_t largest(const float *x, int64_t count) {
   return result;
 }
 
-int64_t encode(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
+template <int32_t Rounding>
+int64_t encode_by(const float *x, int64_t count, float scale, float limit, int8_t *codes) {
   const float below_half = 0x1.fffffep-2f;  // the largest float32 below 1/2: rounds half away from zero by truncation
   int64_t clipped = 0;
   for (int64_t k = 0; k < count; ++k) {
-    float y = x[k] / scale;
-    y += std::copysign(below_half, y);
-    clipped += std::fabs(y) >= limit + 1;
-    y = y > limit ? limit : y;
-    y = y < -limit ? -limit : y;
-    codes[k] = static_cast<int8_t>(y);
+    const float y = x[k] / scale, rounded = y + std::copysign(below_half, y);
+    clipped += std::fabs(rounded) >= limit + 1;
+    if (Rounding == SPIKE_NEAREST) {
+      const float capped = rounded > limit ? limit : rounded;
+      codes[k] = static_cast<int8_t>(capped < -limit ? -limit : capped);
+    } else {
+      const float quarters = std::fabs(y) * 4, last = limit * 4 - 1;
+      const int32_t code = code_of_quarters(static_cast<int32_t>(quarters > last ? last : quarters));
+      codes[k] = static_cast<int8_t>(y < 0 ? -code : code);
+    }
   }
   return clipped;
+}
+
+int64_t encode(const float *x, int64_t count, float scale, float limit, int32_t rounding, int8_t *codes) {
+  return rounding == SPIKE_NEAREST ? encode_by<SPIKE_NEAREST>(x, count, scale, limit, codes)
+                                   : encode_by<SPIKE_RATE_DISTORTION>(x, count, scale, limit, codes);
 }
 
 constexpr int64_t kBlock = 128;  // quads of weights that are unpacked at once

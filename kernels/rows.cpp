@@ -116,6 +116,7 @@ spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &
                          int64_t end, float *buffer, int8_t *codes, float *scales, int64_t *clipped) {
   const int64_t inputs = l.groups * l.group_inputs;
   if (rows.statistic < SPIKE_ABSMAX || rows.statistic > SPIKE_MEAN_ABS) return SPIKE_BAD_ARGUMENT;
+  if (rows.rounding < SPIKE_NEAREST || rows.rounding > SPIKE_RATE_DISTORTION) return SPIKE_BAD_ARGUMENT;
   for (int64_t row = begin; row < end; ++row, codes += l.width, ++scales) {
     const int32_t timesteps = rows.timesteps[row * rows.timesteps_step];
     if (timesteps < 1 || timesteps > 7 || (1 << timesteps) - 1 > max_code) return SPIKE_BAD_ARGUMENT;
@@ -124,7 +125,7 @@ spike_status encode_rows(const Level &level, const Layout &l, const spike_rows &
     const uint32_t largest = level.largest(x, inputs);
     if (largest > 0x7f7fffff) return SPIKE_NOT_FINITE;
     *scales = scale_of(rows, row, x, inputs, from_bits(largest), limit, 1.0f);
-    *clipped += level.encode(x, inputs, *scales, limit, codes);
+    *clipped += level.encode(x, inputs, *scales, limit, rows.rounding, codes);
     if (rows.silenced != nullptr)
       for (int64_t k = 0; k < inputs; ++k) codes[k] = rows.silenced[k] != 0 ? 0 : codes[k];
     if (l.width != inputs) spread(l, codes);

@@ -112,11 +112,11 @@ struct Inputs {
 };
 
 bool run(const Level &level, const Case &c, const spike_layer &layer, const Layout &l, const Inputs &in, bool fixed,
-         Results *out) {
+         int32_t rounding, Results *out) {
   const float ratio = 0.75f;
   const int32_t weights[kSteps] = {1 << 20, -3, 1};
   const spike_rows rows = {in.x.data, c.rows, c.inputs, SPIKE_FLOAT32, 1, in.timesteps.data, &ratio,
-                           fixed ? in.scales.data : nullptr, 0, 1, nullptr, SPIKE_ABSMAX};
+                           fixed ? in.scales.data : nullptr, 0, 1, nullptr, SPIKE_ABSMAX, rounding};
   out->clipped = 0;
   if (encode_rows(level, l, rows, 127, 0, c.rows, nullptr, out->codes.data, out->scales.data, &out->clipped) != SPIKE_OK)
     return false;
@@ -129,7 +129,7 @@ bool run(const Level &level, const Case &c, const spike_layer &layer, const Layo
          level.multiply({&layer, l, 1, in.planes.data, c.rows, kSteps, weights, 0, scales, nullptr, out->outputs_steps.data}, all);
 }
 
-bool passes(const Level &level, const Case &c, bool fixed, Random &random) {
+bool passes(const Level &level, const Case &c, bool fixed, int32_t rounding, Random &random) {
   const Layout l = layout_of(c.outputs, c.inputs, c.groups, c.bits);
   Inputs in(c, l);
   Results expected(c.rows, l), got(c.rows, l);
@@ -138,8 +138,8 @@ bool passes(const Level &level, const Case &c, bool fixed, Random &random) {
   const int32_t max_code = c.timesteps != 0 ? (1 << c.timesteps) - 1 : 127;
   const spike_layer layer = {c.inputs, c.outputs, c.groups, c.bits, max_code,
                              in.panels.data, in.weight_scales.data, in.bias.data};
-  return run(level_at(0), c, layer, l, in, fixed, &expected) && run(level, c, layer, l, in, fixed, &got) &&
-         got.same_as(expected, c.rows, l);
+  return run(level_at(0), c, layer, l, in, fixed, rounding, &expected) &&
+         run(level, c, layer, l, in, fixed, rounding, &got) && got.same_as(expected, c.rows, l);
 }
 
 // Groups of all sizes of drives, ties among them, coded by all numbers of steps.
@@ -169,7 +169,10 @@ bool codes_groups(const Level &level, Random &random) {
 extern "C" __attribute__((visibility("default"))) int32_t spike_self_test(int32_t level) {
   if (level < 0 || level >= level_count() || !level_at(level).supported()) return -1;
   Random random{1};
-  for (int i = 0; i < 2 * kCount; ++i)
-    if (!passes(level_at(level), kCases[i / 2], i % 2 == 0, random)) return i + 1;
-  return codes_groups(level_at(level), random) ? 0 : 2 * kCount + 1;
+  for (int i = 0; i < 3 * kCount; ++i) {
+    const int way = i % 3;  // scales that are given, scales of rows, and given ones with the other rounding
+    const int32_t rounding = way == 2 ? SPIKE_RATE_DISTORTION : SPIKE_NEAREST;
+    if (!passes(level_at(level), kCases[i / 3], way != 1, rounding, random)) return i + 1;
+  }
+  return codes_groups(level_at(level), random) ? 0 : 3 * kCount + 1;
 }

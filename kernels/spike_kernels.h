@@ -16,10 +16,12 @@
 extern "C" {
 #endif
 
-#define SPIKE_ABI 3
+#define SPIKE_ABI 4
 
 enum spike_status { SPIKE_OK = 0, SPIKE_NOT_FINITE = 1, SPIKE_NO_MEMORY = 2, SPIKE_BAD_ARGUMENT = 3 };
 enum spike_statistic { SPIKE_ABSMAX = 0, SPIKE_RMS = 1, SPIKE_MEAN_ABS = 2 };
+/* How |x / scale| becomes a code: to the nearest integer; or with the spikes of the code as a cost, see rounding.h. */
+enum spike_rounding { SPIKE_NEAREST = 0, SPIKE_RATE_DISTORTION = 1 };
 enum spike_dtype { SPIKE_FLOAT32 = 0, SPIKE_BFLOAT16 = 1, SPIKE_FLOAT16 = 2, SPIKE_FLOAT64 = 3 };
 
 /* The integer weights of one layer. */
@@ -46,6 +48,7 @@ typedef struct {
   int32_t ratio_step, scale_step;
   const uint8_t *silenced; /* [K], nonzero where a neuron must not fire; NULL if all may */
   int32_t statistic;       /* dynamic: what a row's scale is proportional to */
+  int32_t rounding;        /* spike_rounding; of no account in group coding */
 } spike_rows;
 
 /* Levels, from the lowest (0, portable C++) up. */
@@ -108,11 +111,11 @@ int32_t spike_accumulate_wide(int32_t level, const spike_layer *layer, const int
 int32_t spike_outputs_wide(int32_t level, const spike_layer *layer, const int16_t *codes, const float *scales, int64_t rows,
                            float *outputs);
 
-/* Calibration: scales [candidates][M], each with its T, tried on rows x [M][K] of finite inputs. For each candidate the sum
- * of ((|x| - code * scale) * weights)^2 over all of [M][K], squares in float32 and their sum in double, and how often each
- * |code| occurs, [128]. */
+/* Calibration: scales [candidates][M], each with its T, tried on rows x [M][K] of finite inputs, whose codes a spike_rounding
+ * makes. For each candidate the sum of ((|x| - code * scale) * weights)^2 over all of [M][K], squares in float32 and their
+ * sum in double, and how often each |code| occurs, [128]. */
 int32_t spike_try_scales(const float *x, const float *weights, int64_t rows, int64_t inputs, int64_t candidates,
-                         const float *scales, const int32_t *timesteps, double *errors, int64_t *counts);
+                         const float *scales, const int32_t *timesteps, int32_t rounding, double *errors, int64_t *counts);
 
 #ifdef __cplusplus
 }

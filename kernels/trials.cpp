@@ -6,6 +6,7 @@
 
 #include "layout.h"
 #include "memory.h"
+#include "rounding.h"
 #include "sharing.h"
 
 using namespace spike;
@@ -15,14 +16,23 @@ namespace {
 constexpr float kBelowHalf = 0x1.fffffep-2f;  // the largest float below 1/2: see coding/quantize.py
 constexpr int64_t kCodes = 128;
 
+template <int32_t Rounding>
+int32_t code_of(float units, float limit) {
+  if (Rounding == SPIKE_NEAREST) {
+    units += kBelowHalf;
+    return static_cast<int32_t>(units > limit ? limit : units);
+  }
+  const float quarters = units * 4, last = limit * 4 - 1;
+  return code_of_quarters(static_cast<int32_t>(quarters > last ? last : quarters));
+}
+
 // |codes| of a row, and the squares of (|x| - code * scale) * weight.
+template <int32_t Rounding>
 void try_row(const float *x, const float *weights, int64_t inputs, float scale, float limit, uint8_t *codes,
              float *squares) {
   for (int64_t k = 0; k < inputs; ++k) {
     const float magnitude = std::fabs(x[k]);
-    float units = magnitude / scale + kBelowHalf;
-    units = units > limit ? limit : units;
-    const int32_t code = static_cast<int32_t>(units);
+    const int32_t code = code_of<Rounding>(magnitude / scale, limit);
     const float lost = (magnitude - static_cast<float>(code) * scale) * weights[k];
     codes[k] = static_cast<uint8_t>(code);
     squares[k] = lost * lost;
@@ -53,8 +63,10 @@ void count_codes(const uint8_t *codes, int64_t count, uint32_t (&tables)[4][kCod
 extern "C" __attribute__((visibility("default"))) int32_t spike_try_scales(const float *x, const float *weights,
                                                                            int64_t rows, int64_t inputs,
                                                                            int64_t candidates, const float *scales,
-                                                                           const int32_t *timesteps, double *errors,
-                                                                           int64_t *counts) {
+                                                                           const int32_t *timesteps, int32_t rounding,
+                                                                           double *errors, int64_t *counts) {
+  if (rounding < SPIKE_NEAREST || rounding > SPIKE_RATE_DISTORTION) return SPIKE_BAD_ARGUMENT;
+  const auto try_one = rounding == SPIKE_NEAREST ? try_row<SPIKE_NEAREST> : try_row<SPIKE_RATE_DISTORTION>;
   if (rows < 0 || inputs < 0 || candidates < 0 || rows * inputs > INT32_MAX) return SPIKE_BAD_ARGUMENT;
   for (int64_t c = 0; c < candidates; ++c)
     if (timesteps[c] < 1 || timesteps[c] > 7) return SPIKE_BAD_ARGUMENT;
@@ -71,7 +83,7 @@ extern "C" __attribute__((visibility("default"))) int32_t spike_try_scales(const
     std::memset(tables, 0, sizeof tables);
     double error = 0;
     for (int64_t row = 0; row < rows; ++row) {
-      try_row(x + row * inputs, weights + row * inputs, inputs, scales[c * rows + row], limit, codes.data, squares.data);
+      try_one(x + row * inputs, weights + row * inputs, inputs, scales[c * rows + row], limit, codes.data, squares.data);
       error += sum(squares.data, inputs);
       count_codes(codes.data, inputs, tables);
     }

@@ -41,8 +41,9 @@ def test_encode_is_the_scalar_neuron(table: tuple[list[list[float]], list[float]
     values, own_scales, own_timesteps = table
     x, scale, T = torch.tensor(values), torch.tensor(own_scales), torch.tensor(own_timesteps)
     train = encode(x, scale, T, coding)
+    cost = get_coding(coding).rounding.spike_cost
     expected = [
-        [scalar.code(scalar.quotient(v, s), 1 - 2**t, 2**t - 1) for v in row]
+        [scalar.code(scalar.quotient(v, s), 1 - 2**t, 2**t - 1, cost) for v in row]
         for row, s, t in zip(values, own_scales, own_timesteps, strict=True)
     ]
     assert train.codes().tolist() == [[q for q, _ in row] for row in expected]
@@ -56,19 +57,24 @@ def test_encode_is_the_scalar_neuron(table: tuple[list[list[float]], list[float]
                 assert train.spikes[:t, i, k].tolist() == scalar.tc_lif(scalar.quotient(v, s), t)
 
 
-@given(rows, scales, timesteps)
-def test_node_is_encode(values: list[float], scale: float, T: int) -> None:
+neurons = st.sampled_from(["tc_lif", "tc_lif_rdoq"])
+
+
+@given(rows, scales, timesteps, neurons)
+def test_node_is_encode(values: list[float], scale: float, T: int, coding: str) -> None:
     x = torch.tensor(values)
     y = x / torch.tensor([scale])
-    assert torch.equal(TCLIFNode(T)(y), encode(x, scale, T).spikes)
+    node = TCLIFNode(T, rounding=get_coding(coding).rounding)
+    assert torch.equal(node(y), encode(x, scale, T, coding).spikes)
 
 
-@given(rows, scales, timesteps, st.integers(1, 24))
-def test_hardware_is_float(values: list[float], scale: float, T: int, frac_bits: int) -> None:
-    x = torch.tensor(values)
+@given(rows, scales, timesteps, neurons, st.integers(1, 24))
+def test_hardware_is_float(values: list[float], scale: float, T: int, coding: str, frac_bits: int) -> None:
+    x, rounding = torch.tensor(values), get_coding(coding).rounding
+    frac_bits = max(frac_bits, rounding.frac_bits)
     membrane = fixed_membrane(x, scale, T, frac_bits)
     assert int(membrane.long().abs().max()) < 2 ** (T + frac_bits)
-    assert torch.equal(codes_from_membrane(membrane, T, frac_bits), encode(x, scale, T).codes())
+    assert torch.equal(codes_from_membrane(membrane, T, frac_bits, rounding), encode(x, scale, T, coding).codes())
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=20), timesteps, codings, st.data())
@@ -88,7 +94,7 @@ def test_spikes_from_codes_round_trips(codes: list[int], T: int, coding: str, da
 @given(rows, timesteps)
 def test_sign_is_all_that_changes_with_the_sign(values: list[float], T: int) -> None:
     x = torch.tensor(values)
-    for coding in ("tc_lif", "csd", "unary"):
+    for coding in ("tc_lif", "tc_lif_rdoq", "csd", "unary"):
         assert torch.equal(encode(-x, 1.0, T, coding).spikes, -encode(x, 1.0, T, coding).spikes)
 
 

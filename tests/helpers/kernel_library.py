@@ -43,6 +43,7 @@ class CRows(ctypes.Structure):
         ("scale_step", ctypes.c_int32),
         ("silenced", ctypes.c_void_p),
         ("statistic", ctypes.c_int32),
+        ("rounding", ctypes.c_int32),
     )
 
 
@@ -76,6 +77,7 @@ class Rows:
     scale: float | Tensor | None = None
     silenced: Tensor | None = None
     statistic: int = 0
+    rounding: int = 0
 
     def to_c(self) -> tuple[CRows, list[Tensor]]:
         """The structure, and the tensors that it points into."""
@@ -101,6 +103,7 @@ class Rows:
             scale_step=int(scale is not None and scale.numel() > 1),
             silenced=None if silenced is None else silenced.data_ptr(),
             statistic=self.statistic,
+            rounding=self.rounding,
         )
         return c, [tensor for tensor in (x, timesteps, ratio, scale, silenced) if tensor is not None]
 

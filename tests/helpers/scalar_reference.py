@@ -36,10 +36,22 @@ def rounded(y: float) -> int:
     return magnitude if y > 0 else -magnitude
 
 
-def code(y: float, low: int, high: int) -> tuple[int, bool]:
-    """The code of a drive within limits, and whether it saturated."""
+def code(y: float, low: int, high: int, spike_cost: float = 0.0) -> tuple[int, bool]:
+    """The code of a drive within limits, and whether it saturated.
+
+    Of the integers beside a drive, as far as they are codes, it is the one of least squared error plus what the spikes
+    of its bits cost; the larger one of equal ones.
+    """
     q = rounded(y)
-    return min(max(q, low), high), not low <= q <= high
+    saturated = not low <= q <= high
+    if spike_cost:
+        limit = high if y > 0 else -low
+        magnitude = min(Fraction(abs(y)), Fraction(limit)) if math.isfinite(y) else Fraction(limit)
+        beside = {min(math.floor(magnitude) + up, limit) for up in (0, 1)}
+        cost = {one: (magnitude - one) ** 2 + Fraction(spike_cost) * one.bit_count() for one in beside}
+        best = min(beside, key=lambda one: (cost[one], -one))
+        q = best if y > 0 else -best
+    return min(max(q, low), high), saturated
 
 
 def csd(q: int, timesteps: int) -> list[int]:

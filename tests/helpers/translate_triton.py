@@ -27,6 +27,7 @@ TYPES = {
         "state": "*i64",
         "STATIC": False,
         "STATISTIC": 0,
+        "ROUNDING": 0,
         "SILENCED": True,
         "BLOCK": 1024,
     },
@@ -55,6 +56,7 @@ TYPES = {
 }
 
 TYPES["encode by rms"] = {**TYPES["encode"], "STATISTIC": 1}
+TYPES["encode by rate and distortion"] = {**TYPES["encode"], "ROUNDING": 1}
 
 
 def instructions(name: str, capability: int) -> dict[str, int]:

@@ -39,7 +39,7 @@ enum class Kind { any, worst };
 
 struct Case {
   int64_t inputs, outputs, rows, stride, steps;
-  int32_t groups, bits, dtype, most_timesteps, statistic;
+  int32_t groups, bits, dtype, most_timesteps, statistic, rounding;
   bool timesteps_vary, fixed, silenced, bias, broken;
   Kind kind;
 
@@ -89,6 +89,7 @@ void fill(Case &c, Random &random) {
   c.broken = random.within(0, 15) == 0;
   c.stride = c.inputs + random.within(0, 3);
   c.statistic = static_cast<int32_t>(random.within(SPIKE_ABSMAX, SPIKE_MEAN_ABS));
+  c.rounding = random.coin() ? SPIKE_RATE_DISTORTION : SPIKE_NEAREST;
 
   const int high = c.bits == 4 ? 7 : 127;
   std::vector<int8_t> weights(static_cast<size_t>(c.outputs * c.inputs));
@@ -145,7 +146,7 @@ void fill(Case &c, Random &random) {
   c.layer = {c.inputs, c.outputs, c.groups, c.bits, (1 << c.most_timesteps) - 1, c.panels.data(), c.weight_scales.data(),
              c.bias ? c.biases.data() : nullptr};
   c.given = {c.x.data(), c.rows, c.stride, c.dtype, 1, c.timesteps.data(), c.ratios.data(),
-             c.fixed ? c.scales.data() : nullptr, 1, 1, c.silenced ? c.dead.data() : nullptr, c.statistic};
+             c.fixed ? c.scales.data() : nullptr, 1, 1, c.silenced ? c.dead.data() : nullptr, c.statistic, c.rounding};
   c.width = spike_codes_width(c.inputs, c.groups);
 
   // planes as the rows' codes are laid out: what pads a group is zero
@@ -244,9 +245,9 @@ int64_t compare(int32_t level, int64_t cases) {
     const Results got = run(level, c, vary);
     if (same(run(0, c, vary), got) & right_means(c, got)) continue;
     ++failed;
-    printf("  case %d: K=%d N=%d M=%d groups=%d bits=%d T<=%d dtype=%d steps=%d statistic=%d %s\n", static_cast<int>(i),
+    printf("  case %d: K=%d N=%d M=%d groups=%d bits=%d T<=%d dtype=%d steps=%d statistic=%d rounding=%d %s\n", static_cast<int>(i),
            static_cast<int>(c.inputs), static_cast<int>(c.outputs), static_cast<int>(c.rows), c.groups, c.bits,
-           c.most_timesteps, c.dtype, static_cast<int>(c.steps), c.statistic, c.kind == Kind::worst ? "worst" : "");
+           c.most_timesteps, c.dtype, static_cast<int>(c.steps), c.statistic, c.rounding, c.kind == Kind::worst ? "worst" : "");
     if (failed == 10) break;
   }
   return failed;

@@ -93,7 +93,8 @@ void check(const Shape &s) {
   const bool quiet = within(0, 1) != 0, still = within(0, 1) != 0;
   const int32_t beam = within(0, 1) != 0 ? 8 : 4;
   const spike_rows rows = {x.data, s.rows, stride, s.dtype, 1, timesteps.data, ratio.data, still ? fixed.data : nullptr,
-                           1, 0, quiet ? silenced.data : nullptr, within(SPIKE_ABSMAX, SPIKE_MEAN_ABS)};
+                           1, 0, quiet ? silenced.data : nullptr, within(SPIKE_ABSMAX, SPIKE_MEAN_ABS),
+                           within(SPIKE_NEAREST, SPIKE_RATE_DISTORTION)};
 
   struct Made {
     Array<int8_t> codes, fired;
@@ -152,8 +153,10 @@ void check_trials(int64_t rows, int64_t inputs, int64_t candidates) {
   for (int64_t i = 0; i < candidates; ++i) timesteps.data[i] = within(1, 7);
   Array<double> errors(candidates), again(candidates);
   Array<int64_t> counts(candidates * 128), counts_too(candidates * 128);
+  const int32_t rounding = within(SPIKE_NEAREST, SPIKE_RATE_DISTORTION);
   const auto run = [&](Array<double> &error, Array<int64_t> &count) {
-    return spike_try_scales(x.data, weights.data, rows, inputs, candidates, scales.data, timesteps.data, error.data, count.data);
+    return spike_try_scales(x.data, weights.data, rows, inputs, candidates, scales.data, timesteps.data, rounding, error.data,
+                            count.data);
   };
   expect(run(errors, counts) == SPIKE_OK, "trials", "any");
   spike_set_parallel_for(&three_threads);

@@ -47,7 +47,12 @@ def hard(M: int, K: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def rows(
-    T: Any, ratio: Any = 1.0, scale: Any = None, silenced: torch.Tensor | None = None, statistic: str = "absmax"
+    T: Any,
+    ratio: Any = 1.0,
+    scale: Any = None,
+    silenced: torch.Tensor | None = None,
+    statistic: str = "absmax",
+    rounding: int = 0,
 ) -> NativeRows:
     def tensor(value: Any, dtype: torch.dtype) -> torch.Tensor:
         return torch.as_tensor(value, dtype=dtype).reshape(-1)
@@ -58,6 +63,7 @@ def rows(
         None if scale is None else tensor(scale, torch.float32),
         silenced,
         get_statistic(statistic).native,
+        rounding=rounding,
     )
 
 
@@ -98,10 +104,11 @@ class TestEncode:
         x = hard(9, 40, dtype)
         T = torch.tensor([1, 2, 3, 4, 5, 6, 7, 1, 4])
         for scale in (0.5, 1e-40, torch.rand(9, generator=torch.Generator().manual_seed(1)) + 0.1):
-            codes, clipped = quantize_rows(x, scale, T)
-            found = layer().encode(x, rows(T, scale=scale))
-            assert torch.equal(found.codes, codes)
-            assert found.clipped == clipped > 0
+            for rounding, coding in enumerate(("tc_lif", "tc_lif_rdoq")):
+                codes, clipped = quantize_rows(x, scale, T, coding)
+                found = layer().encode(x, rows(T, scale=scale, rounding=rounding))
+                assert torch.equal(found.codes, codes)
+                assert found.clipped == clipped > 0
 
     def test_silenced_neurons_are_clipped_first(self) -> None:
         x = hard(9, 40, torch.float32)
@@ -141,6 +148,7 @@ SPECS = {
     "mixed": LayerSpec({"text": 7, "vision": 2}, ratio={"text": 0.9, "vision": 1.3}),
     "static": LayerSpec({"text": 3, "vision": 5}, threshold="static", scale={"text": 0.11, "vision": 0.05}),
     "csd": LayerSpec({"text": 4, "vision": 3}, coding="csd"),
+    "rdoq": LayerSpec({"text": 7, "vision": 3}, "tc_lif_rdoq", statistic="rms", ratio={"text": 0.4, "vision": 0.5}),
     "rms": LayerSpec({"text": 7, "vision": 4}, statistic="rms", ratio={"text": 0.3, "vision": 0.8}),
     "mean_abs": LayerSpec({"text": 6, "vision": 6}, statistic="mean_abs", ratio={"text": 0.4, "vision": 1.0}),
 }
@@ -216,7 +224,9 @@ class TestLayers:
 
 
 RIGHT_AND_WRONG = [
-    ("tl.abs(tl.div_rn(y, scale)) + _BELOW_HALF", "tl.abs(tl.div_rn(y, scale)) + 0.5", "codes"),
+    ("drive + _BELOW_HALF", "drive + 0.5", "codes"),
+    ("limit * 4.0 - 1.0", "limit * 4.0", "codes of rows rounded by rate and distortion"),
+    ("two & (quarters >> 4)", "two", "codes of rows rounded by rate and distortion"),
     ("tl.div_rn(scale, divisor)", "scale * (1.0 / divisor)", "scales"),
     ("units * units if", "units * (units - 1) if", "rows by their root mean square"),
     ("if STATISTIC == _RMS else units", "if STATISTIC == _RMS else units + 1", "rows by their mean magnitude"),
@@ -263,7 +273,13 @@ def test_translated_for_a_device(capability: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found) == {"encode", "encode by rms", "outputs_of_sums", "outputs_of_codes"}
+    assert set(found) == {
+        "encode",
+        "encode by rms",
+        "encode by rate and distortion",
+        "outputs_of_sums",
+        "outputs_of_codes",
+    }
     for instructions in found.values():
         assert not [name for name in instructions if name.startswith("fma") or ".ftz" in name or ".approx" in name]
         assert not [name for name in instructions if name.startswith(("div.full", "sqrt")) and ".rn." not in name]

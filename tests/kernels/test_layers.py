@@ -30,6 +30,7 @@ SPECS = {
     "rms": LayerSpec({"text": 7, "vision": 4}, statistic="rms", ratio={"text": 0.3, "vision": 0.8}),
     "mean_abs": LayerSpec({"text": 6, "vision": 6}, statistic="mean_abs", ratio={"text": 0.4, "vision": 1.0}),
     "csd": LayerSpec({"text": 4, "vision": 3}, coding="csd"),
+    "rdoq": LayerSpec({"text": 7, "vision": 3}, "tc_lif_rdoq", statistic="rms", ratio={"text": 0.4, "vision": 0.5}),
     "unsigned": LayerSpec({"text": 4, "vision": 3}, coding="binary_unsigned"),
     "asymmetric": LayerSpec({"text": 4, "vision": 3}, coding="binary_unsigned", symmetric=False),
 }

@@ -28,6 +28,8 @@ LEVELS = pytest.mark.parametrize("level", LIBRARY.levels().values(), ids=LIBRARY
 
 #: By number, as the library knows them.
 STATISTICS = ("absmax", "rms", "mean_abs")
+#: Codings that round as the library's roundings do, in their order.
+ROUNDED = ("tc_lif", "tc_lif_rdoq")
 
 
 def same_bits(left: Tensor, right: Tensor) -> bool:
@@ -83,6 +85,7 @@ class Case:
     silenced: bool
     bias: bool
     statistic: int
+    rounding: int
 
     def make(self) -> tuple[Weights, Rows]:
         torch.manual_seed(self.seed)
@@ -96,7 +99,7 @@ class Case:
         ratio = torch.rand(self.M) + 0.3 if self.mixed and self.M else 0.8
         scale = torch.rand(self.M) + 0.01 if self.static and self.M else None
         silenced = torch.rand(K) < 0.3 if self.silenced else None
-        return layer, Rows(x.to(self.dtype), T, ratio, scale, silenced, self.statistic)
+        return layer, Rows(x.to(self.dtype), T, ratio, scale, silenced, self.statistic, self.rounding)
 
 
 CASES = st.builds(
@@ -114,6 +117,7 @@ CASES = st.builds(
     silenced=st.booleans(),
     bias=st.booleans(),
     statistic=st.sampled_from(range(len(STATISTICS))),
+    rounding=st.sampled_from(range(len(ROUNDED))),
 )
 
 
@@ -127,7 +131,7 @@ def test_rows_to_outputs(level: int, case: Case) -> None:
         scales = row_scale(rows.x, rows.timesteps, rows.ratio, STATISTICS[rows.statistic])
     else:
         scales = torch.as_tensor(rows.scale)
-    codes, clipped = quantize_rows(rows.x, scales, rows.timesteps)
+    codes, clipped = quantize_rows(rows.x, scales, rows.timesteps, ROUNDED[rows.rounding])
     if rows.silenced is not None:
         codes = codes.masked_fill(rows.silenced, 0)
     sums = sums_of(codes, layer.codes, case.groups)
@@ -334,6 +338,7 @@ def test_bad_arguments_are_refused() -> None:
         "no timesteps": (0, layer, Rows(rows.x, 0)),
         "too many timesteps": (0, layer_of(16, 32, 1, 4, 127), Rows(rows.x, 8)),
         "a statistic that is not there": (0, layer, replace(rows, statistic=len(STATISTICS))),
+        "a rounding that is not there": (0, layer, replace(rows, rounding=len(ROUNDED))),
     }
     for what, (level, own, given_rows) in wrong.items():
         with pytest.raises(Failed) as caught:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from spike_compressor.coding import absmax_scale, encode, get_statistic, row_scale
+from spike_compressor.coding import absmax_scale, encode, get_coding, get_statistic, row_scale
 from spike_compressor.coding.statistics import geometric_ratios
 from spike_compressor.modality import TokenRows
 from spike_compressor.modifiers.evolution import EvolutionStatistics
@@ -142,8 +142,8 @@ def test_errors_and_spikes_at_ratios_to_any_statistic(statistic: str) -> None:
         assert measured.ratio(T) == ratios[errors.index(min(errors))]
 
 
-@pytest.mark.parametrize("statistic", ["rms", "mean_abs"])
-def test_histograms_find_the_ratio_of_least_error_among_outliers(statistic: str) -> None:
+@pytest.mark.parametrize(("statistic", "coding"), [("rms", "tc_lif"), ("mean_abs", "tc_lif"), ("rms", "tc_lif_rdoq")])
+def test_histograms_find_the_ratio_of_least_error_among_outliers(statistic: str, coding: str) -> None:
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(200, 256, generator=generator) * torch.randn(256, generator=generator).exp()
     assert float((x.abs().amax(dim=1) / row_scale(x, 1, 1.0, statistic)).max()) > 10
@@ -155,22 +155,22 @@ def test_histograms_find_the_ratio_of_least_error_among_outliers(statistic: str)
 
         def error(ratio: float, T: int = T) -> float:
             scale = row_scale(x, T, ratio, statistic).unsqueeze(1)
-            codes = encode(x, scale.squeeze(1), T).codes()
+            codes = encode(x, scale.squeeze(1), T, coding).codes()
             return float((x - scale * codes).double().square().sum())
 
         low, high = get_statistic(statistic).ratios[0], get_statistic(statistic).ratios[-1]
         best = min(error(ratio) for ratio in geometric_ratios(low, high, 60))
-        assert error(histogram.best_ratio(T)) < 1.02 * best
+        assert error(histogram.best_ratio(T, get_coding(coding).rounding)) < 1.02 * best
 
 
-@pytest.mark.parametrize("coding", ["csd", "unary", "unary_unsigned", "binary_unsigned"])
+@pytest.mark.parametrize("coding", ["tc_lif_rdoq", "csd", "unary", "unary_unsigned", "binary_unsigned"])
 def test_spikes_are_those_of_the_coding(coding: str) -> None:
     torch.manual_seed(1)
     x = torch.randn(6, 8)
     measured = ErrorTable(8, coding, (1.0,))
     measured.update(torch.cat([x, -x]), torch.eye(8))
     for T in (2, 4, 6):
-        signed = coding in ("csd", "unary")
+        signed = get_coding(coding).signed
         zero_point = {} if signed else {"zero_point": 1 << T}
         both = [encode(part, absmax_scale(part, T), T, coding, **zero_point).count() for part in (x, -x)]
         assert measured.spikes_per_row(T) == pytest.approx(sum(both) / 12)

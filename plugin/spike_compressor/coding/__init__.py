@@ -8,6 +8,7 @@ from spike_compressor.coding.errors import NonFiniteInputError, raise_if_non_fin
 from spike_compressor.coding.fixed_point import MAX_FRAC_BITS, codes_from_membrane, fixed_membrane
 from spike_compressor.coding.neuron import TCLIFNode
 from spike_compressor.coding.quantize import absmax_scale, asymmetric_scale, clipped, quantize_rows, row_scale
+from spike_compressor.coding.rounding import NEAREST, RATE_DISTORTION, Rounding
 from spike_compressor.coding.spike_train import SpikeTrain
 from spike_compressor.coding.statistics import Statistic, available_statistics, get_statistic, register_statistic
 
@@ -15,8 +16,11 @@ __all__ = [
     "MAX_FRAC_BITS",
     "MAX_TIMESTEPS",
     "MOST_TIMESTEPS",
+    "NEAREST",
+    "RATE_DISTORTION",
     "Coding",
     "NonFiniteInputError",
+    "Rounding",
     "SpikeTrain",
     "Statistic",
     "TCLIFNode",

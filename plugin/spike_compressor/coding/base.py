@@ -14,7 +14,7 @@ from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.bits import pack_spikes, packed_width, unpack
 from spike_compressor.coding.blocks import as_table, row_blocks
 from spike_compressor.coding.fixed_point import fixed_membrane
-from spike_compressor.coding.rounding import Limit, round_to_codes
+from spike_compressor.coding.rounding import NEAREST, Limit, Rounding
 from spike_compressor.errors import InputError
 from spike_compressor.registry import Registry
 
@@ -26,8 +26,8 @@ class Coding(ABC):
 
     `timesteps` is always the *nominal* T: `L = 2^(T+1)` levels, codes `|q| <= 2^T - 1`, or what `largest` says.
     How many steps a coding takes for that is its own affair (`steps`). A subclass sets `signed`, and implements
-    `weights` and either `fire` or, for speed, `write`; everything else follows. Its codes are the drives rounded to the
-    nearest integer, each by itself, unless it implements `quantize`: then it may see all inputs of a row together.
+    `weights` and either `fire` or, for speed, `write`; everything else follows. Its codes are the drives rounded to
+    integers, each by itself by `rounding`, unless it implements `quantize`: then it may see all inputs of a row.
 
     The contract, for every code in `code_range`, with `z` the zero point (0 for a signed coding):
 
@@ -46,8 +46,11 @@ class Coding(ABC):
     group: ClassVar[int] = 1
     """Consecutive inputs that are coded together. The magnitudes of their codes add up to no more than `largest`."""
 
+    rounding: ClassVar[Rounding] = NEAREST
+    """How drives become codes, if each does so by itself."""
+
     native: ClassVar[int | None] = 0
-    """How the native kernels choose its codes: 0, by rounding; B, by a beam of B states; None, not at all."""
+    """How the native kernels choose its codes: 0, by `rounding`; B, by a beam of B states; None, not at all."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -94,7 +97,7 @@ class Coding(ABC):
         inside: bool,
         silenced: Tensor | None = None,
     ) -> int:
-        """Write the codes of drives: the nearest ones, each input by itself, if a subclass has no others.
+        """Write the codes of drives: those of `rounding`, each input by itself, if a subclass has no others.
 
         Args:
             y: float32 [rows, K], inputs in units of the code, never NaN. May be overwritten.
@@ -102,13 +105,13 @@ class Coding(ABC):
             low: the smallest codes, as `code_range` has them: an int or float32 [rows, 1].
             high: the largest codes, likewise.
             codes: int8, or int16 where they need it, [rows, K]: where to write.
-            inside: no `y` is rounded beyond the limits.
+            inside: no `y` is nearest to an integer beyond the limits.
             silenced: bool [K], True at neurons that must not fire; None if all may.
 
         Returns:
-            How many drives were rounded beyond the limits.
+            How many drives are nearest to integers beyond the limits.
         """
-        count = round_to_codes(y, low, high, codes, inside=inside)
+        count = self.rounding.to_codes(y, low, high, codes, inside=inside)
         if silenced is not None:
             codes.masked_fill_(silenced, 0)
         return count
@@ -119,8 +122,12 @@ class Coding(ABC):
 
     @property
     def rounds(self) -> bool:
-        """Whether codes are drives rounded to the nearest integer, whatever stands beside them."""
+        """Whether codes are drives rounded by `rounding`, whatever stands beside them."""
         return type(self).quantize is Coding.quantize
+
+    def shares_codes(self, other: Coding) -> bool:
+        """Whether another coding makes the same codes of the same drives."""
+        return self.rounds and other.rounds and self.rounding is other.rounding
 
     def require_rounding(self, what: str, remedy: str) -> None:
         """Refuse what is for codings that round.
@@ -135,7 +142,12 @@ class Coding(ABC):
     """Fraction bits of `membrane`, where the coding fixes them."""
 
     def membrane(self, x: Tensor, scale: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
-        """What hardware gets in the place of `x` [*rows, K], int32: `fixed_membrane`, unless a subclass has another."""
+        """What hardware gets in the place of `x` [*rows, K], int32: `fixed_membrane`, unless a subclass has another.
+
+        Raises:
+            ValueError: fewer fraction bits than `rounding` reads.
+        """
+        self.rounding.require_frac_bits(frac_bits)
         return fixed_membrane(x, scale, timesteps, frac_bits)
 
     def largest(self, timesteps: int) -> int:
@@ -171,8 +183,8 @@ class Coding(ABC):
         """Smallest and largest code, each an int or an int32 tensor [*rows].
 
         Without a zero point these are the symmetric codes `±(2^T - 1)` in every coding that rounds, so that changing
-        the coding never changes a code. A zero point z, which asymmetric quantizers give, makes it all L
-        codes `[-z, L-1-z]`.
+        the coding never changes a code, unless it changes the rounding. A zero point z, which asymmetric quantizers
+        give, makes it all L codes `[-z, L-1-z]`.
         """
         if zero_point is None:
             limit = self.by_timesteps(self.largest, timesteps)

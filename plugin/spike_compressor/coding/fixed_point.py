@@ -14,6 +14,7 @@ from spike_compressor.coding.arguments import (
     per_row_scale,
 )
 from spike_compressor.coding.errors import raise_if_non_finite
+from spike_compressor.coding.rounding import NEAREST, Rounding
 
 __all__ = ["MAX_FRAC_BITS", "codes_from_membrane", "fixed_membrane"]
 
@@ -34,8 +35,8 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
     """Membrane drive `sgn(y) * floor(|y| * 2^F)`, `y = x / scale`, clamped to `±(2^(T+F) - 1)`.
 
     Exact: `y` is the float32 quotient, and a power of two times it is exact in float64. Neither the
-    truncated fraction nor the clamp changes the code that follows: every `k + 1/2` is a multiple of
-    `2^-F`, and the largest clamped membrane still clips.
+    truncated fraction nor the clamp changes the code that follows, if the coding's rounding reads no more than F
+    fraction bits: the limits that it has are multiples of `2^-F`, and the largest membrane still has the largest code.
 
     Args:
         x: floating point [*rows, K]; converted to float32.
@@ -64,16 +65,17 @@ def fixed_membrane(x: Tensor, scale: float | Tensor, timesteps: PerRow, frac_bit
 
 
 @torch.no_grad()
-def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> Tensor:
+def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int, rounding: Rounding = NEAREST) -> Tensor:
     """Codes that the neuron fires for a fixed-point membrane, by integers alone.
 
-    The initial potential `2^(F-1)` is added to the magnitude; the bits above the fraction are the code, up
-    to `2^T - 1`: `sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)`.
+    The initial potential, `2^(F-1)` where codes are the nearest integers, is added to the magnitude; the bits above the
+    fraction are the code, up to `2^T - 1`: `sgn(m) * min((|m| + 2^(F-1)) >> F, 2^T - 1)`.
 
     Args:
         membrane: integer [*rows, K], of either sign.
         timesteps: nominal T in 1 … 7, an int or an integer tensor [*rows].
-        frac_bits: F, 1 … 24.
+        frac_bits: F, 1 … 24; what `rounding` reads at least.
+        rounding: of the coding.
 
     Returns:
         int16 [*rows, K].
@@ -86,7 +88,7 @@ def codes_from_membrane(membrane: Tensor, timesteps: PerRow, frac_bits: int) -> 
     if membrane.is_floating_point() or membrane.is_complex() or membrane.dtype == torch.bool:
         raise TypeError(f"membrane must be integers (see fixed_membrane), not {membrane.dtype}")
     timesteps = check_timesteps(timesteps, membrane.shape[:-1], membrane.device)
-    wide = membrane.to(torch.int64)  # magnitude and half threshold of any int32 fit
-    magnitude = (wide.abs() + (1 << (frac_bits - 1))) >> frac_bits
+    wide = membrane.to(torch.int64)  # the magnitude of any int32 fits
+    magnitude = rounding.of_membrane(wide.abs(), frac_bits)
     limit = torch.as_tensor(along_features((1 << timesteps) - 1), device=wide.device)
     return (wide.sign() * magnitude.minimum(limit)).to(torch.int16)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.coding.arguments import check_floating, check_timesteps
+from spike_compressor.coding.arguments import MAX_TIMESTEPS, check_floating, check_timesteps
 from spike_compressor.coding.errors import raise_if_non_finite
+from spike_compressor.coding.rounding import NEAREST, Rounding
 
 __all__ = ["TCLIFNode"]
 
@@ -16,7 +17,7 @@ class TCLIFNode(nn.Module):
 
     Charge, fire, reset, with a threshold that halves from step to step:
 
-        charge   (first step)   sign = sgn(y),  V = |y| + 1/2     the half threshold is the initial potential
+        charge   (first step)   sign = sgn(y),  V = |y| + 1/2     the half is the initial potential
         fire     theta = 2^(T-1-t)              s_t = sign * (V >= theta)
         reset    V = V - theta * |s_t|          soft: what exceeds the threshold stays
 
@@ -32,6 +33,7 @@ class TCLIFNode(nn.Module):
         step_mode: `'s'` (single-step) or `'m'` (multi-step).
         store_v_seq: in multi-step mode keep the membrane after each step's reset, float64 [T, N, *], in
             `v_seq`.
+        rounding: what the initial potential is: the half, or another function of |y|, as of `tc_lif_rdoq`.
 
     Attributes:
         v: membrane, float64 [N, *], of a presentation in progress, else None. Float64, because the half is
@@ -44,13 +46,16 @@ class TCLIFNode(nn.Module):
     sign: Tensor | None
     v_seq: Tensor | None
 
-    def __init__(self, timesteps: int, step_mode: str = "m", *, store_v_seq: bool = False) -> None:
+    def __init__(
+        self, timesteps: int, step_mode: str = "m", *, store_v_seq: bool = False, rounding: Rounding = NEAREST
+    ) -> None:
         super().__init__()
         checked = check_timesteps(timesteps, torch.Size(), torch.device("cpu"))
         assert isinstance(checked, int)  # a tensor would need rows
         self.timesteps = checked
         self.step_mode = step_mode
         self.store_v_seq = store_v_seq
+        self.rounding = rounding
         for state in ("v", "sign", "v_seq"):
             self.register_buffer(state, None, persistent=False)
         self.t = 0
@@ -90,7 +95,9 @@ class TCLIFNode(nn.Module):
         if bool(y.isnan().any()):  # an infinite drive is a quotient that overflowed; it clips
             raise_if_non_finite(y)
         self.sign = y.sign().to(torch.int8)
-        self.v = y.abs().to(torch.float64) + 0.5
+        magnitude = y.abs().to(torch.float64)
+        whole = magnitude.clamp(max=1 << MAX_TIMESTEPS).to(torch.int64)  # above that all steps fire anyway
+        self.v = magnitude + self.rounding.potential(whole) / (1 << self.rounding.frac_bits)
 
     def neuronal_fire(self) -> Tensor:
         """Spikes of this step, int8 [N, *] in {-1, 0, 1}."""

@@ -18,7 +18,7 @@ from spike_compressor.coding.arguments import (
 from spike_compressor.coding.base import Coding, get_coding, rows_of
 from spike_compressor.coding.blocks import as_table, row_blocks, row_extremes
 from spike_compressor.coding.errors import raise_if_non_finite
-from spike_compressor.coding.rounding import BELOW_HALF
+from spike_compressor.coding.rounding import BELOW_HALF, NEAREST, Rounding
 from spike_compressor.coding.statistics import get_statistic
 
 __all__ = [
@@ -46,8 +46,9 @@ def quantize_rows(
 ) -> tuple[Tensor, int]:
     """The codes of `encode`, without spikes: the fast path of fused execution.
 
-    `sgn(y) * min(floor(|y| + 1/2), 2^T - 1)` with `y = x / scale` in float32 for every coding that rounds; those that
-    see groups of inputs choose codes in their own way (`Coding.quantize`).
+    `sgn(y) * min(floor(|y| + 1/2), 2^T - 1)` with `y = x / scale` in float32 for every coding that rounds to nearest
+    integers; others have a `Coding.rounding` of their own, and those that see groups of inputs choose codes in their
+    own way (`Coding.quantize`).
 
     Only an asymmetric quantizer's zero point z, for an unsigned coding, changes that. Such a quantizer has
     L = 2^(T+1) levels `u = clamp(round(y) + z, 0, L-1)` that stand for `scale * (u - z)`. The code is
@@ -89,7 +90,7 @@ def clipped(
     *,
     zero_point: PerRow | None = None,
 ) -> Tensor:
-    """Where the codes of `quantize_rows` lie beyond their range before they are clamped: what it counts as saturated.
+    """Where the nearest integers lie beyond the range of the codes of `quantize_rows`: what it counts as saturated.
 
     Args:
         x: as `quantize_rows` took it, which has checked it and the others.
@@ -266,7 +267,9 @@ def absmax_scale(x: Tensor, timesteps: PerRow, ratio: float | Tensor = 1.0, *, v
 
 
 @torch.no_grad()
-def magnitude_codes(magnitude: Tensor, scale: Tensor, timesteps: int, units: Tensor, out: Tensor) -> None:
+def magnitude_codes(
+    magnitude: Tensor, scale: Tensor, timesteps: int, units: Tensor, out: Tensor, rounding: Rounding = NEAREST
+) -> None:
     """The magnitudes of the codes of `quantize_rows`, for whoever tries many scales on the same rows.
 
     Args:
@@ -274,11 +277,11 @@ def magnitude_codes(magnitude: Tensor, scale: Tensor, timesteps: int, units: Ten
         scale: float32 [R, 1], thresholds > 0.
         timesteps: nominal T in 1 … 7.
         units: float32 [R, K], scratch memory, overwritten.
-        out: int8 [R, K], overwritten with `min(floor(|x| / scale + 1/2), 2^T - 1)`.
+        out: int8 [R, K], overwritten with what `|x| / scale` is rounded to, `2^T - 1` at most.
+        rounding: of the coding.
     """
     torch.div(magnitude, scale, out=units)
-    units.add_(BELOW_HALF).clamp_(max=(1 << timesteps) - 1)
-    out.copy_(units)  # truncates
+    out.copy_(rounding.to_magnitudes(units, (1 << timesteps) - 1))  # truncates
 
 
 def _check_ratio(ratio: float | Tensor, rows: torch.Size, device: torch.device, *, validate: bool) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from spike_compressor.checkpoint import open_model, open_processor
+from spike_compressor.coding import get_coding
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.workbench import Workbench
@@ -176,11 +177,17 @@ class Sweep:
             self.evaluations[0].sample(model, processor)
         state = spiking_state(model)
         bits = {name: layer.integer.bits for name, layer in state.layers.items()}
+        own = {layer.coding for layer in record.layers.values()}
         return {
             "spikes": record.to_dict(),
             "layers": by_layer(record),
             "planes": planes.to_dict(),
-            "codings": {coding: recoded(record, coding).to_dict() for coding in ("csd", "unary", "unary_unsigned")},
+            "coding": ", ".join(sorted(own)),
+            "codings": {
+                name: recoded(record, name).to_dict()
+                for name in ("csd", "unary", "unary_unsigned")
+                if all(get_coding(one).shares_codes(get_coding(name)) for one in own)
+            },
             "energy": {
                 name: {
                     "compute": estimate(record, name, bits).to_dict(),

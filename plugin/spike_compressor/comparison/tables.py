@@ -218,13 +218,16 @@ def _codings(result: dict[str, Any]) -> Table:
     for row in _rows(result, kind="spiking", seed=result["seeds"][0]):
         own = row["spikes"]
         tokens = sum(own["tokens"].values()) or 1
-        for name, other in (("tc_lif", own), *row["codings"].items()):
+        for name, other in ((row["coding"], own), *row["codings"].items()):
             total = sum(other["sops_per_token"][m] * own["tokens"][m] for m in other["sops_per_token"]) / tokens
             rates = " / ".join(f"{100 * rate:.1f}" for rate in other["firing_rate"].values())
             steps = other.get("steps", {})
             shown = " / ".join(f"{value:.2f}" for value in steps.values()) if steps else "-"
             rows.append((f"{row['recipe']} at {row['budget']}", name, shown, f"{total:,.0f}", rates))
-    note = "The same integer codes in other spikes, recoded exactly; accuracy is the same. `unary` takes L/2 - 1 steps."
+    note = (
+        "The same integer codes in other spikes, recoded exactly; accuracy is the same. `unary` takes L/2 - 1 steps. "
+        "Codings that choose codes of their own stand alone."
+    )
     heading = ("model", "coding", "mean steps", "SOPs per token", "firing %")
     return Table("Codings", note, heading, rows)
 

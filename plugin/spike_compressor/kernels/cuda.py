@@ -59,9 +59,9 @@ class CudaLayer:
         )
 
     @staticmethod
-    def encodes(coding: int | None) -> bool:
-        """Whether the kernels choose the codes of a coding: of all that round."""
-        return coding == 0
+    def encodes(coding: int | None, rounding: int | None) -> bool:
+        """Whether the kernels choose the codes of a coding: of all that round in a way that they know."""
+        return coding == 0 and rounding in (0, 1)
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].
@@ -107,6 +107,7 @@ class CudaLayer:
                 K,
                 STATIC=rows.scale is not None,
                 STATISTIC=rows.statistic or 0,
+                ROUNDING=rows.rounding,
                 SILENCED=silenced is not None,
                 BLOCK=min(4096, _power_of_two(K)),
                 **kernels.EXACT,
@@ -226,13 +227,14 @@ def kernels_of(device: torch.device) -> Any:
 
 def failing_case(device: torch.device) -> str | None:
     """Name of the first case in which the kernels give other bits than plain arithmetic; None if all agree."""
-    for name, dtype, M, N, K, groups, statistic in (
-        ("few rows", torch.float32, 5, 33, 70, 1, 0),
-        ("many rows", torch.bfloat16, 40, 72, 2048, 1, 0),
-        ("groups", torch.float16, 33, 40, 96, 3, 0),
-        ("few rows in groups", torch.float64, 3, 16, 320, 5, 0),
-        ("rows by their root mean square", torch.float32, 9, 16, 4800, 1, 1),
-        ("rows by their mean magnitude", torch.bfloat16, 9, 16, 130, 1, 2),
+    for name, dtype, M, N, K, groups, statistic, rounding in (
+        ("few rows", torch.float32, 5, 33, 70, 1, 0, 0),
+        ("many rows", torch.bfloat16, 40, 72, 2048, 1, 0, 0),
+        ("groups", torch.float16, 33, 40, 96, 3, 0, 0),
+        ("few rows in groups", torch.float64, 3, 16, 320, 5, 0, 0),
+        ("rows by their root mean square", torch.float32, 9, 16, 4800, 1, 1, 0),
+        ("rows by their mean magnitude", torch.bfloat16, 9, 16, 130, 1, 2, 0),
+        ("rows rounded by rate and distortion", torch.float32, 9, 16, 600, 1, 0, 1),
     ):
         generator = torch.Generator().manual_seed(M)
         x = _hard_rows(M, K, dtype, generator)
@@ -243,14 +245,14 @@ def failing_case(device: torch.device) -> str | None:
         weights = torch.randint(-128, 128, (N, K), generator=generator).to(torch.int8)
         scales = torch.rand(groups, N, generator=generator)
         bias = torch.randn(N, generator=generator).to(dtype)
-        codes, scale, clipped = _coded(x, T, ratio, statistic)
+        codes, scale, clipped = _coded(x, T, ratio, statistic, rounding)
         if silenced is not None:
             codes[:, silenced] = 0
         wanted = _scaled(codes, weights, scale, scales, bias)
 
         layer = CudaLayer(weights.to(device), scales.to(device))
         dead = None if silenced is None else silenced.to(device)
-        rows = NativeRows(T.to(device), ratio.to(device), silenced=dead, statistic=statistic)
+        rows = NativeRows(T.to(device), ratio.to(device), silenced=dead, statistic=statistic, rounding=rounding)
         encoded = layer.encode(x.to(device), rows)
         out = layer.linear(x.to(device), rows, bias.to(device))
         if encoded.clipped != clipped or not torch.equal(encoded.codes.cpu(), codes):
@@ -272,7 +274,7 @@ def _hard_rows(M: int, K: int, dtype: torch.dtype, generator: torch.Generator) -
     return x.to(dtype)
 
 
-def _coded(x: Tensor, T: Tensor, ratio: Tensor, statistic: int) -> tuple[Tensor, Tensor, int]:
+def _coded(x: Tensor, T: Tensor, ratio: Tensor, statistic: int, rounding: int) -> tuple[Tensor, Tensor, int]:
     x = x.to(torch.float32)
     limit = (2**T - 1).to(torch.float32)
     value, divisor = (_mean(x, statistic), torch.ones(())) if statistic else (x.abs().amax(1), limit)
@@ -281,7 +283,12 @@ def _coded(x: Tensor, T: Tensor, ratio: Tensor, statistic: int) -> tuple[Tensor,
     y = (x / scale.unsqueeze(1)).to(torch.float64)
     level = torch.floor((torch.floor(2 * y.abs()) + 1) / 2)
     top = limit.to(torch.float64).unsqueeze(1)
-    return (torch.minimum(level, top) * y.sign()).to(torch.int8), scale, int((level > top).sum())
+    clipped = int((level > top).sum())
+    if rounding:
+        whole = torch.minimum(y.abs(), top).floor()
+        ones = sum((torch.remainder(whole + 1, 2**n) == 0).to(torch.float64) for n in (1, 2, 3))
+        level = whole + (y.abs() - whole >= (3 - ones) / 4)
+    return (torch.minimum(level, top) * y.sign()).to(torch.int8), scale, clipped
 
 
 def _mean(x: Tensor, statistic: int) -> Tensor:

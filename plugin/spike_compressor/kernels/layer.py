@@ -54,6 +54,7 @@ class NativeRows:
         statistic: number of the statistic that the kernels are to measure rows by (`coding.Statistic.native`); None of
             one that they do not know: they are to be told the scales.
         coding: how they choose codes (`coding.Coding.native`): 0, by rounding; B, four inputs together, by a beam of B.
+        rounding: how they round (`coding.Rounding.native`).
     """
 
     timesteps: Tensor
@@ -62,6 +63,7 @@ class NativeRows:
     silenced: Tensor | None = None
     statistic: int | None = 0
     coding: int = 0
+    rounding: int = 0
 
     def same(self, other: NativeRows) -> bool:
         """Whether the same inputs get the same codes and scales."""
@@ -85,6 +87,7 @@ class NativeRows:
             scale_step=0 if scale is None else int(scale.numel() > 1),
             silenced=None if silenced is None else silenced.data_ptr(),
             statistic=self.statistic or 0,
+            rounding=self.rounding,
         )
 
 
@@ -130,8 +133,8 @@ class Layer(Protocol):
     def usable(self, x: Tensor) -> bool:
         """Whether the kernels take these inputs, and are in use."""
 
-    def encodes(self, coding: int | None) -> bool:
-        """Whether the kernels choose the codes of a coding (`Coding.native`)."""
+    def encodes(self, coding: int | None, rounding: int | None) -> bool:
+        """Whether the kernels choose the codes of a coding (`Coding.native`) with its rounding (`Rounding.native`)."""
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K]; NotFiniteError of NaN and infinity."""
@@ -181,9 +184,9 @@ class NativeLayer:
         return loaded is not None and loaded.level is not None
 
     @staticmethod
-    def encodes(coding: int | None) -> bool:
-        """Whether the library chooses the codes of a coding."""
-        return coding in (0, 4, 8)
+    def encodes(coding: int | None, rounding: int | None) -> bool:
+        """Whether the library chooses the codes of a coding with its rounding."""
+        return coding in (0, 4, 8) and rounding in (0, 1)
 
     def linear(self, x: Tensor, rows: NativeRows, bias: Tensor | None) -> Tensor:
         """Outputs float32 [*leading, N] of inputs [*leading, K].

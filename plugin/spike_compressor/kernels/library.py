@@ -19,7 +19,7 @@ from spike_compressor.errors import InputError
 #: Forces a level by its name, or `torch` for none.
 VARIABLE = "SPIKE_COMPRESSOR_KERNELS"
 TORCH = "torch"
-_ABI = 3
+_ABI = 4
 _FILE = Path(__file__).parent / f"libspike_kernels{'.dylib' if sys.platform == 'darwin' else '.so'}"
 
 
@@ -54,6 +54,7 @@ class CRows(Structure):
         ("scale_step", c_int32),
         ("silenced", c_void_p),
         ("statistic", c_int32),
+        ("rounding", c_int32),
     ]
 
 
@@ -84,7 +85,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "spike_linear": (c_int32, [c_int32, _LAYER, _ROWS, c_void_p, POINTER(c_int64)]),
     "spike_try_scales": (
         c_int32,
-        [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_void_p, c_void_p],
+        [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int32, c_void_p, c_void_p],
     ),
 }
 

@@ -22,6 +22,7 @@ _SMALL = tl.constexpr(2.0**-100)  # rows below it are scaled up, so that no numb
 _UP = tl.constexpr(64)
 _UNIT_BITS = tl.constexpr(18)  # as in coding/statistics, whose numbers these are
 _RMS = tl.constexpr(1)
+_RATE_DISTORTION = tl.constexpr(1)  # as in kernels/spike_kernels.h
 
 
 @triton.jit
@@ -70,6 +71,7 @@ def encode(
     K,
     STATIC: tl.constexpr,
     STATISTIC: tl.constexpr,
+    ROUNDING: tl.constexpr,
     SILENCED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -77,8 +79,9 @@ def encode(
 
     x [M, K] with `x_stride` elements from row to row; timesteps int32, ratio and given_scale float32, of a row each
     (step 1) or of all (step 0); STATISTIC: what a dynamic scale is tied to, 0 the largest magnitude, 1 the root mean
-    square, 2 the mean magnitude; silenced int8 [K]; codes int8 [M, codes_stride], zero beyond K; scales float32 [M];
-    state int64 [2], to which the number of clipped codes and that of inputs which are not finite are added.
+    square, 2 the mean magnitude; ROUNDING: 0 to the nearest integer, 1 by rate and distortion; silenced int8 [K];
+    codes int8 [M, codes_stride], zero beyond K; scales float32 [M]; state int64 [2], to which the number of clipped
+    codes and that of inputs which are not finite are added.
     """
     row = tl.program_id(0).to(tl.int64)
     x += row * x_stride
@@ -110,9 +113,16 @@ def encode(
     for start in range(0, codes_stride, BLOCK):
         column = start + lane
         y = tl.load(x + column, mask=column < K, other=0.0).to(tl.float32)
-        magnitude = tl.abs(tl.div_rn(y, scale)) + _BELOW_HALF
+        drive = tl.abs(tl.div_rn(y, scale))
+        magnitude = drive + _BELOW_HALF
         clipped += (magnitude >= limit + 1.0).to(tl.int32)
-        code = tl.minimum(magnitude, limit).to(tl.int32)  # truncates
+        if ROUNDING == _RATE_DISTORTION:
+            quarters = tl.minimum(drive * 4.0, limit * 4.0 - 1.0).to(tl.int32)  # truncates
+            one = quarters >> 2 & 1
+            two = one & (quarters >> 3)
+            code = (quarters + 1 + one + two + (two & (quarters >> 4))) >> 2
+        else:
+            code = tl.minimum(magnitude, limit).to(tl.int32)  # truncates
         code = tl.where(y < 0.0, -code, code)
         if SILENCED:
             code = tl.where(tl.load(silenced + column, mask=column < K, other=0) != 0, 0, code)

@@ -304,20 +304,23 @@ def recoded(record: SpikeRecord, coding: str) -> SpikeRecord:
     """What another coding would have fired: the same integer codes, encoded anew, exactly.
 
     Layers only; attention products are left out. Unsigned codings encode code + 2^T, the middle zero point. Both
-    codings are to round: others do not have the same codes.
+    codings are to round, and by the same rule: others do not have the same codes (`shares_codes`).
 
     Args:
         record: of a model with signed spikes.
         coding: name of the other coding.
 
     Raises:
-        InputError: the record is of an unsigned coding, whose zero points are not kept; or one of the codings does not
-            round.
+        InputError: the record is of an unsigned coding, whose zero points are not kept; or one of the codings has other
+            codes.
     """
     codec = get_coding(coding)
-    for name in (coding, *(layer.coding for layer in record.layers.values())):
-        if not get_coding(name).rounds:
-            raise InputError(f"coding {name!r} has codes of its own, which no other coding has: run the model with it")
+    for layer in record.layers.values():
+        own = get_coding(layer.coding)
+        if not own.shares_codes(codec):
+            raise InputError(
+                f"coding {layer.coding!r} has other codes than coding {coding!r}: run the model with the latter"
+            )
     made = SpikeRecord(tokens=dict(record.tokens), other_macs=record.other_macs, passes=dict(record.passes))
     for key, layer in record.layers.items():
         if not get_coding(layer.coding).signed:

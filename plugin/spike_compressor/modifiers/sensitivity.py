@@ -14,6 +14,7 @@ from torch import Tensor
 from spike_compressor.coding import (
     MAX_TIMESTEPS,
     Coding,
+    Rounding,
     get_coding,
     quantize_rows,
     raise_if_non_finite,
@@ -117,8 +118,8 @@ class ErrorTable:
         tried = None
         if gradient is not None:
             timesteps = torch.tensor(every, dtype=torch.int32).repeat_interleave(len(self.ratios))
-            tried = try_scales(x, gradient, scales.flatten(0, 1), timesteps)
-        errors, counts = tried or _tried(x, scales, gradient, transposed)
+            tried = try_scales(x, gradient, scales.flatten(0, 1), timesteps, self._codec.rounding.native)
+        errors, counts = tried or _tried(x, scales, gradient, transposed, self._codec.rounding)
         self._error += errors.cpu().view_as(self._error)
         counts = counts.cpu().view(*self._spikes.shape, -1)
         self._spikes += (counts * _spikes_of_magnitudes(self._codec.name).unsqueeze(1)).sum(dim=-1)
@@ -158,7 +159,9 @@ class ErrorTable:
         return row, int(self._error[row].argmin()) if ratio is None else self.ratios.index(ratio)
 
 
-def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tensor | None) -> tuple[Tensor, Tensor]:
+def _tried(
+    x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tensor | None, rounding: Rounding
+) -> tuple[Tensor, Tensor]:
     """What `try_scales` finds, by torch; without gradient the errors of the outputs.
 
     Args:
@@ -166,6 +169,7 @@ def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tenso
         scales: float32 [7, ratios, R].
         gradient: [R, K], or None.
         transposed: weight [K, N], needed without it.
+        rounding: of the coding.
 
     Returns:
         float64 [7 * ratios] and int64 [7 * ratios, 128].
@@ -175,7 +179,7 @@ def _tried(x: Tensor, scales: Tensor, gradient: Tensor | None, transposed: Tenso
     errors, counts = [], []
     for T, of_ratios in enumerate(scales.unsqueeze(-1), start=1):
         for scale in of_ratios:
-            magnitude_codes(magnitude, scale, T, lost, codes)
+            magnitude_codes(magnitude, scale, T, lost, codes, rounding)
             counts.append(torch.bincount(codes.view(torch.uint8).reshape(-1), minlength=2**MAX_TIMESTEPS))
             lost.copy_(codes)
             if gradient is None:

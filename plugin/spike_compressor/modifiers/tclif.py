@@ -78,7 +78,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     Attributes:
         targets: class names, module names or `re:` patterns of the Linears that spike.
         ignore: likewise, those that do not.
-        coding: how spikes encode codes: tc_lif, csd, unary, unary_unsigned, binary_unsigned; group4, group4_beam4.
+        coding: how spikes encode codes: tc_lif, tc_lif_rdoq, csd, unary, unary_unsigned, binary_unsigned; group4,
+            group4_beam4.
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
         threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale per layer and modality). Left
             out: what the reinterpreted scheme says, else dynamic.
@@ -377,8 +378,11 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric, statistic=self.threshold_statistic)
 
     def _static_scale(self, histogram: Any, T: int) -> float:
-        largest = get_coding(self.coding).largest(T)
-        scale = histogram.mse_scale(T) if self.threshold_observer == "mse" else histogram.absmax_scale(largest)
+        coding = get_coding(self.coding)
+        if self.threshold_observer == "mse":
+            scale = histogram.mse_scale(T, coding.rounding)
+        else:
+            scale = histogram.absmax_scale(coding.largest(T))
         return float(torch.tensor(scale, dtype=torch.float32))  # what the runtime divides by
 
     def _ratios(self, name: str, timesteps: Mapping[str, int]) -> Mapping[str, float]:
@@ -389,7 +393,8 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         if len(chosen) == len(timesteps):
             return chosen
         if self.threshold_ratio == "auto":
-            found = self._observed.choose(name, timesteps, RatioHistogram.best_ratio)
+            best = partial(RatioHistogram.best_ratio, rounding=get_coding(self.coding).rounding)
+            found = self._observed.choose(name, timesteps, best)
             return (found or dict.fromkeys(timesteps, 1.0)) | chosen
         return ratios_by_modality(self.threshold_ratio, "TCLIFModifier.threshold_ratio", tuple(timesteps)) | chosen
 

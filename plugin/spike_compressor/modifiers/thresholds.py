@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spike_compressor.coding.base import get_coding
+from spike_compressor.coding.rounding import NEAREST, Rounding
 from spike_compressor.coding.statistics import geometric_ratios, get_statistic
 from spike_compressor.modifiers.distributed import max_over_ranks, sum_over_ranks
 
@@ -51,14 +52,20 @@ class MagnitudeHistogram:
         absmax = float(self.absmax)
         return absmax / largest if absmax > 0 else 1.0
 
-    def mse_scale(self, timesteps: int, candidates: int = 128) -> float:
-        """The s that minimizes sum (x - s code)^2 over the histogram, from a geometric grid below `absmax_scale`."""
+    def mse_scale(self, timesteps: int, rounding: Rounding = NEAREST, candidates: int = 128) -> float:
+        """The s that minimizes sum (x - s code)^2 over the histogram, from a geometric grid below `absmax_scale`.
+
+        Args:
+            timesteps: T.
+            rounding: that makes the codes.
+            candidates: points of the grid.
+        """
         live = self.counts.nonzero().squeeze(1)
         values = ((live << 16) | 0x8000).to(torch.int32).view(torch.float32).to(torch.float64)  # middle of each bin
         counts = self.counts[live].to(torch.float64)
         limit = 2**timesteps - 1
         scales = self.absmax_scale(limit) * torch.logspace(-2, 0, candidates, dtype=torch.float64)
-        codes = torch.floor(values / scales[:, None] + 0.5).clamp(max=limit)
+        codes = rounding.to_magnitudes(values / scales[:, None], limit).to(torch.int16)
         error = ((values - scales[:, None] * codes).square() * counts).sum(dim=1)
         return float(scales[int(error.argmin())])
 
@@ -123,8 +130,13 @@ class RatioHistogram:
         """True if nothing but zeros was ever added."""
         return float(self.weights.sum()) == 0
 
-    def best_ratio(self, timesteps: int) -> float:
-        """The ratio, of 0.05 .. 1.25 or within those of the statistic, that minimizes the squared error of the rows."""
+    def best_ratio(self, timesteps: int, rounding: Rounding = NEAREST) -> float:
+        """The ratio, of 0.05 .. 1.25 or within those of the statistic, that minimizes the squared error of the rows.
+
+        Args:
+            timesteps: T.
+            rounding: that makes the codes.
+        """
         candidates = self.BOUNDED
         if not self._bounding:
             candidates = geometric_ratios(self._statistic.ratios[0], self._statistic.ratios[-1], self.CANDIDATES)
@@ -133,6 +145,6 @@ class RatioHistogram:
         limit = 2**timesteps - 1
         ratios = torch.tensor(candidates, dtype=torch.float64)
         scales = (ratios / self._statistic.divisor(get_coding("tc_lif"), timesteps))[:, None]
-        codes = torch.floor(values / scales + 0.5).clamp(max=limit)
+        codes = rounding.to_magnitudes(values / scales, limit).to(torch.int16)
         error = ((values - scales * codes).square() * weights).sum(dim=1)
         return candidates[int(error.argmin())]

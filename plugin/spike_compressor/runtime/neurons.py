@@ -226,8 +226,8 @@ class Neurons:
 
     def _native(self, x: Tensor) -> Layer | None:
         """The layer for the kernels of its device, where they can code its rows: symmetric, by a coding they know."""
-        native = self._matmul.native
-        if native is None or not self.spec.symmetric or not native.encodes(self._coding.native):
+        native, coding = self._matmul.native, self._coding
+        if native is None or not self.spec.symmetric or not native.encodes(coding.native, coding.rounding.native):
             return None
         return native if native.usable(x) else None
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.coding import get_coding, quantize_rows
+from spike_compressor.coding import MAX_TIMESTEPS, get_coding, quantize_rows
 from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
@@ -69,7 +69,7 @@ class _IntegerActivations:
         scale, zero_point = neurons.thresholds(x, T)
         codec = get_coding(neurons.spec.coding)
         if codec.rounds:
-            codes = self._rounded(x, T, scale, zero_point)
+            codes = self._rounded(x, T, scale, zero_point, codec.rounding.spike_cost)
         else:  # no integer runtime has such codes
             codes = quantize_rows(x, scale, T, codec.name)[0].to(torch.float64)
         groups = self._codes.shape[0]
@@ -80,10 +80,17 @@ class _IntegerActivations:
         return Computed(drive, codes, True, out)
 
     @staticmethod
-    def _rounded(x: Tensor, T: int | Tensor, scale: Tensor, zero_point: Tensor | None) -> Tensor:
-        # round half away from zero, in float64, where adding 1/2 is exact
+    def _rounded(x: Tensor, T: int | Tensor, scale: Tensor, zero_point: Tensor | None, spike_cost: float) -> Tensor:
+        # round half away from zero, in float64, where adding 1/2 is exact; in general, to what costs least of floor and
+        # ceiling: `(1 - r)^2 + cost of ceiling <= r^2 + cost of floor`
         y = (x / scale.unsqueeze(1)).to(torch.float64)
-        codes = y.sign() * (y.abs() + 0.5).floor()
+        if spike_cost:
+            size = y.abs().clamp(max=2.0**MAX_TIMESTEPS)
+            floor = size.floor().to(torch.int64)
+            more_spikes = _ones(floor + 1) - _ones(floor)
+            codes = y.sign() * (floor + (2 * (size - floor) - 1 >= spike_cost * more_spikes))
+        else:
+            codes = y.sign() * (y.abs() + 0.5).floor()
         limit = torch.as_tensor(2.0, dtype=torch.float64) ** torch.as_tensor(T, dtype=torch.float64)
         limit = limit.reshape(-1, 1)
         if zero_point is None:
@@ -94,6 +101,11 @@ class _IntegerActivations:
     @staticmethod
     def _no_product(codes: Tensor) -> Tensor:
         raise AssertionError("this reference has a product of its own")
+
+
+def _ones(values: Tensor) -> Tensor:
+    """How many bits of integers up to 255 are 1."""
+    return sum((values >> bit & 1 for bit in range(8)), torch.zeros_like(values))
 
 
 @contextlib.contextmanager

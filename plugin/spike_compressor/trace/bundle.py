@@ -18,7 +18,7 @@ from spike_compressor.files import sha256_of
 from . import golden
 from .codecs import CODECS
 from .schema import (
-    CODINGS,
+    GROUP_CODINGS,
     GROUPED,
     MANIFEST,
     MODALITIES,
@@ -294,7 +294,9 @@ def _check_numbers(layer: Layer) -> None:
             "spikes", f"row {m}, input {k} decode to {decoded[m, k]}, expected code {layer['codes'][m, k]}"
         )
     _equal(layer, "spikes", codec.fire(membrane, T, F, info.steps), spikes)
-    if info.threshold is not None and info.coding in CODINGS:  # membranes of groups are in other units: on trust
+    if (
+        info.threshold is not None and info.coding not in GROUP_CODINGS
+    ):  # membranes of groups are in other units: on trust
         told = layer["modality"], layer.modalities, membrane, T, F, layer["act_scale"]
         apart = first_row_apart(info.threshold, *told)
         if apart is not None:

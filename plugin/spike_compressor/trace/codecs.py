@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import golden, golden_groups
-from .schema import GROUP_CODINGS
+from .schema import CODINGS, GROUP_CODINGS, RDOQ_CODING
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ class Neuron:
     """TC-LIF neurons, each input by itself.
 
     Args:
-        coding: `tc_lif` or `csd`.
+        coding: `tc_lif`, `csd` or `tc_lif_rdoq`.
     """
 
     def __init__(self, coding: str) -> None:
@@ -49,7 +49,7 @@ class Neuron:
         return inputs * (2**timesteps - 1)
 
     def codes(self, membrane: Array, timesteps: Array, frac_bits: int) -> Array:
-        return golden.codes_from_membranes(membrane, timesteps, frac_bits)
+        return golden.codes_from_membranes(membrane, timesteps, frac_bits, self._coding)
 
     def fire(self, membrane: Array, timesteps: Array, frac_bits: int, steps: int) -> Array:
         return golden.fire(membrane, timesteps, frac_bits, self._coding, steps)
@@ -87,7 +87,6 @@ class Groups:
 
 
 CODECS: dict[str, Codec] = {
-    "tc_lif": Neuron("tc_lif"),
-    "csd": Neuron("csd"),
+    **{name: Neuron(name) for name in (*CODINGS, RDOQ_CODING)},
     **{name: Groups(beam) for name, beam in GROUP_CODINGS.items()},
 }

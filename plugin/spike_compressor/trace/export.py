@@ -18,10 +18,11 @@ from spike_compressor.errors import InputError
 from spike_compressor.modality import modality_names, rows_by_modality
 from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
 from spike_compressor.trace.codecs import CODECS
+from spike_compressor.trace.schema import least_frac_bits
 from spike_compressor.trace.thresholds import Threshold
 from spike_compressor.trace.writer import BundleWriter
 
-#: Fractional bits of exported membranes. Any number >= 1 gives the same codes; 8 keep a membrane of T = 7 in 16 bits.
+#: Fractional bits of exported membranes. All that a coding needs give the same codes; 8 keep one of T = 7 in 16 bits.
 FRAC_BITS = 8
 
 
@@ -46,7 +47,7 @@ def export_trace(
         layers: names or `re:` patterns of spiking layers; None for all that take part in the pass.
         tokens: a number of rows to keep in each layer, shared fairly between modalities and spread over the rows of
             each; or the row indices themselves, counted over the flattened batch; None for all rows.
-        frac_bits: fractional bits of the membranes, where the coding does not fix them.
+        frac_bits: fractional bits of the membranes, where the coding does not fix them; 2 at least for `tc_lif_rdoq`.
         overwrite: replace an existing bundle.
 
     Returns:
@@ -54,7 +55,7 @@ def export_trace(
 
     Raises:
         InputError: the model does not spike, a pattern matches nothing, a row index is out of range, a layer's coding
-            has no place in a bundle, neurons are silenced, or a chosen layer did not run.
+            has no place in a bundle or needs more fraction bits, neurons are silenced, or a chosen layer did not run.
         TraceError: `out_dir` exists.
     """
     state = spiking_state(model)
@@ -65,6 +66,11 @@ def export_trace(
             raise InputError(
                 f"layer {name} has coding {spec.coding!r}; trace bundles hold {', '.join(CODECS)}. Leave it out "
                 "with `layers`, or make the checkpoint with one of these codings."
+            )
+        least = least_frac_bits(spec.coding)
+        if frac_bits < least:
+            raise InputError(
+                f"layer {name} has coding {spec.coding!r}: `frac_bits` must be at least {least} there, not {frac_bits}"
             )
         if state.layers[name].silenced is not None:
             raise InputError(

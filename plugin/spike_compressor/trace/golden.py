@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import steps_of
+from .schema import RDOQ_CODING, steps_of
 
 Array = NDArray[Any]
 
@@ -34,20 +34,44 @@ def membranes(x: Array, scale: Array, timesteps: Array, frac_bits: int) -> NDArr
     return (np.sign(y) * magnitude).astype(np.int32)
 
 
-def codes_from_membranes(membrane: Array, timesteps: Array, frac_bits: int) -> NDArray[np.int16]:
-    """Closed form of the neuron: sign * min(floor(|y| + 1/2), 2^T - 1).
+def initial_potential(magnitude: Array, frac_bits: int, coding: str) -> NDArray[np.int64]:
+    """What a membrane starts with beside |y|: 1/2; in `tc_lif_rdoq` 1/4, and another for each one that |y| ends in.
+
+    Counted are the ones, three at most, that the whole part of |y| ends in, written in binary.
+
+    Args:
+        magnitude: int64 [M, K], |y| with `frac_bits` fractional bits.
+        frac_bits: F >= 1, and >= 2 for `tc_lif_rdoq`.
+        coding: "tc_lif", "csd" or "tc_lif_rdoq".
+
+    Returns:
+        int64 [M, K], in units of 2^-F.
+    """
+    if coding != RDOQ_CODING:
+        return np.full(magnitude.shape, 1 << (frac_bits - 1), np.int64)
+    whole = magnitude >> frac_bits
+    ones = sum((whole % (2 << n) == (2 << n) - 1).astype(np.int64) for n in range(3))
+    return (1 + ones) << (frac_bits - 2)
+
+
+def codes_from_membranes(
+    membrane: Array, timesteps: Array, frac_bits: int, coding: str = "tc_lif"
+) -> NDArray[np.int16]:
+    """Closed form of the neuron: sign * min(floor(|y| + initial potential), 2^T - 1).
 
     Args:
         membrane: int32 [M, K] with `frac_bits` fractional bits.
         timesteps: [M].
-        frac_bits: F >= 1.
+        frac_bits: F >= 1, and >= 2 for `tc_lif_rdoq`.
+        coding: "tc_lif", "csd" or "tc_lif_rdoq".
 
     Returns:
         int16 [M, K].
     """
     limit = (1 << timesteps.astype(np.int64)) - 1
     wide = membrane.astype(np.int64)
-    magnitude = np.minimum((np.abs(wide) + (1 << (frac_bits - 1))) >> frac_bits, limit[:, None])
+    charged = np.abs(wide) + initial_potential(np.abs(wide), frac_bits, coding)
+    magnitude = np.minimum(charged >> frac_bits, limit[:, None])
     codes: NDArray[np.int16] = (np.sign(wide) * magnitude).astype(np.int16)
     return codes
 
@@ -56,14 +80,15 @@ def fire(membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: 
     """Run the TC-LIF neuron step by step: charge, fire, soft reset.
 
     `tc_lif`: V = |y| + 1/2, fires when V >= 2^(T-1-t), t = 0 .. T-1.
+    `tc_lif_rdoq`: the same with another initial potential.
     `csd`: V = min(floor(|y| + 1/2), 2^T - 1), fires with the sign of V when 3|V| > 2 * 2^(T-t), t = 0 .. T.
-    Both are exact codecs of the same codes.
+    `tc_lif` and `csd` are exact codecs of the same codes.
 
     Args:
         membrane: int32 [M, K] with `frac_bits` fractional bits.
         timesteps: [M].
-        frac_bits: F >= 1.
-        coding: "tc_lif" or "csd".
+        frac_bits: F >= 1, and >= 2 for `tc_lif_rdoq`.
+        coding: "tc_lif", "csd" or "tc_lif_rdoq".
         steps: length of the first axis; the longest row's by default. Steps beyond a row's own are zero.
 
     Returns:
@@ -73,7 +98,8 @@ def fire(membrane: Array, timesteps: Array, frac_bits: int, coding: str, steps: 
     if steps is None:
         steps = steps_of(int(T.max()), coding)
     sign = np.sign(membrane).astype(np.int64)
-    v = np.abs(membrane.astype(np.int64)) + (1 << (frac_bits - 1))
+    magnitude = np.abs(membrane.astype(np.int64))
+    v = magnitude + initial_potential(magnitude, frac_bits, coding)
     unit = frac_bits  # V counts 2^-F
     if coding == "csd":
         v, unit = np.minimum(v >> frac_bits, (1 << T) - 1), 0

@@ -16,7 +16,11 @@ MANIFEST = "manifest.json"
 MAX_TIMESTEPS = 7
 #: Of bundles of version 1, which the hardware computes.
 CODINGS = ("tc_lif", "csd")
-#: Of bundles of version 2 beside them, and the states of their search.
+#: Of bundles of version 2 beside them: the neuron of `tc_lif` with another initial potential,
+RDOQ_CODING = "tc_lif_rdoq"
+#: which has quarters,
+RDOQ_FRAC_BITS = 2
+#: and group codings with the states of their search.
 GROUP_CODINGS = {"group4": 8, "group4_beam4": 4}
 #: Fraction bits of their membranes: below the weight of the last step.
 GROUP_FRAC_BITS = 7
@@ -36,6 +40,11 @@ class TraceError(ValueError):
 def steps_of(timesteps: int, coding: str) -> int:
     """Number of steps a row with `timesteps` T takes: T + 1 for `csd`, T for the others."""
     return timesteps + 1 if coding == "csd" else timesteps
+
+
+def least_frac_bits(coding: str) -> int:
+    """Fraction bits that membranes of a coding need for its codes."""
+    return RDOQ_FRAC_BITS if coding == RDOQ_CODING else 1
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,9 @@ class LayerInfo:
         if not _SHA256.fullmatch(sha256):
             raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {sha256!r}")
         dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
-        coding = _choice(entry, "coding", where, (*CODINGS, *GROUP_CODINGS))
+        coding = _choice(entry, "coding", where, (*CODINGS, RDOQ_CODING, *GROUP_CODINGS))
         grouped = coding in GROUP_CODINGS
-        fractions = (GROUP_FRAC_BITS, GROUP_FRAC_BITS) if grouped else (1, 30)
+        fractions = (GROUP_FRAC_BITS, GROUP_FRAC_BITS) if grouped else (least_frac_bits(coding), 30)
         info = cls(
             name=name,
             file=file,
@@ -141,7 +150,7 @@ GROUPED = frozenset({"acc", "weight_scale"})  # these have one axis more, G, wit
 
 def version_of(layers: Iterable[LayerInfo]) -> int:
     """The first version that has all that these layers need."""
-    return VERSION if any(layer.coding in GROUP_CODINGS for layer in layers) else 1
+    return 1 if all(layer.coding in CODINGS for layer in layers) else VERSION
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 from spike_compressor.coding.arguments import MAX_TIMESTEPS, PerRow
 from spike_compressor.coding.base import Coding, register_coding
 from spike_compressor.coding.bits import pack_bits, pack_signs
+from spike_compressor.coding.rounding import RATE_DISTORTION
 
 
 @register_coding("tc_lif")
@@ -29,3 +30,13 @@ class TCLIF(Coding):
         aligned = (levels.abs() * (1 << (MAX_TIMESTEPS + 1 - timesteps))).to(torch.uint8)
         pack_bits(aligned, fired)
         torch.bitwise_and(fired, pack_signs(codes), out=negative)
+
+
+@register_coding("tc_lif_rdoq")
+class TCLIFRDOQ(TCLIF):
+    """The spikes of `tc_lif` for codes that were chosen with these in mind: about a tenth fewer for the same error.
+
+    Of the two integers beside a drive, the code is the one of least squared error plus half the number of its spikes.
+    """
+
+    rounding = RATE_DISTORTION
