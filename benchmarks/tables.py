@@ -200,18 +200,27 @@ def _quantizers(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _group_snr(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each kind of inputs and coding, a column for each number of steps, in dB."""
-    steps = sorted({row["steps"] for row in rows})
-    at = {(row["inputs"], row["coding"], row["steps"]): row for row in rows}
+    """A line for each kind of inputs and coding: in dB by the number of steps; and spikes per input by dB."""
+    by_steps = [row for row in rows if "steps" in row]
+    by_level = [row for row in rows if "spikes" in row]
+    return [
+        *_pivot(by_steps, "steps", "snr_db", "{} steps", ".1f"),
+        "",
+        "Spikes per input at equal ratios of signal to noise, by codings that differ in rounding alone:",
+        "",
+        *_pivot(by_level, "snr_db", "spikes", "{} dB", ".3f"),
+    ]
+
+
+def _pivot(rows: list[dict[str, Any]], across: str, value: str, head: str, form: str) -> list[str]:
+    """A line for each kind of inputs and coding, a column for each value of a field."""
+    columns = sorted({row[across] for row in rows})
+    at = {(row["inputs"], row["coding"], row[across]): format(row[value], form) for row in rows}
     cells = [
-        (
-            inputs,
-            coding,
-            *(f"{at[inputs, coding, n]['snr_db']:.1f}" if (inputs, coding, n) in at else "" for n in steps),
-        )
+        (inputs, coding, *(at.get((inputs, coding, column), "") for column in columns))
         for inputs, coding in dict.fromkeys((row["inputs"], row["coding"]) for row in rows)
     ]
-    return _table(("inputs", "coding", *(f"{n} steps" for n in steps)), cells, text=2)
+    return _table(("inputs", "coding", *map(head.format, columns)), cells, text=2)
 
 
 def _group_gates(rows: list[dict[str, Any]]) -> list[str]:

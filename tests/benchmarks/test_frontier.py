@@ -25,6 +25,10 @@ from tables import markdown
     ("label", "spec"),
     [
         ("rms@0.35", LayerSpec({"text": 7, "vision": 7}, ratio={"text": 0.35, "vision": 0.35}, statistic="rms")),
+        (
+            "tc_lif_rdoq:rms@0.4",
+            LayerSpec({"text": 7, "vision": 7}, "tc_lif_rdoq", ratio={"text": 0.4, "vision": 0.4}, statistic="rms"),
+        ),
         ("absmax@T4", LayerSpec({"text": 4, "vision": 4})),
         ("absmax@T3x0.8", LayerSpec({"text": 3, "vision": 3}, ratio={"text": 0.8, "vision": 0.8})),
         ("absmax@text=T4+vision=T3", LayerSpec({"text": 4, "vision": 3})),
@@ -50,7 +54,10 @@ def test_budgets_are_read_and_nonsense_is_not() -> None:
         "threshold_ratio": "auto",
     }
     assert Code.parse("rms@spikes=0.6").budget == {"spikes_per_input": 0.6}
-    for label in ("rms", "rms@", "rms@T9", "rms@text="):
+    recipe = Code.parse("tc_lif_rdoq:rms@sops=1.1e8").recipe(weights_recipe("none+rtn_g64"))
+    assert recipe is not None
+    assert dict(recipe.spikes)["TCLIFModifier"] == {**neurons, "coding": "tc_lif_rdoq"}
+    for label in ("rms", "rms@", "rms@T9", "rms@text=", "squash:rms@0.4", "group4:rms@0.4"):
         with pytest.raises(SystemExit, match=naming(label)):
             Code.parse(label)
     with pytest.raises(SystemExit, match=naming("squash", *TRANSFORMS)):

@@ -41,7 +41,7 @@ def test_encode_is_the_scalar_neuron(table: tuple[list[list[float]], list[float]
     values, own_scales, own_timesteps = table
     x, scale, T = torch.tensor(values), torch.tensor(own_scales), torch.tensor(own_timesteps)
     train = encode(x, scale, T, coding)
-    cost = get_coding(coding).rounding.spike_cost
+    cost = get_coding(coding).rounding.spike_cost or 0.0
     expected = [
         [scalar.code(scalar.quotient(v, s), 1 - 2**t, 2**t - 1, cost) for v in row]
         for row, s, t in zip(values, own_scales, own_timesteps, strict=True)

@@ -101,7 +101,6 @@ class Down(Rounding):
     """Towards zero."""
 
     frac_bits = 1
-    spike_cost = 0.0
 
     def potential(self, whole: Tensor) -> Tensor | int:
         return 0

@@ -19,6 +19,7 @@ from spike_compressor.cli.program import run
 from spike_compressor.comparison import compare, ranking, read_hardware, report, sweep
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.run import check_integers
+from spike_compressor.comparison.tables import tables
 from spike_compressor.demo import evaluations
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import Evaluation, Metric, register_evaluation
@@ -99,6 +100,23 @@ def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any],
     assert {"vision tower", "projector", "down"} < set(planes["by_kind"])
     assert len(planes["all"]["chunks_firing"]) == 3
     assert planes["all"]["imbalance"] >= 1
+
+
+def test_codings_with_codes_of_their_own_stand_alone(model: Path, tmp_path: Path) -> None:
+    """No other coding would have fired for the same codes what a table of codings would say of it."""
+    codings = ("tc_lif_rdoq", "group4")
+    for coding in codings:
+        own = f"TCLIFModifier:\n      coding: {coding}\n      threshold_statistic: rms\n      threshold_ratio: 0.4"
+        (tmp_path / f"{coding}.yaml").write_text(RTN.read_text().replace("TCLIFModifier:", own))
+    recipes = [tmp_path / f"{coding}.yaml" for coding in codings]
+    result = compare(model, recipes, ["2/3"], ["answers:1"], CALIBRATION, tmp_path / "sweep")
+    for coding, row in zip(codings, rows(result, "spiking"), strict=True):
+        assert (row["coding"], row["codings"]) == (coding, {})
+        assert row["figures"] == next(
+            one["figures"] for one in rows(result, "integer") if one["recipe"] == row["recipe"]
+        )
+    (table,) = (one for one in tables(result) if one.title == "Codings")
+    assert [line[1] for line in table.rows] == list(codings)
 
 
 def test_finished_cells_are_kept(

@@ -31,9 +31,9 @@ class Rounding(ABC):
     frac_bits: ClassVar[int]
     """Fraction bits of |y| that the rule reads, 1 … 6."""
 
-    spike_cost: ClassVar[float]
+    spike_cost: ClassVar[float | None] = None
     """Lambda: of floor and ceiling of |y|, the code q is the one of least `(|y| - q)^2 + lambda * popcount(q)`, the
-    larger one of equal ones."""
+    larger one of equal ones. None where the rule is none of these."""
 
     native: ClassVar[int | None] = None
     """Number by which the native kernels know it (`spike_rounding`); None: they do not."""

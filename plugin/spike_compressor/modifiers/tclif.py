@@ -78,8 +78,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
     Attributes:
         targets: class names, module names or `re:` patterns of the Linears that spike.
         ignore: likewise, those that do not.
-        coding: how spikes encode codes: tc_lif, tc_lif_rdoq, csd, unary, unary_unsigned, binary_unsigned; group4,
-            group4_beam4.
+        coding: how spikes encode codes, a name of `available_codings`: tc_lif, tc_lif_rdoq, csd, group4 and others.
         timesteps: T of every layer, one or by modality (`{vision: 3, text: 4}`).
         threshold: `dynamic` (each row its own scale) or `static` (calibrated, one scale per layer and modality). Left
             out: what the reinterpreted scheme says, else dynamic.
@@ -378,11 +377,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         return LayerSpec(timesteps, coding, ratio=ratio, symmetric=symmetric, statistic=self.threshold_statistic)
 
     def _static_scale(self, histogram: Any, T: int) -> float:
-        coding = get_coding(self.coding)
-        if self.threshold_observer == "mse":
-            scale = histogram.mse_scale(T, coding.rounding)
-        else:
-            scale = histogram.absmax_scale(coding.largest(T))
+        scale = histogram.scale(get_coding(self.coding), T, self.threshold_observer)
         return float(torch.tensor(scale, dtype=torch.float32))  # what the runtime divides by
 
     def _ratios(self, name: str, timesteps: Mapping[str, int]) -> Mapping[str, float]:

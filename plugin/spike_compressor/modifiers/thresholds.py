@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spike_compressor.coding.base import get_coding
+from spike_compressor.coding.base import Coding, get_coding
 from spike_compressor.coding.rounding import NEAREST, Rounding
 from spike_compressor.coding.statistics import geometric_ratios, get_statistic
 from spike_compressor.modifiers.distributed import max_over_ranks, sum_over_ranks
@@ -46,6 +46,12 @@ class MagnitudeHistogram:
     def empty(self) -> bool:
         """True if nothing was ever added."""
         return int(self.counts.sum()) == 0
+
+    def scale(self, coding: Coding, timesteps: int, observer: str) -> float:
+        """The static threshold of a coding's T: by `absmax`, or of least squared error, `mse`."""
+        if observer == "mse":
+            return self.mse_scale(timesteps, coding.rounding)
+        return self.absmax_scale(coding.largest(timesteps))
 
     def absmax_scale(self, largest: int) -> float:
         """s = absmax / largest code, or 1 where everything was zero."""

@@ -26,7 +26,7 @@ class RowsByModality:
         self._silenced = None if silenced is None else silenced.to(device).contiguous()
         self._statistic = get_statistic(spec.statistic).native
         coding = get_coding(spec.coding)
-        self._ways = {"coding": coding.native or 0, "rounding": coding.rounding.native or 0}
+        self._coding, self._rounding = coding.native or 0, coding.rounding.native or 0
         self._tables = {
             "timesteps": (spec.table(spec.timesteps), torch.int32),
             "ratio": (spec.table(spec.ratio), torch.float32),
@@ -39,7 +39,7 @@ class RowsByModality:
             for code in range(len(self._tables["timesteps"][0]))
         ]
         self.alike = all(len(set(table)) == 1 for table, _ in self._tables.values())
-        self._key = (type(self), tuple(self._tables.items()), self._statistic, *self._ways.values(), device)
+        self._key = (type(self), tuple(self._tables.items()), self._statistic, self._coding, self._rounding, device)
 
     def mixed(self, rows: RowSelection) -> NativeRows:
         """Rows of several modalities; layers that code all tokens alike share them."""
@@ -59,4 +59,10 @@ class RowsByModality:
         return torch.tensor([value], dtype=dtype, device=self.device)
 
     def _made(self, values: dict[str, Tensor]) -> NativeRows:
-        return NativeRows(**values, silenced=self._silenced, statistic=self._statistic, **self._ways)
+        return NativeRows(
+            **values,
+            silenced=self._silenced,
+            statistic=self._statistic,
+            coding=self._coding,
+            rounding=self._rounding,
+        )

@@ -68,8 +68,9 @@ class _IntegerActivations:
         T = neurons.timesteps(x)
         scale, zero_point = neurons.thresholds(x, T)
         codec = get_coding(neurons.spec.coding)
-        if codec.rounds:
-            codes = self._rounded(x, T, scale, zero_point, codec.rounding.spike_cost)
+        spike_cost = codec.rounding.spike_cost
+        if codec.rounds and spike_cost is not None:
+            codes = self._rounded(x, T, scale, zero_point, spike_cost)
         else:  # no integer runtime has such codes
             codes = quantize_rows(x, scale, T, codec.name)[0].to(torch.float64)
         groups = self._codes.shape[0]

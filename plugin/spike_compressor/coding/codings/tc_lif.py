@@ -34,7 +34,7 @@ class TCLIF(Coding):
 
 @register_coding("tc_lif_rdoq")
 class TCLIFRDOQ(TCLIF):
-    """The spikes of `tc_lif` for codes that were chosen with these in mind: about a tenth fewer for the same error.
+    """The spikes of `tc_lif` for codes that were chosen with these in mind: fewer for the same error.
 
     Of the two integers beside a drive, the code is the one of least squared error plus half the number of its spikes.
     """
