@@ -16,7 +16,7 @@ module neuron_proof
   input logic                            clk_i,
   input coding_e                         coding_i,
   input logic [4:0]                      frac_bits_i,
-  input logic signed [MembraneWidth-1:0] membrane_i,
+  input logic [MembraneWidth-1:0]        membrane_i,
   input logic [TWidth-1:0]               timesteps_i
 );
 
@@ -59,7 +59,7 @@ module neuron_proof
     charged_q <= 1'b1;
     second_q  <= charged_q;
     if (!charged_q) begin
-      y_q         <= membrane_i;
+      y_q         <= signed'(membrane_i);
       coding_q    <= coding_i;
       frac_bits_q <= frac_bits_i;
       timesteps_q <= timesteps_i;
