@@ -67,10 +67,6 @@ REASONS = (
     ),
     (r"const0 .*error_clear\[11\]", "equal: a core that fires csd never reports `coding`"),
     (r"const0 .*A\[0\] .*sign_plane", "equal: a plane of signs is read once too often, and not used"),
-    (
-        r"const0 .*whole\[",
-        "tells only for membranes beyond 2^(T+F), which no bundle may hold; `neuron_proof` has all 32 bits",
-    ),
     (r"const0 .*fire_d\[0\]", "equal: the lowest spike goes first, so slot 0 never has one left"),
     (r"const0 .*A\[1\] .*slot_q \+ 1'b1", "equal: with two slots the slot number has no second bit"),
     (r"const0 .*A\[5\] .*RegMode: begin", "equal: a write beyond the registers was refused before"),

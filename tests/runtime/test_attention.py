@@ -88,13 +88,19 @@ def events_of(model: Any, batch: dict[str, torch.Tensor]) -> list[Any]:
 # Against NumPy. Nothing of the golden model is taken from the package.
 
 
-def golden_codes(rows: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def golden_codes(rows: np.ndarray, T: np.ndarray, coding: str = "tc_lif") -> tuple[np.ndarray, np.ndarray]:
     """Codes int64 and scales float32 of rows [..., K] with a T each [...]."""
     limit = (2**T - 1).astype(F32)
     scale = np.abs(rows).max(axis=-1) / limit
     scale = np.where(scale == 0, F32(1), scale).astype(F32)
     y = (rows / scale[..., None]).astype(np.float64)
-    magnitude = np.minimum(np.floor(np.abs(y) + 0.5), limit[..., None])
+    magnitude = np.floor(np.abs(y) + 0.5)
+    if coding == "tc_lif_rdoq":  # the cheaper neighbour, by error and spikes; the larger one of equals
+        floor = np.floor(np.abs(y))
+        spikes = np.vectorize(lambda code: int(code).bit_count())
+        stay, rise = ((np.abs(y) - q) ** 2 + spikes(q) / 2 for q in (floor, floor + 1))
+        magnitude = floor + (rise <= stay)
+    magnitude = np.minimum(magnitude, limit[..., None])
     return (np.sign(y) * magnitude).astype(np.int64), scale
 
 
@@ -110,16 +116,22 @@ def golden_exp(x: np.ndarray) -> np.ndarray:
 
 
 def golden_attention(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, T: np.ndarray, allowed: np.ndarray, scaling: float
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    T: np.ndarray,
+    allowed: np.ndarray,
+    scaling: float,
+    coding: str = "tc_lif",
 ) -> tuple[np.ndarray, np.ndarray]:
     """One sequence: q [H, L, D], k and v [Hkv, L, D], T [L], allowed [L, L] -> output [H, L, D], scores' integers."""
     heads, length, _ = q.shape
     group = heads // len(k)
     out, sums = np.zeros((heads, length, v.shape[-1]), F32), np.zeros((heads, length, length), np.int64)
     for h in range(heads):
-        qc, qs = golden_codes(q[h], T)
-        kc, ks = golden_codes(k[h // group], T)
-        vc, vs = golden_codes(v[h // group], T)
+        qc, qs = golden_codes(q[h], T, coding)
+        kc, ks = golden_codes(k[h // group], T, coding)
+        vc, vs = golden_codes(v[h // group], T, coding)
         sums[h] = np.einsum("id,jd->ij", qc, kc)
         scores = sums[h].astype(F32) * qs[:, None] * ks[None, :] * F32(scaling)
         for i in range(length):
@@ -130,13 +142,13 @@ def golden_attention(
             units = sum(int(np.rint(np.float64(one) * 2**32)) for one in e)
             p = e / (F32(units) * F32(2**-32))
             assert p.dtype == F32
-            codes, scale = golden_codes((p * vs[allowed[i]])[None], T[i : i + 1])
+            codes, scale = golden_codes((p * vs[allowed[i]])[None], T[i : i + 1], coding)
             out[h, i] = np.einsum("j,jd->d", codes[0], vc[allowed[i]]).astype(F32) * scale
     return out, sums
 
 
 @pytest.mark.parametrize("backend", ["fused", "unrolled"])
-@pytest.mark.parametrize("coding", ["tc_lif", "csd", "unary"])
+@pytest.mark.parametrize("coding", ["tc_lif", "csd", "unary", "tc_lif_rdoq"])
 def test_the_products_are_those_of_the_golden_model_to_the_bit(backend: str, coding: str) -> None:
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(2, heads, 9, 8, generator=generator) * 2 for heads in (6, 2, 2))
@@ -153,7 +165,7 @@ def test_the_products_are_those_of_the_golden_model_to_the_bit(backend: str, cod
     T = np.where(modality.numpy() == 1, 3, 4)
     for b in range(2):
         parts = (part[b].numpy() for part in (q, k, v))
-        expected, _ = golden_attention(*parts, T[b], allowed[b, 0].numpy(), 8**-0.5)
+        expected, _ = golden_attention(*parts, T[b], allowed[b, 0].numpy(), 8**-0.5, coding)
         assert np.array_equal(out[b].numpy(), expected)
     assert not out[1, :, :2].any()
     assert torch.equal(weights.sum(-1) > 0.999, allowed.any(-1).expand(2, 6, 9))

@@ -28,7 +28,7 @@ class AttentionSettings(CheckedFields):
         targets: class names, module names or `re:` patterns of attention modules. Left out: the self-attention of all
             decoder layers. Vision towers spike where they are named.
         ignore: likewise, those that do not.
-        coding: a signed coding: tc_lif, csd or unary.
+        coding: a signed coding: tc_lif, tc_lif_rdoq, csd or unary.
         threshold_ratio: s = ratio * absmax(row) / (2^T - 1), 0 < ratio <= 2. Thresholds are always dynamic.
         kv_cache: the KV cache holds integer codes, a scale per row, not what the model gives it. Changes memory
             and no result.
