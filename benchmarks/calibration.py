@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -304,6 +305,21 @@ def goals(rows: list[dict[str, Any]]) -> list[Goal]:
     return made
 
 
+def name(args: argparse.Namespace) -> str:
+    """Of the result: a model that is timed alone has one of its own."""
+    alone = args.parts == ["time"] and args.models == ["smollm2"]
+    return f"{NAME}_smollm2" if alone else NAME
+
+
+def command(args: argparse.Namespace) -> str | None:
+    """What makes a result of part of the runs again; `None` where it is all of them."""
+    parts = [] if args.parts == list(PARTS) else ["--parts", *args.parts]
+    parts += [] if args.models == list(MODELS) else ["--models", *args.models]
+    parts += [] if args.allocations == list(MSTS) else ["--allocations", *args.allocations]
+    parts += [] if args.repeats is None else ["--repeats", str(args.repeats)]
+    return shlex.join(["python", "benchmarks/calibration.py", *parts]) if parts else None
+
+
 def main() -> int:
     args = settled(arguments().parse_args())
     if args.worker:
@@ -322,7 +338,7 @@ def main() -> int:
         },
         "random model": f"Llama, {args.layers} layers of width {HIDDEN}, bfloat16",
     }
-    return finish(NAME, args, settings, rows, goals(rows), more={"ratios": ratios(rows)})
+    return finish(name(args), args, settings, rows, goals(rows), command(args), {"ratios": ratios(rows)})
 
 
 if __name__ == "__main__":

@@ -171,6 +171,15 @@ def test_calibration_is_timed_by_allocation_and_finished_runs_are_kept(
     assert json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8"))["rows"] == result["rows"]
 
 
+def test_smollm2_timed_alone_is_a_result_of_its_own_that_says_how_it_was_made() -> None:
+    said = ["--parts", "time", "--models", "smollm2", "--allocations", "sensitivity", "--repeats", "1"]
+    alone = calibration.arguments().parse_args(said)
+    assert calibration.name(alone) == "calibration_smollm2"
+    assert calibration.command(alone) == " ".join(["python", "benchmarks/calibration.py", *said])
+    everything = calibration.arguments().parse_args(["--models", "embedded", "smollm2"])
+    assert (calibration.name(everything), calibration.command(everything)) == ("calibration", None)
+
+
 def test_memory_of_calibration_is_judged_against_llm_compressor_alone() -> None:
     peaks = {"alone": 2000.0, "fixed": 2100.0, "sensitivity": 2500.0}
     found: dict[str, Any] = {kind: {"oneshot": value, "save": 2000.0} for kind, value in peaks.items()}
