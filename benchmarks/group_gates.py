@@ -12,6 +12,7 @@ are worse. Every judgement is kept under `--scratch`, so a killed run goes on wh
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -264,8 +265,14 @@ def main() -> int:
         rows += more
         goals += passed
     settings = {"model": args.model, "coding of groups": args.coding, **judged.settings}
-    command = f"python benchmarks/{NAME}.py --model {args.model} --coding {args.coding}"
-    return finish(NAME, args, settings, rows, goals, command)
+    return finish(f"{NAME}_{args.model}", args, settings, rows, goals, command(args))
+
+
+def command(args: argparse.Namespace) -> str:
+    """What makes these rows again."""
+    parts = ["python", f"benchmarks/{NAME}.py", "--model", args.model, "--weights", *args.weights]
+    sizes = ("windows", "selection", "samples") if args.model == "smollm2" else ("questions", "answers")
+    return shlex.join([*parts, "--coding", args.coding, *(f"--{s}={getattr(args, s)}" for s in sizes)])
 
 
 if __name__ == "__main__":

@@ -265,7 +265,8 @@ TITLES = {
     "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
     "speed": "How fast spiking layers and models are",
     "group_snr": "Group coding: signal-to-noise ratio of coded rows",
-    "group_gates": "Group coding against plain spikes, on models with 4-bit weights",
+    "group_gates_embedded": "Embedded model: group coding against plain spikes, 4-bit weights",
+    "group_gates_smollm2": "SmolLM2-135M: group coding against plain spikes, 4-bit weights",
 }
 TABLES = {
     "frontier_embedded": _frontier,
@@ -281,7 +282,8 @@ TABLES = {
     "fitted_smollm2": _quantizers,
     "speed": pages.tables,
     "group_snr": _group_snr,
-    "group_gates": _group_gates,
+    "group_gates_embedded": _group_gates,
+    "group_gates_smollm2": _group_gates,
 }
 
 
