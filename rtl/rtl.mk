@@ -2,7 +2,8 @@
 # files that tell of finished set-ups.
 #
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
-#                                                                   DENSE=1: on its dense baseline
+#                                                                   DENSE=1: on its dense baseline; WIDTH=64: streams of
+#                                                                   that many bits; MEMORY=single_port: see rtl/variants
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
 #   make fpga [FPGA="--seeds 3"]                                    both on an FPGA (ECP5): LUTs and clock
@@ -26,7 +27,8 @@ verify-setup: $(VERIFY_TOOLS)
 rtl: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
 	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
-		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense)
+		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense) \
+		$(if $(WIDTH),--stream-width $(WIDTH)) $(if $(MEMORY),--memory $(MEMORY))
 
 rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }

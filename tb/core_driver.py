@@ -8,11 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beats import BeatError, Streams
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cycle_model import expected_counters
-from images import MismatchError, Plan, Shape, membrane_image, parse_acc, parse_spikes, plan, weight_image, words_of
+from images import (
+    MismatchError,
+    Plan,
+    Shape,
+    Units,
+    acc_units,
+    membrane_image,
+    parse_acc,
+    parse_spikes,
+    plan,
+    spike_units,
+    units_of,
+    weight_image,
+)
 from registers import (
     ABORT,
     BLOCKS,
@@ -37,6 +51,7 @@ from registers import (
     SHAPE,
     START,
     STATUS,
+    STREAMS,
 )
 from spike_compressor.trace import Layer
 
@@ -91,18 +106,7 @@ class CoreDriver:
         await ClockCycles(self.dut.clk, cycles)
         self.dut.rst_n.value = 1
         await RisingEdge(self.dut.clk)
-        shape, limits, blocks = await self.read(SHAPE), await self.read(LIMITS), await self.read(BLOCKS)
-        self.shape = Shape(
-            rows=shape & 255,
-            columns=shape >> 8 & 255,
-            lanes=shape >> 16 & 255,
-            slots=limits >> 8 & 255,
-            weight_inputs=shape >> 24,
-            weight_bits=limits & 15,
-            tmax=limits >> 4 & 15,
-            blocks=blocks,
-            csd=bool(limits >> 16 & 1),
-        )
+        self.shape = shape_of(*[await self.read(address) for address in (SHAPE, LIMITS, BLOCKS, STREAMS)])
         await self.write(IRQ_ENABLE, IRQ_DONE | IRQ_ERROR)
 
     # --------------------------------------------------------------------------------------------- registers
@@ -223,13 +227,13 @@ class CoreDriver:
         beats, repeats = {}, cut.row_tiles
         for name, image in (("membrane", membrane_image), ("weight", weight_image)):
             data, beats[name] = image(layer, self.shape, self.rng)
-            width = 4 * self.shape.lanes if name == "membrane" else self.shape.weight_inputs * self.shape.columns
+            one = len(data) // (layer.info.tokens if name == "membrane" else cut.column_tiles)
             if name == "weight" and (then or extra):
                 data, repeats = data * repeats, 1
             if then:
                 data += image(then, self.shape, self.rng)[0] * (cut.row_tiles if name == "weight" else 1)
             if extra == name:
-                data += self.rng.bytes(beats[name] * width)
+                data += self.rng.bytes(one)
             self._file(name).write_bytes(data)
         await self.configure(layer, cut, spike_stream=spike_stream, **override)
         dut.job.value = self._job
@@ -270,9 +274,9 @@ class CoreDriver:
 
     async def collect(self, layer: Layer, *, spike_stream: bool = True) -> Result:
         """What a finished job sent."""
-        acc = parse_acc(np.fromfile(self._file("acc"), "<u4"), layer, self.shape)
+        acc = parse_acc(self._units("acc"), layer, self.shape)
         if spike_stream:
-            spikes = parse_spikes(np.fromfile(self._file("spike"), "<u4"), layer, self.shape)
+            spikes = parse_spikes(self._units("spike"), layer, self.shape)
         else:
             assert self._file("spike").stat().st_size == 0, "the spike stream is off, yet spikes came"
             spikes = layer.spikes
@@ -282,14 +286,13 @@ class CoreDriver:
 
     async def collect_both(self, *layers: Layer) -> list[Result]:
         """What two finished jobs sent, the second started while the first one ran."""
-        spikes, acc = np.fromfile(self._file("spike"), "<u4"), np.fromfile(self._file("acc"), "<u4")
-        out = []
+        streams, out = (self._units("spike"), self._units("acc")), []
         for layer in layers:
-            here, there = words_of(layer, self.shape)
-            out.append((parse_spikes(spikes[:here], layer, self.shape), parse_acc(acc[:there], layer, self.shape)))
-            spikes, acc = spikes[here:], acc[there:]
-        assert not len(spikes)
-        assert not len(acc)
+            counts = units_of(layer, self.shape)
+            spikes, acc = (tuple(part[:n] for part in one) for one, n in zip(streams, counts, strict=True))
+            out.append((parse_spikes(spikes, layer, self.shape), parse_acc(acc, layer, self.shape)))
+            streams = tuple(tuple(part[n:] for part in one) for one, n in zip(streams, counts, strict=True))
+        assert not any(len(data) for data, _ in streams)
         errors = await self.errors()
         return [Result(*streams, {}, errors) for streams in out]
 
@@ -316,8 +319,31 @@ class CoreDriver:
         await self.finish(limit(layer, self.shape, stalls))
         return await self.collect(layer, spike_stream=spike_stream)
 
+    def _units(self, name: str) -> Units:
+        """What an output stream sent. Raises MismatchError for beats that no core may send."""
+        try:
+            return (spike_units if name == "spike" else acc_units)(np.fromfile(self._file(name), "<u4"), self.shape)
+        except BeatError as error:
+            raise MismatchError(f"{name} stream: {error}") from error
+
     def _file(self, name: str) -> Path:
         return self.folder / f"job{self._job}.{name}.bin"
+
+
+def shape_of(shape: int, limits: int, blocks: int, streams: int) -> Shape:
+    """What a core was built for, out of its registers of these names."""
+    return Shape(
+        rows=shape & 255,
+        columns=shape >> 8 & 255,
+        lanes=shape >> 16 & 255,
+        slots=limits >> 8 & 255,
+        weight_inputs=shape >> 24,
+        weight_bits=limits & 15,
+        tmax=limits >> 4 & 15,
+        blocks=blocks,
+        csd=bool(limits >> 16 & 1),
+        streams=Streams.of_register(streams),
+    )
 
 
 def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import code_coverage
 import functional_coverage
 import mutate
 from formal.prove import PROOFS, prove
-from regression import SHAPES, UNITS, core, unit
+from regression import REPLAYS, SHAPES, UNITS, core, replay, unit
 from toolchain import BUILD, ROOT, RTL, TB, ToolError
 
 OUT = TB / "full.json"
@@ -76,11 +76,21 @@ def run_unit(index: int, seed: int) -> Run:
     return _timed(name, seed, lambda: unit(bench, module, parameters, seed, coverage=True))
 
 
+def run_replay(width: int, memory: str, dense: bool, seed: int) -> Run:
+    run = _timed(
+        f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}",
+        seed,
+        lambda: replay(width, memory, dense, seed),
+    )
+    return replace(run, folder="")  # it counts no coverage
+
+
 def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:
     """All benches with all seeds."""
     with ProcessPoolExecutor(jobs) as pool:
         waiting = [pool.submit(run_core, name, seed) for seed in seeds for name in SHAPES]
         waiting += [pool.submit(run_unit, index, seed) for seed in seeds for index in range(len(UNITS))]
+        waiting += [pool.submit(run_replay, *case, seed) for seed in seeds[:1] for case in REPLAYS]
         done = []
         for future in waiting:
             run = future.result()

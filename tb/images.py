@@ -8,7 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from beats import Streams, received, sent
 from spike_compressor.trace import Layer, golden, steps_of
+
+#: A beat is a unit.
+UNIT_BEATS = Streams()
 
 
 @dataclass(frozen=True)
@@ -24,9 +28,10 @@ class Shape:
     tmax: int = 7
     blocks: int = 32
     csd: bool = True
+    streams: Streams = UNIT_BEATS
 
     def parameters(self) -> dict[str, int]:
-        """Parameters of `spike_core` that give this shape."""
+        """Parameters of `spike_core` that give this shape; of its streams those that are not at their defaults."""
         return {
             "Rows": self.rows,
             "Columns": self.columns,
@@ -37,6 +42,7 @@ class Shape:
             "Tmax": self.tmax,
             "MaxInputs": self.capacity,
             "Csd": int(self.csd),
+            **self.streams.parameters(),
         }
 
     @property
@@ -95,52 +101,76 @@ def _padded(values: np.ndarray, cut: Plan, lanes: int, noise: np.random.Generato
 
 
 def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
-    """The membrane stream as bytes, and the beats of a packet (a row: header, then its chunks)."""
+    """The membrane stream as bytes, and the beats of a packet (a row: header, then its chunks).
+
+    Raises MismatchError if a membrane does not fit the stream.
+    """
     cut = plan(layer, shape)
-    M = layer.info.tokens
-    beats = np.empty((M, 1 + cut.row_chunks, shape.lanes), np.int32)
-    beats[:, 0] = noise.integers(-(2**31), 2**31, (M, shape.lanes))
-    beats[:, 0, 0] = (beats[:, 0, 0] & ~0xFF) | layer.timesteps
-    beats[:, 1:] = _padded(layer.membrane, cut, shape.lanes, noise)
-    return beats.astype("<i4").tobytes(), 1 + cut.row_chunks
+    M, bits = layer.info.tokens, shape.streams.membrane_bits
+    membrane = layer.membrane.astype(f"<i{bits // 8}")
+    if not np.array_equal(membrane, layer.membrane):
+        raise MismatchError(f"layer {layer.name}: a membrane does not fit the stream's {bits} bits")
+    units = np.empty((M, 1 + cut.row_chunks, shape.lanes), membrane.dtype)
+    units[:, 0] = noise.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (M, shape.lanes))
+    units[:, 0, 0] = (units[:, 0, 0] & ~0xFF) | layer.timesteps
+    units[:, 1:] = _padded(membrane, cut, shape.lanes, noise)
+    image, beats = sent(units.view(np.uint8), shape.streams.membrane, noise)
+    return image.tobytes(), beats
 
 
 def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
     """The weight stream of one row tile as bytes, and the beats of a packet (a column tile)."""
     cut = plan(layer, shape)
     N, C = layer.info.out_features, shape.columns
-    beats = noise.integers(-128, 128, (cut.column_tiles * C, cut.row_chunks, shape.lanes), dtype=np.int8)
-    beats[:N] = _padded(layer.weight, cut, shape.lanes, noise)
-    beats = beats.reshape(cut.column_tiles, C, cut.row_chunks * shape.lanes).transpose(0, 2, 1)
-    return np.ascontiguousarray(beats).tobytes(), cut.row_chunks * (shape.lanes // shape.weight_inputs)
+    values = noise.integers(-128, 128, (cut.column_tiles * C, cut.row_chunks, shape.lanes), dtype=np.int8)
+    values[:N] = _padded(layer.weight, cut, shape.lanes, noise)
+    units = values.reshape(cut.column_tiles, C, -1, shape.weight_inputs).transpose(0, 2, 3, 1)
+    units = np.ascontiguousarray(units).view(np.uint8).reshape(cut.column_tiles, -1, shape.weight_inputs * C)
+    if shape.streams.nibbles:
+        units = units[:, :, ::2] & 15 | units[:, :, 1::2] << 4
+    image, beats = sent(units, shape.streams.weight, noise)
+    return image.tobytes(), beats
 
 
-def words_of(layer: Layer, shape: Shape) -> tuple[int, int]:
-    """32-bit words that the harness writes of a layer's spike stream, and of its accumulator stream."""
+def units_of(layer: Layer, shape: Shape) -> tuple[int, int]:
+    """Units of a layer's spike stream, and of its accumulator stream."""
     cut = plan(layer, shape)
     steps = int((layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)).sum())
-    spikes = steps * cut.row_chunks * -(-(2 * shape.lanes + 1) // 32)
-    return spikes, layer.info.tokens * cut.column_tiles * cut.groups * (shape.columns + 1)
+    return steps * cut.row_chunks, layer.info.tokens * cut.column_tiles * cut.groups
 
 
-def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Spike stream, in 32-bit words -> int8 [steps, M, K]. Raises MismatchError on missing beats or a wrong TLAST."""
+#: Units of a stream, uint8 [n, bytes], and bool [n]: whether TLAST came with one.
+Units = tuple[np.ndarray, np.ndarray]
+
+
+def spike_units(words: np.ndarray, shape: Shape) -> Units:
+    """The spike stream, in the words that the harness writes. Raises BeatError for what no core may send."""
+    return received(words, 2 * shape.lanes // 8, shape.streams.spike)
+
+
+def acc_units(words: np.ndarray, shape: Shape) -> Units:
+    """The accumulator stream, as `spike_units`."""
+    return received(words, 4 * shape.columns, shape.streams.acc)
+
+
+def parse_spikes(units: Units, layer: Layer, shape: Shape) -> np.ndarray:
+    """Spike stream -> int8 [steps, M, K]. Raises MismatchError on missing units or a wrong TLAST."""
     cut = plan(layer, shape)
     M, K = layer.info.tokens, layer.info.in_features
     steps = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
     beats = steps * cut.row_chunks
-    bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(-1, 32 * -(-(2 * shape.lanes + 1) // 32))
-    if len(bits) != beats.sum():
-        raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(bits)}")
-    ends = np.zeros(len(bits), bool)
+    data, last = units
+    if len(data) != beats.sum():
+        raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(data)}")
+    ends = np.zeros(len(data), bool)
     ends[np.cumsum(beats) - 1] = True
-    last = bits[:, 2 * shape.lanes].astype(bool)
     if not np.array_equal(last, ends):
         at = int(np.argmax(last != ends))
         raise MismatchError(
             f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}"
         )
-    pairs = bits[:, 0 : 2 * shape.lanes : 2] | bits[:, 1 : 2 * shape.lanes : 2] << 1
+    bits = np.unpackbits(data, axis=1, bitorder="little")
+    pairs = bits[:, 0::2] | bits[:, 1::2] << 1
     values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
     spikes = np.zeros((layer.info.steps, M, K), np.int8)
     start = 0
@@ -154,26 +184,26 @@ def parse_spikes(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
     return spikes
 
 
-def parse_acc(words: np.ndarray, layer: Layer, shape: Shape) -> np.ndarray:
-    """Accumulator stream, in 32-bit words -> int32 [M, N, G]. Raises MismatchError as `parse_spikes` does."""
+def parse_acc(units: Units, layer: Layer, shape: Shape) -> np.ndarray:
+    """Accumulator stream -> int32 [M, N, G]. Raises MismatchError as `parse_spikes` does."""
     cut = plan(layer, shape)
     M, N, C = layer.info.tokens, layer.info.out_features, shape.columns
-    words = words.reshape(-1, C + 1)
+    sums, ends = np.ascontiguousarray(units[0]).view("<i4"), units[1]
     beats = M * cut.column_tiles * cut.groups
-    if len(words) != beats:
-        raise MismatchError(f"layer {layer.name}: accumulator stream: expected {beats} beats, got {len(words)}")
+    if len(sums) != beats:
+        raise MismatchError(f"layer {layer.name}: accumulator stream: expected {beats} beats, got {len(sums)}")
     out = np.empty((M, cut.column_tiles * C, cut.groups), np.int32)
     start = 0
     for first in range(0, M, shape.rows):
         rows = min(shape.rows, M - first)
         count = cut.column_tiles * cut.groups * rows
-        tile = words[start : start + count].reshape(cut.column_tiles, cut.groups, rows, C + 1)
-        last = tile[..., C] & 1
+        form = (cut.column_tiles, cut.groups, rows)
+        last = ends[start : start + count].reshape(form)
         want = np.zeros(rows, last.dtype)
         want[-1] = 1
         if (last != want).any():
             raise MismatchError(f"layer {layer.name}: accumulator stream: TLAST is off in the rows from {first} on")
-        data = tile[..., :C].view(np.int32)
+        data = sums[start : start + count].reshape(*form, C)
         out[first : first + rows] = data.transpose(2, 0, 3, 1).reshape(rows, cut.column_tiles * C, cut.groups)
         start += count
     if out[:, N:].any():

@@ -54,9 +54,9 @@ ID, VERSION, SHAPE, LIMITS, BLOCKS, CTRL, STATUS, ERROR, MODE = (
     REGISTERS[name].address
     for name in ("ID", "VERSION", "SHAPE", "LIMITS", "BLOCKS", "CTRL", "STATUS", "ERROR", "MODE")
 )
-ROWS, OUTPUTS, GROUPS, GROUP_INPUTS, IRQ_ENABLE, ABORT, JOBS = (
+ROWS, OUTPUTS, GROUPS, GROUP_INPUTS, IRQ_ENABLE, ABORT, JOBS, STREAMS = (
     REGISTERS[name].address
-    for name in ("ROWS", "OUTPUTS", "GROUPS", "GROUP_INPUTS", "IRQ_ENABLE", "ABORT", "JOBS")
+    for name in ("ROWS", "OUTPUTS", "GROUPS", "GROUP_INPUTS", "IRQ_ENABLE", "ABORT", "JOBS", "STREAMS")
 )  # fmt: skip
 ID_VALUE, VERSION_VALUE = (
     sum((field.reset or 0) << field.lsb for field in REGISTERS[name].fields) for name in ("ID", "VERSION")

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import run_trace
+from beats import Streams
+from generate import random_arrays
 from images import Shape
+from spike_compressor.trace import BundleWriter, open_bundle
 from toolchain import BUILD, build, simulate, variant_sources
 
 SEED = int(os.environ.get("SEED", "1"))
@@ -26,6 +33,13 @@ DENSE_SHAPES = {
     "odd": {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 68},
     "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
 }
+
+#: Bundles are replayed with every width of the streams (bits), every kind of memory, and on the dense baseline (True).
+REPLAYS = [
+    (width, memory, dense)
+    for width in run_trace.WIDTHS[1:]
+    for memory, dense in (("", False), ("single_port", False), ("latches", False), ("single_port", True))
+]
 
 UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("fifo", "spike_fifo", {"Depth": 5}),
@@ -94,6 +108,46 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
         env={"SPIKE_IMAGES": str(images), "SPIKE_COVERAGE": str(work / "functional.yaml")},
     )
     return work
+
+
+@functools.cache
+def replay(width: int, memory: str, dense: bool, seed: int = SEED) -> Path:
+    """Replay a bundle on a core whose units fill no beat, without stalls and with; the folder of the bundle.
+
+    Args:
+        width: of all streams, bits.
+        memory: folder of `rtl/variants/` whose memories take the place of the core's.
+        dense: on the dense baseline.
+
+    Raises AssertionError if a spike or an accumulator differs.
+    """
+    path = BUILD / "replays" / f"{width}-{memory or 'default'}{'-dense' * dense}-{seed}"
+    rng = np.random.default_rng(seed)
+    layers = [
+        ("vision.fc1", (10, 29, 13), {}),
+        ("text.down_proj", (7, 36, 11), {"groups": 4, "timesteps": (3, 5, 7)}),
+        ("one", (1, 1, 1), {"timesteps": 1, "weight_bits": 2, "frac_bits": 1}),
+        ("csd.q_proj", (8, 31, 16), {"coding": "csd"}),
+    ][: 3 if dense else 4]
+    shutil.rmtree(path, ignore_errors=True)
+    with BundleWriter(path, producer={"name": "tb"}, model={"name": "random"}) as bundle:
+        for name, size, settings in layers:
+            facts = {"coding": "tc_lif", "frac_bits": 16, "weight_bits": 4} | settings
+            bundle.add_layer(
+                name,
+                **{key: facts[key] for key in ("coding", "frac_bits", "weight_bits")},
+                **random_arrays(rng, *size, **settings),
+            )
+    shape = replace(SHAPES["odd"], streams=Streams.of_width(width))
+    names = [name for name, *_ in layers]
+    for stalls in (False, True):
+        verdicts = run_trace.run(
+            open_bundle(path), names, seed=seed, stalls=stalls, quiet=True, shape=shape, dense=dense, memory=memory
+        )
+        wrong = [verdict["error"] for verdict in verdicts if verdict["error"]]
+        assert not wrong, wrong
+        assert [verdict["layer"] for verdict in verdicts] == names
+    return path
 
 
 def dense(name: str, seed: int = SEED, variant: str = "") -> Path:

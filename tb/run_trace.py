@@ -1,6 +1,7 @@
 """RTL regression on a trace bundle: fires, accumulates and compares every layer of it on the Verilated core.
 
-    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--seed N] [--json]
+    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--stream-width BITS] [--memory NAME] [--seed N]
+                           [--json]
 
 Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
 arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
@@ -21,9 +22,15 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
 
 import numpy as np  # noqa: E402
+from beats import Streams  # noqa: E402
 from images import Shape, plan  # noqa: E402
 from spike_compressor.trace import CODINGS, Bundle, TraceError, open_bundle  # noqa: E402
-from toolchain import BUILD, ToolError, build, simulate, wants_waves  # noqa: E402
+from toolchain import BUILD, VARIANTS, ToolError, build, simulate, variant_sources, wants_waves  # noqa: E402
+
+#: Widths that a core's streams may have, in bits; 0 is a beat of one unit.
+WIDTHS = (0, 32, 64, 128, 256, 512, 1024)
+#: Memories that may take the place of the core's.
+MEMORIES = tuple(sorted(path.name for path in VARIANTS.iterdir() if path.is_dir()))
 
 
 def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str, dict[str, int]], int]:
@@ -122,6 +129,7 @@ def run(
     spike_stream: bool = True,
     dense: bool = False,
     multiply: bool = False,
+    memory: str = "",
     record: Path | None = None,
 ) -> list[dict]:
     """Simulate; returns a verdict a layer.
@@ -129,6 +137,7 @@ def run(
     Args:
         dense: on the dense baseline, which has no spike stream.
         multiply: on the baseline that multiplies with `*`.
+        memory: folder of `rtl/variants/` whose memories take the place of the core's.
         record: file for the core's ports, cycle by cycle: see tb/hdl/port_recorder.sv.
 
     Raises TraceError, ToolError, or AssertionError if the simulator dies."""
@@ -136,7 +145,8 @@ def run(
     facts, blocks = check_form(bundle, names, shape)
     while shape.blocks < blocks:
         shape = replace(shape, blocks=2 * shape.blocks)
-    folder = build("core_harness", shape.parameters() | {"Dense": int(dense), "Multiply": int(multiply)}, fast=True)
+    parameters = shape.parameters() | {"Dense": int(dense), "Multiply": int(multiply)}
+    folder = build("core_harness", parameters, fast=True, replaced=variant_sources(memory) if memory else None)
     (BUILD / "run").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))
     results = work / "verdicts.jsonl"
@@ -196,6 +206,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
     parser.add_argument("--stalls", action="store_true", help="pause all streams at random")
     parser.add_argument("--dense", action="store_true", help="on the dense baseline (bundles of tc_lif alone)")
+    parser.add_argument(
+        "--stream-width",
+        type=int,
+        choices=WIDTHS,
+        default=0,
+        metavar="BITS",
+        help=f"of all streams: {', '.join(map(str, WIDTHS[1:]))}; without it a beat is a unit, see docs/rtl.md",
+    )
+    parser.add_argument("--memory", choices=MEMORIES, default="", help="memories of rtl/variants/ instead of rtl/'s")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of padding and stalls")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args(arguments)
@@ -205,15 +224,16 @@ def main(arguments: list[str] | None = None) -> int:
         if wants_waves() and not options.json:
             print("recording a waveform; this is slow", file=sys.stderr)
         require_core_coding(bundle, names)
-        shape = dense_shape(bundle, names) if options.dense else None
+        shape = dense_shape(bundle, names) if options.dense else Shape()
         verdicts = run(
             bundle,
             names,
             seed=options.seed,
             stalls=options.stalls,
             quiet=options.json,
-            shape=shape,
+            shape=replace(shape, streams=Streams.of_width(options.stream_width)),
             dense=options.dense,
+            memory=options.memory,
         )
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_trace
+from beats import BeatError, distance, received, sent
 from generate import random_arrays
 from helpers.messages import naming
+from regression import REPLAYS, replay
 from spike_compressor.trace import BundleWriter, TraceError, validate
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
@@ -69,6 +71,56 @@ def test_stalls_layers_and_json(tmp_path, capsys):
     assert answer["failed"] == 0
     assert run_trace.main([str(bundle), "--layer", "c"]) == 2
     assert re.search(naming("'c'", "a, b"), capsys.readouterr().err)
+
+
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in REPLAYS if case != (64, "single_port", False)]
+
+
+@pytest.mark.parametrize(("width", "memory", "dense"), [(64, "single_port", False), *SLOW])
+def test_streams_and_memories_of_every_kind(width, memory, dense):
+    """A bundle replays bit for bit whatever a beat holds, with stalls, on memories of each kind."""
+    replay(width, memory, dense)
+
+
+def test_widths_and_memories_from_the_command_line(small, capsys, monkeypatch):
+    """They are those that the core is built with; what there is no core of is refused."""
+    built = []
+    monkeypatch.setattr(run_trace, "build", lambda top, parameters, **how: built.append((parameters, how)) or small)
+    monkeypatch.setattr(run_trace, "simulate", lambda *_, **__: None)
+    assert run_trace.main([str(small), "--stream-width", "128", "--memory", "latches"]) == 1  # nothing ran
+    ((parameters, how),) = built
+    assert {parameters[f"{name}Stream"] for name in ("Membrane", "Weight", "Spike", "Acc")} == {128}
+    assert [path.parent.name for (path,) in how["replaced"].values()] == ["latches"]
+    for wrong in (["--stream-width", "48"], ["--memory", "tape"]):
+        with pytest.raises(SystemExit, match="2"):
+            run_trace.main([str(small), *wrong])
+        assert re.search(naming("invalid choice", wrong[1]), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("size", [1, 4, 20, 64])
+@pytest.mark.parametrize("width", run_trace.WIDTHS)
+def test_beats_and_back(size, width):
+    """What is laid out in beats comes back as the same units; what no core sends is refused."""
+    rng = np.random.default_rng(4)
+    units = rng.integers(0, 256, (3, 7, size), dtype=np.uint8)
+    image, beats = sent(units, width, rng)
+    beat = width // 8 or size
+    assert image.shape == (3, beats * beat)
+    step = distance(size, beat)
+    keep = np.ones((3, beats, beat), np.uint8)
+    keep[:, -1].reshape(3, -1)[:, (7 * step - 1) % beat + 1 :] = 0
+    last = np.zeros((3, beats, 1), np.uint8)
+    last[:, -1] = 1
+    flags = np.packbits(np.concatenate([keep, last], axis=2), axis=2, bitorder="little")
+    rows = np.concatenate([image.reshape(3, beats, beat), flags], axis=2).reshape(3 * beats, -1)
+    words = np.zeros((3 * beats, 4 * -(-(9 * beat + 1) // 32)), np.uint8)
+    words[:, : rows.shape[1]] = rows
+    data, ends = received(words.view("<u4"), size, width)
+    assert np.array_equal(data.reshape(3, 7, size), units)
+    assert np.array_equal(ends.reshape(3, 7), [[0, 0, 0, 0, 0, 0, 1]] * 3)
+    words[1, beat] ^= 1  # a hole where the lowest byte is
+    with pytest.raises(BeatError):
+        received(words.view("<u4"), size, width)
 
 
 def change(name, index, value):

@@ -16,6 +16,12 @@ module core_harness
   parameter int unsigned Tmax         = 7,
   parameter int unsigned MaxInputs    = 8192,
   parameter bit          Csd          = 1'b1,
+  parameter int unsigned MembraneBits   = 32,
+  parameter bit          NibbleWeights  = 1'b0,
+  parameter int unsigned MembraneStream = 0,
+  parameter int unsigned WeightStream   = 0,
+  parameter int unsigned SpikeStream    = 0,    // of the spike core
+  parameter int unsigned AccStream      = 0,
   parameter bit          LateCounters = 1'b0,  // of the spike core: counters come out of reset just below a carry
   parameter bit          Dense        = 1'b0,  // the dense baseline instead of the spike core
   parameter bit          Multiply     = 1'b0   // its products with `*`
@@ -57,27 +63,28 @@ module core_harness
   logic [1:0]  s_axil_rresp       /* verilator public_flat_rw */;
 
   // --------------------------------------------------------------------------------------------------- streams
-  localparam int unsigned MembraneBits = Lanes * MembraneWidth;
-  localparam int unsigned WeightBeatBits = WeightInputs * Columns * 8;
-  localparam int unsigned SpikeBits = 2 * Lanes;
-  localparam int unsigned AccBits = Columns * AccWidth;
-  localparam int unsigned KeepSpike = (SpikeBits + 7) / 8;
-  localparam int unsigned KeepAcc = AccBits / 8;
+  localparam int unsigned MembraneBeat = (MembraneStream != 0) ? MembraneStream : Lanes * MembraneBits;
+  localparam int unsigned WeightUnit   = WeightInputs * Columns * (NibbleWeights ? 4 : 8);
+  localparam int unsigned WeightBeat   = (WeightStream != 0) ? WeightStream : WeightUnit;
+  localparam int unsigned SpikeBeat    = (SpikeStream != 0) ? SpikeStream : 2 * Lanes;
+  localparam int unsigned AccBeat      = (AccStream != 0) ? AccStream : Columns * AccWidth;
+  localparam int unsigned KeepSpike    = SpikeBeat / 8;
+  localparam int unsigned KeepAcc      = AccBeat / 8;
 
   logic                      membrane_more, weight_more;
   logic                      membrane_valid, membrane_ready, membrane_last;
-  logic [MembraneBits-1:0]   membrane_data;
+  logic [MembraneBeat-1:0]   membrane_data;
   logic                      weight_valid, weight_ready, weight_last;
-  logic [WeightBeatBits-1:0] weight_data;
+  logic [WeightBeat-1:0]     weight_data;
   logic                      spike_valid, spike_ready, spike_last;
-  logic [SpikeBits-1:0]      spike_data;
+  logic [SpikeBeat-1:0]      spike_data;
   logic                      acc_valid, acc_ready, acc_last;
-  logic [AccBits-1:0]        acc_data;
+  logic [AccBeat-1:0]        acc_data;
   logic [KeepAcc-1:0]        acc_keep;
   logic [KeepSpike-1:0]      spike_keep;
 
   stream_source #(
-    .Width (MembraneBits),
+    .Width (MembraneBeat),
     .Name  ("membrane")
   ) u_membrane_source (
     .clk_i     (clk),
@@ -96,7 +103,7 @@ module core_harness
   );
 
   stream_source #(
-    .Width (WeightBeatBits),
+    .Width (WeightBeat),
     .Name  ("weight")
   ) u_weight_source (
     .clk_i     (clk),
@@ -115,7 +122,7 @@ module core_harness
   );
 
   stream_sink #(
-    .Width (SpikeBits),
+    .Width (SpikeBeat),
     .Name  ("spike")
   ) u_spike_sink (
     .clk_i    (clk),
@@ -128,11 +135,12 @@ module core_harness
     .tvalid_i (spike_valid),
     .tready_o (spike_ready),
     .tdata_i  (spike_data),
+    .tkeep_i  (spike_keep),
     .tlast_i  (spike_last)
   );
 
   stream_sink #(
-    .Width (AccBits),
+    .Width (AccBeat),
     .Name  ("acc")
   ) u_acc_sink (
     .clk_i    (clk),
@@ -145,6 +153,7 @@ module core_harness
     .tvalid_i (acc_valid),
     .tready_o (acc_ready),
     .tdata_i  (acc_data),
+    .tkeep_i  (acc_keep),
     .tlast_i  (acc_last)
   );
 
@@ -160,6 +169,11 @@ module core_harness
       .WeightBits   (WeightBits),
       .Tmax         (Tmax),
       .MaxInputs    (MaxInputs),
+      .MembraneBits   (MembraneBits),
+      .NibbleWeights  (NibbleWeights),
+      .MembraneStream (MembraneStream),
+      .WeightStream   (WeightStream),
+      .AccStream      (AccStream),
       .Multiply     (Multiply)
     ) u_core (
       .clk_i                    (clk),
@@ -211,6 +225,12 @@ module core_harness
       .WeightBits   (WeightBits),
       .Tmax         (Tmax),
       .MaxInputs    (MaxInputs),
+      .MembraneBits   (MembraneBits),
+      .NibbleWeights  (NibbleWeights),
+      .MembraneStream (MembraneStream),
+      .WeightStream   (WeightStream),
+      .SpikeStream    (SpikeStream),
+      .AccStream      (AccStream),
       .Csd          (Csd),
       .LateCounters (LateCounters)
     ) u_core (
@@ -257,8 +277,8 @@ module core_harness
 
   // ------------------------------------------------------------------------------------------------- recording
   // All ports of the core in their order of declaration, lowest bits first: inputs but for the clock, then outputs.
-  localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBits + 2 + WeightBeatBits + 2;
-  localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBits + KeepAcc + 2;
+  localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBeat + 2 + WeightBeat + 2;
+  localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBeat + KeepAcc + 2;
 
   logic [InBits-1:0]  record_in;
   logic [OutBits-1:0] record_out;
@@ -291,12 +311,12 @@ module core_harness
     );
   end else begin : gen_record_spike
     port_recorder #(
-      .Width (InBits + 2 + OutBits + SpikeBits + KeepSpike + 2)
+      .Width (InBits + 2 + OutBits + SpikeBeat + KeepSpike + 2)
     ) u_recorder (
       .clk_i   (clk),
       .count_i (job_q),
       .ports_i ({acc_last, acc_keep, acc_data, acc_valid, spike_last, spike_keep, spike_data, spike_valid,
-                 record_out[OutBits-AccBits-KeepAcc-3:0], acc_ready, spike_ready, record_in})
+                 record_out[OutBits-AccBeat-KeepAcc-3:0], acc_ready, spike_ready, record_in})
     );
   end
 

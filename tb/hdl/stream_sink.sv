@@ -1,14 +1,15 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Simulation only. Takes an AXI4-Stream and writes {TLAST, TDATA} of every beat to a file, in 32-bit words, least
-// significant first. In each cycle it refuses with a probability of stall_i / 256.
+// Simulation only. Takes an AXI4-Stream and writes {TLAST, TKEEP, TDATA} of every beat to a file, in 32-bit words,
+// least significant first. In each cycle it refuses with a probability of stall_i / 256.
 
 `include "spike_assert.svh"
 
 module stream_sink #(
   parameter int unsigned Width = 32,
-  parameter string       Name  = "stream"
+  parameter string       Name  = "stream",
+  localparam int unsigned Keep = Width / 8
 ) (
   input  logic             clk_i,
   input  logic             rst_ni,
@@ -22,6 +23,7 @@ module stream_sink #(
   input  logic             tvalid_i,
   output logic             tready_o,
   input  logic [Width-1:0] tdata_i,
+  input  logic [Keep-1:0]  tkeep_i,
   input  logic             tlast_i
 );
 
@@ -35,7 +37,7 @@ module stream_sink #(
 
   always @(posedge clk_i) begin
     random = {random[30:0], random[31] ^ random[21] ^ random[1] ^ random[0]};
-    if (tvalid_i && tready_o && rst_ni && fd != 0) $fwrite(fd, "%u", {tlast_i, tdata_i});
+    if (tvalid_i && tready_o && rst_ni && fd != 0) $fwrite(fd, "%u", {tlast_i, tkeep_i, tdata_i});
     if (!rst_ni || go_i || flush_i) begin
       if (fd != 0) $fclose(fd);
       fd = 0;
@@ -46,6 +48,6 @@ module stream_sink #(
   end
 
   // AXI4-Stream: an offer stays as it is until it is taken
-  `SPIKE_ASSERT_STABLE(Offer, tvalid_i, tready_o, {tlast_i, tdata_i})
+  `SPIKE_ASSERT_STABLE(Offer, tvalid_i, tready_o, {tlast_i, tkeep_i, tdata_i})
 
 endmodule
