@@ -106,6 +106,7 @@ def verible() -> list[str]:
             *sorted(RTL.glob("*.svh")),
             *HARNESS,
             *sorted((RTL.parent / "tb" / "formal").glob("*.sv")),
+            *sorted(RTL.rglob("sim/*.sv")),
         )
     ]
     try:

@@ -13,16 +13,28 @@
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
 #   make registers                                                  C header, map and page of the registers, from SystemRDL
 #   make rtl-setup, make verify-setup                               what these targets install first: simulator and linters;
-#                                                                   Yosys, nextpnr and the solver too
+#                                                                   FuseSoC, Yosys, nextpnr and the solver too
 
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
 .PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
 
-rtl-setup: $(RTL_TOOLS)
+# `verilator` and `yosys` out of Python packages, ready to be called: by users, and by FuseSoC
+VERILATOR_READY := $(READY)-verilator
+YOSYS_READY     := $(READY)-yosys
 
-verify-setup: $(VERIFY_TOOLS)
+$(VERILATOR_READY): tb/toolchain.py | $(RTL_TOOLS)
+	$(PY) tb/toolchain.py
+	touch $@
+
+$(YOSYS_READY): tb/yosys_tcl.py | $(VERIFY_TOOLS)
+	$(PY) tb/yosys_tcl.py --install
+	touch $@
+
+rtl-setup: $(RTL_TOOLS) $(VERILATOR_READY)
+
+verify-setup: $(VERIFY_TOOLS) $(VERILATOR_READY) $(YOSYS_READY)
 
 rtl: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }

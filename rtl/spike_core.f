@@ -1,0 +1,25 @@
+// spike_core, for tools that read file lists: -F rtl/spike_core.f (paths are from this file's folder)
++incdir+.
+spike_pkg.sv
+spike_abort.sv
+spike_accumulator.sv
+spike_array.sv
+spike_column.sv
+spike_core.sv
+spike_counters.sv
+spike_csa.sv
+spike_fifo.sv
+spike_lane.sv
+spike_neuron.sv
+spike_neuron_array.sv
+spike_pack.sv
+spike_picker.sv
+spike_ram.sv
+spike_regs.sv
+spike_sequencer.sv
+spike_store.sv
+spike_tally.sv
+spike_tiler.sv
+spike_unpack.sv
+spike_walker.sv
+spike_weight_loader.sv
