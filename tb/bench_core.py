@@ -210,7 +210,7 @@ async def group_scales(dut):
             groups=groups,
             grouped=True,
             weight_bits=shape.weight_bits,
-            timesteps=(1, 2, shape.tmax),
+            timesteps=(1, min(2, shape.tmax), shape.tmax),
         )
         await check(driver, layer, Stalls.random(rng))
 
@@ -306,6 +306,25 @@ async def reset_in_mid_stream(dut):
         assert await driver.read(STATUS) == 0
         assert await driver.read(ERROR) == 0
         await check(driver, draw(rng, driver.shape), Stalls.random(rng))
+
+
+@cocotb.test()
+async def reset_at_every_cycle(dut):
+    """Wherever a job and its streams are when a reset comes, the next one is right: two tiles each way, two chunks."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    layer = random_layer(
+        rng, shape.rows + 1, shape.lanes + 1, shape.columns + 1, timesteps=1, weight_bits=shape.weight_bits
+    )
+    cycles = (await check(driver, layer)).counters["cycles"]
+    for cycle in range(1, cycles + 2):
+        await driver.launch(layer)
+        await ClockCycles(dut.clk, cycle)
+        await driver.reset(1)
+        assert await driver.read(STATUS) == 0, cycle
+        result = await driver.run(layer)
+        compare(layer, result.spikes, result.acc)
+        assert result.errors == set(), cycle
 
 
 @cocotb.test()

@@ -2,8 +2,10 @@
 
     .venv/bin/python tb/full.py [--seeds 3] [--faults 150] [--out tb/full.json]
 
-Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; all proofs;
-faults in the netlist. The exit code is 1 if anything failed or a floor was missed, 2 if a tool is missing.
+Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; the core at the
+limits of its parameters; all proofs; faults in the netlist. What is finished is kept: after a kill, the same command
+goes on where it was, as long as no source that matters has changed. The exit code is 1 if anything failed or a floor
+was missed, 2 if a tool is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from typing import Any
 import code_coverage
 import functional_coverage
 import mutate
-from formal.prove import PROOFS, prove
+import shapes
+from formal.prove import FORMAL, PROOFS, prove
+from ledger import Ledger, benches, design, digest
 from regression import REPLAYS, SHAPES, UNITS, core, replay, unit
 from toolchain import BUILD, ROOT, RTL, TB, ToolError
 
@@ -70,37 +74,69 @@ def run_core(name: str, seed: int) -> Run:
 
 
 def run_unit(index: int, seed: int) -> Run:
-    bench, module, parameters = UNITS[index]
+    return _timed(_unit_name(index), seed, lambda: unit(*UNITS[index], seed, coverage=True))
+
+
+def _unit_name(index: int) -> str:
+    bench, _, parameters = UNITS[index]
     shown = ", ".join(f"{key} {value}" for key, value in parameters.items())
-    name = f"{bench} ({shown})" if shown else bench
-    return _timed(name, seed, lambda: unit(bench, module, parameters, seed, coverage=True))
+    return f"{bench} ({shown})" if shown else bench
 
 
-def run_replay(width: int, memory: str, dense: bool, seed: int) -> Run:
-    run = _timed(
-        f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}",
-        seed,
-        lambda: replay(width, memory, dense, seed),
-    )
-    return replace(run, folder="")  # it counts no coverage
+def run_replay(case: tuple[int, str, bool], seed: int) -> Run:
+    return replace(_timed(_replay_name(case), seed, lambda: replay(*case, seed)), folder="")  # it counts no coverage
+
+
+def _replay_name(case: tuple[int, str, bool]) -> str:
+    width, memory, dense = case
+    return f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}"
 
 
 def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:
     """All benches with all seeds."""
+    parts: list[tuple[Callable[..., Run], Any, str, int]]
+    parts = [(run_core, name, f"core {name}", seed) for seed in seeds for name in SHAPES]
+    parts += [(run_unit, index, _unit_name(index), seed) for seed in seeds for index in range(len(UNITS))]
+    parts += [(run_replay, case, _replay_name(case), seeds[0]) for case in REPLAYS]
+    used = benches("regression", "bench_core", "bench_trace", *(f"bench_{one[0]}" for one in UNITS))
+    ledger = Ledger("runs", [*design(), *used])
+    done: dict[tuple[str, int], Run] = {}
+    for _, _, name, seed in parts:
+        known = ledger.get(f"{name}, seed {seed}")
+        # coverage is in the folder of the run
+        if known and (not known["folder"] or (Path(known["folder"]) / "coverage.dat").is_file()):
+            done[name, seed] = Run(**known)
+    if done:
+        print(f"{len(done)} of {len(parts)} benches are known from an earlier run, see {ledger.path}", flush=True)
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(run_core, name, seed) for seed in seeds for name in SHAPES]
-        waiting += [pool.submit(run_unit, index, seed) for seed in seeds for index in range(len(UNITS))]
-        waiting += [pool.submit(run_replay, *case, seed) for seed in seeds[:1] for case in REPLAYS]
-        done = []
+        waiting = [pool.submit(run, what, seed) for run, what, name, seed in parts if (name, seed) not in done]
         for future in waiting:
             run = future.result()
-            done.append(run)
-            print(
-                f"{'FAILED' if run.failure else 'passed'} {run.seconds:6.1f} s  {run.name}, seed {run.seed}", flush=True
-            )
+            done[run.name, run.seed] = run
+            state = "FAILED" if run.failure else "passed"
+            print(f"{state} {run.seconds:6.1f} s  {run.name}, seed {run.seed}", flush=True)
             if run.failure:
                 print(run.failure, flush=True)
-    return done
+            else:
+                ledger.add(f"{run.name}, seed {run.seed}", asdict(run))
+                shapes.note(run.name.removeprefix("core "), run.seed, run.seconds)
+    return [done[name, seed] for _, _, name, seed in parts]
+
+
+def proofs() -> list[dict[str, Any]]:
+    """Verdicts of all proofs."""
+    ledger = Ledger("proofs", [*RTL.glob("*.sv*"), *FORMAL.glob("*.sv")])
+    found = []
+    for proof in PROOFS:
+        known = ledger.get(proof.name)
+        if known is None:
+            verdict = prove(proof)
+            known = {"name": verdict.name, "proven": verdict.proven, "seconds": verdict.seconds}
+            if verdict.proven:
+                ledger.add(proof.name, known)
+            print(f"{'proven' if verdict.proven else 'FAILED'} {verdict.seconds:6.1f} s  {verdict.name}", flush=True)
+        found.append(known)
+    return found
 
 
 def _waived(file: str, line: int) -> str:
@@ -158,6 +194,7 @@ def functional(runs: Sequence[Run]) -> dict[str, Any]:
 def shortfalls(result: Mapping[str, Any]) -> list[str]:
     """What failed, and which floors were missed."""
     found = [f"bench {run['name']}, seed {run['seed']} failed" for run in result["runs"] if run["failure"]]
+    found += [f"shape {name} failed" for name in result.get("shapes", {}).get("failed", ())]
     found += [f"proof {proof['name']} failed" for proof in result["proofs"] if not proof["proven"]]
     reached = {kind: result["code"][kind]["percent"] for kind in code_coverage.KINDS}
     reached["functional"] = result["functional"]["percent"]
@@ -170,6 +207,10 @@ def shortfalls(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _minutes(result: Mapping[str, Any]) -> float:
+    return float(sum(one["seconds"] for part in ("runs", "proofs") for one in result[part])) / 60
+
+
 def markdown(result: Mapping[str, Any]) -> str:
     """The report as a page."""
     mutation, found = result["mutation"], result["code"]
@@ -179,11 +220,13 @@ def markdown(result: Mapping[str, Any]) -> str:
         *([f"{kind} coverage", found[kind]["hit"], found[kind]["of"], FLOORS[kind]] for kind in code_coverage.KINDS),
         ["faults killed, of those that change something", mutation["killed"], changing, FLOORS["faults"]],
     ]
+    of = f", of the sources {result['sources']}" if "sources" in result else ""
     lines = [
         "# The verification campaign",
         "",
         f"Label: simulated and proven by `{result['command']}`, {result['machine']}, "
-        f"{result['seconds'] / 60:.0f} minutes. What it does: [verification.md](../verification.md).",
+        f"{_minutes(result):.0f} minutes of benches and proofs{of}. "
+        "What it does: [verification.md](../verification.md).",
         "",
         "| | reached | of | % | floor, % |",
         "| --- | --: | --: | --: | --: |",
@@ -219,23 +262,20 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def campaign(seeds: int, faults: int, jobs: int) -> dict[str, Any]:
     """All of it, as plain values. Raises ToolError."""
-    started = time.monotonic()
     runs = simulations(range(1, seeds + 1), jobs)
-    proofs = []
-    for proof in PROOFS:
-        verdict = prove(proof)
-        proofs.append({"name": verdict.name, "proven": verdict.proven, "seconds": verdict.seconds})
-        print(f"{'proven' if verdict.proven else 'FAILED'} {verdict.seconds:6.1f} s  {verdict.name}", flush=True)
+    corners = shapes.run(shapes.parts())
+    proven = proofs()
     broken = mutate.campaign(faults, 1, jobs)
     return {
         "label": "simulated and proven",
         "command": f"make rtl-full FULL='--seeds {seeds} --faults {faults}'",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "seconds": time.monotonic() - started,
+        "sources": digest(design()),
         "runs": [asdict(run) | {"folder": ""} for run in runs],
         "functional": functional(runs),
         "code": code(runs),
-        "proofs": proofs,
+        "shapes": {"passed": sorted(shapes.passed()), "failed": corners},
+        "proofs": proven,
         "mutation": mutate.summary(broken, faults, 1),
     }
 
@@ -256,6 +296,7 @@ def main() -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     args.page.write_text(markdown(result), encoding="utf-8")
+    shapes.PAGE.write_text(shapes.markdown(shapes.passed()), encoding="utf-8")
     short = shortfalls(result)
     print(markdown(result))
     print(*(short or ["every floor was reached"]), sep="\n")

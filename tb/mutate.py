@@ -4,7 +4,8 @@
 
 Yosys lists faults all over the flattened core (`mutate`: a bit inverted, stuck, or crossed with another) and puts
 them behind a control input, so that one compiled simulator has them all. The netlist has no assertions: only what the
-benches compare, and the streams' own rules in their sinks, can kill a fault.
+benches compare, and the streams' own rules in their sinks, can kill a fault. What is known of a fault is kept: a
+campaign that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ledger import Ledger, benches
 from netlist import yosys
 from regression import SHAPES, core_parameters
-from toolchain import BUILD, RTL, SOURCES, TB, ToolError, build, simulate
+from toolchain import BUILD, HARNESS, RTL, SOURCES, TB, ToolError, build, simulate
 
 #: Small, with everything that the core can be built with, and counters that begin where every bit soon matters.
 SHAPE = "odd"
@@ -42,6 +44,7 @@ STAGES = (
         "silent_spike_stream",
         "back_to_back",
         "reset_in_mid_stream",
+        "reset_at_every_cycle",
         "tall_and_wide",
         "illegal_settings",
         "enormous_sizes",
@@ -160,8 +163,11 @@ def _idle(fields: Mapping[str, str], cells: Mapping[str, Any]) -> bool:
     """Whether a fault cannot change anything, whatever the inputs.
 
     That is one at an input bit that is constant (where Yosys has `x`, no value is ever chosen), or one of a comparison
-    with a constant that only shows when a bit differs from the constant anyway.
+    with a constant that only shows when a bit differs from the constant anyway. Nor is a clock a place for a fault: it
+    is no logic, and every bench notices that it stands still.
     """
+    if fields["port"].endswith("CLK"):
+        return True
     cell = cells[fields["cell"]]
     bits = cell["connections"][fields["port"]]
     if cell["port_directions"][fields["port"]] == "output":
@@ -224,17 +230,20 @@ def campaign(count: int, seed: int, jobs: int) -> list[Fault]:
     """All faults with what killed them. Raises ToolError, and RuntimeError if the netlist fails without a fault."""
     sources, faults = prepare(count, seed)
     folder = build("core_harness", core_parameters(SHAPE), fast=True, replaced={CORE: sources})
-    healthy = attack(folder, Fault(0, "none", "", "", ""), seed)
-    if healthy.killed_by:
+    ledger = Ledger("faults", [*sources, *HARNESS, *benches("bench_core")])
+    known = {fault: ledger.get(f"{fault.number}, seed {seed}") for fault in faults}
+    waiting = [fault for fault, result in known.items() if result is None]
+    if len(waiting) < count:
+        print(f"{count - len(waiting)} of {count} faults are known from an earlier run, see {ledger.path}", flush=True)
+    elif (healthy := attack(folder, Fault(0, "none", "", "", ""), seed)).killed_by:
         raise RuntimeError(f"the netlist fails without any fault: {healthy.killed_by}")
-    done = []
     started = time.monotonic()
     with ProcessPoolExecutor(jobs) as pool:
-        for fault in pool.map(attack, [folder] * len(faults), faults, [seed] * len(faults)):
-            done.append(fault)
+        for fault in pool.map(attack, [folder] * len(waiting), waiting, [seed] * len(waiting)):
+            ledger.add(f"{fault.number}, seed {seed}", asdict(fault))
             state = f"killed by {fault.killed_by}" if fault.killed_by else f"SURVIVED: {fault.wire} {fault.source}"
             print(f"{fault.number:4}/{count} {time.monotonic() - started:5.0f} s  {fault.mode:6} {state}", flush=True)
-    return done
+    return [Fault(**(ledger.get(f"{fault.number}, seed {seed}") or {})) for fault in faults]
 
 
 def reason(fault: Fault) -> str:

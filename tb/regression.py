@@ -27,6 +27,20 @@ SHAPES = {
 #: Shapes whose counters come out of reset just below a carry through all their bits.
 LATE = ("odd",)
 
+#: One limit of the core's parameters each, the others small: what compiles and simulates in minutes.
+CORNERS = {
+    "lanes 4, slots 1": Shape(2, 3, lanes=4, slots=1, weight_inputs=1, weight_bits=8, tmax=7, blocks=64),
+    "lanes 128": Shape(2, 2, lanes=128, slots=2, weight_inputs=128, weight_bits=4, tmax=4, blocks=8),
+    "slots 128": Shape(2, 3, lanes=4, slots=128, weight_inputs=4, weight_bits=4, tmax=4, blocks=8),
+    "rows 255": Shape(255, 2, lanes=4, slots=2, weight_inputs=4, weight_bits=4, tmax=3, blocks=8),
+    "columns 255": Shape(2, 255, lanes=4, slots=2, weight_inputs=4, weight_bits=4, tmax=3, blocks=8),
+    "weight bits 2": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=2, tmax=4, blocks=8),
+    "tmax 1": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=1, blocks=8),
+    "least": Shape(1, 1, lanes=4, slots=1, weight_inputs=1, weight_bits=2, tmax=1, blocks=8, csd=False),
+}
+#: Tests of bench_core that corners run.
+CORNER_TESTS = ("extremes", "random_jobs", "group_scales", "reset_in_mid_stream")
+
 #: Of the dense baseline.
 DENSE_SHAPES = {
     "square": {"Rows": 4, "Columns": 8, "Lanes": 8, "WeightInputs": 8, "MaxInputs": 128},
@@ -81,7 +95,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
 
 def core_parameters(name: str) -> dict[str, int]:
     """Parameters of `core_harness` for a shape."""
-    return {**SHAPES[name].parameters(), "LateCounters": int(name in LATE)}
+    return {**(SHAPES | CORNERS)[name].parameters(), "LateCounters": int(name in LATE)}
 
 
 @functools.cache
@@ -89,6 +103,7 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
     """Run the regression of the whole core on a shape, once a process; the folder of its log and coverage.
 
     Args:
+        name: of SHAPES, or of CORNERS, which run CORNER_TESTS alone.
         coverage: count lines, branches and toggles, too.
         variant: folder of `rtl/variants/` whose modules take the place of the core's.
 
@@ -96,7 +111,8 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
     """
     replaced = variant_sources(variant) if variant else None
     folder = build("core_harness", core_parameters(name), fast=True, coverage=coverage, replaced=replaced)
-    work = BUILD / ("coverage" if coverage else "units") / "-".join(filter(None, ["core", variant, name, str(seed)]))
+    words = ["core", variant, name.replace(", ", "-").replace(" ", "_"), str(seed)]
+    work = BUILD / ("coverage" if coverage else "units") / "-".join(filter(None, words))
     images = work / "images"
     simulate(
         folder,
@@ -104,6 +120,7 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
         "bench_core",
         work,
         seed=seed,
+        testcase=CORNER_TESTS if name in CORNERS else None,
         plusargs=[f"+images={images}"],
         env={"SPIKE_IMAGES": str(images), "SPIKE_COVERAGE": str(work / "functional.yaml")},
     )

@@ -5,11 +5,14 @@ import re
 
 import code_coverage
 import full
+import ledger
 import mutate
 import pytest
+import shapes
 from code_coverage import Point
 from helpers.messages import naming
-from regression import core_parameters
+from ledger import Ledger
+from regression import CORNERS, SHAPES, core_parameters
 from toolchain import RTL, TB, ToolError, build
 
 HEAD = "# SystemC::Coverage-3\n"
@@ -83,6 +86,45 @@ def test_every_test_of_the_core_attacks_the_faults():
     assert sorted(tests) == sorted(name for stage in mutate.STAGES for name in stage)
 
 
+def test_reasons_of_survivors_speak_of_sources_that_are_there():
+    """A pattern whose text no source has any more explains nothing: its faults have to be looked at again."""
+    sources = [path.read_text(encoding="utf-8").splitlines() for path in RTL.glob("*.sv")]
+    for pattern, _ in mutate.REASONS:
+        text = re.sub(r"\\\[\d+\\\]$", "", pattern.rsplit(" .*", 1)[-1])  # without the bit of a wire
+        assert any(re.search(text, line) for lines in sources for line in lines), pattern
+
+
+def test_clocks_are_no_place_for_faults():
+    """They are no logic, and a clock that stands still says nothing about the benches."""
+    cells = {"c": {"type": "$dff", "connections": {"CLK": [2]}, "port_directions": {"CLK": "input"}}}
+    assert mutate._idle({"mode": "inv", "cell": "c", "port": "CLK", "portbit": "0"}, cells)
+
+
+def test_a_campaign_goes_on_where_it_was(tmp_path, monkeypatch):
+    """What was finished is known, a line that was cut off is not, and other sources begin anew."""
+    monkeypatch.setattr(ledger, "FOLDER", tmp_path / "campaign")
+    source = tmp_path / "a.sv"
+    source.write_text("module a;")
+    first = Ledger("faults", [source])
+    first.add("1", {"killed_by": "sizes"})
+    with first.path.open("a") as file:
+        file.write('{"name": "2", "resu')
+    again = Ledger("faults", [source])
+    assert again.get("1") == {"killed_by": "sizes"}
+    assert again.get("2") is None
+    again.add("2", {"killed_by": ""})
+    assert Ledger("faults", [source]).get("2") == {"killed_by": ""}
+    source.write_text("module b;")
+    assert Ledger("faults", [source]).get("1") is None
+
+
+def test_a_result_belongs_to_all_that_its_bench_imports():
+    """Benches, what they import from here, and the golden model."""
+    names = {path.name for path in ledger.benches("bench_core")}
+    assert {"bench_core.py", "core_driver.py", "images.py", "generate.py", "registers.py", "golden.py"} <= names
+    assert "full.py" not in names
+
+
 @pytest.mark.slow
 def test_a_fault_is_killed_and_the_healthy_netlist_lives():
     """One compiled simulator with some faults: none, and each of them."""
@@ -104,9 +146,8 @@ def report(**changes):
     result = {
         "machine": "2 cores",
         "command": "make rtl-full",
-        "seconds": 60.0,
-        "runs": [{"name": "core odd", "seed": 1, "failure": ""}],
-        "proofs": [{"name": "fifo", "proven": True}],
+        "runs": [{"name": "core odd", "seed": 1, "seconds": 40.0, "failure": ""}],
+        "proofs": [{"name": "fifo", "proven": True, "seconds": 20.0}],
         "functional": whole | {"items": {"core.row": [672, 672]}, "missing": []},
         "code": dict.fromkeys(code_coverage.KINDS, whole)
         | {"waived lines": {"a.sv:3": "reason"}, "missed lines": [], "missed branches": []},
@@ -122,8 +163,8 @@ def test_floors_fail_the_campaign():
     low = report(
         functional={"hit": 99, "of": 100, "percent": 99.0, "items": {}, "missing": ["core.row: 1"]},
         mutation={"faults": 100, "killed": 94, "equal": 0, "command": "mutate", "survivors": []},
-        runs=[{"name": "core odd", "seed": 2, "failure": "1 of 22 cocotb tests failed"}],
-        proofs=[{"name": "fifo", "proven": False}],
+        runs=[{"name": "core odd", "seed": 2, "seconds": 40.0, "failure": "1 of 22 cocotb tests failed"}],
+        proofs=[{"name": "fifo", "proven": False, "seconds": 20.0}],
     )
     assert full.shortfalls(low) == [
         "bench core odd, seed 2 failed",
@@ -138,6 +179,31 @@ def test_the_committed_page_is_that_of_the_committed_report():
     result = json.loads(full.OUT.read_text(encoding="utf-8"))
     assert full.PAGE.read_text(encoding="utf-8") == full.markdown(result)
     assert full.shortfalls(result) == []
+
+
+def test_shapes_touch_every_limit():
+    """Of each parameter of the core some shape has the least and the largest value that it accepts."""
+    limits = {"rows": (1, 255), "columns": (1, 255), "lanes": (4, 128), "slots": (1, 128), "weight_bits": (2, 8)}
+    every = [*SHAPES.values(), *CORNERS.values()]
+    for name, (least, most) in (limits | {"tmax": (1, 7)}).items():
+        assert {least, most} <= {getattr(shape, name) for shape in every}, name
+
+
+def test_the_page_of_shapes_has_what_passed(monkeypatch, tmp_path):
+    """And names what did not run; a shape that failed is none that passed."""
+    monkeypatch.setattr(ledger, "FOLDER", tmp_path)
+
+    def core(name, seed):
+        assert name != "odd", "a wrong sum"
+        return tmp_path
+
+    monkeypatch.setattr(shapes, "core", core)
+    assert shapes.run(["odd", "lanes 128"]) == ["odd"]
+    assert set(shapes.passed()) == {"lanes 128"}
+    page = shapes.markdown(shapes.passed())
+    assert "| lanes 128 | 2 | 2 | 128 |" in page
+    assert "| odd |" not in page
+    assert "Not run yet on these sources: default, odd," in page
 
 
 def test_lines_are_waived_for_a_reason_that_stands_in_them():

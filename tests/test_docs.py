@@ -56,6 +56,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/results/README.md": {"link": 8},
     "docs/results/rtl_bench.md": {"table": 1, "link": 2},
     "docs/results/rtl_full.md": {"table": 3, "link": 1},
+    "docs/results/rtl_shapes.md": {"table": 2},
     "examples/README.md": {"table": 1, "link": 5},
 }
 #: page with Python blocks -> file that runs them
