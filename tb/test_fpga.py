@@ -17,7 +17,10 @@ import synth
 
 @pytest.mark.slow
 def test_a_core_is_placed_and_routed(tmp_path):
-    """A few slots: every kind of cell is counted, the clock is a clock, and a second run maps nothing again."""
+    """A few slots: every kind of cell is counted, the clock is a clock, and a second run maps nothing again.
+
+    A netlist that is mapped anew forgets its placements.
+    """
     design = synth.Design(Shape(2, 2, 4, 4, 2, 4, 4, 4, False))
     entry = fpga.measure("small", design, 1, tmp_path)
     assert entry["macs_per_cycle"] == 8
@@ -31,10 +34,14 @@ def test_a_core_is_placed_and_routed(tmp_path):
     before = netlist.stat().st_mtime_ns
     assert fpga.mapped(design, tmp_path / "small") == netlist
     assert netlist.stat().st_mtime_ns == before
+    assert (tmp_path / "small" / "report-1.json").is_file()
+    (tmp_path / "small" / "digest").write_text("of other sources")
+    assert fpga.mapped(design, tmp_path / "small") == netlist
+    assert not (tmp_path / "small" / "report-1.json").exists()
 
 
-def test_a_counter_is_placed_and_routed(tmp_path):
-    """The tools that the flow needs are there and understand each other."""
+def test_a_counter_is_placed_and_routed(tmp_path, monkeypatch):
+    """The tools that the flow needs are there and understand each other. What was placed once is kept."""
     source = "module counter (input clk_i, output reg [7:0] q_o); always @(posedge clk_i) q_o <= q_o + 1; endmodule"
     (tmp_path / "counter.v").write_text(source)
     netlist = tmp_path / "netlist.json"
@@ -43,6 +50,8 @@ def test_a_counter_is_placed_and_routed(tmp_path):
     assert report["utilization"]["TRELLIS_FF"]["used"] == 8
     assert fpga.clock(report) > 100
     assert fpga.crossed(report)
+    monkeypatch.setattr(fpga, "placer", lambda: pytest.fail("placed again"))
+    assert fpga.placed(netlist, 1) == report
 
 
 def test_a_clock_is_the_only_one():

@@ -49,7 +49,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/registers.md": {"table": 2, "link": 1},
     "docs/rtl.md": {"command": 7, "table": 4, "link": 5},
     "docs/smoothing.md": {"yaml": 1, "sh": 1, "table": 2},
-    "docs/synthesis.md": {"command": 7, "table": 1, "link": 2},
+    "docs/synthesis.md": {"command": 7, "table": 2, "link": 2},
     "docs/traces.md": {"python": 1, "table": 5},
     "docs/training.md": {"py": 1, "link": 3},
     "docs/verification.md": {"command": 2, "table": 2, "link": 2},

@@ -6,7 +6,8 @@ Yosys (`synth_ecp5`) maps a core, nextpnr places and routes it by itself, withou
 device's inside. The clock is the best of `--seeds` placements, as one would ship it, and all of them are listed.
 Figures are *synthesised*: nothing ran on a board.
 
-The results go to a JSON file and, as a table, to a Markdown file beside it; designs not asked for stay there. Exit
+The results go to a JSON file and, as a table, to a Markdown file beside it; designs not asked for stay there.
+Placements are kept in the work folder until their design changes, so a run that was ended goes on where it was. Exit
 codes: 0 done; 2 bad arguments, a missing tool, or a design that does not fit.
 """
 
@@ -59,11 +60,15 @@ def placer() -> str:
 
 
 def mapped(design: Design, work: Path) -> Path:
-    """The design's netlist of ECP5 cells; mapped anew only if its sources or this file changed. Raises ToolError."""
+    """The design's netlist of ECP5 cells; mapped anew, and its placements forgotten, only if its sources or this file
+    changed. Raises ToolError.
+    """
     netlist, stamp = work / "netlist.json", work / "digest"
     digest = fingerprint(design, Path(__file__))
     if not (stamp.is_file() and stamp.read_text() == digest):
         work.mkdir(parents=True, exist_ok=True)
+        for old in (stamp, *work.glob("report-*.json")):
+            old.unlink(missing_ok=True)
         settings = " ".join(f"-G {name}={value}" for name, value in design.parameters.items())
         files = " ".join(map(str, [*SOURCES, *BASELINE]))
         yosys(
@@ -78,9 +83,15 @@ def mapped(design: Design, work: Path) -> Path:
 
 
 def placed(netlist: Path, seed: int) -> dict[str, Any]:
-    """nextpnr's report on one placement: `utilization` by kind of cell, `fmax` by clock. Raises ToolError."""
+    """nextpnr's report on one placement, made or kept: `utilization` by kind of cell, `fmax` by clock.
+
+    Raises ToolError.
+    """
+    kept = netlist.with_name(f"report-{seed}.json")
+    if kept.is_file():
+        return json.loads(kept.read_text())
     # the packaged nextpnr sees the folder that it runs in
-    report = netlist.with_name(f"report-{seed}.json")
+    report = netlist.with_name(f"placing-{seed}.json")
     command = [
         placer(), "--85k", "--package", "CABGA756", "--out-of-context", "--timing-allow-fail",
         "--json", netlist.name, "--freq", str(TARGET_MHZ), "--seed", str(seed), "--report", report.name,
@@ -91,7 +102,8 @@ def placed(netlist: Path, seed: int) -> dict[str, Any]:
     if result.returncode:
         errors = [line for line in log.read_text().splitlines() if line.startswith("ERROR")]
         raise ToolError("\n".join([f"{PLACER} failed, see {log}", *errors[:5]]))
-    return json.loads(report.read_text())
+    report.replace(kept)  # complete
+    return json.loads(kept.read_text())
 
 
 def clock(report: dict[str, Any]) -> float:
