@@ -35,6 +35,8 @@ BROKEN = [
     ("regs", "spike_regs.sv", "else if (begins) job_o <= next_q", "else if (started) job_o <= next_q"),
     ("abort", "spike_abort.sv", "reset_q  <= abort_q && closed_q == '1", "reset_q  <= abort_q && closed_q != '0"),
     ("sequencer", "spike_sequencer.sv", "~(valid_i & last_i)", "~valid_i"),
+    ("lane", "spike_lane.sv", "single_q <= left != 2'd3", "single_q <= 1'b1"),
+    ("lane", "spike_lane.sv", " || (take_next && next_left == 2'd2)", ""),
     ("neuron", "spike_neuron.sv", "(membrane_i & below_i) == '0", "membrane_i == '0"),
 ]
 

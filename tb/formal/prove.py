@@ -201,6 +201,13 @@ PROOFS = (
         quick=True,
     ),
     Proof(
+        "lane_proof",
+        "a lane knows which word is its last of a plane, and gives away what is there",
+        "induction",
+        1,
+        quick=True,
+    ),
+    Proof(
         "neuron_proof",
         "a neuron's spikes are the closed form, and charge, fire, soft reset step by step",
         "induction",
