@@ -20,24 +20,22 @@ from spike_compressor.demo.model import MODEL_DIR
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-# Rotations spread outliers, GPTQ rounds the weights to 4 bits, and the last two modifiers make the spikes.
-# Widths of your model must be multiples of the block and group sizes.
+# GPTQ rounds the weights to 4 bits; then sensitivity chooses thresholds and timesteps of each layer and modality, so that
+# an input fires .75 times, and every block learns to give what it gave in floats although its inputs are spikes.
+# Widths of your model must be multiples of the group size.
 RECIPE = """
 spike_stage:
   quant_modifiers:
-    QuIPModifier:
-      rotations: [v]
-      transform_type: random-hadamard
-      transform_block_size: 64
-      precision: torch.float32
-      ignore: [lm_head]
     GPTQModifier:
       ignore: [lm_head]
       config_groups:
-        w4: {targets: [Linear], weights: {num_bits: 4, type: int, symmetric: true, strategy: group, group_size: 64}}
+        w4:
+          targets: [Linear]
+          weights: {num_bits: 4, type: int, symmetric: true, strategy: group, group_size: 64, observer: memoryless_mse}
   spike_modifiers:
-    MSTSModifier: {allocation: fixed, timesteps: {vision: 3, text: 4}}
-    TCLIFModifier: {targets: [Linear], ignore: [lm_head]}
+    MSTSModifier: {allocation: sensitivity, budget: {spikes_per_input: 0.75}}
+    TCLIFModifier: {targets: [Linear], ignore: [lm_head], threshold_statistic: rms, threshold_ratio: auto}
+    SpikeReconstructionModifier: {block_steps: 60}
 """
 
 

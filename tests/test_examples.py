@@ -79,11 +79,11 @@ def test_your_own_vlm_is_quantized_and_its_plan_is_read_and_changed(run: Run, tm
 
 def test_the_recipe_in_the_first_script_is_the_best_shipped_one(run: Run) -> None:
     """Without arguments, the embedded model, its own data and the script's own recipe."""
-    shipped = yaml.safe_load((ROOT / "recipes" / "quip_gptq_w4_tclif_34.yaml").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load((ROOT / "recipes" / "gptq_w4_tclif_rebuilt.yaml").read_text(encoding="utf-8"))
     own = runpy.run_path(str(EXAMPLES / "quantize_your_vlm.py"))["RECIPE"]
     steps = [modifiers for group in yaml.safe_load(own)["spike_stage"].values() for modifiers in group]
     assert steps == [modifiers for group in shipped["spike_stage"].values() for modifiers in group]
-    assert "spikes do 7" in run("quantize_your_vlm.py", "--samples", 8)
+    assert "spikes do 9" in run("quantize_your_vlm.py", "--samples", 8)
 
 
 def test_two_recipes_are_compared(run: Run) -> None:

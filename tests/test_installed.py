@@ -356,7 +356,8 @@ def test_demo(place: Place, demo: Any) -> None:
     assert set(demo["accuracy"]["spiking"]["questions"]) == set(KINDS)
     assert demo["accuracy"]["float"]["average"] > 0.8
     assert demo["accuracy"]["spiking"]["average"] > 0.8
-    assert demo["recipe"] == "quip_gptq_w4_tclif_34.yaml"
+    assert demo["recipe"] == "gptq_w4_tclif_rebuilt.yaml"
+    assert demo["coverage"] > 0.95
     assert all((place.folder / demo[name]).exists() for name in ("checkpoint", "trace"))
 
 

@@ -27,7 +27,7 @@ from spike_compressor.shipped import recipe_path
 from spike_compressor.threads import small_model_threads, use_threads
 from spike_compressor.trace.export import export_trace
 
-DEFAULT_RECIPE = "quip_gptq_w4_tclif_34"
+DEFAULT_RECIPE = "gptq_w4_tclif_rebuilt"
 
 #: Spikes are counted on this many questions of each kind: counting is slower than running.
 COUNTED = 30
