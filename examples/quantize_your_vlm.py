@@ -20,8 +20,8 @@ from spike_compressor.demo.model import MODEL_DIR
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-# GPTQ rounds the weights to 4 bits; then sensitivity chooses thresholds and timesteps of each layer and modality, so that
-# an input fires .75 times, and every block learns to give what it gave in floats although its inputs are spikes.
+# GPTQ rounds the weights to 4 bits; then sensitivity chooses thresholds and timesteps of each layer and modality, so
+# that an input fires .75 times, and every block learns to give what it gave in floats although its inputs are spikes.
 # Widths of your model must be multiples of the group size.
 RECIPE = """
 spike_stage:
