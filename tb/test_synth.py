@@ -22,6 +22,7 @@ import power
 import sram
 import sta
 import synth
+import technology
 
 needs_library = pytest.mark.skipif(not synth.LIBRARY.is_file(), reason=synth.LIBRARY_REMEDY)
 needs_sta = pytest.mark.skipif(shutil.which("sta") is None, reason=sta.REMEDY)
@@ -75,7 +76,7 @@ def test_only_cycles_of_the_job_count(toggle, tmp_path):
 
 def test_registers_and_memories_follow_the_clock(toggle, tmp_path):
     """A register behind an enable, and a memory that returns what it held before the write of the same cycle."""
-    lines = ["nets 8", "in 2", "in 3", "in 4", "out 5 1", "out 6 1", "ff 5 3 4 10", "ram 1 2 1 4 4 1 0 3 1 0 6"]
+    lines = ["nets 8", "in 2", "in 3", "in 4", "out 5 1", "out 6 1", "ff 5 3 4 10 0", "ram 1 2 1 4 4 1 0 3 1 0 6"]
     # bits: reset, data, enable | register, read data
     frames = ["1 07", "1 09", "1 0d", "1 15", "1 03"]
     counts, message = replay(toggle, tmp_path, lines, frames)
@@ -83,6 +84,15 @@ def test_registers_and_memories_follow_the_clock(toggle, tmp_path):
     assert (counts.reads, counts.writes) == ([3], [3])
     # cycle 0 writes 1 and reads the old 0; 2 writes 0 and reads 1; 3 reads 0
     lines[-1] = lines[-1].replace("ram 1 2 1 4 4", "ram 1 2 1 4 0")  # never written: reads stay 0
+    assert replay(toggle, tmp_path, lines, frames)[0] is None
+
+
+def test_a_register_may_show_the_opposite(toggle, tmp_path):
+    """Libraries have flip-flops with an inverted output alone."""
+    lines = ["nets 6", "in 2", "in 3", "out 4 1", "ff 4 3 1 10 1"]
+    frames = ["1 5", "1 7", "1 1", "1 5"]  # bits: reset, data | output, which is !data of the cycle before, 0 at first
+    assert replay(toggle, tmp_path, lines, frames)[0] is not None
+    lines[-1] = "ff 4 3 1 10 0"
     assert replay(toggle, tmp_path, lines, frames)[0] is None
 
 
@@ -112,7 +122,7 @@ def test_flattening_joins_what_goes_straight_through():
         },
         "cells": {"u": {"type": "child", "connections": {"a": [2], "same": [3], "one": [4], "y": [5], "z": [6]}}},
     }
-    flat = gates.flatten({"top": top, "child": child}, "top", library=None)
+    flat = gates.flatten({"top": top, "child": child}, "top", technology=None)
     nets = {name: bits[0] for name, bits in (*flat.inputs, *flat.outputs)}
     assert nets["p"] == nets["i"]
     assert nets["q"] == gates.ONE
@@ -148,10 +158,8 @@ def test_energies_of_events_are_found_again():
 @needs_sta
 def test_energies_are_those_of_opensta(tmp_path):
     """Every net changes once a cycle: cells take what OpenSTA says, which counts a table's rise and fall both."""
-    import cells
-
-    library = cells.read(synth.LIBRARY)
-    flat = gates.Netlist("top", library, 10, [("clk_i", [2]), ("a", [9])], [("y", [4])])
+    osu = technology.find([synth.LIBRARY])
+    flat = gates.Netlist("top", osu, 10, [("clk_i", [2]), ("a", [9])], [("y", [4])])
     flat.cells.append(gates.Instance("first", "DFFPOSX1", "", "first", {"CLK": [2], "D": [9], "Q": [3]}))
     flat.cells.append(gates.Instance("inv", "INVX1", "", "inverter", {"A": [3], "Y": [4]}))
     for i in range(4):
@@ -164,9 +172,9 @@ def test_energies_are_those_of_opensta(tmp_path):
     ours = power.energy(flat, counts)
     gates.memory_liberty(flat, tmp_path / "memories.lib")
     gates.write_verilog(flat, tmp_path / "netlist.v")
-    slews = f"set_input_transition {gates.SLEW} [all_inputs]\nset_clock_transition {gates.SLEW} [get_clocks clk]"
+    slews = f"set_input_transition {osu.slew} [all_inputs]\nset_clock_transition {osu.slew} [get_clocks clk]"
     tail = ["set_power_activity -global -activity 1.0 -duty 0.5", "report_power -digits 12 -instances [get_cells *]"]
-    report = sta.run([*sta.commands(flat, library, tmp_path, 10.0), slews, *tail], tmp_path / "power.log")
+    report = sta.run([*sta.commands(flat, tmp_path, 10.0), slews, *tail], tmp_path / "power.log")
     theirs = {}
     for line in report.splitlines():
         if found := re.match(r"\s*(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+u(\d+)", line):
@@ -197,7 +205,8 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     ) as writer:
         writer.add_layer("a", coding="tc_lif", frac_bits=16, weight_bits=4, **arrays)
     design = small(dense)
-    entry = synth.measure("small", design, [(bundle, "a")], tmp_path / "work", {})
+    osu = technology.find([synth.LIBRARY])
+    entry = synth.measure("small", design, [(bundle, "a")], tmp_path / "work", {}, osu)
     (one,) = entry["runs"]
     assert one["macs"] == 5 * 37 * 7
     assert one["core_cycles"] <= one["cycles"] < one["core_cycles"] + 20
@@ -207,7 +216,7 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     assert entry["area_by_part_um2"][column] > 0 < one["energy_by_part_pj"][column]
     assert synth.fitted(entry, dense=dense) == {}  # one run says nothing about three kinds of events
 
-    folder = tmp_path / "work" / "small"
+    folder = tmp_path / "work" / osu.slug / "small"
     modules = json.loads((folder / "netlist.json").read_text())["modules"]
     broken = next(
         cell
@@ -218,8 +227,7 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     )
     connections = broken["connections"]
     connections["YS"], connections["YC"] = connections["YC"], connections["YS"]
-    library = synth.cells.read(synth.LIBRARY)
-    flat = gates.flatten(modules, design.top, library)
+    flat = gates.flatten(modules, design.top, osu)
     gates.buffer(flat)
     with pytest.raises(AssertionError, match=naming(design.top, "layer a", "cycle")):
         synth.energy(design, flat, bundle, "a", folder, synth.simulator(tmp_path / "work"))

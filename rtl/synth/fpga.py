@@ -27,7 +27,8 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
 from netlist import program, yosys  # noqa: E402
-from synth import Design, dense, fingerprint, save, spike  # noqa: E402
+from report import save  # noqa: E402
+from synth import Design, dense, fingerprint, spike  # noqa: E402
 from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
 
 RESULTS = HERE / "fpga.json"

@@ -8,18 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cells import Library
+from cells import mean
 from mapping import GATE, MEMORY
 from sram import Memory, memory
+from technology import Technology
 
 ZERO, ONE = 0, 1
-SLEW = 0.12  # ns: input slew at which delays and energies are read
-MAX_LOAD = 0.35  # pF that a net may have before buffers are put in
-BUFFER = "BUFX4"
-GATE_CELLS = ("LATCH", "AND2X2", "INVX1")  # what a clock gate is made of
-LATCH_AREA = 56.0  # um2; the Liberty file says 0, the LEF file 5.6 x 10
-MEMORY_PIN = 0.02  # pF, an input of a memory
-MEMORY_SETUP = 0.2  # ns
 
 
 @dataclass
@@ -38,11 +32,12 @@ class Netlist:
     """Flat netlist of one design."""
 
     top: str
-    library: Library
+    technology: Technology
     nets: int
     inputs: list[tuple[str, list[int]]]
     outputs: list[tuple[str, list[int]]]
     cells: list[Instance] = field(default_factory=list)
+    wire: float = 0.0  # pF of wire for each input that a net feeds
 
     def memories(self) -> list[Instance]:
         """Its memories."""
@@ -51,16 +46,21 @@ class Netlist:
     def area(self, cell: Instance) -> float:
         """Area of a cell in um2; a memory's is estimated."""
         if cell.type == GATE:
-            return LATCH_AREA + sum(self.library.cells[name].area for name in GATE_CELLS)
+            return self.technology.gate.area
         if cell.type.startswith(MEMORY):
-            return shape(cell).area
-        return self.library.cells[cell.type].area
+            return shape(self, cell).area
+        return self.technology.library.cells[cell.type].area
+
+    def lay_wires(self) -> None:
+        """Give nets the wires that `Technology.wire_load` estimates for a block of this size."""
+        logic = [self.area(cell) for cell in self.cells if not cell.type.startswith(MEMORY)]
+        self.wire = self.technology.wire_load(len(logic), sum(logic))
 
 
-def shape(cell: Instance) -> Memory:
+def shape(netlist: Netlist, cell: Instance) -> Memory:
     """What a memory would be built of. All but the accumulators' have halves never written and read at once."""
     depth, width, _ = dimensions(cell)
-    return memory(depth, width, halves=cell.module != "spike_accumulator")
+    return memory(depth, width, halves=cell.module != "spike_accumulator", node=netlist.technology.node)
 
 
 def dimensions(cell: Instance) -> tuple[int, int, int]:
@@ -70,9 +70,9 @@ def dimensions(cell: Instance) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3])
 
 
-def flatten(modules: dict[str, Any], top: str, library: Library) -> Netlist:
+def flatten(modules: dict[str, Any], top: str, technology: Technology) -> Netlist:
     """Dissolve what hierarchy Yosys left."""
-    out = Netlist(top, library, 2, [], [])
+    out = Netlist(top, technology, 2, [], [])
     joined: dict[int, int] = {}  # a net that turned out to be another, or a constant
 
     def real(net: int) -> int:
@@ -153,16 +153,16 @@ def is_output(netlist: Netlist, cell: Instance, pin: str) -> bool:
         return pin == "GCLK"
     if cell.type.startswith(MEMORY):
         return pin == "rdata_o"
-    return netlist.library.cells[cell.type].pins[pin].output
+    return netlist.technology.library.cells[cell.type].pins[pin].output
 
 
 def pin_load(netlist: Netlist, cell: Instance, pin: str) -> float:
     """Capacitance of an input pin, pF."""
     if cell.type == GATE:
-        return netlist.library.cells["LATCH"].pins["D" if pin == "EN" else "CLK"].capacitance
+        return netlist.technology.gate.load(pin)
     if cell.type.startswith(MEMORY):
-        return MEMORY_PIN
-    return netlist.library.cells[cell.type].pins[pin].capacitance
+        return netlist.technology.memory_pin
+    return netlist.technology.library.cells[cell.type].pins[pin].capacitance
 
 
 def is_clock(netlist: Netlist, cell: Instance, pin: str) -> bool:
@@ -171,22 +171,27 @@ def is_clock(netlist: Netlist, cell: Instance, pin: str) -> bool:
         return pin == "CLK"
     if cell.type.startswith(MEMORY):
         return pin == "clk_i"
-    return netlist.library.cells[cell.type].pins[pin].clock
+    return netlist.technology.library.cells[cell.type].pins[pin].clock
 
 
 def buffer(netlist: Netlist) -> int:
     """Put trees of buffers where a net feeds too much; returns how many. Clocks are ideal and left alone."""
-    own = netlist.library.cells[BUFFER].pins["A"].capacitance
+    limit, kind = netlist.technology.max_load, netlist.technology.buffer
+    model = netlist.technology.library.cells[kind]
+    (into,), (out,) = model.inputs, model.outputs
+    own = model.pins[into].capacitance + netlist.wire
     added = 0
     for net, feeds in list(sinks(netlist).items()):
         data = [
-            (cell, pin, i, pin_load(netlist, cell, pin)) for cell, pin, i in feeds if not is_clock(netlist, cell, pin)
+            (cell, pin, i, pin_load(netlist, cell, pin) + netlist.wire)
+            for cell, pin, i in feeds
+            if not is_clock(netlist, cell, pin)
         ]
-        while sum(item[3] for item in data) > MAX_LOAD and len(data) > 1:
+        while sum(item[3] for item in data) > limit and len(data) > 1:
             groups: list[list[tuple[Instance, str, int, float]]] = [[]]
             load = 0.0
             for item in data:
-                if groups[-1] and load + item[3] > MAX_LOAD:
+                if groups[-1] and load + item[3] > limit:
                     groups.append([])
                     load = 0.0
                 groups[-1].append(item)
@@ -198,21 +203,21 @@ def buffer(netlist: Netlist) -> int:
                 copy = netlist.nets
                 netlist.nets += 1
                 owner = group[0][0]
-                cell = Instance(f"fanout_{added}", BUFFER, owner.owner, owner.module, {"A": [net], "Y": [copy]})
+                cell = Instance(f"fanout_{added}", kind, owner.owner, owner.module, {into: [net], out: [copy]})
                 added += 1
                 netlist.cells.append(cell)
                 for sink, pin, i, _ in group:
                     sink.pins[pin][i] = copy
-                upper.append((cell, "A", 0, own))
+                upper.append((cell, into, 0, own))
             data = upper
     return added
 
 
 def loads(netlist: Netlist) -> list[float]:
-    """Capacitance that each net's driver sees, pF; pins only, no wires."""
+    """Capacitance that each net's driver sees, pF: pins, and what wires the netlist was given."""
     out = [0.0] * netlist.nets
     for net, feeds in sinks(netlist).items():
-        out[net] = sum(pin_load(netlist, cell, pin) for cell, pin, _ in feeds)
+        out[net] = sum(pin_load(netlist, cell, pin) + netlist.wire for cell, pin, _ in feeds)
     return out
 
 
@@ -242,13 +247,15 @@ def write_toggle(netlist: Netlist, path: Path, valid: dict[str, str]) -> None:
             fields += [len(p["raddr_i"]), *p["raddr_i"], *p["rdata_o"]]
             lines.append("ram " + " ".join(map(str, fields)))
             continue
-        model = netlist.library.cells[cell.type]
+        model = netlist.technology.library.cells[cell.type]
         if model.ff is not None:
-            out = model.outputs[0]
-            q = cell.pins[out][0]
             enable = gated.get(cell.pins[model.ff[1]][0], ONE)
-            delay = _delay(netlist, cell.type, out, load[q])
-            lines.append(f"ff {q} {cell.pins[model.ff[0]][0]} {enable} {delay}")
+            for out in model.outputs:
+                if out in cell.pins:
+                    q = cell.pins[out][0]
+                    delay = _delay(netlist, cell.type, out, load[q])
+                    inverts = int(model.pins[out].inverts)
+                    lines.append(f"ff {q} {cell.pins[model.ff[0]][0]} {enable} {delay} {inverts}")
             continue
         ins = [cell.pins[pin][0] for pin in model.inputs]
         for pin in model.outputs:
@@ -262,9 +269,10 @@ def write_toggle(netlist: Netlist, path: Path, valid: dict[str, str]) -> None:
 
 
 def _delay(netlist: Netlist, kind: str, pin: str, load: float) -> int:
-    """Mean delay of an output in units of 10 ps, at least one."""
-    tables = netlist.library.cells[kind].pins[pin].delays
-    return max(1, round(100 * sum(table.at(load, SLEW) for table in tables) / max(1, len(tables))))
+    """Mean delay of an output in the simulator's units, at least one."""
+    technology = netlist.technology
+    delays = technology.library.cells[kind].pins[pin].delays
+    return max(1, round(mean(delays, load, technology.slew) / technology.tick))
 
 
 def areas(netlist: Netlist) -> dict[str, float]:
@@ -283,7 +291,8 @@ def part(cell: Instance) -> str:
 def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> None:
     """Structural Verilog for OpenSTA.
 
-    A clock gate is taken apart. A memory becomes a cell for each bit that goes in or out: see `memory_liberty`.
+    A clock gate is one of the library, or taken apart. A memory becomes a cell for each bit that goes in or out: see
+    `memory_liberty`.
     """
     clock_net = next(nets[0] for name, nets in netlist.inputs if name == clock)
     lines = []
@@ -301,9 +310,9 @@ def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> None:
         name = f"u{index}"
         pins = {pin: [wire(net) for net in nets] for pin, nets in cell.pins.items()}
         if cell.type == GATE:
-            place("INVX1", f"{name}_inv", A=pins["CLK"][0], Y=f"{name}_low")
-            place("LATCH", f"{name}_latch", CLK=f"{name}_low", D=pins["EN"][0], Q=f"{name}_open")
-            place("AND2X2", f"{name}_and", A=pins["CLK"][0], B=f"{name}_open", Y=pins["GCLK"][0])
+            nets = (pins["CLK"][0], pins["EN"][0], pins["GCLK"][0])
+            for kind, own, used in netlist.technology.gate.instances(name, *nets):
+                place(kind, own, **used)
         elif cell.type.startswith(MEMORY):
             for pin, nets in pins.items():
                 for i, net in enumerate(nets):
@@ -327,21 +336,25 @@ def write_verilog(netlist: Netlist, path: Path, clock: str = "clk_i") -> None:
 
 def memory_liberty(netlist: Netlist, path: Path) -> None:
     """Timing of the memories' bits as a Liberty file: access time from clock to data, set-up at the inputs."""
-    shapes = {cell.type: shape(cell).access_ns for cell in netlist.memories()}
+    technology = netlist.technology
+    shapes = {cell.type: shape(netlist, cell).access_ns for cell in netlist.memories()}
     one = 'values("{value}");'
     text = [
         "library (memories) {",
         '  delay_model : table_lookup; time_unit : "1ns"; capacitive_load_unit (1, pf); voltage_unit : "1V";',
-        '  current_unit : "1mA"; leakage_power_unit : "1nW"; nom_voltage : 1.8; nom_process : 1; nom_temperature : 25;',
+        '  current_unit : "1mA"; leakage_power_unit : "1nW"; nom_process : 1; nom_temperature : 25;',
+        f"  nom_voltage : {technology.library.voltage};",
+        '  wire_load ("estimate") { resistance : 0; capacitance : 1; area : 0;',
+        f"    slope : {netlist.wire:.9f}; fanout_length (1, {netlist.wire:.9f}); }}",
         "  input_threshold_pct_rise : 50; input_threshold_pct_fall : 50; output_threshold_pct_rise : 50;",
         "  output_threshold_pct_fall : 50; slew_lower_threshold_pct_rise : 20; slew_upper_threshold_pct_rise : 80;",
         "  slew_lower_threshold_pct_fall : 20; slew_upper_threshold_pct_fall : 80;",
         "  cell (MEMORY_IN) { area : 0;",
         "    pin (CLK) { direction : input; capacitance : 0; clock : true; }",
-        f"    pin (D) {{ direction : input; capacitance : {MEMORY_PIN};",
+        f"    pin (D) {{ direction : input; capacitance : {technology.memory_pin};",
         '      timing () { related_pin : "CLK"; timing_type : setup_rising;',
-        f"        rise_constraint (scalar) {{ {one.format(value=MEMORY_SETUP)} }}",
-        f"        fall_constraint (scalar) {{ {one.format(value=MEMORY_SETUP)} }} }} }}",
+        f"        rise_constraint (scalar) {{ {one.format(value=technology.memory_setup)} }}",
+        f"        fall_constraint (scalar) {{ {one.format(value=technology.memory_setup)} }} }} }}",
         "  }",
     ]
     for kind, access in sorted(shapes.items()):
@@ -350,8 +363,8 @@ def memory_liberty(netlist: Netlist, path: Path) -> None:
             for name, value in (
                 ("cell_rise", access),
                 ("cell_fall", access),
-                ("rise_transition", SLEW),
-                ("fall_transition", SLEW),
+                ("rise_transition", technology.slew),
+                ("fall_transition", technology.slew),
             )
         ]
         text += [

@@ -2,7 +2,7 @@
 
 Instances of one module with the same contents are mapped once. Memories (`spike_ram`) stay black boxes. Registers with
 an enable get a clock gate where eight or more bits share it. Adders of up to 28 bits are ripple chains, the smallest;
-longer ones, as the counters', have a carry tree. All of this is the same for every design.
+longer ones, as the counters', have a carry tree. All of this is the same for every design and library.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from netlist import yosys
+from technology import Technology
 
 MEMORY = "spike_ram"
 GATE = "spike_clock_gate"  # pins CLK, EN, GCLK; a latch and an AND gate of the library
+TARGET_NS = 3.0  # what abc aims for in the 180 nm library, in others in proportion to FO4
 GATED_BITS = 8  # registers of fewer bits keep a multiplexer
 
 # Carry chains of short adders; Yosys' own map takes the long ones.
@@ -38,6 +40,7 @@ module _spike_ripple (P, G, CI, CO);
   endgenerate
 endmodule
 """
+# Yosys' full adder onto the library's.
 ADDERS = """
 (* techmap_celltype = "$fa" *)
 module _spike_fa (A, B, C, X, Y);
@@ -47,7 +50,7 @@ module _spike_fa (A, B, C, X, Y);
   genvar i;
   generate
     for (i = 0; i < WIDTH; i = i + 1) begin : bits
-      FAX1 fa (.A(A[i]), .B(B[i]), .C(C[i]), .YC(X[i]), .YS(Y[i]));
+      @BIT@
     end
   endgenerate
 endmodule
@@ -133,25 +136,27 @@ def synthesise(
     parameters: Mapping[str, int],
     sources: Sequence[Path],
     include: Path,
-    liberty: Path,
+    technology: Technology,
     work: Path,
     *,
     keep: Sequence[str] = (),
-    period_ps: int = 3000,
 ) -> dict[str, Any]:
     """Map a design; returns Yosys' JSON netlist (not flattened: modules of `keep` and the top).
 
     Args:
         keep: names of the modules that stay modules.
-        period_ps: what abc aims for.
 
     Raises ToolError if pyosys is missing, or if Yosys gives up.
     """
     work.mkdir(parents=True, exist_ok=True)
     (work / "ripple.v").write_text(TECHMAP)
-    (work / "adders.v").write_text(ADDERS)
+    period_ps = max(1, round(1000 * TARGET_NS * technology.node.speed))
+    adder = technology.adder
+    files = technology.write(work)
+    liberty = " ".join(f"-liberty {path}" for path in files)
+    (work / "adders.v").write_text(ADDERS.replace("@BIT@", adder.verilog if adder else ""))
     (work / "gate.v").write_text(f"module {GATE} (input CLK, input EN, output GCLK); endmodule\n")
-    (work / "constraint").write_text("set_driving_cell BUFX4\nset_load 0.1\n")
+    (work / "constraint").write_text(f"set_driving_cell {technology.buffer}\nset_load 0.1\n")
     yosys(
         [read_command(top, parameters, sources, include), f"write_rtlil {work / 'read.il'}"],
         work / "read.log",
@@ -159,7 +164,7 @@ def synthesise(
     (work / "fold.il").write_text(fold((work / "read.il").read_text()))
     yosys(
         [
-            f"read_liberty -lib -ignore_miss_func {liberty}",
+            *(f"read_liberty -lib -ignore_miss_func {path}" for path in files),
             f"read_verilog -lib {work / 'gate.v'}",
             f"read_rtlil {work / 'fold.il'}",
             f"hierarchy -top {top}",
@@ -180,19 +185,18 @@ def synthesise(
             f"techmap -map {work / 'ripple.v'}",
             "techmap",
             "opt -full",
-            "extract_fa -fa",
-            "opt_clean",
+            *(["extract_fa -fa", "opt_clean"] if adder else []),
             "dfflegalize -cell $_DFF_P_ 01 -cell $_DFFE_PP_ 01",
             f"clockgate -pos {GATE} EN:CLK:GCLK -min_net_size {GATED_BITS}",
             "dfflegalize -cell $_DFF_P_ 01",
             "opt -full",
-            f"techmap -map {work / 'adders.v'}",
-            f"dfflibmap -liberty {liberty}",
+            *([f"techmap -map {work / 'adders.v'}", "techmap"] if adder else []),
+            f"dfflibmap {liberty}",
             "opt",
-            f"abc -liberty {liberty} -D {period_ps} -constr {work / 'constraint'}",
+            f"abc {liberty} -D {period_ps} -constr {work / 'constraint'}",
             "opt_clean -purge",
             "check -assert",
-            f"tee -q -o {work / 'stat.txt'} stat -liberty {liberty}",
+            f"tee -q -o {work / 'stat.txt'} stat {liberty}",
             f"write_json {work / 'netlist.json'}",
         ],
         work / "map.log",

@@ -1,4 +1,4 @@
-"""Area, energy and delay of on-chip memories at 180 nm. Everything here is an ESTIMATE.
+"""Area, energy and delay of on-chip memories, at 180 nm and scaled to other nodes. Everything here is an ESTIMATE.
 
 Source: CACTI 7.0 (HP Labs; github.com/HewlettPackard/cacti, commit 1ffd8df), technology file `tech_params/180nm.dat`
 (6T cell of 146 F^2 = 4.73 um^2, 1.5 V), "ram" type, periphery itrs-hp, 300 K, optimised for area and energy alike.
@@ -9,6 +9,11 @@ A word is made of 32-bit macros side by side, each with a decoder of its own (CA
 word feeding logic beside it does not need). Between the depths that were run, values are interpolated linearly.
 CACTI knows no memory of fewer than 32 words: a smaller one takes the space of one with 32. Where that is smaller, a
 memory is made of the cell library's latches with a tree of gates to read them. Expect +-30 % against a memory compiler.
+
+Other nodes are these figures scaled, not runs of their own: areas with the memory cell's area, energies with its
+square root (the length of word and bit lines) times the square of the voltage, delays with the library's FO4 delay;
+latches are the library's own. Memory cells: 146 F^2 at 130 nm as at 180, 2.47 um^2; for ASAP7 two gate pitches of 54
+nm by ten fin pitches of 27 nm, 0.02916 um^2. A factor of two either way is possible there.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import numpy as np
 VOLTAGE_RUN = 1.5
 VOLTAGE = 1.8
 MACRO_BITS = 32
+BITCELL_RUN = 4.73  # um2, the 6T cell of these runs
 
 # words: (area um2, read pJ, write pJ, access ns) of a 32-bit macro
 SINGLE = {
@@ -51,6 +57,30 @@ LATCH_ACCESS_NS = 1.0
 
 
 @dataclass(frozen=True)
+class Node:
+    """What memories are scaled to.
+
+    Args:
+        bitcell: area of a 6T memory cell, um2.
+        voltage: supply, V.
+        speed: FO4 delay over that of the 180 nm library.
+        latch_area: of a latch, um2.
+        read_area: of the gates that read one latch, um2.
+        latch_energy: of an access to a latch, over that in the 180 nm library.
+    """
+
+    bitcell: float = BITCELL_RUN
+    voltage: float = VOLTAGE
+    speed: float = 1.0
+    latch_area: float = LATCH_AREA
+    read_area: float = READ_AREA
+    latch_energy: float = 1.0
+
+
+OSU180 = Node()
+
+
+@dataclass(frozen=True)
 class Memory:
     """What a memory costs: um2, pJ an access of a whole word, ns."""
 
@@ -61,31 +91,37 @@ class Memory:
     kind: str
 
 
-def memory(words: int, bits: int, *, halves: bool = True) -> Memory:
+def memory(words: int, bits: int, *, halves: bool = True, node: Node = OSU180) -> Memory:
     """Estimate for a memory of `words` x `bits` that is written and read in the same cycle.
 
     Args:
         halves: never in the same half, so two single-port memories of half the words do; else one with two ports.
+        node: what it is built in.
     """
     macros = bits / MACRO_BITS
     if halves:
-        area, read, write, access = _macro(SINGLE, words / 2)
+        area, read, write, access = _macro(SINGLE, words / 2, node)
         sram = Memory(2 * macros * area, macros * read, macros * write, access, "single-port SRAM, two")
     else:
-        area, read, write, access = _macro(DOUBLE, words)
+        area, read, write, access = _macro(DOUBLE, words, node)
         sram = Memory(macros * area, macros * read, macros * write, access, "dual-port SRAM")
     latches = Memory(
-        bits * words * (LATCH_AREA + READ_AREA), bits * LATCH_READ_PJ, bits * LATCH_WRITE_PJ, LATCH_ACCESS_NS, "latches"
+        bits * words * (node.latch_area + node.read_area),
+        bits * LATCH_READ_PJ * node.latch_energy,
+        bits * LATCH_WRITE_PJ * node.latch_energy,
+        LATCH_ACCESS_NS * node.speed,
+        "latches",
     )
     return min(sram, latches, key=lambda one: one.area)
 
 
-def _macro(table: dict[int, tuple[float, float, float, float]], words: float) -> tuple[float, ...]:
-    """um2, pJ, pJ and ns of a 32-bit macro, at the cell library's voltage."""
+def _macro(table: dict[int, tuple[float, float, float, float]], words: float, node: Node) -> tuple[float, ...]:
+    """um2, pJ, pJ and ns of a 32-bit macro, in a node and at its voltage."""
     depths = sorted(table)
     if words > depths[-1]:
         raise ValueError(f"the memory model ends at {depths[-1]} words, not {words:.0f}")
     columns = list(zip(*(table[depth] for depth in depths), strict=True))
     area, read, write, access = (float(np.interp(words, depths, column)) for column in columns)
-    scale = (VOLTAGE / VOLTAGE_RUN) ** 2
-    return area, read * scale, write * scale, access
+    size = node.bitcell / BITCELL_RUN
+    scale = (node.voltage / VOLTAGE_RUN) ** 2 * size**0.5
+    return area * size, read * scale, write * scale, access * node.speed

@@ -1,10 +1,11 @@
 """Area, clock, power and energy of the spike core and its dense baseline, at several array sizes.
 
-    python rtl/synth/synth.py [--trace BUNDLE …] [--design NAME …] [--out FILE] [--work DIR]
+    python rtl/synth/synth.py [--liberty FILE …] [--wires] [--trace BUNDLE …] [--design NAME …] [--out FILE]
 
-Every design is mapped to the OSU 180 nm library by Yosys and timed by OpenSTA. With a trace bundle, each of its layers
-runs on the RTL (and is compared, bit for bit), the same cycles are replayed on the mapped netlist with cell delays,
-which has to show the same outputs, and the transitions of every net become energy. Memories are estimates (sram.py).
+Every design is mapped to a cell library (OSU 180 nm, or the Liberty files given) by Yosys and timed by OpenSTA. With a
+trace bundle, each of its layers runs on the RTL (and is compared, bit for bit), the same cycles are replayed on the
+mapped netlist with cell delays, which has to show the same outputs, and the transitions of every net become energy.
+Memories are estimates (sram.py).
 
 The results go to a JSON file and, as tables, to a Markdown file beside it. Results of designs and layers that are not
 asked for stay there. Exit codes: 0 done; 1 RTL, netlist and bundle
@@ -19,7 +20,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,20 +29,26 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
-import cells  # noqa: E402
 import gates  # noqa: E402
 import mapping  # noqa: E402
 import numpy as np  # noqa: E402
 import power  # noqa: E402
+import report  # noqa: E402
 import sta  # noqa: E402
+import technology  # noqa: E402
 from images import Shape  # noqa: E402
 from run_trace import run  # noqa: E402
+from spike_compressor.errors import InputError  # noqa: E402
 from spike_compressor.trace import TraceError, open_bundle  # noqa: E402
 from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
 
 LIBRARY = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 LIBRARY_REMEDY = "Debian and Ubuntu have it: apt install qflow-tech-osu018"
 RESULTS = HERE / "results.json"
+FLOW = [
+    HERE / name
+    for name in ("mapping.py", "technology.py", "clock_gates.py", "cells.py", "liberty_text.py", "libraries.json")
+]
 #: Modules that stay apart in the reports; smaller ones dissolve in the module that holds them.
 PARTS = (
     "spike_regs",
@@ -127,15 +134,17 @@ def fingerprint(design: Design, *flow: Path) -> str:
     return digest.hexdigest()
 
 
-def mapped(design: Design, library: cells.Library, work: Path) -> gates.Netlist:
-    """The design's netlist; mapped anew only if its sources or this flow changed."""
-    digest, stamp = fingerprint(design, HERE / "mapping.py", library.path), work / "digest"
+def mapped(design: Design, cells: technology.Technology, work: Path, *, wires: bool = False) -> gates.Netlist:
+    """The design's netlist, with wires or without; mapped anew only if sources, library or flow changed."""
+    digest, stamp = fingerprint(design, *FLOW, *cells.library.paths), work / "digest"
     if not (stamp.is_file() and stamp.read_text() == digest):
         sources = [*SOURCES, *BASELINE]
-        mapping.synthesise(design.top, design.parameters, sources, RTL, library.path, work, keep=PARTS)
+        mapping.synthesise(design.top, design.parameters, sources, RTL, cells, work, keep=PARTS)
         stamp.write_text(digest)
     modules = json.loads((work / "netlist.json").read_text())["modules"]
-    flat = gates.flatten(modules, design.top, library)
+    flat = gates.flatten(modules, design.top, cells)
+    if wires:
+        flat.lay_wires()
     gates.buffer(flat)
     return flat
 
@@ -256,14 +265,16 @@ def measure(
     layers: Sequence[tuple[Path, str]],
     work: Path,
     before: dict[str, Any],
+    cells: technology.Technology,
+    *,
+    wires: bool = False,
 ) -> dict[str, Any]:
     """Everything about one design; `layers` are bundles and names to run."""
-    folder = work / name.replace(" ", "_").replace(",", "").replace("*", "mul")
-    library = cells.read(LIBRARY)
+    folder = work / cells.slug / name.replace(" ", "_").replace(",", "").replace("*", "mul")
     start = time.monotonic()
-    flat = mapped(design, library, folder)
+    flat = mapped(design, cells, folder, wires=wires)
     print(f"{name}: {len(flat.cells):,} cells after {time.monotonic() - start:.0f} s", flush=True)
-    period, path = sta.shortest_period(flat, library, folder)
+    period, path = sta.shortest_period(flat, folder)
     areas = gates.areas(flat)
     total = sum(areas.values())
     memory = sum(value for part, value in areas.items() if part.endswith(" memory"))
@@ -304,70 +315,27 @@ def measure(
     return entry
 
 
-def table(results: dict[str, Any]) -> Iterator[str]:
-    """The results as Markdown."""
-    designs = [entry for key in ("spike", "dense") for entry in results.get(key, ())]
-    yield "# Synthesis of the spike core and its dense baseline"
-    yield ""
-    yield f"Made by `make synth`; {results['label']}. Library: {results['library']}."
-    yield ""
-    yield "| design | slots | mm2 | of it memories | um2 a slot | MHz | pJ a cycle, word, addition or MAC |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for entry in designs:
-        events = ", ".join(f"{value:.3g} a {event}" for event, value in entry.get("energy_pj", {}).items())
-        error = f" (off by up to {entry['energy_error']:.0%})" if events else ""
-        yield (
-            f"| {entry['name']} | {entry['macs_per_cycle']:,} | {entry['area_um2'] / 1e6:.2f} "
-            f"| {entry['area_of_memories_um2'] / 1e6:.2f} | {entry['area_per_slot_um2']:,} | {entry['fmax_mhz']:.0f} "
-            f"| {events}{error} |"
-        )
-    yield ""
-    yield "## Energy of layers"
-    yield ""
-    yield "Eight rows of each, on RTL and netlist. Spikes: of an input, all its steps together."
-    yield ""
-    yield "| bundle, layer | inputs x outputs | spikes | design | cycles | MACs a cycle | pJ a MAC |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    runs = [
-        (one["bundle"], one["layer"], one["spikes_per_input"], entry, one) for entry in designs for one in entry["runs"]
-    ]
-    for bundle, layer, spikes, entry, one in sorted(runs, key=lambda item: (item[0], item[1], designs.index(item[3]))):
-        yield (
-            f"| {bundle}, {layer} | {one['inputs']} x {one['outputs']} | {spikes:.2f} | {entry['name']} "
-            f"| {one['cycles']:,} | {one['macs'] / one['cycles']:.0f} | {one['energy_per_mac_pj']:.2f} |"
-        )
-    yield ""
-    yield "## Area by part, um2"
-    yield ""
-    parts = sorted({part for entry in designs for part in entry["area_by_part_um2"]})
-    yield f"| part | {' | '.join(entry['name'] for entry in designs)} |"
-    yield f"| --- |{' --- |' * len(designs)}"
-    for part in parts:
-        found = (entry["area_by_part_um2"].get(part) for entry in designs)
-        yield f"| {part} | {' | '.join('' if value is None else f'{value:,}' for value in found)} |"
-
-
-def save(results: dict[str, Any], lines: Iterable[str], out: Path) -> None:
-    """Write the results, and their table beside them."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=1) + "\n")
-    out.with_suffix(".md").write_text("\n".join(lines) + "\n")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="synth.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--trace", type=Path, action="append", default=[], help="bundle of a few rows; may be repeated")
     parser.add_argument("--layer", action="append", help="only this layer of the bundles; may be repeated")
     parser.add_argument("--design", action="append", choices=list(DESIGNS), help="only this one; may be repeated")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--liberty", type=Path, nargs="+", default=[], help="the library's files; default: OSU 180 nm")
+    parser.add_argument("--description", type=Path, help="of a library that rtl/synth/libraries.json does not know")
+    parser.add_argument("--wires", action="store_true", help="with wires, estimated")
+    parser.add_argument("--out", type=Path, help="default: results.json, or results_LIBRARY.json, beside this file")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "synth", help="netlists and logs")
     options = parser.parse_args(arguments)
-    if not LIBRARY.is_file():
-        print(f"error: no cell library at {LIBRARY}. {LIBRARY_REMEDY}", file=sys.stderr)
+    if not options.liberty and not LIBRARY.is_file():
+        print(f"error: no cell library at {LIBRARY}. {LIBRARY_REMEDY}, or name one with LIBERTY=", file=sys.stderr)
         return 2
-    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
     try:
+        cells = technology.find(options.liberty or [LIBRARY], options.description)
+        wires = "wires estimated" if options.wires else "no wires"
+        known = RESULTS if not options.liberty else RESULTS.with_name(f"results_{cells.slug}.json")
+        out = options.out or (known.with_stem(f"{known.stem}_wires") if options.wires else known)
+        results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
         layers = [
             (path, info.name)
             for path in options.trace
@@ -378,20 +346,20 @@ def main(arguments: list[str] | None = None) -> int:
             design = DESIGNS[name]
             key = "dense" if design.dense else "spike"
             others = {entry["name"]: entry for entry in results.get(key, ())}
-            others[name] = measure(name, design, layers, options.work, others.get(name, {}))
+            others[name] = measure(name, design, layers, options.work, others.get(name, {}), cells, wires=options.wires)
             results[key] = [others[known] for known in DESIGNS if known in others]
             for entry in results[key]:
                 entry |= fitted(entry, dense=design.dense)
             results["label"] = "area, clock: synthesised; energy: simulated netlist; memories: estimated"
-            results["library"] = "OSU 180 nm (osu018), 1.8 V, typical; no wires"
-            save(results, table(results), options.out)
-    except (TraceError, ToolError) as error:
+            results["library"] = f"{cells.name}; {wires}"
+            report.save(results, report.table(results), out)
+    except (InputError, TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"wrote {options.out}")
+    print(f"wrote {out}")
     return 0
 
 

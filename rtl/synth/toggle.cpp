@@ -10,8 +10,8 @@
 //   nets N
 //   in  net                              an input port's bit, in the order of the record
 //   out net valid                        an output port's bit; compared only while net `valid` is 1
-//   gate out delay table n in...         delay in units of 10 ps; truth table as hexadecimal number
-//   ff q d enable delay                  rising edge of the one clock, only while `enable` is 1
+//   gate out delay table n in...         delay in units of time; truth table as hexadecimal number
+//   ff q d enable delay inverts          rising edge of the one clock, only while `enable` is 1; q is !d if `inverts` is 1
 //   ram width depth parts re we... waddr_n waddr... wdata... raddr_n raddr... rdata...
 // RECORD, text, as tb/hdl/port_recorder.sv writes it: a line a cycle, `count` (1: this cycle counts) and the ports as a
 // hexadecimal number, all inputs from the lowest bit on, then all outputs, as they are at the clock edge. Outputs are
@@ -38,7 +38,7 @@ struct Gate {
 };
 
 struct Flop {
-  int q, d, enable, delay;
+  int q, d, enable, delay, inverts;
 };
 
 struct Ram {
@@ -48,7 +48,7 @@ struct Ram {
   uint64_t reads = 0, writes = 0;
 };
 
-constexpr int kWheel = 1 << 12;  // longest delay: 40 ns
+constexpr int kWheel = 1 << 12;  // longest delay in units of time
 
 struct Event {
   int gate;
@@ -84,7 +84,7 @@ class Simulator {
         gates_.push_back(g);
       } else if (kind == "ff") {
         Flop f;
-        s >> f.q >> f.d >> f.enable >> f.delay;
+        s >> f.q >> f.d >> f.enable >> f.delay >> f.inverts;
         flops_.push_back(f);
       } else if (kind == "ram") {
         Ram r;
@@ -112,6 +112,7 @@ class Simulator {
     if (nets < 2) return false;
     value_.assign(nets, 0);
     value_[1] = 1;
+    for (auto& f : flops_) value_[f.q] = uint8_t(f.inverts);  // all start as if their data had been 0
     toggles_.assign(nets, 0);
     ones_.assign(nets, 0);
     fanout_.resize(nets);
@@ -255,7 +256,7 @@ class Simulator {
   void edge() {
     std::vector<std::pair<int, uint8_t>> next;
     for (auto& f : flops_)
-      if (value_[f.enable] && value_[f.q] != value_[f.d]) drive(f.q, value_[f.d], f.delay);
+      if (value_[f.enable] && value_[f.q] != (value_[f.d] ^ f.inverts)) drive(f.q, value_[f.d] ^ f.inverts, f.delay);
     for (auto& r : rams_) {
       auto number = [&](const std::vector<int>& v) {
         size_t a = 0;
@@ -280,7 +281,7 @@ class Simulator {
       }
       r.writes += any && counting_;
     }
-    for (auto& n : next) drive(n.first, n.second, 200);  // an access takes 2 ns
+    for (auto& n : next) drive(n.first, n.second, 200);  // an access
   }
 
   std::vector<int> inputs_, outputs_, valids_;
