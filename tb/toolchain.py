@@ -29,6 +29,7 @@ OLDEST = (5, 36)  # what cocotb 2 needs
 PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
 BASELINE = sorted((RTL / "baseline").glob("*.sv"))
+LADDER = sorted((RTL / "baseline" / "ladder").glob("*.sv"))
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
 VARIANTS = RTL / "variants"
 CONTROL = TB / "hdl" / "fast.vlt"
@@ -165,7 +166,9 @@ def build(
     waves = waves or wants_waves()
     parameters = dict(sorted((parameters or {}).items()))
     replaced = replaced or {}
-    files = [other for path in (CONTROL, *SOURCES, *BASELINE, *HARNESS) for other in replaced.get(path, [path])]
+    files = [
+        other for path in (CONTROL, *SOURCES, *BASELINE, *LADDER, *HARNESS) for other in replaced.get(path, [path])
+    ]
     sources = hashlib.sha256()
     for path in (*files, *sorted(RTL.glob("*.svh"))):
         sources.update(path.name.encode() + path.read_bytes())
