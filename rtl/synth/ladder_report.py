@@ -1,0 +1,69 @@
+"""The ladder of baselines as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+HEAD = """# From FP16 to spikes: the ladder of baselines
+
+Made by `make ladder LIBERTY="FILE …"`, once for each library; [synthesis.md](../synthesis.md) says how, and where
+the libraries are found. Areas and clocks are synthesised, energies simulated on the netlist, memories and wires
+estimated.
+
+Every array of a rung does 1,024 products a cycle (8 rows x 16 columns x 8 inputs). The spike core has 1,024 adder
+slots (64 x 16); what it does with them hangs on the spikes: three kinds of inputs at T = 4, whose codes are those
+of INT4 x (sign + 4), so these two rungs give the same sums to the bit. The other rungs compute something else, at
+another accuracy. An area counts the columns, what counts a row's offset, memories, weight register and sums; front
+end, registers and control, alike in all rungs, are left out, and of the spike core's energy its lanes, picker and
+pipeline, some 10 to 15 % (rtl/synth/results.md)."""
+
+
+MEMORIES = ("store of activations", "weight banks", "store of spikes")
+
+
+def rows(entry: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """Name, MACs a cycle and pJ a MAC of an entry; of the spike core one of each kind of inputs."""
+    if isinstance(entry["macs_per_cycle"], dict):
+        for kind, macs in entry["macs_per_cycle"].items():
+            yield f"{entry['name']}: {kind}", macs, sum(entry["energy_pj_per_mac"][kind].values())
+    else:
+        yield entry["name"], entry["macs_per_cycle"], sum(entry["energy_pj_per_mac"].values())
+
+
+def table(results: dict[str, Any]) -> Iterator[str]:
+    """The results as Markdown."""
+    yield HEAD
+    for library in results.values():
+        yield ""
+        yield f"## {library['name']}"
+        yield ""
+        yield (
+            "| rung | mm2 | of it memories | um2 a MAC of a column | MHz | MACs a cycle | GMAC/s a mm2 "
+            "| MACs a cycle and mm2 | pJ a MAC |"
+        )
+        yield f"|{' --- |' * 9}"
+        for entry in library["rungs"].values():
+            parts = entry["area_um2"]
+            area = sum(parts.values()) / 1e6
+            kept = sum(parts.get(name, 0) for name in MEMORIES) / 1e6
+            for name, macs, energy in rows(entry):
+                rate = macs / entry["period_ns"] / area
+                yield (
+                    f"| {name} | {area:.3g} | {kept:.3g} | {entry['column_um2_per_mac']:,.4g} "
+                    f"| {1000 / entry['period_ns']:.0f} "
+                    f"| {macs:,.0f} | {rate:,.3g} | {macs / area:,.4g} | {energy:.3g} |"
+                )
+    yield ""
+    yield "## Area by part, um2"
+    for library in results.values():
+        parts = list(dict.fromkeys(part for entry in library["rungs"].values() for part in entry["area_um2"]))
+        yield ""
+        yield f"### {library['name']}"
+        yield ""
+        yield f"| rung | {' | '.join(parts)} |"
+        yield f"|{' --- |' * (len(parts) + 1)}"
+        for entry in library["rungs"].values():
+            found = (entry["area_um2"].get(part) for part in parts)
+            cells = " | ".join("" if value is None else f"{value:,.4g}" for value in found)
+            yield f"| {entry['name']} | {cells} |"
