@@ -15,7 +15,17 @@ from pathlib import Path
 RTL = Path(__file__).resolve().parent
 sys.path.insert(0, str(RTL.parent / "tb"))
 
-from toolchain import BASELINE, HARNESS, LADDER, SOURCES, VARIANTS, ToolError, use_verilator, variant_sources  # noqa: E402
+from toolchain import (  # noqa: E402
+    BASELINE,
+    HARNESS,
+    LADDER,
+    SOURCES,
+    STREAMER,
+    VARIANTS,
+    ToolError,
+    use_verilator,
+    variant_sources,
+)
 
 SHAPES = (
     {},
@@ -51,6 +61,12 @@ DENSE_SHAPES = (
 FP_SHAPES = ({}, {"Lanes": 1}, {"Lanes": 2, "ExpBits": 8, "FracBits": 7, "Subnormals": 0})
 INT_SHAPES = ({}, {"Lanes": 4, "WeightBits": 4, "AccWidth": 24})
 OFFSET_SHAPES = (*INT_SHAPES, {"WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1})
+STREAMED_SHAPES = (
+    {"Rows": 4, "Columns": 6, "MaxInputs": 512},
+    {**SHAPES[1], "DataWidth": 64, "AddrWidth": 40, "MaxBurst": 4},
+    {**SHAPES[2], "DataWidth": 32, "AddrWidth": 32, "MaxBurst": 1, "Bursts": 2, "SpikeStream": 32},
+    {**SHAPES[1], "DataWidth": 1024, "MaxBurst": 256, "NibbleWeights": 1, "MembraneBits": 16},
+)
 
 # Top, its shapes, and its sources
 DESIGNS = (
@@ -59,6 +75,7 @@ DESIGNS = (
     ("fp_column", FP_SHAPES, LADDER),
     ("int_column", INT_SHAPES, [RTL / "spike_csa.sv", *LADDER]),
     ("row_offset", OFFSET_SHAPES, LADDER),
+    ("streamed_core", STREAMED_SHAPES, [*SOURCES, *STREAMER]),
 )
 
 # slang runs with every warning it has, but for these.
@@ -110,6 +127,7 @@ def verible() -> list[str]:
             *SOURCES,
             *BASELINE,
             *LADDER,
+            *STREAMER,
             *sorted(VARIANTS.glob("*/*.sv")),
             *sorted(RTL.glob("*.svh")),
             *HARNESS,

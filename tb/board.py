@@ -6,32 +6,56 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from images import Shape
-from toolchain import BASELINE, BUILD, RTL, SOURCES, TB, ToolError, runtime_objects, use_verilator
+from toolchain import BASELINE, BUILD, RTL, SOURCES, STREAMER, TB, ToolError, runtime_objects, use_verilator
 
 DRIVER = RTL / "driver"
 BOARD = TB / "driver"
 
 
-def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[str, int] | None = None) -> Path:
-    """Compile `tb/driver/<program>.c` and the driver as strict C99, and link them with a board; returns the program.
+@dataclass(frozen=True)
+class Kind:
+    """What may be on a board.
+
+    Attributes:
+        sources: SystemVerilog beside the core's.
+        without: parameters of a shape that the top does not have.
+        device: what is at its ports, a file of `tb/driver`.
+        drivers: files of `rtl/driver`.
+    """
+
+    sources: tuple[Path, ...] = ()
+    without: tuple[str, ...] = ()
+    device: str = "streams.cpp"
+    drivers: tuple[str, ...] = ("spike_core",)
+
+
+#: By the module at the top.
+KINDS = {
+    "spike_core": Kind(),
+    "dense_core": Kind(tuple(BASELINE), ("Slots", "Csd")),
+    "streamed_core": Kind(tuple(STREAMER), (), "memory.cpp", ("spike_core", "spike_streamer")),
+}
+
+
+def board(shape: Shape, program: str, top: str = "spike_core", *, streams: Mapping[str, int] | None = None) -> Path:
+    """Compile `tb/driver/<program>.c` and the drivers as strict C99, and link them with a board; returns the program.
 
     Args:
         shape: of the core.
-        dense: the dense baseline instead of the spike core.
-        streams: parameters of the core's streams: MembraneStream, NibbleWeights, ….
+        top: a module of KINDS.
+        streams: parameters of the core's streams: MembraneStream, NibbleWeights, DataWidth, ….
 
     Raises ToolError when something does not compile.
     """
     use_verilator()
-    top = "dense_core" if dense else "spike_core"
-    parameters = shape.parameters()
-    if dense:
-        parameters = {name: value for name, value in parameters.items() if name not in ("Slots", "Csd")}
+    kind = KINDS[top]
+    parameters = {name: value for name, value in shape.parameters().items() if name not in kind.without}
     parameters |= streams or {}
-    sources = [*SOURCES, *(BASELINE if dense else ()), *sorted(RTL.glob("*.svh"))]
+    sources = [*SOURCES, *kind.sources, *sorted(RTL.glob("*.svh"))]
     files = [*sources, *sorted(BOARD.iterdir()), *sorted(DRIVER.iterdir())]
     digest = hashlib.sha256(repr((top, program, sorted(parameters.items()))).encode())
     for path in files:
@@ -43,7 +67,7 @@ def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[s
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     objects = []
-    for source in (DRIVER / "spike_core.c", BOARD / f"{program}.c"):
+    for source in (*(DRIVER / f"{name}.c" for name in kind.drivers), BOARD / f"{program}.c"):
         objects.append(folder / f"{source.stem}.o")
         strict = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
         run(["cc", *strict, f"-I{DRIVER}", f"-I{BOARD}", "-c", str(source), "-o", str(objects[-1])])
@@ -53,6 +77,7 @@ def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[s
         "Acc": 32 * shape.columns,
     }
     beats = {f"{name.upper()}_BYTES": (parameters.get(f"{name}Stream") or bits) // 8 for name, bits in whole.items()}
+    beats["DATA_BYTES"] = parameters.get("DataWidth", 128) // 8
     flags = " ".join([*(f"-D{name}={value}" for name, value in beats.items()), f"-I{BOARD}"])
     command = ["verilator", "--cc", "--exe", "--assert", "-O3", "--x-initial", "unique", "--prefix", "Vcore"]
     command += ["--top-module", top, "-Mdir", str(folder), f"-I{RTL}", "-CFLAGS", flags]
@@ -62,6 +87,7 @@ def board(shape: Shape, program: str, *, dense: bool = False, streams: Mapping[s
             *command,
             *(str(path) for path in sources if path.suffix == ".sv"),
             str(BOARD / "board.cpp"),
+            str(BOARD / kind.device),
             *map(str, objects),
         ]
     )

@@ -66,6 +66,14 @@ START, CLEAR = (REGISTERS["CTRL"].bit(name) for name in ("start", "clear"))
 BUSY, DONE, FAULT, QUEUED = (REGISTERS["STATUS"].bit(name) for name in ("busy", "done", "error", "queued"))
 IRQ_DONE, IRQ_ERROR = (REGISTERS["IRQ_ENABLE"].bit(name) for name in ("done", "error"))
 
+#: Where the streamer's registers begin in a streamed core; they are named as the core's are.
+STREAMER_BASE = 0x100
+_STREAMER = json.loads((RTL / "registers" / "spike_streamer.json").read_text(encoding="utf-8"))
+STREAMER = {
+    one["name"]: Register(one["name"], STREAMER_BASE + one["address"], tuple(Field(**field) for field in one["fields"]))
+    for one in _STREAMER["registers"]
+}
+
 COUNTER_BASE = _MAP["counters"]["base"]
 COUNTERS = tuple(one["name"] for one in _MAP["counters"]["names"])
 #: Every address that answers OKAY to a read

@@ -48,6 +48,9 @@ DENSE_SHAPES = {
     "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
 }
 
+#: A small core with a streamer: 20-byte sums that fill three beats of 8 bytes; 8-byte sums, four in a beat of 32.
+STREAMED = {"Rows": 3, "Lanes": 4, "Slots": 2, "WeightInputs": 2, "WeightBits": 4, "MaxInputs": 128}
+
 #: Bundles are replayed with every width of the streams (bits), every kind of memory, and on the dense baseline (True).
 REPLAYS = [
     (width, memory, dense)
@@ -96,6 +99,8 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("row_offset", "row_offset", {"Lanes": 8, "WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
     ("ports", "dense_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "MaxInputs": 16}),
+    ("streamed", "streamed_harness", STREAMED | {"Columns": 5, "DataWidth": 64, "MaxBurst": 4, "AddrWidth": 40}),
+    ("streamed", "streamed_harness", STREAMED | {"Columns": 2, "DataWidth": 256, "Bursts": 2}),
 ]
 
 

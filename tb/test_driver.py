@@ -34,9 +34,9 @@ def layer(tmp_path_factory):
     return open_bundle(path).layer(name)
 
 
-def compute(layer, folder, shape, *, pause=0, dense=False, streams=None):
+def compute(layer, folder, shape, *, pause=0, top="spike_core", streams=None):
     """The sums of a layer as the driver's program writes them, int32 [M, N, G], and what the core counted."""
-    program = board.board(shape, "layer", dense=dense, streams=streams)
+    program = board.board(shape, "streamed_layer" if top == "streamed_core" else "layer", top, streams=streams)
     for name, values in (
         ("membranes", layer.membrane.astype("<i4")),
         ("timesteps", layer.timesteps.astype("u1")),
@@ -51,12 +51,16 @@ def compute(layer, folder, shape, *, pause=0, dense=False, streams=None):
     return np.fromfile(folder / "sums", "<i4").reshape(M, N, G), counts
 
 
-@pytest.mark.parametrize(("shape", "dense"), [(SHAPE, False), (DENSE, True)], ids=["spike core", "dense baseline"])
-def test_a_layer_of_the_embedded_model(layer, shape, dense, tmp_path):
+@pytest.mark.parametrize(
+    ("shape", "top", "streams"),
+    [(SHAPE, "spike_core", {}), (DENSE, "dense_core", {}), (SHAPE, "streamed_core", {"DataWidth": 64})],
+    ids=["spike core", "dense baseline", "streamed core"],
+)
+def test_a_layer_of_the_embedded_model(layer, shape, top, streams, tmp_path):
     """Every accumulator, in two jobs of which one waits for the other, after a job that was aborted."""
     assert layer.info.tokens > 20
     assert set(layer.modality) == {0, 1}
-    sums, counts = compute(layer, tmp_path, shape, dense=dense)
+    sums, counts = compute(layer, tmp_path, shape, top=top, streams=streams)
     assert np.array_equal(sums, layer.grouped_acc())
     assert counts["rows"] == layer.info.tokens
     assert counts["spikes"] == np.count_nonzero(layer.spikes)
@@ -76,21 +80,28 @@ def test_layers_off_the_size_of_the_array(coding, groups, K, tmp_path):
 #: Streams that are narrower, and wider, than what they carry, in units of a power of two and others.
 NARROW = {"MembraneStream": 32, "WeightStream": 32, "AccStream": 64, "MembraneBits": 16, "NibbleWeights": 1}
 WIDE = {"MembraneStream": 1024, "WeightStream": 512, "AccStream": 1024}
+#: Units that share beats, in bursts of 4.
+MEMORY = {"DataWidth": 256, "MaxBurst": 4, "AddrWidth": 40, "MembraneBits": 16, "NibbleWeights": 1}
 ODD = replace(SHAPE, rows=3, columns=5, lanes=4, slots=4, weight_inputs=2)
 
 
 @pytest.mark.parametrize(
-    ("shape", "streams", "dense"),
-    [(ODD, NARROW, False), (ODD, WIDE, False), (replace(ODD, slots=1, blocks=64, csd=False), NARROW | WIDE, True)],
-    ids=["narrow", "wide", "dense"],
+    ("shape", "streams", "top"),
+    [
+        (ODD, NARROW, "spike_core"),
+        (ODD, WIDE, "spike_core"),
+        (replace(ODD, slots=1, blocks=64, csd=False), NARROW | WIDE, "dense_core"),
+        (ODD, MEMORY, "streamed_core"),
+    ],
+    ids=["narrow", "wide", "dense", "streamed"],
 )
 @pytest.mark.parametrize(("groups", "K"), [(1, 61), (3, 57)])
-def test_streams_of_any_width(shape, streams, dense, groups, K, tmp_path):
+def test_streams_of_any_width(shape, streams, top, groups, K, tmp_path):
     """Beats that are parts of a unit or hold several, nibbles, short membranes: the same sums, whatever pauses."""
     layer = random_layer(
         np.random.default_rng(2), 10, K, 13, groups=groups, grouped=groups > 1, timesteps=(1, 4), frac_bits=8,
         distribution="extreme",
     )  # fmt: skip
     for pause in (0, 3):
-        sums, _ = compute(layer, tmp_path, shape, pause=pause, dense=dense, streams=streams)
+        sums, _ = compute(layer, tmp_path, shape, pause=pause, top=top, streams=streams)
         assert np.array_equal(sums, layer.grouped_acc())

@@ -30,6 +30,8 @@ PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
 BASELINE = sorted((RTL / "baseline").glob("*.sv"))
 LADDER = sorted((RTL / "baseline" / "ladder").glob("*.sv"))
+STREAMER_PACKAGE = RTL / "streamer" / "streamer_pkg.sv"
+STREAMER = [STREAMER_PACKAGE, *sorted(path for path in (RTL / "streamer").glob("*.sv") if path != STREAMER_PACKAGE)]
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
 VARIANTS = RTL / "variants"
 CONTROL = TB / "hdl" / "fast.vlt"
@@ -167,7 +169,9 @@ def build(
     parameters = dict(sorted((parameters or {}).items()))
     replaced = replaced or {}
     files = [
-        other for path in (CONTROL, *SOURCES, *BASELINE, *LADDER, *HARNESS) for other in replaced.get(path, [path])
+        other
+        for path in (CONTROL, *SOURCES, *BASELINE, *LADDER, *STREAMER, *HARNESS)
+        for other in replaced.get(path, [path])
     ]
     sources = hashlib.sha256()
     for path in (*files, *sorted(RTL.glob("*.svh"))):

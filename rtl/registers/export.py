@@ -26,16 +26,16 @@ except ImportError as error:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SOURCE = HERE / "spike_core.rdl"
-HEADER = ROOT / "rtl" / "driver" / "spike_core_regs.h"
-MAP = HERE / "spike_core.json"
+#: Address maps of the description, by name: where each begins in a core that has it.
+MAPS = {"spike_core": 0, "spike_streamer": 0x100}
 PAGE = ROOT / "docs" / "registers.md"
 
 
-def compiled() -> AddrmapNode:
-    """The elaborated description. Raises RDLCompileError when it is wrong."""
+def compiled(name: str) -> AddrmapNode:
+    """An address map of the description, elaborated. Raises RDLCompileError when it is wrong."""
     compiler = RDLCompiler()
     compiler.compile_file(str(SOURCE))
-    return compiler.elaborate().top
+    return compiler.elaborate(top_def_name=name).top
 
 
 def access(field: Any) -> str:
@@ -67,7 +67,7 @@ def register(node: RegNode) -> dict[str, Any]:
 
 
 def mapped(top: AddrmapNode) -> dict[str, Any]:
-    """The whole map: registers, counters in their order, codings."""
+    """A whole map: registers, counters in their order."""
     registers, counters = [], {}
     for node in top.children():
         if isinstance(node, RegNode):
@@ -88,29 +88,32 @@ def mapped(top: AddrmapNode) -> dict[str, Any]:
                 raise SystemExit(
                     f"error: {node.inst_name} is no array of the {len(names)} counters that counter_e names"
                 )
-    return {"registers": registers, "counters": counters}
+    return {"registers": registers} | ({"counters": counters} if counters else {})
+
+
+def header_path(name: str) -> Path:
+    """Where the C header of a map is."""
+    return ROOT / "rtl" / "driver" / f"{name}_regs.h"
+
+
+def map_path(name: str) -> Path:
+    """Where the map is that benches read."""
+    return HERE / f"{name}.json"
 
 
 def header(top: AddrmapNode) -> str:
     """The C header, by PeakRDL-cheader."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / HEADER.name
+        path = Path(folder) / header_path(top.inst_name).name
         CHeaderExporter().export(top, str(path), std=CStandard.gnu99)
         text = "\n".join(line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()).strip()
     licence = "// Copyright spike-compressor contributors.\n// SPDX-License-Identifier: Apache-2.0\n//\n"
     return f"{licence}// Made by rtl/registers/export.py from spike_core.rdl.\n{text}\n"
 
 
-def page(found: dict[str, Any]) -> str:
-    """The page of the documentation."""
+def table(base: int, found: dict[str, Any]) -> list[str]:
+    """The registers of a map that begins at `base`, as a table."""
     lines = [
-        "# Registers of the core",
-        "",
-        "Made by `make registers` from `rtl/registers/spike_core.rdl`, as are the C header",
-        "`rtl/driver/spike_core_regs.h` and the map that benches read, `rtl/registers/spike_core.json`.",
-        "`tb/bench_ports.py` checks core and dense baseline against it, address by address.",
-        "[rtl.md](rtl.md#registers) says how the registers are used. Bits that are not listed read 0.",
-        "",
         "| address | register | bits | field | access | after reset | |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
@@ -119,15 +122,18 @@ def page(found: dict[str, Any]) -> str:
             top = field["lsb"] + field["width"] - 1
             bits = f"{top}:{field['lsb']}" if field["width"] > 1 else str(top)
             reset = "" if field["reset"] is None or field["access"] == "W" else f"0x{field['reset']:X}"
-            first = (f"0x{one['address']:02X}", one["name"]) if at == 0 else ("", "")
+            first = (f"0x{base + one['address']:02X}", one["name"]) if at == 0 else ("", "")
             text = "; ".join(filter(None, [one["text"] if at == 0 else "", field["text"]]))
             lines.append(
                 f"| {first[0]} | {first[1]} | {bits} | {field['name']} | {field['access']} | {reset} | {text} |"
             )
-    counters = found["counters"]
+    return lines
+
+
+def counted(counters: dict[str, Any]) -> list[str]:
+    """The counters of a map, as a section."""
     base, stride, high = counters["base"], counters["stride"], counters["high"]
-    lines += [
-        "",
+    return [
         "## Counters",
         "",
         f"64 bits each: the low word of counter i is at 0x{base:02X} + {stride} i, the high word {high} bytes on.",
@@ -137,14 +143,41 @@ def page(found: dict[str, Any]) -> str:
         "| --- | --- | --- |",
         *(f"| {i} | {one['name']} | {one['text']} |" for i, one in enumerate(counters["names"])),
     ]
+
+
+def page(maps: dict[str, dict[str, Any]]) -> str:
+    """The page of the documentation."""
+    core, streamer = maps["spike_core"], maps["spike_streamer"]
+    lines = [
+        "# Registers of the core",
+        "",
+        "Made by `make registers` from `rtl/registers/spike_core.rdl`, as are the C headers",
+        "`rtl/driver/*_regs.h` and the maps that benches read, `rtl/registers/*.json`.",
+        "`tb/bench_ports.py` checks core and dense baseline against it, address by address.",
+        "[rtl.md](rtl.md#registers) says how the registers are used. Bits that are not listed read 0.",
+        "",
+        *table(MAPS["spike_core"], core),
+        "",
+        *counted(core["counters"]),
+        "",
+        "## Registers of the streamer",
+        "",
+        "A [streamed core](rtl.md#streamer) has them behind those of the core. `tb/bench_streamed.py` checks them.",
+        "",
+        *table(MAPS["spike_streamer"], streamer),
+    ]
     return "\n".join(lines) + "\n"
 
 
 def made() -> dict[Path, str]:
     """Every file that follows from the description, with its text."""
-    top = compiled()
-    found = mapped(top)
-    return {HEADER: header(top), MAP: json.dumps(found, indent=1) + "\n", PAGE: page(found)}
+    files, maps = {}, {}
+    for name in MAPS:
+        top = compiled(name)
+        maps[name] = mapped(top)
+        files[header_path(name)] = header(top)
+        files[map_path(name)] = json.dumps(maps[name], indent=1) + "\n"
+    return files | {PAGE: page(maps)}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
 /* Copyright spike-compressor contributors.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A board with a Verilated core on it: its registers, and a DMA engine on each stream. Time passes while registers are
- * accessed. */
+ * A board with a Verilated core on it: its registers, and either a DMA engine on each stream or, for a core with a streamer,
+ * memory. Time passes while registers are accessed. */
 #ifndef BOARD_H
 #define BOARD_H
 
@@ -22,6 +22,8 @@ uint32_t board_read(void *context, uint32_t offset);
 void board_write(void *context, uint32_t offset, uint32_t value);
 int board_interrupt(void);
 
+/* ------------------------------------------------------------------------------------------- with DMA engines */
+
 /* Queue memory behind what its engine still has to do: send it, with TLAST at the end of each packet, or fill it. */
 void board_send(enum board_stream stream, const uint8_t *data, size_t bytes, size_t packet);
 void board_receive(uint8_t *data, size_t bytes);
@@ -31,6 +33,13 @@ size_t board_left(enum board_stream stream);
 
 /* Forget them. */
 void board_stop(enum board_stream stream);
+
+/* ------------------------------------------------------------------------------------------------- with memory */
+
+/* The board's memory, and where the core sees it; beyond it there is nothing (DECERR). */
+#define BOARD_MEMORY_BYTES ((size_t)1 << 22)
+#define BOARD_MEMORY_BASE ((uint64_t)0x80000000u)
+uint8_t *board_memory(void);
 
 #ifdef __cplusplus
 }

@@ -6,29 +6,9 @@
  *
  *     layer M N K G F csd pause membranes timesteps weights sums
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "board.h"
+#include "program.h"
 #include "spike_core.h"
-
-#define POLLS 10000000u
-
-static void require(int holds, const char *what) {
-  if (!holds) {
-    fprintf(stderr, "%s\n", what);
-    exit(1);
-  }
-}
-
-static void *load(const char *path, size_t bytes) {
-  void *data = malloc(bytes);
-  FILE *file = fopen(path, "rb");
-
-  require(data != NULL && file != NULL && fread(data, 1, bytes, file) == bytes, path);
-  fclose(file);
-  return data;
-}
 
 /* Everything a part of the rows needs on its way through the core. */
 typedef struct {
@@ -72,7 +52,6 @@ int main(int count, char **words) {
   int32_t *membranes, *sums;
   uint8_t *timesteps;
   int8_t *weights;
-  FILE *file;
 
   require(count == 12, "usage: layer M N K G F csd pause membranes timesteps weights sums");
   M = layer.rows = (uint32_t)atoi(words[1]);
@@ -125,8 +104,7 @@ int main(int count, char **words) {
   printf("%lu rows, %lu spikes, %lu cycles\n", (unsigned long)spike_core_counter(&core, 1),
          (unsigned long)spike_core_counter(&core, 2), (unsigned long)spike_core_counter(&core, 0));
 
-  file = fopen(words[11], "wb");
-  require(file != NULL && fwrite(sums, 4, M * N * G, file) == M * N * G && fclose(file) == 0, words[11]);
+  store(words[11], sums, M * N * G);
 
   /* a job that the core refuses by itself is reported */
   board_write(NULL, offsetof(spike_core_t, ROWS), 0);

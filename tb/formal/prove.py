@@ -25,7 +25,7 @@ FORMAL = Path(__file__).resolve().parent
 sys.path.insert(0, str(FORMAL.parent))
 
 from netlist import program, yosys  # noqa: E402
-from toolchain import BUILD, RTL, SOURCES, ToolError  # noqa: E402
+from toolchain import BUILD, RTL, SOURCES, STREAMER, ToolError  # noqa: E402
 
 WORK = BUILD / "formal"
 
@@ -159,7 +159,9 @@ def _run(command: list[str], folder: Path, limit: float) -> str:
     return said
 
 
-def prove(proof: Proof, limit: float = 1800, sources: Sequence[Path] = SOURCES, work: Path = WORK) -> Verdict:
+def prove(
+    proof: Proof, limit: float = 1800, sources: Sequence[Path] = (*SOURCES, *STREAMER), work: Path = WORK
+) -> Verdict:
     """Elaborate and decide. Raises ToolError when a tool is missing or the harness does not elaborate.
 
     Args:
@@ -220,6 +222,14 @@ PROOFS = (
     ),
     Proof("abort_proof", "an abort withdraws no offer, lets none come, and ends", quick=True),
     Proof("handover_proof", "no half of banks or store is written before it was used, or read before it is complete"),
+    Proof(
+        "writer_proof", "sums on AXI4: offers stay, WLAST ends what was announced, no burst crosses 4 KiB", quick=True
+    ),
+    Proof(
+        "reader_proof",
+        "reads on AXI4: offers stay, all that was asked for has room, no burst crosses 4 KiB",
+        quick=True,
+    ),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 2}, quick=True),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 5}),
 )

@@ -1,0 +1,129 @@
+// Copyright spike-compressor contributors.
+// SPDX-License-Identifier: Apache-2.0
+//
+// Proof of the streamer's writer on AXI4, with an abort or a reset at any time: addresses and data stay on offer until they are
+// taken; each burst has as many beats as its address said, WLAST with the last; none crosses 4 KiB; an engine that is not
+// busy has nothing on offer, and every burst has been answered.
+
+module writer_proof
+  import streamer_pkg::*;
+#(
+  parameter int unsigned DataWidth = 32,
+  parameter int unsigned AddrWidth = 14,
+  parameter int unsigned MaxBurst  = 2,
+  parameter int unsigned Bursts    = 2
+) (
+  input logic                   clk_i,
+  input logic                   reset_i,
+  input logic                   start_i,
+  input write_t                 descriptor_i,
+  input logic                   abort_i,
+  input logic                   valid_i,
+  input logic [DataWidth-1:0]   data_i,
+  input logic [DataWidth/8-1:0] keep_i,
+  input logic                   last_i,
+  input logic                   aw_ready_i,
+  input logic                   w_ready_i,
+  input logic                   b_valid_i
+);
+
+  logic                   started_q = 1'b0;
+  logic                   rst_ni, take, busy, done, ready, aw_valid, w_valid, w_last;
+  logic [AddrWidth-1:0]   aw_addr;
+  logic [7:0]             aw_len;
+  logic [DataWidth-1:0]   w_data;
+  logic [DataWidth/8-1:0] w_strb;
+
+  always_ff @(posedge clk_i) started_q <= 1'b1;
+  assign rst_ni = started_q && !reset_i;
+
+  stream_writer #(
+    .AddrWidth (AddrWidth),
+    .DataWidth (DataWidth),
+    .MaxBurst  (MaxBurst),
+    .Bursts    (Bursts)
+  ) u_writer (
+    .clk_i,
+    .rst_ni,
+    .start_i,
+    .take_o       (take),
+    .descriptor_i,
+    .abort_i,
+    .busy_o       (busy),
+    .done_o       (done),
+    .valid_i,
+    .ready_o      (ready),
+    .data_i,
+    .keep_i,
+    .last_i,
+    .aw_valid_o   (aw_valid),
+    .aw_ready_i,
+    .aw_addr_o    (aw_addr),
+    .aw_len_o     (aw_len),
+    .w_valid_o    (w_valid),
+    .w_ready_i,
+    .w_data_o     (w_data),
+    .w_strb_o     (w_strb),
+    .w_last_o     (w_last),
+    .b_valid_i
+  );
+
+  // Lengths that were announced, and that came, in their order: at most `Bursts` of each are ahead of the other.
+  localparam int unsigned Count = $clog2(Bursts + 1);
+
+  logic [Bursts-1:0][7:0] announced_q, announced, sent_q, sent;
+  logic [Count-1:0]       announced_count_q, announced_count, sent_count_q, sent_count, whole_q, whole;
+  logic [7:0]             beats_q;
+  logic                   pair;
+
+  always_comb begin
+    announced       = announced_q;
+    announced_count = announced_count_q;
+    sent            = sent_q;
+    sent_count      = sent_count_q;
+    if (aw_valid && aw_ready_i) begin
+      announced[announced_count_q[0]] = aw_len;
+      announced_count                 = announced_count_q + 1'b1;
+    end
+    if (w_valid && w_ready_i && w_last) begin
+      sent[sent_count_q[0]] = beats_q;
+      sent_count            = sent_count_q + 1'b1;
+    end
+    pair  = announced_count != '0 && sent_count != '0;
+    whole = whole_q + Count'(pair) - Count'(b_valid_i);
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      announced_count_q <= '0;
+      sent_count_q      <= '0;
+      whole_q           <= '0;
+      beats_q           <= '0;
+    end else begin
+      announced_q       <= pair ? {8'd0, announced[Bursts-1:1]} : announced;
+      sent_q            <= pair ? {8'd0, sent[Bursts-1:1]} : sent;
+      announced_count_q <= announced_count - Count'(pair);
+      sent_count_q      <= sent_count - Count'(pair);
+      whole_q           <= whole;
+      if (w_valid && w_ready_i) beats_q <= w_last ? '0 : beats_q + 1'b1;
+    end
+  end
+
+  always_comb begin
+    assume (!b_valid_i || whole_q != '0);  // an answer comes for a burst that is complete
+    if (rst_ni) begin
+      Length: assert (!pair || announced[0] == sent[0]);
+      Short:  assert (32'(beats_q) < MaxBurst);
+      Idle:   assert (busy || (!aw_valid && !w_valid && beats_q == '0 && announced_count_q == '0 && sent_count_q == '0
+                               && whole_q == '0));
+      Done:   assert (!done || (!aw_valid && !w_valid && whole_q == '0));
+      Takes:  assert (!(take && busy));
+    end
+    cover (rst_ni && done);
+    cover (rst_ni && abort_i && w_valid && w_last && w_strb == '0);
+  end
+
+  logic unused;
+  assign unused = ^{aw_addr, w_data, ready};
+
+endmodule
