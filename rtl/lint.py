@@ -49,13 +49,14 @@ SHAPES = (
         "Tmax": 4,
         "MaxInputs": 2048,
         "Csd": 0,
+        "UserTimesteps": 1,
     },
 )
 
 DENSE_SHAPES = (
     {"Rows": 4, "Columns": 6, "MaxInputs": 512},
     {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 64},
-    {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
+    {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1, "UserTimesteps": 1},
 )
 
 FP_SHAPES = ({}, {"Lanes": 1}, {"Lanes": 2, "ExpBits": 8, "FracBits": 7, "Subnormals": 0})

@@ -3,7 +3,8 @@
 #
 #   make rtl TRACE=dir [LAYER=name] [SEED=n] [STALLS=1] [WAVES=1]   replay a trace bundle on the Verilated core;
 #                                                                   DENSE=1: on its dense baseline; WIDTH=64: streams of
-#                                                                   that many bits; MEMORY=single_port: see rtl/variants
+#                                                                   that many bits; MEMORY=single_port: see rtl/variants;
+#                                                                   TUSER=1: T of a row beside the data
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md;
 #              [LIBERTY="a.lib b.lib.gz"] [DESCRIPTION=file.json]   in a cell library of yours
@@ -42,7 +43,8 @@ rtl: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl TRACE=directory" >&2; exit 2; }
 	@$(if $(SEED),SEED=$(SEED)) $(if $(WAVES),WAVES=$(WAVES)) $(PY) tb/run_trace.py "$(TRACE)" \
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense) \
-		$(if $(WIDTH),--stream-width $(WIDTH)) $(if $(MEMORY),--memory $(MEMORY))
+		$(if $(WIDTH),--stream-width $(WIDTH)) $(if $(MEMORY),--memory $(MEMORY)) \
+		$(if $(TUSER),--user-timesteps)
 
 rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }

@@ -29,6 +29,7 @@ module spike_core
   parameter int unsigned MaxInputs    = 8192,  // K that the spike store holds (each group rounded up to blocks)
   parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
   parameter bit          NibbleWeights  = 1'b0, // weights in the stream are 4 bits, not 8; for WeightBits up to 4
+  parameter bit          UserTimesteps  = 1'b0, // T of a row comes in TUSER, and the row has no header
   parameter int unsigned MembraneStream = 0,    // width of the stream in bits, a power of two; 0: a chunk
   parameter int unsigned WeightStream   = 0,    // the same; 0: WeightInputs * Columns weights
   parameter int unsigned SpikeStream    = 0,    // the same; 0: the spikes of a chunk
@@ -71,6 +72,7 @@ module spike_core
   output logic                                        s_axis_membrane_tready_o,
   input  logic [MembraneBeat-1:0]                     s_axis_membrane_tdata_i,
   input  logic                                        s_axis_membrane_tlast_i,
+  input  logic [7:0]                                  s_axis_membrane_tuser_i,  // T of the row, with UserTimesteps
 
   // weights, AXI4-Stream
   input  logic                                        s_axis_weight_tvalid_i,
@@ -115,7 +117,7 @@ module spike_core
 
   // log2 of the widths, 0 as above; how membranes and weights are sent
   localparam logic [31:0] Streams = {
-    14'd0, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'($clog2(SpikeStream)),
+    13'd0, UserTimesteps, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'($clog2(SpikeStream)),
     4'($clog2(WeightStream)), 4'($clog2(MembraneStream))
   };
 
@@ -358,12 +360,13 @@ module spike_core
   logic                             stall_membrane, stall_store, stall_spike, error_timesteps, error_membrane_last;
 
   spike_neuron_array #(
-    .Rows   (Rows),
-    .Lanes  (Lanes),
-    .Slots  (Slots),
-    .Blocks (Blocks),
-    .Tmax   (Tmax),
-    .Csd    (Csd)
+    .Rows          (Rows),
+    .Lanes         (Lanes),
+    .Slots         (Slots),
+    .Blocks        (Blocks),
+    .Tmax          (Tmax),
+    .Csd           (Csd),
+    .UserTimesteps (UserTimesteps)
   ) u_neuron_array (
     .clk_i,
     .rst_ni            (engine_rst_n),
@@ -382,6 +385,7 @@ module spike_core
     .membrane_valid_i  (membrane_valid),
     .membrane_ready_o  (membrane_ready),
     .membrane_data_i   (membrane_lanes),
+    .membrane_user_i   (s_axis_membrane_tuser_i),
     .membrane_last_i   (membrane_last),
     .store_ready_i     (store_ready),
     .store_open_o      (store_open),

@@ -5,6 +5,7 @@
 // the spikes of all steps to the spike store and, on request, copies them to the spike stream.
 //
 //   stream in    row 0: header (T), chunk 0, chunk 1, ...   row 1: header, ...       TLAST ends each row
+//                or, T beside the data, without the headers: a row begins a cycle before its first chunk is taken
 //   a chunk      `Lanes` membranes; the last chunk of a group may hold fewer, the rest of the beat is ignored
 //   stream out   row 0: chunk 0: step 0, 1, ..  chunk 1: step 0, ..                   TLAST ends each row
 //
@@ -25,6 +26,7 @@ module spike_neuron_array
   parameter int unsigned Blocks = 32,
   parameter int unsigned Tmax   = TmaxLimit,
   parameter bit          Csd    = 1'b1,
+  parameter bit          UserTimesteps = 1'b0,  // T comes beside the chunks of a row, not in a header
   localparam int unsigned Planes     = Tmax + int'(Csd),
   localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1,
   localparam int unsigned RowWidth   = $clog2(Rows + 1),
@@ -54,6 +56,7 @@ module spike_neuron_array
   input  logic                                membrane_valid_i,
   output logic                                membrane_ready_o,
   input  logic [Lanes-1:0][MembraneWidth-1:0] membrane_data_i,
+  input  logic [7:0]                          membrane_user_i, // T, if it comes so
   input  logic                                membrane_last_i,
 
   // spike store
@@ -135,7 +138,7 @@ module spike_neuron_array
   assign at_header = state_q == StHeader && open;
   assign at_chunk  = state_q == StChunk && (!charged_q || take);
 
-  assign membrane_ready_o = at_header || at_chunk;
+  assign membrane_ready_o = (at_header && !UserTimesteps) || at_chunk;
   assign header           = membrane_valid_i && at_header;
   assign charge           = membrane_valid_i && at_chunk;
   assign open_o           = state_q != StIdle;
@@ -143,10 +146,13 @@ module spike_neuron_array
   assign idle_o           = state_q == StIdle && !charged_q && !live_q && !spike_valid_o;
   assign store_open_o     = header && row_q == '0;
 
-  // T of the header, forced into range so that a bad row cannot hang the job
+  // T of the row, forced into range so that a bad row cannot hang the job
   logic [7:0] raw_t;
-  assign raw_t             = membrane_data_i[0][HeaderTLsb +: 8];
+  assign raw_t             = UserTimesteps ? membrane_user_i : membrane_data_i[0][HeaderTLsb +: 8];
   assign error_timesteps_o = header && (raw_t == 8'd0 || raw_t > 8'(Tmax));
+
+  logic unused_user;
+  assign unused_user = ^membrane_user_i;
 
   always_comb begin
     header_t = raw_t[TWidth-1:0];
@@ -154,7 +160,7 @@ module spike_neuron_array
     if (raw_t > 8'(Tmax)) header_t = TWidth'(Tmax);
   end
 
-  assign error_last_o = (header && membrane_last_i) || (charge && membrane_last_i != row_last);
+  assign error_last_o = (header && membrane_last_i && !UserTimesteps) || (charge && membrane_last_i != row_last);
 
   always_comb begin
     state_d = state_q;

@@ -62,7 +62,8 @@ package spike_pkg;
   endfunction
 
   // ---------------------------------------------------------------------------------------- stream headers
-  // First beat of a row on the membrane stream: T in the low bits, all other bits are ignored.
+  // First unit of a row on the membrane stream: T in the low bits, all other bits are ignored. With UserTimesteps there is
+  // none.
   parameter int unsigned HeaderTLsb = 0;
 
   // ---------------------------------------------------------------------------------------------- registers

@@ -15,6 +15,7 @@ class Streams:
         membrane, weight, spike, acc: widths in bits.
         membrane_bits: of a membrane, 32 or 16.
         nibbles: weights are 4 bits, not 8.
+        user: T of a row comes in TUSER, and the row has no header.
     """
 
     membrane: int = 0
@@ -23,17 +24,19 @@ class Streams:
     acc: int = 0
     membrane_bits: int = 32
     nibbles: bool = False
+    user: bool = False
 
     @classmethod
-    def of_width(cls, width: int) -> Streams:
+    def of_width(cls, width: int, *, user: bool = False) -> Streams:
         """All four of one width."""
-        return cls(width, width, width, width)
+        return cls(width, width, width, width, user=user)
 
     @classmethod
     def of_register(cls, value: int) -> Streams:
         """What the register STREAMS tells."""
         widths = (value >> 4 * i & 15 for i in range(4))
-        return cls(*(1 << log2 if log2 else 0 for log2 in widths), 16 if value >> 16 & 1 else 32, bool(value >> 17 & 1))
+        bits = 16 if value >> 16 & 1 else 32
+        return cls(*(1 << log2 if log2 else 0 for log2 in widths), bits, bool(value >> 17 & 1), bool(value >> 18 & 1))
 
     def parameters(self) -> dict[str, int]:
         """Parameters of `spike_core` that are not at their defaults."""
@@ -44,6 +47,7 @@ class Streams:
             "AccStream": self.acc,
             "MembraneBits": self.membrane_bits if self.membrane_bits != 32 else 0,
             "NibbleWeights": int(self.nibbles),
+            "UserTimesteps": int(self.user),
         }
         return {name: value for name, value in values.items() if value}
 

@@ -10,6 +10,7 @@ F = 6
 SPIKE = {0: 0, 1: 1, 3: -1}
 WRITES = ["store_row_o", "store_block_o", "store_slot_o", "store_fire_o", "store_neg_o", "store_done_o"]
 MASKS = ["store_row_o", "store_block_o", "store_mask_o"]
+STREAM = ["membrane_data_i", "membrane_user_i", "membrane_last_i"]
 EVENTS = ("spikes_o", "skipped_o", "saturated_o", "error_timesteps_o", "error_last_o")
 
 
@@ -21,7 +22,7 @@ class Bench:
         self.lanes, self.slots, self.tmax, self.tile = (
             int(getattr(dut, name).value) for name in ("Lanes", "Slots", "Tmax", "Rows")
         )
-        self.csd = bool(int(dut.Csd.value))
+        self.csd, self.user = bool(int(dut.Csd.value)), bool(int(dut.UserTimesteps.value))
         self.planes = self.tmax + self.csd
         self.chunks = -(-size // self.lanes)
         self.blocks = -(-self.chunks // self.slots)
@@ -51,14 +52,16 @@ class Bench:
         }
 
     def beats(self):
-        """The membrane stream: (data, last)."""
+        """The membrane stream: (data, T beside them, last)."""
         for m in range(self.rows):
             noise = self.generator.integers(-(2**31), 2**31, self.lanes)
-            noise[0] = (noise[0] & ~0xFF) | self.timesteps[m]
-            yield pack(noise, 32), 0
+            beside = int(self.timesteps[m]) if self.user else int(noise[1]) & 0xFF
+            if not self.user:
+                noise[0] = (noise[0] & ~0xFF) | self.timesteps[m]
+                yield pack(noise, 32), beside, 0
             chunks = self.padded[m].reshape(-1, self.lanes)
             for i, chunk in enumerate(chunks):
-                yield pack(chunk, 32), int(i == len(chunks) - 1)
+                yield pack(chunk, 32), beside, int(i == len(chunks) - 1)
 
     def golden(self):
         """For every chunk: row, block, slot, spikes [planes, lanes] exponent 0 first, steps, ends of row and block."""
@@ -116,7 +119,7 @@ async def rows(dut, pace, stream, shape):
         writes, masks = Monitor(dut, "store_we_o", WRITES), Monitor(dut, "store_mask_we_o", MASKS)
         done = Monitor(dut, "row_done_o", ["row_done_o"])
         sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], pace[1])
-        source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], pace[0])
+        source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, pace[0])
         tasks.append(cocotb.start_soon(source.send(bench.beats())))
         if pace[0]:
             tasks.append(cocotb.start_soon(hesitate(dut, generator)))
@@ -161,7 +164,7 @@ async def room(dut):
     """Without room in the store no row tile begins; the first one to be taken is counted as waiting."""
     bench = Bench(dut, rng(dut), "tc_lif", 2, 1, 16)
     await start(dut, **{**bench.inputs(), "store_ready_i": 0})
-    source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
+    source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, 0.0)
     cocotb.start_soon(source.send(bench.beats()))
     sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
     cocotb.start_soon(bench.go())
@@ -186,7 +189,7 @@ async def bad_timesteps(dut, raw):
     cocotb.start_soon(total(dut, "error_timesteps_o", sums))
     done = Monitor(dut, "row_done_o", ["row_done_o"])
     Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
-    source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
+    source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, 0.0)
     cocotb.start_soon(source.send(bench.beats()))
     await bench.go()
     assert sums["error_timesteps_o"] == (raw != "tmax")
@@ -196,16 +199,16 @@ async def bad_timesteps(dut, raw):
 @cocotb.test()
 @cocotb.parametrize(fault=["header", "early", "missing"])
 async def misplaced_last(dut, fault):
-    """TLAST on a header, before the end of a row, or not at its end: reported."""
+    """TLAST on a header (without: on the first chunk), before the end of a row, or not at its end: reported."""
     bench = Bench(dut, rng(dut), "tc_lif", 2, 1, 40)
     beats = [list(beat) for beat in bench.beats()]
     row = len(beats) // 2
-    beats[{"header": row, "early": row + 1, "missing": row - 1}[fault]][1] ^= 1
+    beats[{"header": row, "early": row + 1, "missing": row - 1}[fault]][2] ^= 1
     await start(dut, **bench.inputs())
     sums: dict[str, int] = {}
     cocotb.start_soon(total(dut, "error_last_o", sums))
     Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
-    source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.3)
+    source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, 0.3)
     cocotb.start_soon(source.send(beats))
     await bench.go()
     assert sums["error_last_o"] == 1
@@ -218,7 +221,7 @@ async def throughput(dut, stream):
     bench = Bench(dut, rng(dut), "tc_lif", 8, 1, 128)
     await start(dut, **{**bench.inputs(), "spike_stream_i": stream})
     Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], 0.0)
-    source = Source(dut, "membrane_valid_i", "membrane_ready_o", ["membrane_data_i", "membrane_last_i"], 0.0)
+    source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, 0.0)
     idle: dict[str, int] = {}
     cocotb.start_soon(source.send(bench.beats()))
     await RisingEdge(dut.clk_i)

@@ -83,13 +83,13 @@ def _unit_name(index: int) -> str:
     return f"{bench} ({shown})" if shown else bench
 
 
-def run_replay(case: tuple[int, str, bool], seed: int) -> Run:
+def run_replay(case: tuple[int, str, bool, bool], seed: int) -> Run:
     return replace(_timed(_replay_name(case), seed, lambda: replay(*case, seed)), folder="")  # it counts no coverage
 
 
-def _replay_name(case: tuple[int, str, bool]) -> str:
-    width, memory, dense = case
-    return f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}"
+def _replay_name(case: tuple[int, str, bool, bool]) -> str:
+    width, memory, dense, user = case
+    return f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}{', T in TUSER' * user}"
 
 
 def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:

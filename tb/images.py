@@ -103,6 +103,8 @@ def _padded(values: np.ndarray, cut: Plan, lanes: int, noise: np.random.Generato
 def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
     """The membrane stream as bytes, and the beats of a packet (a row: header, then its chunks).
 
+    Where T comes in TUSER there are no headers, and each beat has T behind it.
+
     Raises MismatchError if a membrane does not fit the stream.
     """
     cut = plan(layer, shape)
@@ -114,7 +116,11 @@ def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tu
     units[:, 0] = noise.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (M, shape.lanes))
     units[:, 0, 0] = (units[:, 0, 0] & ~0xFF) | layer.timesteps
     units[:, 1:] = _padded(membrane, cut, shape.lanes, noise)
-    image, beats = sent(units.view(np.uint8), shape.streams.membrane, noise)
+    user = shape.streams.user
+    image, beats = sent(np.ascontiguousarray(units[:, int(user) :]).view(np.uint8), shape.streams.membrane, noise)
+    if user:
+        rows = image.reshape(M, beats, -1)
+        image = np.concatenate([rows, np.broadcast_to(layer.timesteps[:, None, None], (M, beats, 1))], axis=2)
     return image.tobytes(), beats
 
 

@@ -51,12 +51,13 @@ DENSE_SHAPES = {
 #: A small core with a streamer: 20-byte sums that fill three beats of 8 bytes; 8-byte sums, four in a beat of 32.
 STREAMED = {"Rows": 3, "Lanes": 4, "Slots": 2, "WeightInputs": 2, "WeightBits": 4, "MaxInputs": 128}
 
-#: Bundles are replayed with every width of the streams (bits), every kind of memory, and on the dense baseline (True).
+#: Bundles are replayed with every width of the streams (bits), every kind of memory, on the dense baseline (first True)
+#: and with T in TUSER (second True).
 REPLAYS = [
-    (width, memory, dense)
+    (width, memory, dense, False)
     for width in run_trace.WIDTHS[1:]
     for memory, dense in (("", False), ("single_port", False), ("latches", False), ("single_port", True))
-]
+] + [(width, "single_port", dense, True) for width in (0, 32, 64, 1024) for dense in (False, True)]
 
 UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("fifo", "spike_fifo", {"Depth": 5}),
@@ -64,6 +65,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("neuron", "spike_neuron", {"Tmax": 3, "Csd": 0}),
     ("neuron_array", "spike_neuron_array", {"Rows": 4, "Lanes": 8, "Slots": 4}),
     ("neuron_array", "spike_neuron_array", {"Rows": 3, "Lanes": 4, "Slots": 2, "Tmax": 4, "Csd": 0}),
+    ("neuron_array", "spike_neuron_array", {"Rows": 3, "Lanes": 4, "Slots": 2, "UserTimesteps": 1}),
     ("store", "spike_store", {"Rows": 3, "Lanes": 4, "Slots": 2, "Blocks": 5, "Tmax": 4}),
     ("store", "spike_store", {"Rows": 1, "Lanes": 4, "Slots": 4, "Blocks": 1, "Tmax": 3, "Csd": 0}),
     ("tiler", "spike_tiler", {}),
@@ -139,17 +141,18 @@ def core(name: str, seed: int = SEED, coverage: bool = False, variant: str = "")
 
 
 @functools.cache
-def replay(width: int, memory: str, dense: bool, seed: int = SEED) -> Path:
+def replay(width: int, memory: str, dense: bool, user: bool, seed: int = SEED) -> Path:
     """Replay a bundle on a core whose units fill no beat, without stalls and with; the folder of the bundle.
 
     Args:
         width: of all streams, bits.
         memory: folder of `rtl/variants/` whose memories take the place of the core's.
         dense: on the dense baseline.
+        user: T of a row comes in TUSER.
 
     Raises AssertionError if a spike or an accumulator differs.
     """
-    path = BUILD / "replays" / f"{width}-{memory or 'default'}{'-dense' * dense}-{seed}"
+    path = BUILD / "replays" / f"{width}-{memory or 'default'}{'-dense' * dense}{'-user' * user}-{seed}"
     rng = np.random.default_rng(seed)
     layers = [
         ("vision.fc1", (10, 29, 13), {}),
@@ -166,7 +169,7 @@ def replay(width: int, memory: str, dense: bool, seed: int = SEED) -> Path:
                 **{key: facts[key] for key in ("coding", "frac_bits", "weight_bits")},
                 **random_arrays(rng, *size, **settings),
             )
-    shape = replace(SHAPES["odd"], streams=Streams.of_width(width))
+    shape = replace(SHAPES["odd"], streams=Streams.of_width(width, user=user))
     names = [name for name, *_ in layers]
     for stalls in (False, True):
         verdicts = run_trace.run(

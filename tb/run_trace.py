@@ -1,7 +1,7 @@
 """RTL regression on a trace bundle: fires, accumulates and compares every layer of it on the Verilated core.
 
-    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--stream-width BITS] [--memory NAME] [--seed N]
-                           [--json]
+    python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--stream-width BITS] [--memory NAME]
+                           [--user-timesteps] [--seed N] [--json]
 
 Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
 arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
@@ -219,6 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"of all streams: {', '.join(map(str, WIDTHS[1:]))}; without it a beat is a unit, see docs/rtl.md",
     )
     parser.add_argument("--memory", choices=MEMORIES, default="", help="memories of rtl/variants/ instead of rtl/'s")
+    parser.add_argument("--user-timesteps", action="store_true", help="T of a row in TUSER instead of a header")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED", "1")), help="of padding and stalls")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args(arguments)
@@ -235,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
             seed=options.seed,
             stalls=options.stalls,
             quiet=options.json,
-            shape=replace(shape, streams=Streams.of_width(options.stream_width)),
+            shape=replace(shape, streams=Streams.of_width(options.stream_width, user=options.user_timesteps)),
             dense=options.dense,
             memory=options.memory,
         )

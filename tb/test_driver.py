@@ -77,9 +77,9 @@ def test_layers_off_the_size_of_the_array(coding, groups, K, tmp_path):
     assert np.array_equal(sums, layer.grouped_acc())
 
 
-#: Streams that are narrower, and wider, than what they carry, in units of a power of two and others.
+#: Streams that are narrower, and wider, than what they carry, in units of a power of two and others; T in TUSER.
 NARROW = {"MembraneStream": 32, "WeightStream": 32, "AccStream": 64, "MembraneBits": 16, "NibbleWeights": 1}
-WIDE = {"MembraneStream": 1024, "WeightStream": 512, "AccStream": 1024}
+WIDE = {"UserTimesteps": 1, "MembraneStream": 1024, "WeightStream": 512, "AccStream": 1024}
 #: Units that share beats, in bursts of 4.
 MEMORY = {"DataWidth": 256, "MaxBurst": 4, "AddrWidth": 40, "MembraneBits": 16, "NibbleWeights": 1}
 ODD = replace(SHAPE, rows=3, columns=5, lanes=4, slots=4, weight_inputs=2)

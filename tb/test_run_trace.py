@@ -75,13 +75,14 @@ def test_stalls_layers_and_json(tmp_path, capsys):
     assert re.search(naming("'c'", "a, b"), capsys.readouterr().err)
 
 
-SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in REPLAYS if case != (64, "single_port", False)]
+CHEAP = (64, "single_port", False, True)
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in REPLAYS if case != CHEAP]
 
 
-@pytest.mark.parametrize(("width", "memory", "dense"), [(64, "single_port", False), *SLOW])
-def test_streams_and_memories_of_every_kind(width, memory, dense):
+@pytest.mark.parametrize(("width", "memory", "dense", "user"), [CHEAP, *SLOW])
+def test_streams_and_memories_of_every_kind(width, memory, dense, user):
     """A bundle replays bit for bit whatever a beat holds, with stalls, on memories of each kind."""
-    replay(width, memory, dense)
+    replay(width, memory, dense, user)
 
 
 def test_widths_and_memories_from_the_command_line(small, capsys, monkeypatch):

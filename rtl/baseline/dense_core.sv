@@ -24,6 +24,7 @@ module dense_core
   parameter int unsigned MaxInputs    = 2048,  // K that the store holds
   parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
   parameter bit          NibbleWeights  = 1'b0, // weights in the stream are 4 bits, not 8; for WeightBits up to 4
+  parameter bit          UserTimesteps  = 1'b0, // T of a row comes in TUSER, and the row has no header
   parameter int unsigned MembraneStream = 0,    // width of the stream in bits, a power of two; 0: a chunk
   parameter int unsigned WeightStream   = 0,    // the same; 0: WeightInputs * Columns weights
   parameter int unsigned AccStream      = 0,    // the same; 0: Columns accumulators
@@ -63,6 +64,7 @@ module dense_core
   output logic                                        s_axis_membrane_tready_o,
   input  logic [MembraneBeat-1:0]                     s_axis_membrane_tdata_i,
   input  logic                                        s_axis_membrane_tlast_i,
+  input  logic [7:0]                                  s_axis_membrane_tuser_i,  // T of the row, with UserTimesteps
 
   // weights, AXI4-Stream
   input  logic                                        s_axis_weight_tvalid_i,
@@ -92,7 +94,7 @@ module dense_core
 
   // log2 of the widths, 0 as above; how membranes and weights are sent
   localparam logic [31:0] Streams = {
-    14'd0, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'd0,
+    13'd0, UserTimesteps, NibbleWeights, MembraneBits == 16, 4'($clog2(AccStream)), 4'd0,
     4'($clog2(WeightStream)), 4'($clog2(MembraneStream))
   };
 
@@ -308,12 +310,13 @@ module dense_core
   spike_t [Lanes-1:0]         unused_spikes;
 
   spike_neuron_array #(
-    .Rows   (Rows),
-    .Lanes  (Lanes),
-    .Slots  (1),
-    .Blocks (Chunks),
-    .Tmax   (Tmax),
-    .Csd    (1'b0)
+    .Rows          (Rows),
+    .Lanes         (Lanes),
+    .Slots         (1),
+    .Blocks        (Chunks),
+    .Tmax          (Tmax),
+    .Csd           (1'b0),
+    .UserTimesteps (UserTimesteps)
   ) u_neuron_array (
     .clk_i,
     .rst_ni            (engine_rst_n),
@@ -332,6 +335,7 @@ module dense_core
     .membrane_valid_i  (membrane_valid),
     .membrane_ready_o  (membrane_ready),
     .membrane_data_i   (membrane_lanes),
+    .membrane_user_i   (s_axis_membrane_tuser_i),
     .membrane_last_i   (membrane_last),
     .store_ready_i     (store_ready),
     .store_open_o      (store_open),

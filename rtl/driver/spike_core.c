@@ -46,6 +46,7 @@ int spike_core_open(spike_core *core, uint32_t (*read)(void *context, uint32_t o
   core->acc_beat = beat_bytes(FIELD(streams, STREAMS, ACC));
   core->membrane_bits = FIELD(streams, STREAMS, MEMBRANE16) ? 16 : 32;
   core->weight_field = FIELD(streams, STREAMS, NIBBLES) ? 4 : 8;
+  core->user_timesteps = FIELD(streams, STREAMS, USER) != 0;
   core->jobs = get(core, REGISTER(JOBS));
   set(core, REGISTER(STATUS), SPIKE_CORE__STATUS__DONE_bm);
   (void)spike_core_errors(core);
@@ -159,7 +160,7 @@ uint32_t spike_core_row_tiles(const spike_core *core, const spike_core_layer *la
 }
 
 size_t spike_core_membrane_packet(const spike_core *core, const spike_core_layer *layer) {
-  return ((size_t)1 + row_chunks(core, layer)) * membrane_stride(core);
+  return ((core->user_timesteps ? (size_t)0 : 1) + row_chunks(core, layer)) * membrane_stride(core);
 }
 
 size_t spike_core_membrane_bytes(const spike_core *core, const spike_core_layer *layer) {
@@ -205,9 +206,11 @@ int spike_core_pack_membranes(const spike_core *core, const spike_core_layer *la
 
   for (m = 0; m < layer->rows; m++) {
     if (timesteps[m] == 0 || timesteps[m] > core->tmax) return SPIKE_CORE_IMPOSSIBLE;
-    zero(stream, unit);
-    *stream = timesteps[m];
-    stream += unit;
+    if (!core->user_timesteps) {
+      zero(stream, unit);
+      *stream = timesteps[m];
+      stream += unit;
+    }
     for (g = 0; g < layer->groups; g++, membranes += group) {
       for (chunk = 0; chunk < group; chunk += core->lanes, stream += unit) {
         zero(stream, unit);

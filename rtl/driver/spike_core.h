@@ -46,6 +46,7 @@ typedef struct {
   uint32_t membrane_beat, weight_beat, acc_beat; /* bytes; 0: a beat is one unit, see docs/rtl.md */
   uint32_t membrane_bits, weight_field;          /* bits of a membrane, and of a weight, in the streams */
   int csd;
+  int user_timesteps; /* T of a row goes in TUSER with its membranes, not in a header before them */
   uint32_t jobs; /* done, when it was last looked at */
 } spike_core;
 
@@ -93,7 +94,8 @@ size_t spike_core_membrane_bytes(const spike_core *core, const spike_core_layer 
 size_t spike_core_weight_bytes(const spike_core *core, const spike_core_layer *layer);
 size_t spike_core_sum_bytes(const spike_core *core, const spike_core_layer *layer);
 
-/* Bytes of a packet, which TLAST ends: a row of membranes, a column tile of weights. */
+/* Bytes of a packet, which TLAST ends: a row of membranes, a column tile of weights. Where T goes in TUSER, hold the row's T
+ * there with every beat of its packet. */
 size_t spike_core_membrane_packet(const spike_core *core, const spike_core_layer *layer);
 size_t spike_core_weight_packet(const spike_core *core, const spike_core_layer *layer);
 

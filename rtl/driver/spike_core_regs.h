@@ -244,6 +244,9 @@ typedef struct __attribute__ ((__packed__)) {
 #define SPIKE_CORE__STREAMS__NIBBLES_bm 0x20000
 #define SPIKE_CORE__STREAMS__NIBBLES_bp 17
 #define SPIKE_CORE__STREAMS__NIBBLES_bw 1
+#define SPIKE_CORE__STREAMS__USER_bm 0x40000
+#define SPIKE_CORE__STREAMS__USER_bp 18
+#define SPIKE_CORE__STREAMS__USER_bw 1
 
 // addrmap - spike_core
 typedef struct __attribute__ ((__packed__)) {

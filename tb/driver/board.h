@@ -24,8 +24,9 @@ int board_interrupt(void);
 
 /* ------------------------------------------------------------------------------------------- with DMA engines */
 
-/* Queue memory behind what its engine still has to do: send it, with TLAST at the end of each packet, or fill it. */
-void board_send(enum board_stream stream, const uint8_t *data, size_t bytes, size_t packet);
+/* Queue memory behind what its engine still has to do: send it, with TLAST at the end of each packet, or fill it. `user` has
+ * TUSER of each packet, or is null. */
+void board_send(enum board_stream stream, const uint8_t *data, size_t bytes, size_t packet, const uint8_t *user);
 void board_receive(uint8_t *data, size_t bytes);
 
 /* Bytes that an engine has yet to move. */

@@ -14,6 +14,7 @@
 typedef struct {
   spike_core_layer layer;
   uint8_t *membranes, *weights, *sums;
+  const uint8_t *timesteps;
 } part;
 
 static part prepare(const spike_core *core, spike_core_layer layer, const int32_t *membranes,
@@ -21,6 +22,7 @@ static part prepare(const spike_core *core, spike_core_layer layer, const int32_
   part made;
 
   made.layer = layer;
+  made.timesteps = timesteps;
   made.membranes = malloc(spike_core_membrane_bytes(core, &layer));
   made.weights = malloc(spike_core_weight_bytes(core, &layer));
   made.sums = malloc(spike_core_sum_bytes(core, &layer));
@@ -36,10 +38,10 @@ static void submit(spike_core *core, const part *one) {
 
   require(spike_core_submit(core, layer) == SPIKE_CORE_OK, "submit");
   board_send(BOARD_MEMBRANES, one->membranes, spike_core_membrane_bytes(core, layer),
-             spike_core_membrane_packet(core, layer));
+             spike_core_membrane_packet(core, layer), core->user_timesteps ? one->timesteps : NULL);
   for (tile = 0; tile < spike_core_row_tiles(core, layer); tile++) {
     board_send(BOARD_WEIGHTS, one->weights, spike_core_weight_bytes(core, layer),
-               spike_core_weight_packet(core, layer));
+               spike_core_weight_packet(core, layer), NULL);
   }
   board_receive(one->sums, spike_core_sum_bytes(core, layer));
 }

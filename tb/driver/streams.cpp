@@ -18,6 +18,7 @@ struct Transfer {
   const uint8_t *from;
   uint8_t *to;
   size_t bytes, packet, done;
+  const uint8_t *user;
 };
 
 std::deque<Transfer> queues[BOARD_STREAMS];
@@ -68,6 +69,10 @@ void device_reset(Vcore *core) {
 }
 
 void device_offer(Vcore *core) {
+  if (!core->s_axis_membrane_tvalid_i && !queues[BOARD_MEMBRANES].empty()) {
+    const Transfer &now = queues[BOARD_MEMBRANES].front();
+    core->s_axis_membrane_tuser_i = now.user != nullptr ? now.user[now.done / now.packet] : device_random();
+  }
   offer(BOARD_MEMBRANES, core->s_axis_membrane_tvalid_i, core->s_axis_membrane_tdata_i, core->s_axis_membrane_tlast_i,
         MEMBRANE_BYTES);
   offer(BOARD_WEIGHTS, core->s_axis_weight_tvalid_i, core->s_axis_weight_tdata_i, core->s_axis_weight_tlast_i,
@@ -97,12 +102,13 @@ void device_edge(Vcore *core) {
   }
 }
 
-extern "C" void board_send(board_stream stream, const uint8_t *data, size_t bytes, size_t packet) {
-  queues[stream].push_back(Transfer{data, nullptr, bytes, packet, 0});
+extern "C" void board_send(board_stream stream, const uint8_t *data, size_t bytes, size_t packet,
+                           const uint8_t *user) {
+  queues[stream].push_back(Transfer{data, nullptr, bytes, packet, 0, user});
 }
 
 extern "C" void board_receive(uint8_t *data, size_t bytes) {
-  queues[BOARD_SUMS].push_back(Transfer{nullptr, data, bytes, bytes, 0});
+  queues[BOARD_SUMS].push_back(Transfer{nullptr, data, bytes, bytes, 0, nullptr});
 }
 
 extern "C" size_t board_left(board_stream stream) {

@@ -18,6 +18,7 @@ module core_harness
   parameter bit          Csd          = 1'b1,
   parameter int unsigned MembraneBits   = 32,
   parameter bit          NibbleWeights  = 1'b0,
+  parameter bit          UserTimesteps  = 1'b0,
   parameter int unsigned MembraneStream = 0,
   parameter int unsigned WeightStream   = 0,
   parameter int unsigned SpikeStream    = 0,    // of the spike core
@@ -74,6 +75,7 @@ module core_harness
   logic                      membrane_more, weight_more;
   logic                      membrane_valid, membrane_ready, membrane_last;
   logic [MembraneBeat-1:0]   membrane_data;
+  logic [7:0]                membrane_user;
   logic                      weight_valid, weight_ready, weight_last;
   logic [WeightBeat-1:0]     weight_data;
   logic                      spike_valid, spike_ready, spike_last;
@@ -83,8 +85,16 @@ module core_harness
   logic [KeepAcc-1:0]        acc_keep;
   logic [KeepSpike-1:0]      spike_keep;
 
+  // With UserTimesteps the image has T behind each beat.
+  localparam int unsigned MembraneImage = MembraneBeat + (UserTimesteps ? 8 : 0);
+
+  logic [MembraneImage-1:0] membrane_image;
+
+  assign {membrane_user, membrane_data} = UserTimesteps ? (MembraneBeat + 8)'(membrane_image)
+                                                        : {8'd0, membrane_image[MembraneBeat-1:0]};
+
   stream_source #(
-    .Width (MembraneBeat),
+    .Width (MembraneImage),
     .Name  ("membrane")
   ) u_membrane_source (
     .clk_i     (clk),
@@ -98,7 +108,7 @@ module core_harness
     .more_o    (membrane_more),
     .tvalid_o  (membrane_valid),
     .tready_i  (membrane_ready),
-    .tdata_o   (membrane_data),
+    .tdata_o   (membrane_image),
     .tlast_o   (membrane_last)
   );
 
@@ -171,6 +181,7 @@ module core_harness
       .MaxInputs    (MaxInputs),
       .MembraneBits   (MembraneBits),
       .NibbleWeights  (NibbleWeights),
+      .UserTimesteps  (UserTimesteps),
       .MembraneStream (MembraneStream),
       .WeightStream   (WeightStream),
       .AccStream      (AccStream),
@@ -200,6 +211,7 @@ module core_harness
       .s_axis_membrane_tready_o (membrane_ready),
       .s_axis_membrane_tdata_i  (membrane_data),
       .s_axis_membrane_tlast_i  (membrane_last),
+      .s_axis_membrane_tuser_i  (membrane_user),
       .s_axis_weight_tvalid_i   (weight_valid),
       .s_axis_weight_tready_o   (weight_ready),
       .s_axis_weight_tdata_i    (weight_data),
@@ -227,6 +239,7 @@ module core_harness
       .MaxInputs    (MaxInputs),
       .MembraneBits   (MembraneBits),
       .NibbleWeights  (NibbleWeights),
+      .UserTimesteps  (UserTimesteps),
       .MembraneStream (MembraneStream),
       .WeightStream   (WeightStream),
       .SpikeStream    (SpikeStream),
@@ -258,6 +271,7 @@ module core_harness
       .s_axis_membrane_tready_o (membrane_ready),
       .s_axis_membrane_tdata_i  (membrane_data),
       .s_axis_membrane_tlast_i  (membrane_last),
+      .s_axis_membrane_tuser_i  (membrane_user),
       .s_axis_weight_tvalid_i   (weight_valid),
       .s_axis_weight_tready_o   (weight_ready),
       .s_axis_weight_tdata_i    (weight_data),
@@ -277,7 +291,7 @@ module core_harness
 
   // ------------------------------------------------------------------------------------------------- recording
   // All ports of the core in their order of declaration, lowest bits first: inputs but for the clock, then outputs.
-  localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBeat + 2 + WeightBeat + 2;
+  localparam int unsigned InBits = 1 + 1 + 8 + 1 + 32 + 4 + 1 + 1 + 8 + 1 + MembraneBeat + 2 + 8 + WeightBeat + 2;
   localparam int unsigned OutBits = 3 + 2 + 1 + 1 + 32 + 2 + 1 + 2 + AccBeat + KeepAcc + 2;
 
   logic [InBits-1:0]  record_in;
@@ -285,7 +299,8 @@ module core_harness
   logic               job_q;
 
   assign record_in = {
-    weight_last, weight_data, weight_valid, membrane_last, membrane_data, membrane_valid,
+    weight_last, weight_data, weight_valid,
+    membrane_user, membrane_last, membrane_data, membrane_valid,
     s_axil_rready, s_axil_araddr, s_axil_arvalid, s_axil_bready, s_axil_wstrb, s_axil_wdata, s_axil_wvalid,
     s_axil_awaddr, s_axil_awvalid, rst_n
   };

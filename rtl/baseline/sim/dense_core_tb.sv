@@ -113,6 +113,7 @@ module dense_core_tb #(
     .s_axis_membrane_tready_o (membrane_ready),
     .s_axis_membrane_tdata_i  (membrane_data),
     .s_axis_membrane_tlast_i  (membrane_last),
+    .s_axis_membrane_tuser_i  ('0),
     .s_axis_weight_tvalid_i   (weight_valid),
     .s_axis_weight_tready_o   (weight_ready),
     .s_axis_weight_tdata_i    (weight_data),
