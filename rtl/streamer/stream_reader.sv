@@ -135,6 +135,7 @@ module stream_reader
           beats_left_q <= beats_left_q - 32'(len_q);
         end
       end
+      Room: ;
       default: ;
     endcase
   end
@@ -185,6 +186,10 @@ module stream_reader
 
   assign busy_o = state_q != Idle || end_valid || valid_o;
 
+  `SPIKE_EXPECT(Legal, !start_i || (descriptor_i.address[BeatShift-1:0] == '0
+                                    && descriptor_i.stride[BeatShift-1:0] == '0
+                                    && descriptor_i.bytes != '0 && descriptor_i.packets != '0
+                                    && descriptor_i.passes != '0))
   `SPIKE_EXPECT(Asked, !r_valid_i || end_valid)
   `SPIKE_ASSERT(Held, !r_valid_i || !end_valid || data_ready)
   `SPIKE_ASSERT(WithinPage, !ar_valid_o || 32'(len_q) <= 32'(to_page))

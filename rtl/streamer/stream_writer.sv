@@ -103,7 +103,8 @@ module stream_writer
       Row:     {from, stride} = {row_q, row_stride_q};
       Group:   {from, stride} = {group_q, group_stride_q};
       Tile:    {from, stride} = {tile_q, tile_stride_q};
-      default: {from, stride} = {row_tile_q, row_tile_stride_q};
+      RowTile: {from, stride} = {row_tile_q, row_tile_stride_q};
+      default: {from, stride} = '0;
     endcase
     to = from + AddrWidth'(signed'(stride));
   end
@@ -191,6 +192,7 @@ module stream_writer
         if (level_q inside {Tile, RowTile}) tile_q <= to;
         if (level_q == RowTile) row_tile_q <= to;
       end
+      Drain, Drop: ;
       default: ;
     endcase
   end
@@ -242,8 +244,15 @@ module stream_writer
 
   assign busy_o = state_q inside {Collect, Step, Drain};
 
+  `SPIKE_EXPECT(Legal, !start_i || (descriptor_i.address[BeatShift-1:0] == '0
+                                    && (BeatShift)'(descriptor_i.row_stride | descriptor_i.group_stride
+                                                    | descriptor_i.tile_stride | descriptor_i.row_tile_stride) == '0
+                                    && descriptor_i.bytes != '0 && descriptor_i.groups != '0
+                                    && descriptor_i.tiles != '0 && descriptor_i.row_tiles != '0))
   `SPIKE_EXPECT(Answered, !b_valid_i || flight_q != '0)
   `SPIKE_ASSERT(WithinPage, !aw_valid_o || 32'(aw_addr_o[BeatShift +: PageWidth]) + 32'(aw_len_o) < PageBeats)
+  `SPIKE_ASSERT(Place, (state_q != Collect && count_q == '0)
+                       || place_q == burst_q[BeatShift +: PageWidth] + PageWidth'(count_q))
   `SPIKE_ASSERT(Announced, complete_q <= flight_q)
   `SPIKE_ASSERT_STABLE(AwStable, aw_valid_o, aw_ready_i, {aw_addr_o, aw_len_o})
   `SPIKE_ASSERT_STABLE(WStable, w_valid_o, w_ready_i, {w_data_o, w_strb_o, w_last_o})

@@ -125,7 +125,8 @@ module streamer_axil
             s_axil_bresp_o <= m_axil_bresp_i;
           end
         end
-        default: if (s_axil_bready_i) write_q <= Take;
+        Answer: if (s_axil_bready_i) write_q <= Take;
+        default: write_q <= Take;
       endcase
     end
   end
@@ -169,7 +170,8 @@ module streamer_axil
             s_axil_rresp_o <= m_axil_rresp_i;
           end
         end
-        default: if (s_axil_rready_i) read_q <= Take;
+        Answer: if (s_axil_rready_i) read_q <= Take;
+        default: read_q <= Take;
       endcase
     end
   end

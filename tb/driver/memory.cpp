@@ -60,6 +60,7 @@ void device_reset(Vcore *core) {
   core->m_axi_rvalid_i = core->m_axi_bvalid_i = 0;
   core->m_axi_arready_i = core->m_axi_awready_i = core->m_axi_wready_i = 0;
   core->m_axis_spike_tready_i = 1;
+  reading = answering = false;
 }
 
 void device_offer(Vcore *core) {
@@ -89,6 +90,7 @@ void device_offer(Vcore *core) {
 }
 
 void device_sample(Vcore *core) {
+  if (!core->rst_ni) return;  // before its first edge a register holds anything
   reading = core->m_axi_rvalid_i && core->m_axi_rready_o;
   answering = core->m_axi_bvalid_i && core->m_axi_bready_o;
   if (core->m_axi_arvalid_o && core->m_axi_arready_i) {

@@ -223,11 +223,18 @@ PROOFS = (
     Proof("abort_proof", "an abort withdraws no offer, lets none come, and ends", quick=True),
     Proof("handover_proof", "no half of banks or store is written before it was used, or read before it is complete"),
     Proof(
-        "writer_proof", "sums on AXI4: offers stay, WLAST ends what was announced, no burst crosses 4 KiB", quick=True
+        "writer_proof",
+        "sums on AXI4: offers stay, no burst crosses 4 KiB, an end is one",
+        "induction",
+        2,
+        quick=True,
     ),
+    Proof("writer_proof", "sums on AXI4: WLAST comes where the address said", "bmc", 14, parameters={"Lengths": 1}),
     Proof(
         "reader_proof",
-        "reads on AXI4: offers stay, all that was asked for has room, no burst crosses 4 KiB",
+        "reads on AXI4: offers stay, what was asked for has room, no burst crosses 4 KiB",
+        "induction",
+        2,
         quick=True,
     ),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 2}, quick=True),

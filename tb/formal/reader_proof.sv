@@ -65,6 +65,17 @@ module reader_proof
   logic [7:0]                  beats_q;
   logic                        ends;
 
+  // Beats that were asked for and have not come; each has its place.
+  logic [7:0] owed_q, asked_beats, places;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) owed_q <= '0;
+    else owed_q <= owed_q + ((ar_valid && ar_ready_i) ? ar_len + 8'd1 : 8'd0) - 8'(r_valid_i);
+  end
+
+  assign asked_beats = (count_q == '0 ? 8'd0 : asked_q[0] + 8'd1 - beats_q) + (count_q > 1 ? asked_q[1] + 8'd1 : 8'd0);
+  assign places      = 8'(u_reader.free_q) + 8'(u_reader.u_data.count_q) + owed_q + (ar_valid ? ar_len + 8'd1 : 8'd0);
+
   assign r_last = beats_q == asked_q[0];
   assign ends   = r_valid_i && r_last;
 
@@ -86,19 +97,47 @@ module reader_proof
     end
   end
 
+  // states of the engine
+  localparam logic [2:0] IsIdle = 3'd0;
+  localparam logic [2:0] IsNext = 3'd1;
+  localparam logic [2:0] IsPlan = 3'd2;
+  localparam logic [2:0] IsRoom = 3'd3;
+  localparam logic [2:0] IsAsk = 3'd4;
+
+  // What the engine is about: the rest of the promises follows from it in one step.
+  logic asks, works, pointers;
+
+  assign asks     = u_reader.state_q == IsAsk || u_reader.state_q == IsRoom;
+  assign works    = asks || u_reader.state_q == IsPlan || u_reader.state_q == IsNext;
+  assign pointers = u_reader.u_data.wr_q - u_reader.u_data.rd_q == u_reader.u_data.count_q[1:0]
+                    && u_reader.u_ends.wr_q - u_reader.u_ends.rd_q == u_reader.u_ends.count_q[0]
+                    && 32'(u_reader.u_data.count_q) <= 2 * MaxBurst && 32'(u_reader.u_ends.count_q) <= Bursts;
+
   always_comb begin
     assume (!r_valid_i || count_q != '0);
     if (rst_ni) begin
+      State: assert (works || u_reader.state_q == IsIdle);
+      Ptrs:  assert (pointers);
+      Beats: assert (!works || (u_reader.beats_q != '0 && (u_reader.state_q == IsNext
+                                                           || u_reader.beats_left_q != '0)));
+      Len:   assert (!asks || (u_reader.len_q != '0 && 32'(u_reader.len_q) <= MaxBurst
+                               && 32'(u_reader.len_q) <= 32'(u_reader.to_page)
+                               && 32'(u_reader.len_q) <= u_reader.beats_left_q
+                               && u_reader.ends_q == (32'(u_reader.len_q) == u_reader.beats_left_q)));
+      Held:  assert (!ar_valid || 32'(count_q) < Bursts);
+      Bound: assert ((count_q == '0 || 32'(asked_q[0]) < MaxBurst) && (count_q < 2 || 32'(asked_q[1]) < MaxBurst));
       Few:   assert (32'(count_q) <= Bursts);
+      Owed:  assert (owed_q == asked_beats && (count_q == '0 ? beats_q == '0 : beats_q <= asked_q[0]));
+      Place: assert (32'(places) == 2 * MaxBurst);
+      Ends:  assert (32'(count_q) == 32'(u_reader.u_ends.count_q));
       Short: assert (!ar_valid || 32'(ar_len) < MaxBurst);
       Idle:  assert (busy || (!ar_valid && count_q == '0 && !valid));
-      Takes: assert (!(take && busy) || count_q != '0 || valid);  // the next run may begin while data are on their way
     end
     cover (rst_ni && valid && last);
-    cover (rst_ni && count_q == 2'(Bursts) && ar_valid);
+    cover (rst_ni && count_q == 2'(Bursts) && u_reader.state_q == IsRoom);
   end
 
   logic unused;
-  assign unused = ^{ar_addr, data};
+  assign unused = ^{ar_addr, data, take};
 
 endmodule

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Proof of the streamer's writer on AXI4, with an abort or a reset at any time: addresses and data stay on offer until they are
-// taken; each burst has as many beats as its address said, WLAST with the last; none crosses 4 KiB; an engine that is not
-// busy has nothing on offer, and every burst has been answered.
+// taken; no burst crosses 4 KiB; an engine that is not busy has nothing on offer, and every burst has been answered. With
+// Lengths: each burst has as many beats as its address said, WLAST with the last.
 
 module writer_proof
   import streamer_pkg::*;
@@ -11,7 +11,8 @@ module writer_proof
   parameter int unsigned DataWidth = 32,
   parameter int unsigned AddrWidth = 14,
   parameter int unsigned MaxBurst  = 2,
-  parameter int unsigned Bursts    = 2
+  parameter int unsigned Bursts    = 2,
+  parameter bit          Lengths   = 1'b0  // that WLAST comes with the beat that the address said
 ) (
   input logic                   clk_i,
   input logic                   reset_i,
@@ -109,21 +110,67 @@ module writer_proof
     end
   end
 
+  localparam int unsigned BeatShift = $clog2(DataWidth / 8);
+  localparam int unsigned PageWidth = 12 - BeatShift;
+
+  // states of the engine
+  localparam logic [2:0] IsIdle = 3'd0;
+  localparam logic [2:0] IsCollect = 3'd1;
+  localparam logic [2:0] IsStep = 3'd2;
+  localparam logic [2:0] IsDrain = 3'd3;
+  localparam logic [2:0] IsDrop = 3'd4;
+
+  // Bursts that wait in the queue of addresses lie within a page.
+  function automatic logic fits(input logic [AddrWidth+7:0] entry);
+    return 32'(entry[8 + BeatShift +: PageWidth]) + 32'(entry[7:0]) < (1 << PageWidth);
+  endfunction
+
+  logic [1:0] waiting;
+  logic       pages, pointers, rests;
+
+  assign waiting  = u_writer.u_addresses.count_q;
+  assign pages    = (waiting == 2'd0 || fits(u_writer.u_addresses.mem_q[u_writer.u_addresses.rd_q]))
+                    && (waiting != 2'd2 || fits(u_writer.u_addresses.mem_q[!u_writer.u_addresses.rd_q]));
+  assign pointers = u_writer.u_data.wr_q - u_writer.u_data.rd_q == u_writer.u_data.count_q[1:0]
+                    && u_writer.u_addresses.wr_q - u_writer.u_addresses.rd_q == waiting[0]
+                    && 32'(u_writer.u_data.count_q) <= 2 * MaxBurst && waiting <= 2'd2;
+  assign rests    = u_writer.state_q == IsIdle || u_writer.state_q == IsDrop;
+
   always_comb begin
     assume (!b_valid_i || whole_q != '0);  // an answer comes for a burst that is complete
     if (rst_ni) begin
-      Length: assert (!pair || announced[0] == sent[0]);
-      Short:  assert (32'(beats_q) < MaxBurst);
+      State:  assert (rests || u_writer.state_q == IsCollect || u_writer.state_q == IsStep
+                      || u_writer.state_q == IsDrain);
+      Ptrs:   assert (pointers);
+      Pages:  assert (pages);
+      Inside: assert ((u_writer.state_q != IsCollect && u_writer.count_q == '0)
+                      || 32'(u_writer.burst_q[BeatShift +: PageWidth]) + 32'(u_writer.count_q)
+                         == 32'(u_writer.place_q));
+      Fresh:  assert (u_writer.count_q == '0 || !(rests || u_writer.state_q == IsStep));
+      Few:    assert (32'(u_writer.flight_q) <= Bursts);
+      AwSide: assert (32'(u_writer.flight_q) == 32'(waiting) + 32'(announced_count_q) + 32'(whole_q));
+      WSide:  assert (32'(u_writer.flight_q) == 32'(u_writer.complete_q) + 32'(sent_count_q) + 32'(whole_q));
+      One:    assert (announced_count_q == '0 || sent_count_q == '0);
+      Rests:  assert (!rests || u_writer.flight_q == '0);
+      Inner:  assert (beats_q == '0 || u_writer.complete_q != '0);
       Idle:   assert (busy || (!aw_valid && !w_valid && beats_q == '0 && announced_count_q == '0 && sent_count_q == '0
                                && whole_q == '0));
       Done:   assert (!done || (!aw_valid && !w_valid && whole_q == '0));
-      Takes:  assert (!(take && busy));
     end
     cover (rst_ni && done);
     cover (rst_ni && abort_i && w_valid && w_last && w_strb == '0);
   end
 
+  if (Lengths) begin : gen_lengths
+    always_comb begin
+      if (rst_ni) begin
+        Length: assert (!pair || announced[0] == sent[0]);
+        Short:  assert (32'(beats_q) < MaxBurst);
+      end
+    end
+  end
+
   logic unused;
-  assign unused = ^{aw_addr, w_data, ready};
+  assign unused = ^{aw_addr, w_data, ready, take};
 
 endmodule

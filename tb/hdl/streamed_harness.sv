@@ -20,7 +20,7 @@ module streamed_harness
   parameter int unsigned SpikeStream    = 0,    // width of the stream in bits, a power of two; 0: the spikes of a chunk
   parameter bit          Csd          = 1'b1,  // able to fire csd; tc_lif alone needs less storage
   parameter int unsigned AddrWidth    = 64,    // of the AXI4 port, 32 .. 64
-  parameter int unsigned DataWidth    = 128,   // of the AXI4 port, and of the core's streams; a power of two, 32 .. 1,024
+  parameter int unsigned DataWidth    = 128,   // of it and of the core's streams; a power of two, 32 .. 1,024
   parameter int unsigned MaxBurst     = 16,    // beats; a power of two, 1 .. 256
   parameter int unsigned Bursts       = 8,     // of each kind on their way at most
   localparam int unsigned SpikeBeat   = (SpikeStream != 0) ? SpikeStream : 2 * Lanes
