@@ -38,7 +38,6 @@ BROKEN = [
     ("lane", "spike_lane.sv", "single_q <= left != 2'd3", "single_q <= 1'b1"),
     ("lane", "spike_lane.sv", " || (take_next && next_left == 2'd2)", ""),
     ("writer", "stream_writer.sv", " || place_q == '1;", ";"),
-    ("writer", "stream_writer.sv", "assign open      = data_ready && aw_push_ready", "assign open      = data_ready"),
     ("reader", "stream_reader.sv", "32'(free_q) >= 32'(len_q) && end_ready", "end_ready"),
     ("neuron", "spike_neuron.sv", "(membrane_i & below_i) == '0", "membrane_i == '0"),
 ]

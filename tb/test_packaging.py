@@ -12,7 +12,7 @@ import yaml
 import yosys_tcl
 from netlist import program
 from registers import VERSION_VALUE
-from toolchain import BASELINE, RTL, SOURCES, configure, find_verilator, use_verilator
+from toolchain import BASELINE, RTL, SOURCES, STREAMER, configure, find_verilator, use_verilator
 
 ROOT = RTL.parent
 CORES = {"spike_core": RTL / "spike_core.core", "dense_core": RTL / "baseline" / "dense_core.core"}
@@ -45,11 +45,13 @@ def test_every_description_names_every_source():
     assert baseline == BASELINE
     assert read_list(RTL / "spike_core.f") == (SOURCES, [RTL])
     assert read_list(RTL / "baseline" / "dense_core.f") == ([*SOURCES, *BASELINE], [RTL])
+    assert read_list(RTL / "streamer" / "streamed_core.f") == ([*SOURCES, *STREAMER], [RTL])
     manifest = yaml.safe_load((ROOT / "Bender.yml").read_text(encoding="utf-8"))
     groups = {source.get("target", ""): [ROOT / file for file in source["files"]] for source in manifest["sources"]}
     assert groups == {
         "": SOURCES,
         "dense_core": BASELINE,
+        "streamed_core": STREAMER,
         "simulation": [*listed("spike_core", "bench"), *listed("spike_core", "top")],
         "all(simulation, dense_core)": listed("dense_core", "top"),
     }

@@ -229,7 +229,6 @@ PROOFS = (
         2,
         quick=True,
     ),
-    Proof("writer_proof", "sums on AXI4: WLAST comes where the address said", "bmc", 14, parameters={"Lengths": 1}),
     Proof(
         "reader_proof",
         "reads on AXI4: offers stay, what was asked for has room, no burst crosses 4 KiB",

@@ -134,7 +134,6 @@ module reader_proof
       Idle:  assert (busy || (!ar_valid && count_q == '0 && !valid));
     end
     cover (rst_ni && valid && last);
-    cover (rst_ni && count_q == 2'(Bursts) && u_reader.state_q == IsRoom);
   end
 
   logic unused;

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Proof of the streamer's writer on AXI4, with an abort or a reset at any time: addresses and data stay on offer until they are
-// taken; no burst crosses 4 KiB; an engine that is not busy has nothing on offer, and every burst has been answered. With
-// Lengths: each burst has as many beats as its address said, WLAST with the last.
+// taken; no burst crosses 4 KiB; an engine that is not busy has nothing on offer, and every burst has been answered. (That
+// WLAST comes where the address said is what the memories of the simulations demand.)
 
 module writer_proof
   import streamer_pkg::*;
@@ -11,8 +11,7 @@ module writer_proof
   parameter int unsigned DataWidth = 32,
   parameter int unsigned AddrWidth = 14,
   parameter int unsigned MaxBurst  = 2,
-  parameter int unsigned Bursts    = 2,
-  parameter bit          Lengths   = 1'b0  // that WLAST comes with the beat that the address said
+  parameter int unsigned Bursts    = 2
 ) (
   input logic                   clk_i,
   input logic                   reset_i,
@@ -69,30 +68,16 @@ module writer_proof
     .b_valid_i
   );
 
-  // Lengths that were announced, and that came, in their order: at most `Bursts` of each are ahead of the other.
+  // Bursts whose address was taken before their data, whose data went before their address, and those that are whole.
   localparam int unsigned Count = $clog2(Bursts + 1);
 
-  logic [Bursts-1:0][7:0] announced_q, announced, sent_q, sent;
-  logic [Count-1:0]       announced_count_q, announced_count, sent_count_q, sent_count, whole_q, whole;
-  logic [7:0]             beats_q;
-  logic                   pair;
+  logic [Count-1:0] announced_count_q, announced_count, sent_count_q, sent_count, whole_q;
+  logic [7:0]       beats_q;
+  logic             pair;
 
-  always_comb begin
-    announced       = announced_q;
-    announced_count = announced_count_q;
-    sent            = sent_q;
-    sent_count      = sent_count_q;
-    if (aw_valid && aw_ready_i) begin
-      announced[announced_count_q[0]] = aw_len;
-      announced_count                 = announced_count_q + 1'b1;
-    end
-    if (w_valid && w_ready_i && w_last) begin
-      sent[sent_count_q[0]] = beats_q;
-      sent_count            = sent_count_q + 1'b1;
-    end
-    pair  = announced_count != '0 && sent_count != '0;
-    whole = whole_q + Count'(pair) - Count'(b_valid_i);
-  end
+  assign announced_count = announced_count_q + Count'(aw_valid && aw_ready_i);
+  assign sent_count      = sent_count_q + Count'(w_valid && w_ready_i && w_last);
+  assign pair            = announced_count != '0 && sent_count != '0;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -101,11 +86,9 @@ module writer_proof
       whole_q           <= '0;
       beats_q           <= '0;
     end else begin
-      announced_q       <= pair ? {8'd0, announced[Bursts-1:1]} : announced;
-      sent_q            <= pair ? {8'd0, sent[Bursts-1:1]} : sent;
       announced_count_q <= announced_count - Count'(pair);
       sent_count_q      <= sent_count - Count'(pair);
-      whole_q           <= whole;
+      whole_q           <= whole_q + Count'(pair) - Count'(b_valid_i);
       if (w_valid && w_ready_i) beats_q <= w_last ? '0 : beats_q + 1'b1;
     end
   end
@@ -161,16 +144,7 @@ module writer_proof
     cover (rst_ni && abort_i && w_valid && w_last && w_strb == '0);
   end
 
-  if (Lengths) begin : gen_lengths
-    always_comb begin
-      if (rst_ni) begin
-        Length: assert (!pair || announced[0] == sent[0]);
-        Short:  assert (32'(beats_q) < MaxBurst);
-      end
-    end
-  end
-
   logic unused;
-  assign unused = ^{aw_addr, w_data, ready, take};
+  assign unused = ^{aw_addr, aw_len, w_data, ready, take};
 
 endmodule
