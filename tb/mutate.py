@@ -104,7 +104,7 @@ def wrapper(source: str) -> str:
     """
     head = re.search(r"^module spike_core\b.*?^\);", source, re.DOTALL | re.MULTILINE)
     assert head is not None
-    ports = re.findall(r"^  (?:input|output) [^/\n]*?(\w+),?(?: +//.*)?$", head[0], re.MULTILINE)
+    ports = re.findall(r"^  (?:input|output) .*?(\w+),?(?: +//.*)?$", head[0], re.MULTILINE)
     connections = "".join(f", .{port}" for port in ports)
     return f"""{head[0]}
   logic [9:0] mutation;
