@@ -8,7 +8,8 @@
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
 //   TLAST   ends a tile (one group of one column tile of one row tile)
 //
-// enable_o stops the array while a complete row cannot leave; it comes out of the queue's registers, not from acc_ready_i.
+// enable_o stops the array while a complete row cannot leave. It goes to all that the array holds, so it is a register: what
+// it has to be is worked out in the cycle before.
 
 `include "spike_assert.svh"
 
@@ -31,6 +32,7 @@ module spike_accumulator
   input  logic                               soon_i,
   input  logic [RowWidth-1:0]                soon_row_i,
   input  logic                               soon_first_i,
+  input  logic                               soon_last_i,
 
   // sum, in halves
   input  logic                               valid_i,
@@ -48,13 +50,17 @@ module spike_accumulator
 
   localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
-  logic                              leave, keep, queue_ready;
+  logic                              leave, keep, queue_ready, queue_room;
   logic [Columns-1:0][SumBits-1:0]   old, total, row, out;
 
   assign leave    = valid_i && place_i.acc_last;
-  assign enable_o = !leave || queue_ready;
   assign keep     = valid_i && !place_i.acc_last;
   assign idle_o   = !acc_valid_o;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) enable_o <= 1'b1;
+    else enable_o <= queue_room || !(enable_o ? soon_i && soon_last_i : leave);
+  end
 
   spike_ram #(
     .Width (Columns * SumBits),
@@ -85,6 +91,7 @@ module spike_accumulator
     .rst_ni,
     .valid_i (leave),
     .ready_o (queue_ready),
+    .room_o  (queue_room),
     .data_i  ({place_i.tile_last, row}),
     .valid_o (acc_valid_o),
     .ready_i (acc_ready_i),
@@ -96,6 +103,7 @@ module spike_accumulator
     assign unused_row = ^{row_i[RowWidth-1:AddrWidth], soon_row_i[RowWidth-1:AddrWidth]};
   end
 
+  `SPIKE_ASSERT(Stops, enable_o == (!leave || queue_ready))
   `SPIKE_EXPECT(WholeSums, !valid_i || !sums_i[0][0])
   `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})
 

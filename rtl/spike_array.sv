@@ -59,6 +59,7 @@ module spike_array
   output logic                                           done_soon_o,
   output logic [RowWidth-1:0]                            soon_row_o,
   output logic                                           soon_first_o,
+  output logic                                           soon_last_o,
   output logic                                           done_o,
   output logic [Columns-1:0][HalfWidth-1:0]              sums_o,
   output logic [RowWidth-1:0]                            row_o,
@@ -211,6 +212,7 @@ module spike_array
   assign done_soon_o  = valid_q[4] && flags_q[4].last;
   assign soon_row_o   = flags_q[4].row;
   assign soon_first_o = flags_q[4].place.acc_first;
+  assign soon_last_o  = flags_q[4].place.acc_last;
   assign done_o       = valid_q[5];
   assign row_o        = flags_q[5].row;
   assign columns_o    = flags_q[5].columns;

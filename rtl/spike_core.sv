@@ -596,7 +596,7 @@ module spike_core
   );
 
   // ----------------------------------------------------------------------------------------- array and results
-  logic                              sum_soon, sum_soon_first, sum_valid;
+  logic                              sum_soon, sum_soon_first, sum_soon_last, sum_valid;
   logic [RowWidth-1:0]               sum_soon_row, sum_row;
   logic [Columns-1:0][HalfWidth-1:0] sums;
   logic [ColWidth-1:0]               sum_columns;
@@ -635,6 +635,7 @@ module spike_core
     .done_soon_o    (sum_soon),
     .soon_row_o     (sum_soon_row),
     .soon_first_o   (sum_soon_first),
+    .soon_last_o    (sum_soon_last),
     .done_o         (sum_valid),
     .sums_o         (sums),
     .row_o          (sum_row),
@@ -657,6 +658,7 @@ module spike_core
     .soon_i       (sum_soon),
     .soon_row_i   (sum_soon_row),
     .soon_first_i (sum_soon_first),
+    .soon_last_i  (sum_soon_last),
     .valid_i      (sum_valid),
     .sums_i       (sums),
     .row_i        (sum_row),

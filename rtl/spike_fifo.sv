@@ -15,6 +15,7 @@ module spike_fifo #(
   // in
   input  logic             valid_i,
   output logic             ready_o,
+  output logic             room_o,   // ready_o in the next cycle, unless that is one of a reset
   input  logic [Width-1:0] data_i,
 
   // out
@@ -34,6 +35,7 @@ module spike_fifo #(
   logic                push, pop;
 
   assign ready_o = count_q != CntWidth'(Depth);
+  assign room_o  = count_d != CntWidth'(Depth);
   assign valid_o = count_q != '0;
   assign data_o  = mem_q[rd_q];
   assign push    = valid_i & ready_o;

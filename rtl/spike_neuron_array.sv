@@ -98,12 +98,13 @@ module spike_neuron_array
 
   state_e                state_q, state_d;
   logic [CountWidth-1:0] rows_left_q;
-  logic [RowWidth-1:0]   row_q;
-  logic [BlockWidth-1:0] block_q, group_block_q;
-  logic [SlotWidth-1:0]  slot_q;
+  logic [RowWidth-1:0]   row_q, row_d;
+  logic [BlockWidth-1:0] block;
+  logic [SlotWidth-1:0]  slot;
   logic [TWidth-1:0]     timesteps_q, header_t;
   logic                  header, charge, open, at_header, at_chunk;
-  logic                  tail_block, block_last, group_last, row_last, tile_last, job_last;
+  logic                  block_last, group_last, row_last;
+  logic                  job_last_q, tile_last_q;  // the row is the last of the job, of its tile
   logic [LaneWidth-1:0]  lanes;
   logic [MembraneWidth-1:0] below_q, beyond_q;
 
@@ -126,14 +127,30 @@ module spike_neuron_array
   logic [StepWidth-1:0] live_steps;
 
   // ------------------------------------------------------------------------------------ stream and counting
-  assign job_last   = rows_left_q == CountWidth'(1);
-  assign tile_last  = job_last || row_q == RowWidth'(Rows - 1);
-  assign tail_block = group_block_q == group_blocks_i - 1'b1;
-  assign block_last = slot_q == (tail_block ? tail_chunks_i : SlotWidth'(Slots)) - 1'b1;
-  assign group_last = tail_block && block_last;
-  assign row_last   = group_last && block_q == row_blocks_i - 1'b1;
-  assign lanes      = group_last ? tail_lanes_i : LaneWidth'(Lanes);
+  logic unused_first, unused_tail;
 
+  spike_chunker #(
+    .Slots  (Slots),
+    .Blocks (Blocks)
+  ) u_chunker (
+    .clk_i,
+    .start_i,
+    .group_blocks_i,
+    .row_blocks_i,
+    .tail_chunks_i,
+    .next_i        (charge),
+    .block_o       (block),
+    .slot_o        (slot),
+    .first_block_o (unused_first),
+    .tail_block_o  (unused_tail),
+    .block_last_o  (block_last),
+    .group_last_o  (group_last),
+    .row_last_o    (row_last)
+  );
+
+  assign lanes = group_last ? tail_lanes_i : LaneWidth'(Lanes);
+
+  assign row_d     = tile_last_q ? '0 : row_q + 1'b1;
   assign open      = row_q != '0 || store_ready_i;
   assign at_header = state_q == StHeader && open;
   assign at_chunk  = state_q == StChunk && (!charged_q || take);
@@ -167,7 +184,7 @@ module spike_neuron_array
     unique case (state_q)
       StIdle:   if (start_i) state_d = StHeader;
       StHeader: if (header) state_d = StChunk;
-      StChunk:  if (charge && row_last) state_d = job_last ? StIdle : StHeader;
+      StChunk:  if (charge && row_last) state_d = job_last_q ? StIdle : StHeader;
       default:  state_d = StIdle;
     endcase
   end
@@ -184,24 +201,18 @@ module spike_neuron_array
     if (state_q == StIdle) begin
       rows_left_q <= rows_i;
       row_q       <= '0;
+      job_last_q  <= rows_i == CountWidth'(1);
+      tile_last_q <= Rows == 1 || rows_i == CountWidth'(1);
     end
     if (header) begin
-      timesteps_q   <= header_t;
-      beyond_q      <= bits_beyond(frac_bits_i, header_t);
-      block_q       <= '0;
-      group_block_q <= '0;
-      slot_q        <= '0;
+      timesteps_q <= header_t;
+      beyond_q    <= bits_beyond(frac_bits_i, header_t);
     end
-    if (charge) begin
-      slot_q <= block_last ? '0 : slot_q + 1'b1;
-      if (block_last) begin
-        block_q       <= block_q + 1'b1;
-        group_block_q <= tail_block ? '0 : group_block_q + 1'b1;
-      end
-      if (row_last) begin
-        row_q       <= tile_last ? '0 : row_q + 1'b1;
-        rows_left_q <= rows_left_q - 1'b1;
-      end
+    if (charge && row_last) begin
+      rows_left_q <= rows_left_q - 1'b1;
+      row_q       <= row_d;
+      job_last_q  <= rows_left_q == CountWidth'(2);
+      tile_last_q <= rows_left_q == CountWidth'(2) || row_d == RowWidth'(Rows - 1);
     end
   end
 
@@ -256,15 +267,15 @@ module spike_neuron_array
     if (charge) begin
       charged <= '{
         row:        row_q,
-        block:      block_q,
-        slot:       slot_q,
+        block:      block,
+        slot:       slot,
         filled:     filled,
         lanes:      lanes,
         timesteps:  timesteps_q,
         limit:      limit,
         block_last: block_last,
         row_last:   row_last,
-        tile_last:  row_last && tile_last
+        tile_last:  row_last && tile_last_q
       };
     end
   end
@@ -303,7 +314,7 @@ module spike_neuron_array
 
   // ------------------------------------------------------------------------------------------- spike stream
   logic [StepWidth-1:0] exponent_q;
-  logic                 step_last, fifo_ready;
+  logic                 step_last, fifo_ready, unused_room;
   spike_t [Lanes-1:0]   plane;
 
   always_ff @(posedge clk_i) begin
@@ -329,6 +340,7 @@ module spike_neuron_array
     .rst_ni,
     .valid_i (live_q && spike_stream_i),
     .ready_o (fifo_ready),
+    .room_o  (unused_room),
     .data_i  ({live.row_last && step_last, plane}),
     .valid_o (spike_valid_o),
     .ready_i (spike_ready_i),
@@ -339,9 +351,9 @@ module spike_neuron_array
   assign done        = live_q && spike_ready && (step_last || !spike_stream_i);
 
   // -------------------------------------------------------------------------------------------------- events
-  // Counted a cycle later: sums of many events are long paths of their own.
+  // Counted one and two cycles later: sums of many events are long paths of their own.
   logic [Planes-1:0][Lanes-1:0] fire_q;
-  logic [CntWidth-1:0]          places, places_q;  // steps times inputs
+  logic [CntWidth-1:0]          places, places_q, places_late_q, number;  // places: steps times inputs
   logic [Lanes-1:0]             saturated_q;
 
   always_comb begin
@@ -353,25 +365,30 @@ module spike_neuron_array
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      fire_q      <= '0;
-      places_q    <= '0;
-      saturated_q <= '0;
+      fire_q        <= '0;
+      places_q      <= '0;
+      places_late_q <= '0;
+      spikes_o      <= '0;
+      saturated_q   <= '0;
     end else begin
-      fire_q      <= done ? store_fire_o : '0;
-      places_q    <= done ? places : '0;
-      saturated_q <= take ? saturated & charged.filled : '0;
+      fire_q        <= done ? store_fire_o : '0;
+      places_q      <= done ? places : '0;
+      places_late_q <= places_q;
+      spikes_o      <= number;
+      saturated_q   <= take ? saturated & charged.filled : '0;
     end
   end
 
   always_comb begin
-    spikes_o    = '0;
+    number      = '0;
     saturated_o = '0;
     for (int unsigned l = 0; l < Lanes; l++) begin
-      for (int unsigned e = 0; e < Planes; e++) spikes_o += CntWidth'(fire_q[e][l]);
+      for (int unsigned e = 0; e < Planes; e++) number += CntWidth'(fire_q[e][l]);
       saturated_o += LaneWidth'(saturated_q[l]);
     end
-    skipped_o = places_q - spikes_o;
   end
+
+  assign skipped_o = places_late_q - spikes_o;
 
   always_comb begin
     row_done_o = '0;

@@ -74,7 +74,7 @@ module spike_picker
   // ------------------------------------------------------------------------------------------------- planes
   assign ahead        = valid_q && next_valid_q && !plane_q.last;
   assign move         = next_valid_q && (!valid_q || advance);
-  assign plane_take_o = plane_valid_i && (!next_valid_q || move);
+  assign plane_take_o = plane_valid_i && (!next_valid_q || !valid_q || advance);  // as move frees the place
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin

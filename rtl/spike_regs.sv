@@ -63,6 +63,20 @@ module spike_regs
   localparam int unsigned CounterIndexWidth = $clog2(Counters);
   localparam int unsigned JobsWidth = 16;
 
+  // What a write is for; its address is decoded as it comes in
+  typedef struct packed {
+    logic ctrl;
+    logic status;
+    logic error;
+    logic mode;
+    logic rows;
+    logic outputs;
+    logic groups;
+    logic group_inputs;
+    logic irq_enable;
+    logic aborting;
+  } writes_t;
+
   job_t                 next_q;       // in the job registers
   logic                 irq_done_q, irq_error_q, done_q;
   error_t               error_q;
@@ -74,10 +88,12 @@ module spike_regs
 
   // ------------------------------------------------------------------------------------------- write channel
   logic                    aw_held_q, w_held_q, write, write_ok, job_write, locked, start, abort;
-  logic [RegAddrWidth-1:0] aw_q;
+  logic [RegAddrWidth-1:0] aw;
+  writes_t                 to, to_q;
   logic [31:0]             w_q, mode, old, value;
   logic [3:0]              strb_q;
 
+  assign aw               = {s_axil_awaddr_i[RegAddrWidth-1:2], 2'b00};
   assign s_axil_awready_o = awake_q && !aw_held_q;
   assign s_axil_wready_o  = awake_q && !w_held_q;
   assign write            = aw_held_q && w_held_q && (!s_axil_bvalid_o || s_axil_bready_i);
@@ -103,7 +119,7 @@ module spike_regs
   end
 
   always_ff @(posedge clk_i) begin
-    if (s_axil_awvalid_i && s_axil_awready_o) aw_q <= {s_axil_awaddr_i[RegAddrWidth-1:2], 2'b00};
+    if (s_axil_awvalid_i && s_axil_awready_o) to_q <= to;
     if (s_axil_wvalid_i && s_axil_wready_o) begin
       w_q    <= s_axil_wdata_i;
       strb_q <= s_axil_wstrb_i;
@@ -113,25 +129,36 @@ module spike_regs
   // ---------------------------------------------------------------------------------------------- registers
   assign mode = {19'd0, next_q.frac_bits, 6'd0, next_q.spike_stream, next_q.coding};
 
+  assign to = '{
+    ctrl:         aw == RegCtrl,
+    status:       aw == RegStatus,
+    error:        aw == RegError,
+    mode:         aw == RegMode,
+    rows:         aw == RegRows,
+    outputs:      aw == RegOutputs,
+    groups:       aw == RegGroups,
+    group_inputs: aw == RegGroupInputs,
+    irq_enable:   aw == RegIrqEnable,
+    aborting:     aw == RegAbort
+  };
+
   always_comb begin
-    unique case (aw_q)
-      RegMode:        old = mode;
-      RegRows:        old = next_q.rows;
-      RegOutputs:     old = next_q.outputs;
-      RegGroups:      old = next_q.groups;
-      RegGroupInputs: old = next_q.group_inputs;
-      RegIrqEnable:   old = {30'd0, irq_error_q, irq_done_q};
-      RegAbort:       old = {31'd0, abort_o};
-      default:        old = '0;  // write-one registers
-    endcase
+    old = '0;  // of write-one registers
+    if (to_q.mode) old |= mode;
+    if (to_q.rows) old |= next_q.rows;
+    if (to_q.outputs) old |= next_q.outputs;
+    if (to_q.groups) old |= next_q.groups;
+    if (to_q.group_inputs) old |= next_q.group_inputs;
+    if (to_q.irq_enable) old |= {30'd0, irq_error_q, irq_done_q};
+    if (to_q.aborting) old |= {31'd0, abort_o};
     for (int unsigned b = 0; b < 4; b++) value[8*b +: 8] = strb_q[b] ? w_q[8*b +: 8] : old[8*b +: 8];
   end
 
-  assign job_write = aw_q inside {RegMode, RegRows, RegOutputs, RegGroups, RegGroupInputs};
-  assign start     = aw_q == RegCtrl && value[0];
+  assign job_write = to_q.mode || to_q.rows || to_q.outputs || to_q.groups || to_q.group_inputs;
+  assign start     = to_q.ctrl && strb_q[0] && w_q[0];
   assign locked    = (queued_o && (job_write || start)) || (abort_o && start);
-  assign write_ok  = (job_write || aw_q inside {RegCtrl, RegStatus, RegError, RegIrqEnable, RegAbort}) && !locked;
-  assign abort     = write && aw_q == RegAbort && value[0];
+  assign write_ok  = to_q != '0 && !locked;
+  assign abort     = write && to_q.aborting && value[0];
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -141,22 +168,19 @@ module spike_regs
       abort_o     <= 1'b0;
       clear_o     <= 1'b0;
     end else begin
-      clear_o <= write && write_ok && aw_q == RegCtrl && value[1];
+      clear_o <= write && write_ok && to_q.ctrl && value[1];
       if (write && write_ok) begin
-        unique case (aw_q)
-          RegMode: begin
-            next_q.coding       <= coding_e'(value[0]);
-            next_q.spike_stream <= value[1];
-            next_q.frac_bits    <= value[12:8];
-          end
-          RegRows:        next_q.rows <= value;
-          RegOutputs:     next_q.outputs <= value;
-          RegGroups:      next_q.groups <= value;
-          RegGroupInputs: next_q.group_inputs <= value;
-          RegIrqEnable:   {irq_error_q, irq_done_q} <= value[1:0];
-          RegAbort:       abort_o <= value[0];
-          default: ;
-        endcase
+        if (to_q.mode) begin
+          next_q.coding       <= coding_e'(value[0]);
+          next_q.spike_stream <= value[1];
+          next_q.frac_bits    <= value[12:8];
+        end
+        if (to_q.rows) next_q.rows <= value;
+        if (to_q.outputs) next_q.outputs <= value;
+        if (to_q.groups) next_q.groups <= value;
+        if (to_q.group_inputs) next_q.group_inputs <= value;
+        if (to_q.irq_enable) {irq_error_q, irq_done_q} <= value[1:0];
+        if (to_q.aborting) abort_o <= value[0];
       end
     end
   end
@@ -164,7 +188,7 @@ module spike_regs
   // ---------------------------------------------------------------------------------------------------- queue
   logic started, begins;
 
-  assign started = write && write_ok && start;
+  assign started = write && start && !queued_o && !abort_o;
   assign begins  = (started || queued_o) && !busy_i && !start_o && !abort;
 
   always_ff @(posedge clk_i) begin
@@ -189,7 +213,7 @@ module spike_regs
     error_set            = error_i;
     error_set.write_busy = write && locked;
     error_clear          = '0;
-    if (write && aw_q == RegError) error_clear = value[ErrorBits-1:0];
+    if (write && to_q.error) error_clear = value[ErrorBits-1:0];
   end
 
   always_ff @(posedge clk_i) begin
@@ -201,7 +225,7 @@ module spike_regs
       error_q <= (error_q & ~error_clear) | error_set;
       jobs_q  <= jobs_q + JobsWidth'(done_i);
       if (done_i) done_q <= 1'b1;
-      else if (write && aw_q == RegStatus && value[1]) done_q <= 1'b0;
+      else if (write && to_q.status && value[1]) done_q <= 1'b0;
     end
   end
 

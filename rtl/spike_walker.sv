@@ -100,8 +100,8 @@ module spike_walker
   logic                  tile_valid, tile_next, row_tile_last, q_pop;
   logic [RowWidth-1:0]   tile_rows, a_row_q;
   logic [ColWidth-1:0]   tile_columns;
-  logic [BlockWidth-1:0] a_block_q, a_group_block_q;
-  logic                  a_half_q, a_bank_q, a_next, a_block_end, a_pass_end, tail_block;
+  logic [BlockWidth-1:0] a_block;
+  logic                  a_half_q, a_bank_q, a_next, a_block_end, a_pass_end, first_block, tail_block, row_end;
   logic [1:0]            tiles_q, banks_q, masks_q;  // masks_q: rows between stage A and stage B
   entry_t                a;
 
@@ -121,9 +121,29 @@ module spike_walker
     .row_tile_last_o (row_tile_last)
   );
 
-  assign tail_block  = a_group_block_q == group_blocks_i - 1'b1;
+  logic unused_slot, unused_last, unused_group;
+
+  spike_chunker #(
+    .Slots  (1),
+    .Blocks (Blocks)
+  ) u_blocks (
+    .clk_i,
+    .start_i,
+    .group_blocks_i,
+    .row_blocks_i,
+    .tail_chunks_i (1'b1),
+    .next_i        (a_next && a_block_end),
+    .block_o       (a_block),
+    .slot_o        (unused_slot),
+    .first_block_o (first_block),
+    .tail_block_o  (tail_block),
+    .block_last_o  (unused_last),
+    .group_last_o  (unused_group),
+    .row_last_o    (row_end)
+  );
+
   assign a_block_end = a_row_q == tile_rows - 1'b1;
-  assign a_pass_end  = a_block_end && a_block_q == row_blocks_i - 1'b1;
+  assign a_pass_end  = a_block_end && row_end;
   assign a_next      = tile_valid && tiles_q != '0 && banks_q != '0 && masks_q != 2'(QueueDepth);
   assign tile_next   = a_next && a_pass_end;
 
@@ -131,13 +151,13 @@ module spike_walker
     half:      a_half_q,
     bank:      a_bank_q,
     row:       a_row_q,
-    block:     a_block_q,
+    block:     a_block,
     chunks:    tail_block ? tail_chunks_i : SlotWidth'(Slots),
     columns:   tile_columns,
     block_end: a_block_end,
     tile_end:  a_pass_end && row_tile_last,
     place: '{
-      acc_first: a_group_block_q == '0,
+      acc_first: first_block,
       acc_last:  tail_block,
       tile_last: a_block_end
     }
@@ -146,7 +166,7 @@ module spike_walker
   assign mask_re_o    = a_next;
   assign mask_half_o  = a_half_q;
   assign mask_row_o   = a_row_q;
-  assign mask_block_o = a_block_q;
+  assign mask_block_o = a_block;
 
   function automatic logic [1:0] tally(input logic [1:0] count, input logic more, input logic less);
     return count + 2'(more) - 2'(less);
@@ -169,21 +189,12 @@ module spike_walker
   end
 
   always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      a_row_q         <= '0;
-      a_block_q       <= '0;
-      a_group_block_q <= '0;
-    end else if (a_next) begin
-      a_row_q <= a_block_end ? '0 : a_row_q + 1'b1;
-      if (a_block_end) begin
-        a_block_q       <= a_pass_end ? '0 : a_block_q + 1'b1;
-        a_group_block_q <= tail_block ? '0 : a_group_block_q + 1'b1;
-      end
-    end
+    if (start_i) a_row_q <= '0;
+    else if (a_next) a_row_q <= a_block_end ? '0 : a_row_q + 1'b1;
   end
 
   // ------------------------------------------------------------------------------------------------- queue
-  logic              mask_valid_q, q_valid, q_ready, q_skip;
+  logic              mask_valid_q, q_valid, q_ready, q_skip, unused_room;
   entry_t            mask_entry_q, q;
   logic [Planes-1:0] q_mask;
 
@@ -204,6 +215,7 @@ module spike_walker
     .rst_ni,
     .valid_i (mask_valid_q),
     .ready_o (q_ready),
+    .room_o  (unused_room),
     .data_i  ({mask_entry_q, mask_i}),
     .valid_o (q_valid),
     .ready_i (q_pop),

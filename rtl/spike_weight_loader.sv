@@ -73,11 +73,10 @@ module spike_weight_loader
   logic                   tile_valid, tile_next, row_tile_last, take, half_q;
   logic [RowWidth-1:0]    tile_rows;
   logic [ColWidth-1:0]    columns;
-  logic [BlockWidth-1:0]  block_q, group_block_q;
-  logic [SlotWidth-1:0]   slot_q;
+  logic [SlotWidth-1:0]   slot;
   logic [BeatWidth-1:0]   beat_q;
   logic [1:0]             free_q;
-  logic                   chunk_last, tail_block, block_last, group_last, pass_last;
+  logic                   chunk_last, block_last, group_last, row_last, pass_last;
 
   spike_tiler #(
     .Rows    (Rows),
@@ -95,6 +94,28 @@ module spike_weight_loader
     .row_tile_last_o (row_tile_last)
   );
 
+  logic                  unused_first, unused_tail;
+  logic [BlockWidth-1:0] unused_block;
+
+  spike_chunker #(
+    .Slots  (Slots),
+    .Blocks (Blocks)
+  ) u_chunker (
+    .clk_i,
+    .start_i,
+    .group_blocks_i,
+    .row_blocks_i,
+    .tail_chunks_i,
+    .next_i        (take && chunk_last),
+    .block_o       (unused_block),
+    .slot_o        (slot),
+    .first_block_o (unused_first),
+    .tail_block_o  (unused_tail),
+    .block_last_o  (block_last),
+    .group_last_o  (group_last),
+    .row_last_o    (row_last)
+  );
+
   // Weights are the same for all rows of a tile.
   logic unused_tile;
   assign unused_tile = ^{tile_rows, row_tile_last};
@@ -102,14 +123,11 @@ module spike_weight_loader
   assign weight_ready_o = tile_valid && free_q != '0;
   assign take           = weight_valid_i && weight_ready_o;
   assign chunk_last     = beat_q == BeatWidth'(Beats - 1);
-  assign tail_block     = group_block_q == group_blocks_i - 1'b1;
-  assign block_last     = slot_q == (tail_block ? tail_chunks_i : SlotWidth'(Slots)) - 1'b1;
-  assign group_last     = tail_block && block_last;
-  assign pass_last      = chunk_last && group_last && block_q == row_blocks_i - 1'b1;
+  assign pass_last      = chunk_last && row_last;
   assign tile_next      = take && pass_last;
   assign bank_done_o    = take && chunk_last && block_last;
-  assign open_o      = tile_valid;
-  assign end_o       = pass_last;
+  assign open_o         = tile_valid;
+  assign end_o          = pass_last;
   assign idle_o         = !tile_valid;
 
   always_ff @(posedge clk_i) begin
@@ -124,27 +142,19 @@ module spike_weight_loader
   end
 
   always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      block_q       <= '0;
-      group_block_q <= '0;
-      slot_q        <= '0;
-      beat_q        <= '0;
-    end else if (take) begin
-      beat_q <= chunk_last ? '0 : beat_q + 1'b1;
-      if (chunk_last) slot_q <= block_last ? '0 : slot_q + 1'b1;
-      if (bank_done_o) begin
-        block_q       <= pass_last ? '0 : block_q + 1'b1;
-        group_block_q <= tail_block ? '0 : group_block_q + 1'b1;
-      end
-    end
+    if (start_i) beat_q <= '0;
+    else if (take) beat_q <= chunk_last ? '0 : beat_q + 1'b1;
   end
 
   // -------------------------------------------------------------------------------------------------- banks
   if (Slots > 1) begin : gen_addr
-    assign bank_addr_o = {half_q, slot_q[BankWidth-2:0]};
+    assign bank_addr_o = {half_q, slot[BankWidth-2:0]};
   end else begin : gen_half
     assign bank_addr_o = half_q;
   end
+
+  logic unused_slot;  // its highest bit, or all of it
+  assign unused_slot = ^slot;
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     assign bank_we_o[l] = take && beat_q == BeatWidth'(l / WeightInputs);
@@ -184,7 +194,7 @@ module spike_weight_loader
     assign error_range_o = 1'b0;
     // Every field is a legal weight: what counts in a beat is of no interest here.
     logic unused;
-    assign unused = ^{tail_lanes_i, columns};
+    assign unused = ^{tail_lanes_i, columns, group_last};
   end
 
   `SPIKE_ASSERT(Free, free_q <= 2'd2)

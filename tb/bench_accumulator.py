@@ -41,7 +41,7 @@ async def rows(dut, stall, gap):
         soon = queue[-1] if queue and generator.random() >= gap else None
         dut.soon_i.value = int(soon is not None)
         if soon:
-            expose(("soon_row_i", "soon_first_i"), (soon[0], soon[2] >> 2))
+            expose(("soon_row_i", "soon_first_i", "soon_last_i"), (soon[0], soon[2] >> 2, soon[2] >> 1 & 1))
         dut.valid_i.value = int(late is not None)
         if late:
             row, columns, place, sums = late

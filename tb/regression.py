@@ -69,6 +69,8 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("store", "spike_store", {"Rows": 3, "Lanes": 4, "Slots": 2, "Blocks": 5, "Tmax": 4}),
     ("store", "spike_store", {"Rows": 1, "Lanes": 4, "Slots": 4, "Blocks": 1, "Tmax": 3, "Csd": 0}),
     ("tiler", "spike_tiler", {}),
+    ("chunker", "spike_chunker", {"Slots": 4, "Blocks": 9}),
+    ("chunker", "spike_chunker", {"Slots": 1, "Blocks": 9}),
     ("walker", "spike_walker", {"Rows": 3, "Columns": 5, "Lanes": 4, "Slots": 4, "Blocks": 16, "Tmax": 4}),
     ("lane", "spike_lane", {"Slots": 16}),
     ("lane", "spike_lane", {"Slots": 1}),

@@ -25,6 +25,7 @@ BROKEN = [
         "move_i) begin\n      fire_q <= next_fire_q;",
     ),
     ("tiler", "spike_tiler.sv", "rows_left_q <= CountWidth'(2 * Rows)", "rows_left_q < CountWidth'(2 * Rows)"),
+    ("chunker", "spike_chunker.sv", "row_left_q == BlockWidth'(1)", "group_left_q == BlockWidth'(1)"),
     (
         "sequencer",
         "spike_sequencer.sv",

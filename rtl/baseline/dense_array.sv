@@ -7,7 +7,8 @@
 //   cycle 1   it meets its weights (op_valid_i): carry-save trees
 //   cycle 2   sums;  cycle 3   low halves;  cycle 4   high halves of the accumulators
 //
-// Beside the accumulators runs one number a row, from which they are to be taken away: see dense_column.
+// Beside the accumulators runs one number a row, from which they are to be taken away: see dense_column. It keeps pace with
+// the low halves.
 
 module dense_array #(
   parameter int unsigned Rows       = 8,
@@ -37,10 +38,10 @@ module dense_array #(
   input  logic [ColWidth-1:0]                            op_columns_i,
   input  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]  weights_i,
 
-  // complete sums: the row's number first, then the low and the high halves of its accumulators
-  output logic                                           offset_valid_o,
-  output logic [Rows-1:0][AccWidth:0]                    offset_o,
+  // complete sums: the row's number with the low halves of its accumulators, then the high halves
+  output logic                                           low_soon_o,   // with the next cycle that is enabled
   output logic                                           low_valid_o,
+  output logic [Rows-1:0][AccWidth:0]                    offset_o,
   output logic                                           high_valid_o,
   output logic [Rows-1:0][Columns-1:0][AccWidth-1:0]     acc_o,
   output logic [RowWidth-1:0]                            rows_o,
@@ -83,27 +84,54 @@ module dense_array #(
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
     // ------------------------------------------------------------------------- what is too much, in this row
-    localparam int unsigned ExtraWidth = WeightBits + Planes + $clog2(Lanes) + 1;
+    localparam int unsigned MagnitudeWidth = Planes + $clog2(Lanes);
+    localparam int unsigned ExtraWidth     = WeightBits + MagnitudeWidth + 1;
 
-    logic [ExtraWidth-1:0] all, negative, extra_q;  // sums of magnitudes: of all lanes, of those below zero
-    logic [AccWidth:0]     offset_q;
+    logic [Lanes-1:0][MagnitudeWidth-1:0] magnitudes, below;
+    logic [MagnitudeWidth-1:0]            sum, carry, below_sum, below_carry;
+    logic [MagnitudeWidth-1:0]            all_q, negative_q;  // sums of magnitudes: of all lanes, of those below zero
+    logic [ExtraWidth-1:0]                extra_q;
+    logic [AccWidth:0]                    offset_q;
 
-    // Sums of single bits, which synthesis turns into a tree.
-    always_comb begin
-      all      = '0;
-      negative = '0;
-      for (int unsigned l = 0; l < Lanes; l++) begin
-        for (int unsigned b = 0; b < Planes; b++) begin
-          all      += ExtraWidth'(magnitudes_q[r][b][l]) << b;
-          negative += ExtraWidth'(magnitudes_q[r][b][l] & neg_q[r][l]) << b;
-        end
+    for (genvar l = 0; l < Lanes; l++) begin : gen_magnitude
+      logic [Planes-1:0] magnitude;
+
+      for (genvar b = 0; b < Planes; b++) begin : gen_bit
+        assign magnitude[b] = magnitudes_q[r][b][l];
       end
+
+      assign magnitudes[l] = MagnitudeWidth'(magnitude);
+      assign below[l]      = MagnitudeWidth'(magnitude & {Planes{neg_q[r][l]}});
     end
 
+    spike_csa #(
+      .Operands (Lanes),
+      .Width    (MagnitudeWidth)
+    ) u_all (
+      .operands_i (magnitudes),
+      .sum_o      (sum),
+      .carry_o    (carry)
+    );
+
+    spike_csa #(
+      .Operands (Lanes),
+      .Width    (MagnitudeWidth)
+    ) u_below (
+      .operands_i (below),
+      .sum_o      (below_sum),
+      .carry_o    (below_carry)
+    );
+
     always_ff @(posedge clk_i) begin
-      if (op_valid_i && enable_i) extra_q <= Multiply ? '0 : (all << (WeightBits - 1)) - negative;
+      if (op_valid_i && enable_i) begin
+        all_q      <= sum + carry;
+        negative_q <= below_sum + below_carry;
+      end
       if (valid_q[2] && enable_i) begin
-        offset_q <= (flags_q[2].first ? '0 : offset_q) + (AccWidth + 1)'(Offset) - (AccWidth + 1)'(extra_q);
+        extra_q <= Multiply ? '0 : (ExtraWidth'(all_q) << (WeightBits - 1)) - ExtraWidth'(negative_q);
+      end
+      if (valid_q[3] && enable_i) begin
+        offset_q <= (flags_q[3].first ? '0 : offset_q) + (AccWidth + 1)'(Offset) - (AccWidth + 1)'(extra_q);
       end
     end
 
@@ -140,12 +168,12 @@ module dense_array #(
     end
   end
 
-  assign offset_valid_o = valid_q[3] && flags_q[3].last;
-  assign low_valid_o    = valid_q[4] && flags_q[4].last;
-  assign high_valid_o   = valid_q[5] && flags_q[5].last;
-  assign rows_o         = flags_q[5].rows;
-  assign columns_o      = flags_q[5].columns;
-  assign idle_o         = valid_q == '0;
+  assign low_soon_o   = valid_q[3] && flags_q[3].last;
+  assign low_valid_o  = valid_q[4] && flags_q[4].last;
+  assign high_valid_o = valid_q[5] && flags_q[5].last;
+  assign rows_o       = flags_q[5].rows;
+  assign columns_o    = flags_q[5].columns;
+  assign idle_o       = valid_q == '0;
 
   logic unused_flags;
   assign unused_flags = flags_q[5].first;

@@ -3,8 +3,8 @@
 //
 // One accumulator of the dense baseline: `Lanes` products of a weight and a sign-magnitude activation a cycle.
 //
-//   cycle 1   all partial products go through one carry-save tree, down to two numbers
-//   cycle 2   sum = their sum
+//   cycle 1   all partial products go through one carry-save tree, down to two numbers for each two planes
+//   cycle 2   sum = their sum, through the rest of the tree
 //   cycle 3   low half of acc += sum
 //   cycle 4   high half of acc += carry of the low half: the halves are complete one cycle after the other
 //
@@ -77,8 +77,11 @@ module dense_column #(
       if (sum_en_i && enable_i) sum_q <= total_q;
     end
   end else begin : gen_tree
+    localparam int unsigned Pairs = (Planes + 1) / 2;
+
     logic [2*Planes-1:0][SumWidth-1:0] planes;
-    logic [SumWidth-1:0]               sum, carry, sum1_q, carry1_q;
+    logic [2*Pairs-1:0][SumWidth-1:0]  numbers, numbers_q;
+    logic [SumWidth-1:0]               sum, carry;
 
     for (genvar b = 0; b < Planes; b++) begin : gen_plane
       logic [Lanes-1:0][PlaneWidth-1:0] terms;
@@ -103,21 +106,31 @@ module dense_column #(
       assign planes[2*b+1] = SumWidth'(plane_carry) << b;
     end
 
+    for (genvar p = 0; p < Pairs; p++) begin : gen_pair
+      localparam int unsigned Here = (2 * p + 1 < Planes) ? 4 : 2;
+
+      spike_csa #(
+        .Operands (Here),
+        .Width    (SumWidth)
+      ) u_pair_csa (
+        .operands_i (planes[4*p +: Here]),
+        .sum_o      (numbers[2*p]),
+        .carry_o    (numbers[2*p+1])
+      );
+    end
+
     spike_csa #(
-      .Operands (2 * Planes),
+      .Operands (2 * Pairs),
       .Width    (SumWidth)
     ) u_csa (
-      .operands_i (planes),
+      .operands_i (numbers_q),
       .sum_o      (sum),
       .carry_o    (carry)
     );
 
     always_ff @(posedge clk_i) begin
-      if (product_en_i && enable_i) begin
-        sum1_q   <= sum;
-        carry1_q <= carry;
-      end
-      if (sum_en_i && enable_i) sum_q <= sum1_q + carry1_q;
+      if (product_en_i && enable_i) numbers_q <= numbers;
+      if (sum_en_i && enable_i) sum_q <= sum + carry;
     end
   end
 

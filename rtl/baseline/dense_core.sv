@@ -462,7 +462,7 @@ module dense_core
     .error_range_o  (error_weight_range)
   );
 
-  logic                                       offset_valid, low_valid, high_valid;
+  logic                                       low_soon, low_valid, high_valid;
   logic [Rows-1:0][AccBits:0]                 offset;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc;
 
@@ -487,9 +487,9 @@ module dense_core
     .op_rows_i      (op_rows),
     .op_columns_i   (op_columns),
     .weights_i      (weights),
-    .offset_valid_o (offset_valid),
-    .offset_o       (offset),
+    .low_soon_o     (low_soon),
     .low_valid_o    (low_valid),
+    .offset_o       (offset),
     .high_valid_o   (high_valid),
     .acc_o          (acc),
     .rows_o         (sum_rows),
@@ -507,9 +507,9 @@ module dense_core
     .rst_ni         (engine_rst_n),
     .enable_o       (enable),
     .idle_o         (drain_idle),
-    .offset_valid_i (offset_valid),
-    .offset_i       (offset),
+    .low_soon_i     (low_soon),
     .low_valid_i    (low_valid),
+    .offset_i       (offset),
     .high_valid_i   (high_valid),
     .acc_i          (acc),
     .rows_i         (sum_rows),

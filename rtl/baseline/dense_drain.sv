@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Output buffer of the dense baseline: takes a tile's accumulators over, half by half, and sends them row by row, while the
-// array goes on. enable_o stops the array while a row would be overwritten that has not left.
+// array goes on. enable_o stops the array while a row would be overwritten that has not left. It goes to all that the array
+// holds, so it is a register: what it has to be is worked out in the cycle before.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
 //   TLAST   ends a tile (one group of one column tile of one row tile)
@@ -25,9 +26,9 @@ module dense_drain
   output logic                                       idle_o,
 
   // array
-  input  logic                                       offset_valid_i,
-  input  logic [Rows-1:0][AccBits:0]                 offset_i,
+  input  logic                                       low_soon_i,    // low halves with the next cycle that is enabled
   input  logic                                       low_valid_i,
+  input  logic [Rows-1:0][AccBits:0]                 offset_i,      // with the low halves
   input  logic                                       high_valid_i,
   input  logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc_i,
   input  logic [RowWidth-1:0]                        rows_i,
@@ -42,42 +43,53 @@ module dense_drain
 
   localparam int unsigned IndexWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
-  logic [Rows-1:0][AccBits:0]                early_q, stage_q, offset_q;
+  logic [Rows-1:0][AccBits:0]                stage_q, offset_q;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0] buffer_q;
-  logic [RowWidth-1:0]                       left_q;
+  logic [RowWidth-1:0]                       left_q;         // rows that have not left
+  logic                                      some_q, one_q;  // left_q != 0, left_q == 1
+  logic                                      some_d, one_d, full_d, take_high_d, low_d;
   logic [ColWidth-1:0]                       columns_q;
   logic [IndexWidth-1:0]                     row_q;
-  logic                                      move, full, take_high, taken_q, queue_ready;
+  logic                                      move, take_high, taken_q, queue_ready, queue_room;
   logic [Columns-1:0][AccBits:0]             row, out;
 
-  assign move     = left_q != '0 && queue_ready;
-  assign full     = left_q != '0 && !(left_q == RowWidth'(1) && move);
+  assign move     = some_q && queue_ready;
 
   // A group of one chunk: its low halves come with the high halves of the one before, which are then taken first.
   assign take_high = high_valid_i && !taken_q;
-  assign enable_o  = !(low_valid_i && (full || take_high));
-  assign idle_o   = left_q == '0 && !acc_valid_o;
+
+  // The next cycle: rows have not left, or the last of them cannot leave then
+  assign some_d      = take_high || (some_q && !(move && one_q));
+  assign one_d       = take_high ? rows_i == RowWidth'(1) : move ? left_q == RowWidth'(2) : one_q;
+  assign full_d      = some_d && !(one_d && queue_room);
+  assign take_high_d = enable_o && low_valid_i;
+  assign low_d       = enable_o ? low_soon_i : low_valid_i;
+
+  assign idle_o   = !some_q && !acc_valid_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      left_q  <= '0;
-      taken_q <= 1'b0;
+      some_q   <= 1'b0;
+      taken_q  <= 1'b0;
+      enable_o <= 1'b1;
     end else begin
-      taken_q <= high_valid_i && !enable_o;
-      if (take_high) left_q <= rows_i;
-      else if (move) left_q <= left_q - 1'b1;
+      some_q   <= some_d;
+      taken_q  <= high_valid_i && !enable_o;
+      enable_o <= !(low_d && (full_d || take_high_d));
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (offset_valid_i && enable_o) early_q <= offset_i;
-    if (low_valid_i && enable_o) stage_q <= early_q;
+    one_q <= one_d;
+    if (low_valid_i && enable_o) stage_q <= offset_i;
     if (take_high) begin
       offset_q  <= stage_q;
       columns_q <= columns_i;
+      left_q    <= rows_i;
       row_q     <= '0;
     end else if (move) begin
-      row_q <= row_q + 1'b1;
+      left_q <= left_q - 1'b1;
+      row_q  <= row_q + 1'b1;
     end
     for (int unsigned r = 0; r < Rows; r++) begin
       for (int unsigned c = 0; c < Columns; c++) begin
@@ -97,14 +109,16 @@ module dense_drain
   ) u_queue (
     .clk_i,
     .rst_ni,
-    .valid_i (left_q != '0),
+    .valid_i (some_q),
     .ready_o (queue_ready),
-    .data_i  ({left_q == RowWidth'(1), row}),
+    .room_o  (queue_room),
+    .data_i  ({one_q, row}),
     .valid_o (acc_valid_o),
     .ready_i (acc_ready_i),
     .data_o  ({acc_last_o, out})
   );
 
+  `SPIKE_ASSERT(Stops, enable_o == !(low_valid_i && ((some_q && !(one_q && queue_ready)) || take_high)))
   `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})
 
 endmodule

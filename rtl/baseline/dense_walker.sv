@@ -60,9 +60,8 @@ module dense_walker
     logic [ColWidth-1:0] columns;
   } chunk_t;
 
-  logic                  tile_valid, row_tile_last, a_next, a_pass_end, a_tail, half_q;
+  logic                  tile_valid, row_tile_last, a_next, a_pass_end, half_q;
   logic                  b_valid_q, b_go, c_valid_q, c_go;
-  logic [ChunkWidth-1:0] chunk_q, group_chunk_q;
   logic [1:0]            tiles_q;
   chunk_t                a, b_q, c_q;
 
@@ -82,10 +81,27 @@ module dense_walker
     .row_tile_last_o (row_tile_last)
   );
 
-  assign a_tail     = group_chunk_q == group_chunks_i - 1'b1;
-  assign a_pass_end = chunk_q == row_chunks_i - 1'b1;
-  assign a.first    = group_chunk_q == '0;
-  assign a.last     = a_tail;
+  logic unused_slot, unused_last, unused_group;
+
+  spike_chunker #(
+    .Slots  (1),
+    .Blocks (Chunks)
+  ) u_chunker (
+    .clk_i,
+    .start_i,
+    .group_blocks_i (group_chunks_i),
+    .row_blocks_i   (row_chunks_i),
+    .tail_chunks_i  (1'b1),
+    .next_i         (a_next),
+    .block_o        (store_chunk_o),
+    .slot_o         (unused_slot),
+    .first_block_o  (a.first),
+    .tail_block_o   (a.last),
+    .block_last_o   (unused_last),
+    .group_last_o   (unused_group),
+    .row_last_o     (a_pass_end)
+  );
+
   assign a.tile_end = a_pass_end && row_tile_last;
   assign a_next     = tile_valid && tiles_q != '0 && (!b_valid_q || b_go);
   assign b_go       = b_valid_q && (!c_valid_q || c_go);
@@ -93,7 +109,6 @@ module dense_walker
 
   assign store_re_o      = a_next;
   assign store_half_o    = half_q;
-  assign store_chunk_o   = chunk_q;
   assign store_release_o = b_go && b_q.tile_end;  // the chunk is taken: what the memories show is not needed any more
   assign load_o          = b_go;
   assign op_valid_o      = c_valid_q && weight_valid_i;
@@ -122,13 +137,6 @@ module dense_walker
   end
 
   always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      chunk_q       <= '0;
-      group_chunk_q <= '0;
-    end else if (a_next) begin
-      chunk_q       <= a_pass_end ? '0 : chunk_q + 1'b1;
-      group_chunk_q <= a_tail ? '0 : group_chunk_q + 1'b1;
-    end
     if (a_next) b_q <= a;
     if (b_go) c_q <= b_q;
   end

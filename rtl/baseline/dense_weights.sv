@@ -63,10 +63,9 @@ module dense_weights
   `SPIKE_REQUIRE(gen_bad_inputs, WeightInputs >= 1 && Lanes % WeightInputs == 0, "WeightInputs has to divide Lanes")
 
   // -------------------------------------------------------------------------------------------- where we are
-  logic                  tile_valid, row_tile_last, take, valid_q, chunk_last, tail, pass_last;
+  logic                  tile_valid, row_tile_last, take, valid_q, chunk_last, tail, row_last, pass_last;
   logic [RowWidth-1:0]   tile_rows;
   logic [ColWidth-1:0]   columns;
-  logic [ChunkWidth-1:0] chunk_q, group_chunk_q;
   logic [BeatWidth-1:0]  beat_q;
 
   spike_tiler #(
@@ -85,6 +84,28 @@ module dense_weights
     .row_tile_last_o (row_tile_last)
   );
 
+  logic                  unused_slot, unused_first, unused_last, unused_group;
+  logic [ChunkWidth-1:0] unused_chunk;
+
+  spike_chunker #(
+    .Slots  (1),
+    .Blocks (Chunks)
+  ) u_chunker (
+    .clk_i,
+    .start_i,
+    .group_blocks_i (group_chunks_i),
+    .row_blocks_i   (row_chunks_i),
+    .tail_chunks_i  (1'b1),
+    .next_i         (take && chunk_last),
+    .block_o        (unused_chunk),
+    .slot_o         (unused_slot),
+    .first_block_o  (unused_first),
+    .tail_block_o   (tail),
+    .block_last_o   (unused_last),
+    .group_last_o   (unused_group),
+    .row_last_o     (row_last)
+  );
+
   // Weights are the same for all rows of a tile.
   logic unused_tile;
   assign unused_tile = ^{tile_rows, row_tile_last};
@@ -92,24 +113,14 @@ module dense_weights
   assign chunk_last     = beat_q == BeatWidth'(Beats - 1);
   assign weight_ready_o = tile_valid && (!chunk_last || !valid_q || chunk_pop_i);
   assign take           = weight_valid_i && weight_ready_o;
-  assign tail           = group_chunk_q == group_chunks_i - 1'b1;
-  assign pass_last      = chunk_last && tail && chunk_q == row_chunks_i - 1'b1;
-  assign open_o      = tile_valid;
-  assign end_o       = pass_last;
+  assign pass_last      = chunk_last && row_last;
+  assign open_o         = tile_valid;
+  assign end_o          = pass_last;
   assign idle_o         = !tile_valid && !valid_q;
 
   always_ff @(posedge clk_i) begin
-    if (start_i) begin
-      chunk_q       <= '0;
-      group_chunk_q <= '0;
-      beat_q        <= '0;
-    end else if (take) begin
-      beat_q <= chunk_last ? '0 : beat_q + 1'b1;
-      if (chunk_last) begin
-        chunk_q       <= pass_last ? '0 : chunk_q + 1'b1;
-        group_chunk_q <= tail ? '0 : group_chunk_q + 1'b1;
-      end
-    end
+    if (start_i) beat_q <= '0;
+    else if (take) beat_q <= chunk_last ? '0 : beat_q + 1'b1;
   end
 
   // -------------------------------------------------------------------------------------------------- chunk

@@ -177,6 +177,8 @@ module spike_streamer
     else if (granted != '0) turn_q <= !chosen;
   end
 
+  logic unused_asked;
+
   spike_fifo #(
     .Width (1 + AddrWidth + 8),
     .Depth (2)
@@ -185,6 +187,7 @@ module spike_streamer
     .rst_ni,
     .valid_i (ask != '0),
     .ready_o (ask_ready),
+    .room_o  (unused_asked),
     .data_i  ({chosen, ask_addr[chosen], ask_len[chosen]}),
     .valid_o (m_axi_arvalid_o),
     .ready_i (m_axi_arready_i),

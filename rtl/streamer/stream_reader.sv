@@ -153,6 +153,8 @@ module stream_reader
   end
 
   // whether the packet ends with the burst
+  logic unused_ends;
+
   spike_fifo #(
     .Width (1),
     .Depth (Bursts)
@@ -161,11 +163,14 @@ module stream_reader
     .rst_ni,
     .valid_i (ar_valid_o && ar_ready_i),
     .ready_o (end_ready),
+    .room_o  (unused_ends),
     .data_i  (ends_q),
     .valid_o (end_valid),
     .ready_i (r_valid_i && r_last_i),
     .data_o  (packet_end)
   );
+
+  logic unused_data;
 
   spike_fifo #(
     .Width (DataWidth + 1),
@@ -175,6 +180,7 @@ module stream_reader
     .rst_ni,
     .valid_i (r_valid_i),
     .ready_o (data_ready),
+    .room_o  (unused_data),
     .data_i  ({packet_end && r_last_i, r_data_i}),
     .valid_o (valid_o),
     .ready_i (ready_i),

@@ -198,6 +198,8 @@ module stream_writer
   end
 
   // ------------------------------------------------------------------------------------------------------- bus
+  logic unused_addresses;
+
   spike_fifo #(
     .Width (AddrWidth + 8),
     .Depth (2)
@@ -206,11 +208,14 @@ module stream_writer
     .rst_ni,
     .valid_i (announced),
     .ready_o (aw_push_ready),
+    .room_o  (unused_addresses),
     .data_i  ({burst_q, 8'(count_q)}),
     .valid_o (aw_valid_o),
     .ready_i (aw_ready_i),
     .data_o  ({aw_addr_o, aw_len_o})
   );
+
+  logic unused_data;
 
   spike_fifo #(
     .Width (DataWidth + DataWidth / 8 + 1),
@@ -220,6 +225,7 @@ module stream_writer
     .rst_ni,
     .valid_i (push),
     .ready_o (data_ready),
+    .room_o  (unused_data),
     .data_i  ({burst_end, filler ? (DataWidth / 8)'(0) : keep_i, data_i}),
     .valid_o (data_valid),
     .ready_i (w_ready_i && complete_q != '0),

@@ -21,10 +21,10 @@ module fifo_proof #(
   localparam int unsigned Bits = $clog2(Depth + 2);
 
   logic             rst_ni, started_q = 1'b0;
-  logic             ready_o, valid_o, push, pop;
+  logic             ready_o, room_o, valid_o, push, pop;
   logic [Width-1:0] data_o, picked_q;
   logic [Bits-1:0]  inside_q, ahead_q;
-  logic             follow_q;
+  logic             follow_q, room_q, known_q;
 
   assign rst_ni = started_q && !reset_i;
   assign push   = valid_i && ready_o;
@@ -38,6 +38,7 @@ module fifo_proof #(
     .rst_ni,
     .valid_i,
     .ready_o,
+    .room_o,
     .data_i,
     .valid_o,
     .ready_i,
@@ -46,6 +47,8 @@ module fifo_proof #(
 
   always_ff @(posedge clk_i) begin
     started_q <= 1'b1;
+    room_q    <= room_o;
+    known_q   <= rst_ni;
     if (!rst_ni) begin
       inside_q <= '0;
       follow_q <= 1'b0;
@@ -68,6 +71,7 @@ module fifo_proof #(
       NoLoss:   assert (!follow_q || ahead_q < inside_q);
       Offers:   assert (valid_o == (inside_q != '0));
       Room:     assert (ready_o == (inside_q != Bits'(Depth)));
+      Ahead:    assert (!known_q || ready_o == room_q);
       Capacity: assert (inside_q <= Bits'(Depth));
     end
     cover (rst_ni && follow_q && ahead_q == '0 && pop && inside_q == Bits'(Depth));

@@ -189,6 +189,14 @@ PROOFS = (
         1,
         parameters={"Rows": 1, "Columns": 16},
     ),
+    Proof("chunker_proof", "chunks of a row in order, and what ends with each", "induction", 1, quick=True),
+    Proof(
+        "chunker_proof",
+        "chunks of a row in order, and what ends with each",
+        "induction",
+        1,
+        parameters={"Slots": 1, "Blocks": 8},
+    ),
     Proof("sequencer_proof", "legal jobs run, others are named; shape of a row; busy ends", "induction", 1, quick=True),
     Proof(
         "sequencer_proof",
