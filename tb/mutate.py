@@ -72,7 +72,6 @@ REASONS = (
     (r"const0 .*A\[0\] .*sign_plane", "equal: a plane of signs is read once too often, and not used"),
     (r"const0 .*fire_d\[0\]", "equal: the lowest spike goes first, so slot 0 never has one left"),
     (r"const0 .*A\[1\] .*slot_q \+ 1'b1", "equal: with two slots the slot number has no second bit"),
-    (r"const0 .*A\[5\] .*RegMode: begin", "equal: a write beyond the registers was refused before"),
 )
 
 
