@@ -4,6 +4,7 @@
 ../spike_abort.sv
 ../spike_accumulator.sv
 ../spike_array.sv
+../spike_chunker.sv
 ../spike_column.sv
 ../spike_core.sv
 ../spike_counters.sv
