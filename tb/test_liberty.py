@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -16,10 +17,12 @@ sys.path.insert(0, str(RTL / "synth"))
 import cells
 import ladder
 import liberty_text
+import sta
 import technology
 from clock_gates import IntegratedGate, LatchGate
 from rungs import RUNGS, IntRung
-from test_synth import needs_sta
+
+needs_sta = pytest.mark.skipif(shutil.which("sta") is None, reason=sta.REMEDY)
 
 
 def write(folder, text, name="tiny.lib"):

@@ -17,11 +17,18 @@ from spike_compressor.processes import processes
 
 #: A parent that has two processes at work and waits for them; the first argument is where it writes their ids.
 PARENT = """
-import multiprocessing, pathlib, sys, time
+import multiprocessing, os, pathlib, sys, time
 from spike_compressor.processes import processes
+
+def work():
+    time.sleep(0.2)
+    return os.getpid()
 
 if __name__ == "__main__":
     with processes(2) as pool:
+        at_work = set()
+        while len(at_work) < 2:  # an interpreter that is still starting may lose an interrupt
+            at_work |= {one.result() for one in [pool.submit(work) for _ in range(2)]}
         waited_for = pool.submit(time.sleep, 600)
         ids = " ".join(str(process.pid) for process in multiprocessing.active_children())
         path = pathlib.Path(sys.argv[1])
