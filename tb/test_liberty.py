@@ -227,3 +227,16 @@ def test_a_rung_goes_through_the_whole_flow(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert ladder.main(["--liberty", str(tmp_path / "none.lib"), "--out", str(out)]) == 2
     assert "none.lib" in capsys.readouterr().err
+
+
+@needs_sta
+def test_the_clock_does_not_depend_on_units(tmp_path):
+    """OpenSTA speaks in those of the library that it reads first."""
+    periods = {}
+    for units in (("ns", "pf"), ("ps", "ff")):
+        folder = tmp_path / units[0]
+        folder.mkdir()
+        found = find(folder, write(folder, library(time=units[0], load=units[1])))
+        small = IntRung("INT2 x INT3", 3, 2, 14, lanes=2)
+        periods[units[0]], _ = ladder.mapped(small.top, small.parameters, (), found, folder / "work").period()
+    assert periods["ps"] == pytest.approx(periods["ns"], rel=0.01)

@@ -40,6 +40,7 @@ def commands(netlist: Netlist, work: Path, period_ns: float) -> list[str]:
         f"read_liberty {work / 'memories.lib'}",
         f"read_verilog {work / 'netlist.v'}",
         f"link_design {netlist.top}",
+        "set_cmd_units -time ns -capacitance pF",  # else those of the library that was read first
         *(["set_wire_load_model -name estimate -library memories"] if netlist.wire else []),
         f"set period {period_ns:.4f}",
         f"source {CONSTRAINTS}",
