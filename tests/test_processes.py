@@ -17,7 +17,7 @@ from spike_compressor.processes import processes
 
 #: A parent that has two processes at work and waits for them; the first argument is where it writes their ids.
 PARENT = """
-import multiprocessing, os, pathlib, sys, time
+import multiprocessing, os, pathlib, signal, sys, time
 from spike_compressor.processes import processes
 
 def work():
@@ -25,6 +25,7 @@ def work():
     return os.getpid()
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
     with processes(2) as pool:
         at_work = set()
         while len(at_work) < 2:  # an interpreter that is still starting may lose an interrupt
