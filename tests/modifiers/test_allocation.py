@@ -308,8 +308,9 @@ def lower_hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return hull
 
 
-def fitted(high: float = 1.0) -> Any:
-    """Stands for a slot that was tried at four ratios: T is range, and the ratio decides what fires."""
+def fitted(high: float = 1.0, clips: float = 0.0) -> Any:
+    """Stands for a slot that was tried at four ratios: T is range, and the ratio decides what fires; what it reaches
+    clips too much below `clips`."""
     ratios = (0.1, 0.2, 0.4, 0.8)
 
     def error(T: int, ratio: float | None) -> float:
@@ -323,7 +324,11 @@ def fitted(high: float = 1.0) -> Any:
         ratio = best(T) if ratio is None else ratio
         return 10 * min(T, 0.3 / ratio)
 
-    return SimpleNamespace(error=error, spikes_per_row=spikes, width=10, ratios=ratios, rows=20, ratio=best)
+    def overloaded(T: int, ratio: float | None) -> bool:
+        return ratio is not None and ratio * 2**T < clips
+
+    facts = {"error": error, "spikes_per_row": spikes, "ratio": best, "overloaded": overloaded}
+    return SimpleNamespace(**facts, width=10, ratios=ratios, rows=20)
 
 
 def test_a_budget_of_operations_chooses_ratios_by_layer_and_modality() -> None:
@@ -336,6 +341,19 @@ def test_a_budget_of_operations_chooses_ratios_by_layer_and_modality() -> None:
         if modality == "text":  # rows of text are dearer to get wrong
             assert chosen[name]["text"].ratio <= chosen[name]["vision"].ratio
     assert len({entry.ratio for row in chosen.values() for entry in row.values()}) > 1
+
+
+def test_a_budget_of_operations_takes_no_option_that_clips_unless_all_do() -> None:
+    facts = measured()
+    strategy = get_allocation("sensitivity")(MSTSModifier(allocation="sensitivity", budget={"sops_per_token": 2500}))
+    reach: dict[float, list[float]] = {}
+    for clips in (0.0, 6.0, 1000.0):
+        facts.errors = {slot: fitted(clips=clips) for slot in facts.rows}
+        chosen = strategy.plan(list(facts.macs), facts)
+        scales = [chosen[name][modality] for name, modality in facts.rows]
+        reach[clips] = [scale.ratio * 2**scale.timesteps for scale in scales]
+    assert min(reach[0.0]) < 6 <= min(reach[6.0])
+    assert reach[1000.0] == reach[0.0]
 
 
 @pytest.mark.parametrize("allocation", ["uniform", "sensitivity"])

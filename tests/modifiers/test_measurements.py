@@ -11,7 +11,7 @@ from spike_compressor.coding import absmax_scale, encode, get_coding, get_statis
 from spike_compressor.coding.statistics import geometric_ratios
 from spike_compressor.modality import TokenRows
 from spike_compressor.modifiers.evolution import EvolutionStatistics
-from spike_compressor.modifiers.sensitivity import ErrorTable, spread
+from spike_compressor.modifiers.sensitivity import ErrorTable, clipped_energy, spread
 from spike_compressor.modifiers.thresholds import RatioHistogram
 
 
@@ -184,6 +184,49 @@ def test_errors_weighted_by_gradients() -> None:
     for T in (1, 3, 5):
         lost = x - coded(x, T, 1.0)
         assert measured.error(T) == pytest.approx(float((lost * gradient).square().sum() / 9), rel=1e-5)
+
+
+# What clips
+
+
+def test_energy_that_clipping_takes() -> None:
+    torch.manual_seed(7)
+    x = torch.randn(5, 33)
+    x[2] = 0
+    x[3, :4] = 2.5  # equal to a limit, and to each other
+    limits = torch.rand(3, 4, 5) * 3
+    limits[0, 0] = 2.5
+    limits[1, 1] = 0
+    found = clipped_energy(x, limits)
+    expected = (x.abs() - limits.unsqueeze(-1)).clamp(min=0).double().square().sum(dim=-1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("coding", "split"), [("tc_lif", False), ("tc_lif_rdoq", True)])
+def test_options_that_clip_an_outlier_of_every_row_are_overloaded(coding: str, split: bool) -> None:
+    """At T = 7 and a ratio of .05 codes reach 6.35 times the root mean square, and a channel stands at 7.9 of it."""
+    generator = torch.Generator().manual_seed(8)
+    x = torch.randn(64, 64, generator=generator)
+    x[:, 5] = 100.0
+    tables = []
+    for rows in (x, x[:, torch.arange(64) != 5]):
+        table = ErrorTable(rows.shape[1], coding, (0.05, 0.3), "rms")
+        for part in rows.split(20) if split else [rows]:
+            table.update(part, None, torch.ones_like(part))
+        tables.append(table)
+    outlier, bulk = tables
+    assert outlier.overloaded(7, 0.05)
+    assert not outlier.overloaded(7, 0.3)
+    assert outlier.overloaded(2, 0.3)
+    assert not bulk.overloaded(7, 0.05)
+
+
+def test_codings_that_do_not_round_are_not_judged_by_what_clips() -> None:
+    x = torch.ones(8, 16)
+    x[:, 0] = 100
+    table = ErrorTable(16, "group4", (0.05, 0.3), "rms")
+    table.update(x, None, torch.ones_like(x))
+    assert not any(table.overloaded(T, ratio) for T in (1, 7) for ratio in (0.05, 0.3))
 
 
 # Rows that are looked at

@@ -33,6 +33,8 @@ ROWS_PER_SAMPLE = 8
 _BLOCK = 2**16
 #: Values that are tried at once: so few that they stay in the processor's cache meanwhile.
 _PART = 2**15
+#: Share of rounding's energy that clipping may take before an option counts as overloaded.
+_OVERLOAD = 0.05
 
 
 class ErrorTable:
@@ -43,6 +45,8 @@ class ErrorTable:
         coding: name of the coding whose spikes are counted.
         ratios: candidate threshold ratios.
         statistic: name of the statistic of rows that they are ratios to.
+
+    What clips is counted beside: `overloaded`.
 
     The error is what is lost when the input x is replaced by its spikes' x', e = x - x', as a share of what there
     was. Without gradients that is the output's error, `|W e|^2 / |W x|^2`, summed over rows. With gradients u of the
@@ -57,6 +61,8 @@ class ErrorTable:
         self._error = torch.zeros(shape, dtype=torch.float64)
         self._spikes = torch.zeros(shape, dtype=torch.float64)
         self._totals = torch.zeros(2, dtype=torch.float64)  # rows, energy that errors are compared with
+        self._clipped = torch.zeros(shape, dtype=torch.float64)
+        self._rounded = torch.zeros(shape, dtype=torch.float64)
         self._pending: list[tuple[Tensor, Tensor | None]] = []
         self._weight: Tensor | None = None
 
@@ -115,6 +121,9 @@ class ErrorTable:
             self._error += errors.view_as(self._error)
             self._spikes += spikes.view_as(self._spikes)
             return
+        largest = torch.tensor([self._codec.largest(T) for T in every], dtype=torch.float32, device=x.device)
+        self._clipped += clipped_energy(x, scales * largest[:, None, None]).sum(dim=-1).cpu()
+        self._rounded += scales.to(torch.float64).square().sum(dim=-1).cpu() * (self.width / 12)
         tried = None
         if gradient is not None:
             timesteps = torch.tensor(every, dtype=torch.int32).repeat_interleave(len(self.ratios))
@@ -127,7 +136,7 @@ class ErrorTable:
     def reduce(self) -> None:
         """Sum up over all ranks of a distributed calibration."""
         self._flush()
-        sum_over_ranks(self._error, self._spikes, self._totals)
+        sum_over_ranks(self._error, self._spikes, self._totals, self._clipped, self._rounded)
 
     @property
     def rows(self) -> int:
@@ -153,10 +162,43 @@ class ErrorTable:
         place = self._at(timesteps, ratio)
         return float(self._spikes[place]) / self.rows if self.rows else 0.0
 
+    def overloaded(self, timesteps: int, ratio: float | None) -> bool:
+        """Whether so much clips at T and a candidate ratio that `error` promises too much.
+
+        That errors are independent of each other holds for rounding. What clips is in LLMs the same few inputs in
+        nearly every row, always shortened: such errors add up. An option is overloaded where clipping takes more than a
+        twentieth of the energy that rounding to steps of s takes, `s^2 / 12` an input. A coding that does not round has
+        none. Without a ratio: at the one of least error.
+        """
+        place = self._at(timesteps, ratio)
+        return bool(self._clipped[place] > _OVERLOAD * self._rounded[place])
+
     def _at(self, timesteps: int, ratio: float | None) -> tuple[int, int]:
         self._flush()
         row = timesteps - 1
         return row, int(self._error[row].argmin()) if ratio is None else self.ratios.index(ratio)
+
+
+def clipped_energy(x: Tensor, limits: Tensor) -> Tensor:
+    """The squares of what of a row's inputs lies beyond a limit, summed up, for many limits at once.
+
+    Args:
+        x: float32 [R, K].
+        limits: float32 [..., R], not negative.
+
+    Returns:
+        float64 [..., R].
+    """
+    R = x.shape[0]
+    ordered = x.abs().sort(dim=1, descending=True).values
+    doubles = ordered.to(torch.float64)
+    sums = torch.nn.functional.pad(doubles.cumsum(dim=1), (1, 0))
+    squares = torch.nn.functional.pad(doubles.square().cumsum(dim=1), (1, 0))
+    at = limits.reshape(-1, R).t().contiguous()
+    beyond = torch.searchsorted((-ordered).contiguous(), -at)  # how many lie beyond
+    limit = at.to(torch.float64)
+    energy = squares.gather(1, beyond) - 2 * limit * sums.gather(1, beyond) + beyond * limit.square()
+    return energy.clamp_(min=0).t().reshape(limits.shape)
 
 
 def _tried(

@@ -62,13 +62,18 @@ class Budgeted(Allocation):
         def options(slot: Slot) -> list[TemporalScale]:
             pinned = measured.pinned.get(slot, Override()).timesteps
             within = range(lowest[slot[1]], highest[slot[1]] + 1) if pinned is None else (pinned,)
-            return [option for T in within for option in self.options(slot, T, measured)]
+            every = [option for T in within for option in self.options(slot, T, measured)]
+            return self.worth_taking(slot, every, measured)
 
         return measured.completed(self.choose(self.budget.costs(measured, options), measured), list(modules))
 
     def options(self, slot: Slot, timesteps: int, measured: Measured) -> list[TemporalScale]:
         """The temporal scales of T that a slot may have: one, of the ratio of least error where that is known."""
         return [TemporalScale(timesteps, measured.best_ratio(slot, timesteps))]
+
+    def worth_taking(self, slot: Slot, options: list[TemporalScale], measured: Measured) -> list[TemporalScale]:
+        """Of all options of a slot, in rising order of T, those that `choose` is to see, one at least."""
+        return options
 
     def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
         """One of its options for every slot, within the limit."""

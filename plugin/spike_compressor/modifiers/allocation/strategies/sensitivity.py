@@ -17,7 +17,8 @@ class Sensitivity(Budgeted):
     """Where most error is removed for the cost, measured on the calibration data.
 
     Under a budget of timesteps each T has its ratio of least error. Under one of synaptic operations each pair of T and
-    ratio is an option of its own, with its error and its spikes.
+    ratio is an option of its own, with its error and its spikes, but for those that clip so much that their error
+    promises too much.
     """
 
     fields = (*Budgeted.fields, "weighting", "samples")
@@ -39,6 +40,13 @@ class Sensitivity(Budgeted):
         if not self.budget.counts_operations or not measured.ratios(slot):
             return super().options(slot, timesteps, measured)
         return [TemporalScale(timesteps, ratio) for ratio in measured.ratios(slot)]
+
+    def worth_taking(self, slot: Slot, options: list[TemporalScale], measured: Measured) -> list[TemporalScale]:
+        if not self.budget.counts_operations or not measured.ratios(slot):
+            return options
+        table = measured.errors[slot]
+        sound = [option for option in options if not table.overloaded(option.timesteps, option.ratio)]
+        return sound or options  # where bounds leave T so few that all of them clip, the least error is all there is
 
     def choose(self, costs: Costs, measured: Measured) -> dict[Slot, TemporalScale]:
         errors = {slot: {scale: measured.error(slot, scale) for scale in table} for slot, table in costs.tables.items()}
