@@ -55,7 +55,16 @@ SHAPES = (
 
 DENSE_SHAPES = (
     {"Rows": 4, "Columns": 6, "MaxInputs": 512},
-    {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 64},
+    {
+        "Rows": 3,
+        "Columns": 5,
+        "Lanes": 4,
+        "WeightInputs": 2,
+        "WeightBits": 3,
+        "Tmax": 3,
+        "MaxInputs": 64,
+        "MaxGroups": 3,
+    },
     {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1, "UserTimesteps": 1},
 )
 
@@ -75,7 +84,7 @@ DESIGNS = (
     ("dense_core", DENSE_SHAPES, [*SOURCES, *BASELINE]),
     ("fp_column", FP_SHAPES, LADDER),
     ("int_column", INT_SHAPES, [RTL / "spike_csa.sv", *LADDER]),
-    ("row_offset", OFFSET_SHAPES, LADDER),
+    ("row_offset", OFFSET_SHAPES, [RTL / "spike_csa.sv", RTL / "baseline" / "row_offset.sv"]),
     ("streamed_core", STREAMED_SHAPES, [*SOURCES, *STREAMER]),
 )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import cocotb
 import numpy as np
+from cocotb.triggers import ClockCycles
 from core_driver import CoreDriver, Stalls
 from generate import arrays_from_membranes, random_layer
 from images import compare, plan
+from registers import BUSY, CTRL, ERROR, START, STATUS
 from spike_compressor.trace import Layer
 from unit import SEED
 
@@ -66,6 +68,41 @@ async def groups_of_one_chunk(dut):
         )  # fmt: skip
         await check(driver, layer)
         await check(driver, layer, Stalls(acc=200))
+
+
+@cocotb.test()
+async def sums_wait_in_the_drain(dut):
+    """Row tiles of one chunk follow each other while sums cannot leave: none gets the number of a later row tile."""
+    rng = np.random.default_rng(SEED + 4)
+    driver = CoreDriver(dut, SEED)
+    await driver.reset()
+    shape = driver.shape
+    for groups, outputs in ((1, 1), (1, 2 * shape.columns), (2, 1)):
+        layer = random_layer(
+            rng, 9 * shape.rows - 1, groups * shape.lanes, outputs, groups=groups, timesteps=(1, shape.tmax),
+            distribution="extreme", weight_bits=shape.weight_bits, max_timesteps=shape.tmax,
+        )  # fmt: skip
+        await check(driver, layer, Stalls(acc=230))
+
+
+@cocotb.test()
+async def too_many_groups(dut):
+    """A row of more groups than the baseline keeps apart is refused; one of as many is computed, then."""
+    rng = np.random.default_rng(SEED + 5)
+    driver = CoreDriver(dut, SEED)
+    await driver.reset()
+    shape, most = driver.shape, int(dut.max_groups.value)
+    layer = random_layer(
+        rng, shape.rows + 1, most, shape.columns, groups=most, timesteps=shape.tmax, weight_bits=shape.weight_bits,
+        max_timesteps=shape.tmax,
+    )  # fmt: skip
+    await driver.configure(layer, plan(layer, shape), spike_stream=False, groups=most + 1)
+    await driver.write(CTRL, START)
+    await ClockCycles(dut.clk, 2 * most + 20)
+    assert await driver.errors() == {"capacity"}
+    assert not await driver.read(STATUS) & BUSY
+    await driver.write(ERROR, 0xFFFF_FFFF)
+    await check(driver, layer)
 
 
 @cocotb.test()

@@ -14,7 +14,7 @@ async def groups(dut):
     lanes, bits, act = int(dut.Lanes.value), int(dut.WeightBits.value), int(dut.ActBits.value)
     sign_magnitude = bool(dut.SignMagnitude.value)
     top = 1 << act - 1
-    await start(dut, chunk_en_i=0, offset_en_i=0, first_i=0)
+    await start(dut, chunk_en_i=0, sums_en_i=0, offset_en_i=0, first_i=0)
     for case in range(120):
         size = (int(generator.integers(1, 6)), lanes)
         a = generator.integers(1 - top if sign_magnitude else -top, top, size)
@@ -26,6 +26,9 @@ async def groups(dut):
             dut.chunk_en_i.value = 1
             await RisingEdge(dut.clk_i)
             dut.chunk_en_i.value, dut.activations_i.value = 0, pack(generator.integers(0, 1 << act, lanes), act)
+            dut.sums_en_i.value = 1
+            await RisingEdge(dut.clk_i)
+            dut.sums_en_i.value = 0
             dut.offset_en_i.value, dut.first_i.value = 1, int(chunk == 0)
             await RisingEdge(dut.clk_i)
             dut.offset_en_i.value = 0

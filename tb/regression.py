@@ -44,7 +44,16 @@ CORNER_TESTS = ("extremes", "random_jobs", "group_scales", "reset_in_mid_stream"
 #: Of the dense baseline.
 DENSE_SHAPES = {
     "square": {"Rows": 4, "Columns": 8, "Lanes": 8, "WeightInputs": 8, "MaxInputs": 128},
-    "odd": {"Rows": 3, "Columns": 5, "Lanes": 4, "WeightInputs": 2, "WeightBits": 3, "Tmax": 3, "MaxInputs": 68},
+    "odd": {
+        "Rows": 3,
+        "Columns": 5,
+        "Lanes": 4,
+        "WeightInputs": 2,
+        "WeightBits": 3,
+        "Tmax": 3,
+        "MaxInputs": 68,
+        "MaxGroups": 3,
+    },
     "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
 }
 

@@ -64,20 +64,20 @@ def test_every_parameter_is_described(core):
     """With its default; and the targets hand all of them on, but those for simulations alone."""
     text = CORES[core].with_suffix(".sv").read_text(encoding="utf-8").split(") (")[0]
     values = {"Lanes": 16, "TmaxLimit": 7, "1'b1": 1, "1'b0": 0}
+    found = dict(re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", text))
+    follows = {"WeightInputs", "MaxGroups"} & set(found)  # other parameters
     defaults = {
-        name: values.get(default) if default in values else int(default)
-        for name, default in re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", text)
+        name: values.get(one) if one in values else int(one) for name, one in found.items() if name not in follows
     }
-    del defaults["WeightInputs"]  # follows Lanes
     known = described(core)["parameters"]
     assert {name: one.get("default") for name, one in known.items() if one["paramtype"] == "vlogparam"} == {
         **defaults,
-        "WeightInputs": None,
+        **dict.fromkeys(follows),
     }
     targets = described(core)["targets"]
     for name in ("default", "synth"):
         handed = {re.sub(r"is_toplevel\? \((\w+)\)", r"\1", one).split("=")[0] for one in targets[name]["parameters"]}
-        assert handed - {"SYNTHESIS"} == {*defaults, "WeightInputs"} - ({"LateCounters"} if name == "synth" else set())
+        assert handed - {"SYNTHESIS"} == {*found} - ({"LateCounters"} if name == "synth" else set())
     assert "SYNTHESIS=true" in targets["synth"]["parameters"]
 
 

@@ -14,6 +14,7 @@ ILLEGAL = [
     ("spike_core", {"Lanes": 12, "MaxInputs": 768}, "Lanes has to be a power of two from 4 to 128"),
     ("spike_core", {"MaxInputs": 300}, "MaxInputs has to be a multiple of Lanes x Slots"),
     ("dense_core", {"Columns": 2, "WeightInputs": 5}, "WeightInputs has to divide Lanes"),
+    ("dense_core", {"Columns": 2, "MaxGroups": 129}, "MaxGroups has to be from 1 to MaxInputs / Lanes"),
 ]
 SMALL = {"Columns": 2, "Lanes": 4, "WeightInputs": 4}
 

@@ -7,8 +7,7 @@
 //   cycle 1   it meets its weights (op_valid_i): carry-save trees
 //   cycle 2   sums;  cycle 3   low halves;  cycle 4   high halves of the accumulators
 //
-// Beside the accumulators runs one number a row, from which they are to be taken away: see dense_column. It keeps pace with
-// the low halves.
+// What the accumulators are to be taken away from (see dense_column) is not counted here, but in dense_offsets.
 
 module dense_array #(
   parameter int unsigned Rows       = 8,
@@ -34,27 +33,30 @@ module dense_array #(
   input  logic                                           op_valid_i,
   input  logic                                           op_first_i,
   input  logic                                           op_last_i,
+  input  logic                                           op_pass_end_i, // the last of a row
+  input  logic                                           op_tile_end_i, // and of the row tile
   input  logic [RowWidth-1:0]                            op_rows_i,
   input  logic [ColWidth-1:0]                            op_columns_i,
   input  logic [Lanes-1:0][Columns-1:0][WeightBits-1:0]  weights_i,
 
-  // complete sums: the row's number with the low halves of its accumulators, then the high halves
+  // complete sums: the low halves of the accumulators, then the high halves
   output logic                                           low_soon_o,   // with the next cycle that is enabled
   output logic                                           low_valid_o,
-  output logic [Rows-1:0][AccWidth:0]                    offset_o,
+  output logic                                           low_pass_end_o,
+  output logic                                           low_tile_end_o,
   output logic                                           high_valid_o,
   output logic [Rows-1:0][Columns-1:0][AccWidth-1:0]     acc_o,
   output logic [RowWidth-1:0]                            rows_o,
   output logic [ColWidth-1:0]                            columns_o,
+  output logic                                           tile_end_o,
   output logic                                           idle_o
 );
-
-  localparam int unsigned Steps  = (1 << Planes) - 1;
-  localparam int unsigned Offset = Lanes * ((1 << WeightBits) - 1) * Steps;
 
   typedef struct packed {
     logic                first;
     logic                last;
+    logic                pass_end;
+    logic                tile_end;
     logic [RowWidth-1:0] rows;
     logic [ColWidth-1:0] columns;
   } flags_t;
@@ -75,7 +77,16 @@ module dense_array #(
       neg_q        <= neg_i;
     end
     if (enable_i) begin
-      if (op_valid_i) flags_q[2] <= '{first: op_first_i, last: op_last_i, rows: op_rows_i, columns: op_columns_i};
+      if (op_valid_i) begin
+        flags_q[2] <= '{
+          first:    op_first_i,
+          last:     op_last_i,
+          pass_end: op_pass_end_i,
+          tile_end: op_tile_end_i,
+          rows:     op_rows_i,
+          columns:  op_columns_i
+        };
+      end
       for (int unsigned i = 2; i < 5; i++) begin
         if (valid_q[i]) flags_q[i+1] <= flags_q[i];
       end
@@ -83,61 +94,6 @@ module dense_array #(
   end
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
-    // ------------------------------------------------------------------------- what is too much, in this row
-    localparam int unsigned MagnitudeWidth = Planes + $clog2(Lanes);
-    localparam int unsigned ExtraWidth     = WeightBits + MagnitudeWidth + 1;
-
-    logic [Lanes-1:0][MagnitudeWidth-1:0] magnitudes, below;
-    logic [MagnitudeWidth-1:0]            sum, carry, below_sum, below_carry;
-    logic [MagnitudeWidth-1:0]            all_q, negative_q;  // sums of magnitudes: of all lanes, of those below zero
-    logic [ExtraWidth-1:0]                extra_q;
-    logic [AccWidth:0]                    offset_q;
-
-    for (genvar l = 0; l < Lanes; l++) begin : gen_magnitude
-      logic [Planes-1:0] magnitude;
-
-      for (genvar b = 0; b < Planes; b++) begin : gen_bit
-        assign magnitude[b] = magnitudes_q[r][b][l];
-      end
-
-      assign magnitudes[l] = MagnitudeWidth'(magnitude);
-      assign below[l]      = MagnitudeWidth'(magnitude & {Planes{neg_q[r][l]}});
-    end
-
-    spike_csa #(
-      .Operands (Lanes),
-      .Width    (MagnitudeWidth)
-    ) u_all (
-      .operands_i (magnitudes),
-      .sum_o      (sum),
-      .carry_o    (carry)
-    );
-
-    spike_csa #(
-      .Operands (Lanes),
-      .Width    (MagnitudeWidth)
-    ) u_below (
-      .operands_i (below),
-      .sum_o      (below_sum),
-      .carry_o    (below_carry)
-    );
-
-    always_ff @(posedge clk_i) begin
-      if (op_valid_i && enable_i) begin
-        all_q      <= sum + carry;
-        negative_q <= below_sum + below_carry;
-      end
-      if (valid_q[2] && enable_i) begin
-        extra_q <= Multiply ? '0 : (ExtraWidth'(all_q) << (WeightBits - 1)) - ExtraWidth'(negative_q);
-      end
-      if (valid_q[3] && enable_i) begin
-        offset_q <= (flags_q[3].first ? '0 : offset_q) + (AccWidth + 1)'(Offset) - (AccWidth + 1)'(extra_q);
-      end
-    end
-
-    assign offset_o[r] = offset_q;
-
-    // ------------------------------------------------------------------------------------------- columns
     for (genvar c = 0; c < Columns; c++) begin : gen_column
       logic [Lanes-1:0][WeightBits-1:0] weights;
 
@@ -168,14 +124,17 @@ module dense_array #(
     end
   end
 
-  assign low_soon_o   = valid_q[3] && flags_q[3].last;
-  assign low_valid_o  = valid_q[4] && flags_q[4].last;
-  assign high_valid_o = valid_q[5] && flags_q[5].last;
-  assign rows_o       = flags_q[5].rows;
-  assign columns_o    = flags_q[5].columns;
-  assign idle_o       = valid_q == '0;
+  assign low_soon_o     = valid_q[3] && flags_q[3].last;
+  assign low_valid_o    = valid_q[4] && flags_q[4].last;
+  assign low_pass_end_o = flags_q[4].pass_end;
+  assign low_tile_end_o = flags_q[4].tile_end;
+  assign high_valid_o   = valid_q[5] && flags_q[5].last;
+  assign rows_o         = flags_q[5].rows;
+  assign columns_o      = flags_q[5].columns;
+  assign tile_end_o     = flags_q[5].tile_end;
+  assign idle_o         = valid_q == '0;
 
   logic unused_flags;
-  assign unused_flags = flags_q[5].first;
+  assign unused_flags = ^{flags_q[5].first, flags_q[5].pass_end};
 
 endmodule

@@ -28,6 +28,8 @@ dense_array.sv
 dense_column.sv
 dense_core.sv
 dense_drain.sv
+dense_offsets.sv
 dense_store.sv
 dense_walker.sv
 dense_weights.sv
+row_offset.sv

@@ -6,7 +6,8 @@
 // end calls the spikes of an input is, for it, the input's magnitude in binary.
 //
 //   membrane stream -> front end -> store -> array -> drain -> accumulator stream
-//                                  weight stream --^
+//                               \  weight stream --^      ^
+//                                -> offsets -------------/
 //
 // tc_lif only (a job in csd ends with an error).
 
@@ -22,6 +23,7 @@ module dense_core
   parameter int unsigned WeightBits   = 4,     // 2 .. 8
   parameter int unsigned Tmax         = 4,     // magnitudes have this many bits
   parameter int unsigned MaxInputs    = 2048,  // K that the store holds
+  parameter int unsigned MaxGroups    = MaxInputs / Lanes, // groups of a row, at most
   parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
   parameter bit          NibbleWeights  = 1'b0, // weights in the stream are 4 bits, not 8; for WeightBits up to 4
   parameter bit          UserTimesteps  = 1'b0, // T of a row comes in TUSER, and the row has no header
@@ -106,6 +108,8 @@ module dense_core
   `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
   `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == Chunks * Lanes,
                  "MaxInputs has to be a multiple of Lanes, at least two times Lanes")
+  `SPIKE_REQUIRE(gen_bad_max_groups, MaxGroups >= 1 && MaxGroups <= Chunks,
+                 "MaxGroups has to be from 1 to MaxInputs / Lanes")
   `SPIKE_REQUIRE(gen_bad_membrane_bits, MembraneBits == 16 || MembraneBits == 32, "MembraneBits has to be 16 or 32")
   `SPIKE_REQUIRE(gen_bad_nibbles, !NibbleWeights || (WeightBits <= 4 && WeightUnit % 8 == 0),
                  "NibbleWeights is for WeightBits up to 4, and an even number of weights in a beat")
@@ -274,7 +278,8 @@ module dense_core
     .Lanes  (Lanes),
     .Slots  (1),
     .Blocks (Chunks),
-    .Csd    (1'b0)
+    .Csd    (1'b0),
+    .Groups (MaxGroups)
   ) u_sequencer (
     .clk_i,
     .rst_ni         (engine_rst_n),
@@ -393,7 +398,7 @@ module dense_core
     .neg_o        (negs)
   );
 
-  logic                op_valid, op_first, op_last, weight_valid, wait_fire, wait_weight;
+  logic                op_valid, op_first, op_last, op_pass_end, op_tile_end, weight_valid, wait_fire, wait_weight;
   logic [RowWidth-1:0] op_rows, sum_rows;
   logic [ColWidth-1:0] op_columns, sum_columns;
 
@@ -412,7 +417,6 @@ module dense_core
     .group_chunks_i  (group_chunks),
     .row_chunks_i    (row_chunks),
     .store_done_i    (store_done),
-    .store_release_o (store_release),
     .store_re_o      (read),
     .store_half_o    (read_half),
     .store_chunk_o   (read_chunk),
@@ -421,6 +425,8 @@ module dense_core
     .op_valid_o      (op_valid),
     .op_first_o      (op_first),
     .op_last_o       (op_last),
+    .op_pass_end_o   (op_pass_end),
+    .op_tile_end_o   (op_tile_end),
     .op_rows_o       (op_rows),
     .op_columns_o    (op_columns),
     .wait_fire_o     (wait_fire),
@@ -462,8 +468,9 @@ module dense_core
     .error_range_o  (error_weight_range)
   );
 
-  logic                                       low_soon, low_valid, high_valid;
-  logic [Rows-1:0][AccBits:0]                 offset;
+  logic                                       low_soon, low_valid, high_valid, pass_end, low_tile_end, high_tile_end;
+  logic                                       offset_re, offset_first;
+  logic [AccBits:0]                           offset;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc;
 
   dense_array #(
@@ -484,17 +491,47 @@ module dense_core
     .op_valid_i     (op_valid),
     .op_first_i     (op_first),
     .op_last_i      (op_last),
+    .op_pass_end_i  (op_pass_end),
+    .op_tile_end_i  (op_tile_end),
     .op_rows_i      (op_rows),
     .op_columns_i   (op_columns),
     .weights_i      (weights),
     .low_soon_o     (low_soon),
     .low_valid_o    (low_valid),
-    .offset_o       (offset),
+    .low_pass_end_o (pass_end),
+    .low_tile_end_o (low_tile_end),
     .high_valid_o   (high_valid),
     .acc_o          (acc),
     .rows_o         (sum_rows),
     .columns_o      (sum_columns),
+    .tile_end_o     (high_tile_end),
     .idle_o         (array_idle)
+  );
+
+  dense_offsets #(
+    .Rows       (Rows),
+    .Lanes      (Lanes),
+    .Chunks     (Chunks),
+    .Groups     (MaxGroups),
+    .WeightBits (WeightBits),
+    .Planes     (Tmax),
+    .AccBits    (AccBits),
+    .Multiply   (Multiply)
+  ) u_offsets (
+    .clk_i,
+    .rst_ni         (engine_rst_n),
+    .start_i        (run),
+    .group_chunks_i (group_chunks),
+    .row_chunks_i   (row_chunks),
+    .we_i           (store_we),
+    .fire_i         (store_fire),
+    .neg_i          (store_neg[0]),
+    .done_i         (store_done),
+    .re_i           (offset_re),
+    .first_i        (offset_first),
+    .pass_end_i     (pass_end),
+    .tile_end_i     (low_tile_end),
+    .offset_o       (offset)
   );
 
   dense_drain #(
@@ -509,11 +546,15 @@ module dense_core
     .idle_o         (drain_idle),
     .low_soon_i     (low_soon),
     .low_valid_i    (low_valid),
-    .offset_i       (offset),
     .high_valid_i   (high_valid),
     .acc_i          (acc),
     .rows_i         (sum_rows),
     .columns_i      (sum_columns),
+    .tile_end_i     (high_tile_end),
+    .offset_re_o    (offset_re),
+    .offset_first_o (offset_first),
+    .offset_i       (offset),
+    .release_o      (store_release),
     .acc_valid_o    (acc_unit_valid),
     .acc_ready_i    (acc_unit_ready),
     .acc_data_o     (acc_unit),

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Output buffer of the dense baseline: takes a tile's accumulators over, half by half, and sends them row by row, while the
-// array goes on. enable_o stops the array while a row would be overwritten that has not left. It goes to all that the array
+// array goes on; each is taken away from its row's number (see dense_column). enable_o stops the array while a row would be overwritten that has not left. It goes to all that the array
 // holds, so it is a register: what it has to be is worked out in the cycle before.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
@@ -28,11 +28,17 @@ module dense_drain
   // array
   input  logic                                       low_soon_i,    // low halves with the next cycle that is enabled
   input  logic                                       low_valid_i,
-  input  logic [Rows-1:0][AccBits:0]                 offset_i,      // with the low halves
   input  logic                                       high_valid_i,
   input  logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc_i,
   input  logic [RowWidth-1:0]                        rows_i,
   input  logic [ColWidth-1:0]                        columns_i,
+  input  logic                                       tile_end_i,    // with the high halves: the last of a row tile
+
+  // what sums are taken away from, row by row
+  output logic                                       offset_re_o,
+  output logic                                       offset_first_o,  // of the next group's first row
+  input  logic [AccBits:0]                           offset_i,        // one cycle later
+  output logic                                       release_o,       // of a row tile the last one was taken
 
   // accumulator stream
   output logic                                       acc_valid_o,
@@ -43,7 +49,8 @@ module dense_drain
 
   localparam int unsigned IndexWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
-  logic [Rows-1:0][AccBits:0]                stage_q, offset_q;
+  logic [AccBits:0]                          offset_q;       // of the row that leaves
+  logic                                      tile_end_q;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0] buffer_q;
   logic [RowWidth-1:0]                       left_q;         // rows that have not left
   logic                                      some_q, one_q;  // left_q != 0, left_q == 1
@@ -81,12 +88,12 @@ module dense_drain
 
   always_ff @(posedge clk_i) begin
     one_q <= one_d;
-    if (low_valid_i && enable_o) stage_q <= offset_i;
+    if (take_high || move) offset_q <= offset_i;
     if (take_high) begin
-      offset_q  <= stage_q;
-      columns_q <= columns_i;
-      left_q    <= rows_i;
-      row_q     <= '0;
+      columns_q  <= columns_i;
+      tile_end_q <= tile_end_i;
+      left_q     <= rows_i;
+      row_q      <= '0;
     end else if (move) begin
       left_q <= left_q - 1'b1;
       row_q  <= row_q + 1'b1;
@@ -99,8 +106,14 @@ module dense_drain
     end
   end
 
+  // The first row's number is read with the low halves, the next row's whenever one goes to offset_q.
+  assign offset_first_o = low_valid_i && enable_o;
+  assign offset_re_o    = offset_first_o || (take_high && rows_i != RowWidth'(1))
+                          || (move && !one_q && left_q != RowWidth'(2));
+  assign release_o      = move && one_q && tile_end_q;
+
   for (genvar c = 0; c < Columns; c++) begin : gen_column
-    assign row[c]        = (ColWidth'(c) < columns_q) ? offset_q[row_q] - (AccBits + 1)'(buffer_q[row_q][c]) : '0;
+    assign row[c]        = (ColWidth'(c) < columns_q) ? offset_q - (AccBits + 1)'(buffer_q[row_q][c]) : '0;
     assign acc_data_o[c] = AccWidth'(signed'(out[c]));
   end
 

@@ -33,7 +33,6 @@ module dense_walker
 
   // store
   input  logic                   store_done_i,
-  output logic                   store_release_o,
   output logic                   store_re_o,
   output logic                   store_half_o,
   output logic [ChunkWidth-1:0]  store_chunk_o,
@@ -44,6 +43,8 @@ module dense_walker
   output logic                   op_valid_o,    // weights and activations meet
   output logic                   op_first_o,    // first of a group
   output logic                   op_last_o,     // last of a group
+  output logic                   op_pass_end_o, // last of a row
+  output logic                   op_tile_end_o, // and of the row tile
   output logic [RowWidth-1:0]    op_rows_o,
   output logic [ColWidth-1:0]    op_columns_o,
 
@@ -54,6 +55,7 @@ module dense_walker
 
   typedef struct packed {
     logic                tile_end;  // last of the row tile
+    logic                pass_end;  // last of the row
     logic                first;
     logic                last;
     logic [RowWidth-1:0] rows;
@@ -102,6 +104,7 @@ module dense_walker
     .row_last_o     (a_pass_end)
   );
 
+  assign a.pass_end = a_pass_end;
   assign a.tile_end = a_pass_end && row_tile_last;
   assign a_next     = tile_valid && tiles_q != '0 && (!b_valid_q || b_go);
   assign b_go       = b_valid_q && (!c_valid_q || c_go);
@@ -109,11 +112,12 @@ module dense_walker
 
   assign store_re_o      = a_next;
   assign store_half_o    = half_q;
-  assign store_release_o = b_go && b_q.tile_end;  // the chunk is taken: what the memories show is not needed any more
   assign load_o          = b_go;
   assign op_valid_o      = c_valid_q && weight_valid_i;
   assign op_first_o      = c_q.first;
   assign op_last_o       = c_q.last;
+  assign op_pass_end_o   = c_q.pass_end;
+  assign op_tile_end_o   = c_q.tile_end;
   assign op_rows_o       = c_q.rows;
   assign op_columns_o    = c_q.columns;
   assign idle_o          = !tile_valid && !b_valid_q && !c_valid_q;
@@ -140,8 +144,5 @@ module dense_walker
     if (a_next) b_q <= a;
     if (b_go) c_q <= b_q;
   end
-
-  logic unused_c;
-  assign unused_c = c_q.tile_end;
 
 endmodule

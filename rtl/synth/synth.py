@@ -70,7 +70,12 @@ PARTS = (
     "dense_walker",
     "dense_weights",
     "dense_drain",
+    "dense_offsets",
 )
+
+
+#: Inputs of a group, at least, for which a baseline keeps numbers of rows: those of the quantizers in use.
+SMALLEST_GROUP = 64
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ class Design:
         given = self.shape.parameters()
         if self.dense:
             return {key: value for key, value in given.items() if key not in ("Slots", "Csd")} | {
-                "Multiply": int(self.multiply)
+                "MaxGroups": self.shape.capacity // max(SMALLEST_GROUP, self.shape.lanes),
+                "Multiply": int(self.multiply),
             }
         return given
 

@@ -206,6 +206,13 @@ PROOFS = (
         parameters={"Slots": 1, "Csd": 1},
     ),
     Proof(
+        "sequencer_proof",
+        "legal jobs run, others are named; shape of a row; busy ends",
+        "induction",
+        1,
+        parameters={"Slots": 1, "Groups": 3},
+    ),
+    Proof(
         "picker_proof",
         "every spike leaves in one word of its row, with its sign and 2^exponent; no plane waits forever",
         quick=True,

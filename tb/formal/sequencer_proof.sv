@@ -12,7 +12,8 @@ module sequencer_proof
   parameter int unsigned Lanes  = 4,
   parameter int unsigned Slots  = 2,
   parameter int unsigned Blocks = 5,
-  parameter bit          Csd    = 1'b0
+  parameter bit          Csd    = 1'b0,
+  parameter int unsigned Groups = Blocks
 ) (
   input logic clk_i,
   input logic reset_i,
@@ -45,7 +46,8 @@ module sequencer_proof
     .Lanes  (Lanes),
     .Slots  (Slots),
     .Blocks (Blocks),
-    .Csd    (Csd)
+    .Csd    (Csd),
+    .Groups (Groups)
   ) u_sequencer (
     .clk_i,
     .rst_ni,
@@ -73,8 +75,8 @@ module sequencer_proof
   assign inputs = Wide'(job_i.group_inputs);
   assign blocks = Wide'(group_blocks);
   assign zero   = job_i.rows == '0 || job_i.outputs == '0 || job_i.groups == '0 || job_i.group_inputs == '0;
-  // one group in the store
-  assign fits   = inputs <= Wide'(Blocks * Block);
+  // one group in the store, and no more groups than are kept apart
+  assign fits   = inputs <= Wide'(Blocks * Block) && (Groups >= Blocks || job_i.groups <= 32'(Groups));
   assign legal  = !zero && fits && job_i.frac_bits <= 5'd30 && (Csd || job_i.coding == CodingTcLif);
 
   logic [32:0] kept;
@@ -129,7 +131,7 @@ module sequencer_proof
       if (phase_q == Check) begin
         Rows:     assert (error.rows == (job_i.rows == '0));
         Outputs:  assert (error.outputs == (job_i.outputs == '0));
-        Groups:   assert (error.groups == (job_i.groups == '0));
+        NoGroups: assert (error.groups == (job_i.groups == '0));
         Inputs:   assert (error.group_inputs == (job_i.group_inputs == '0));
         FracBits: assert (error.frac_bits == (job_i.frac_bits > 5'd30));
         Coding:   assert (error.coding == (!Csd && job_i.coding == CodingCsd));
@@ -156,7 +158,8 @@ module sequencer_proof
         Begun: assert (row_blocks == '0 && checked_q == '0 && u_sequencer.groups_left_q == job_i.groups);
       end
       if (phase_q > Shape) begin
-        KeptFits:   assert (u_sequencer.fits_q == (kept <= 33'(Blocks)));
+        KeptFits:   assert (u_sequencer.fits_q == (kept <= 33'(Blocks)
+                                                && (Groups >= Blocks || job_i.groups <= 32'(Groups))));
         KeptBlocks: assert (group_blocks == BlockWidth'(kept));
         KeptChunks: assert (32'(tail_chunks) == (32'(u_sequencer.chunks_q) - 1'b1) % 32'(Slots) + 1);
       end

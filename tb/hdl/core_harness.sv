@@ -15,6 +15,7 @@ module core_harness
   parameter int unsigned WeightBits   = 8,
   parameter int unsigned Tmax         = 7,
   parameter int unsigned MaxInputs    = 8192,
+  parameter int unsigned MaxGroups    = MaxInputs / Lanes,  // of the dense baseline
   parameter bit          Csd          = 1'b1,
   parameter int unsigned MembraneBits   = 32,
   parameter bit          NibbleWeights  = 1'b0,
@@ -44,6 +45,7 @@ module core_harness
   logic [7:0]  acc_stall          /* verilator public_flat_rw */ = '0;
   logic        irq                /* verilator public_flat_rw */;
   logic        sending            /* verilator public_flat_rw */;  // a source has something on offer
+  logic [31:0] max_groups         /* verilator public_flat_rw */ = MaxGroups;
 
   logic        s_axil_awvalid     /* verilator public_flat_rw */ = 1'b0;
   logic        s_axil_awready     /* verilator public_flat_rw */;
@@ -179,6 +181,7 @@ module core_harness
       .WeightBits   (WeightBits),
       .Tmax         (Tmax),
       .MaxInputs    (MaxInputs),
+      .MaxGroups    (MaxGroups),
       .MembraneBits   (MembraneBits),
       .NibbleWeights  (NibbleWeights),
       .UserTimesteps  (UserTimesteps),
