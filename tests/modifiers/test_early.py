@@ -10,7 +10,7 @@ import torch
 import transformers
 from helpers import tiny_models
 from helpers.messages import naming
-from helpers.workshop import GPTQ, RTN, W4, Processor, Workshop, recipe
+from helpers.workshop import GPTQ, IGNORE, RTN, W4, Processor, Workshop, recipe
 from llmcompressor import oneshot
 from spike_compressor import MSTSModifier, TCLIFModifier
 from spike_compressor.errors import InputError
@@ -48,6 +48,29 @@ def refused(model: Any, text: Any, names: tuple[object, ...], **options: Any) ->
 def llava(workshop: Workshop) -> Any:
     """A model that only refused recipes run on."""
     return workshop.model("llava")
+
+
+# Layers that a quantization modifier passes over
+
+AUTOROUND = (
+    f"AutoRoundModifier: {{iters: 1, enable_torch_compile: false, ignore: [IGNORED], config_groups: {{w4: {W4}}}}}"
+)
+
+
+def test_autoround_finds_no_scales_outside_of_decoder_layers(llava: Any) -> None:
+    text = recipe(AUTOROUND.replace("IGNORED", "lm_head"))
+    refused(llava, text, ("AutoRoundModifier", "model.multi_modal_projector.linear_1", "TCLIFModifier", "`ignore`"))
+
+
+def test_layers_that_got_no_scales_do_not_spike(workshop: Workshop, tmp_path: Path) -> None:
+    """LLM Compressor never shows AutoRound a tower's layers; their scales would be what the memory held."""
+    ignored = r"lm_head, 're:model\.multi_modal_projector\..*'"
+    text = recipe(AUTOROUND.replace("IGNORED", ignored), msts=None).replace(IGNORE, f"[{ignored}]")
+    text = text.replace("TCLIFModifier: {", "TCLIFModifier: {timesteps: 4, ")
+    first = "model.vision_tower.encoder.layers.0.self_attn.k_proj"
+    with pytest.raises(InputError, match=naming(first, "scales", "`ignore`")):
+        workshop.oneshot("llava", text, output_dir=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 # Entries of `targets` and `ignore` that have no effect

@@ -38,3 +38,24 @@ def test_the_whole_model_spikes_and_loads_again(kind: str, name: str, workshop: 
     }
     batch = workshop.batch(kind)
     assert torch.equal(tiny_models.logits(spike_compressor.load(path), batch), tiny_models.logits(model, batch))
+
+
+# Codings
+
+CODINGS = FOLDER.parent / "codings"
+
+
+def test_recipes_of_codings_differ_in_nothing_but_the_coding_and_its_statistic() -> None:
+    recipes = {path.stem: SplitRecipe.read(path) for path in sorted(CODINGS.glob("*.yaml"))}
+    assert len({str(recipe.weights) for recipe in recipes.values()}) == 1
+    seen = set()
+    for name, recipe in recipes.items():
+        (_, planner), (_, neurons) = recipe.spikes
+        assert planner == {"allocation": "sensitivity", "budget": {"spikes_per_input": 1.0}}
+        own = {field: neurons.pop(field, None) for field in ("coding", "threshold_statistic")}
+        assert neurons == {"targets": ["Linear"], "ignore": ["lm_head"], "threshold_ratio": "auto"}, name
+        coding, statistic = own["coding"] or "tc_lif", own["threshold_statistic"]
+        assert name == coding + (f"_{statistic}" if statistic else "")
+        seen.add((coding, statistic or "absmax"))
+    assert len(seen) == len(recipes)
+    assert {coding for coding, _ in seen} >= {"tc_lif", "tc_lif_rdoq", "csd", "group4"}

@@ -12,13 +12,16 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+from compressed_tensors.utils import match_named_modules
 from llmcompressor.core.lifecycle import CompressionLifecycle
 from llmcompressor.modeling.moe.linearize import get_linearized_moes, get_non_linearized_moes
 from llmcompressor.modifiers import Modifier
+from llmcompressor.modifiers.autoround import AutoRoundModifier
 from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
 from llmcompressor.modifiers.transform.quip import QuIPModifier
 from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
 from llmcompressor.modifiers.transform.spinquant import SpinQuantModifier
+from llmcompressor.utils.pytorch.module import infer_sequential_targets
 from torch import nn
 
 from spike_compressor.errors import InputError
@@ -28,6 +31,7 @@ from spike_compressor.modifiers.reading import read_recipe
 from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
+from spike_compressor.modifiers.unreached import some
 
 #: The modifiers of this package.
 _OURS = (TCLIFModifier, MSTSModifier, SpikeSmoothingModifier, SpikeReconstructionModifier)
@@ -49,6 +53,7 @@ def install_preflight() -> None:
                 require_data(recipe.modifiers, kwargs.get("calib_data"))
                 check_names(recipe.modifiers, kwargs["model"])
                 check_routers(recipe.modifiers, kwargs["model"])
+                check_autoround(recipe.modifiers, kwargs["model"], kwargs.get("sequential_targets"))
         return initialize(self, recipe, recipe_stage, recipe_args, **kwargs)
 
     setattr(checked, _MARK, True)
@@ -175,6 +180,33 @@ def check_routers(modifiers: Sequence[Modifier], model: nn.Module) -> None:
                     f"and not its weights, since it is a {type(module).__name__} and no Linear: tokens would go to "
                     "other experts. Leave R1 out, or use QuIPModifier"
                 )
+
+
+def check_autoround(
+    modifiers: Sequence[Modifier], model: nn.Module, sequential_targets: str | list[str] | None = None
+) -> None:
+    """AutoRound finds scales of what lies in decoder layers, and leaves those of all else as memory happened to be.
+
+    Args:
+        modifiers: of the recipe.
+        model: that it runs on.
+        sequential_targets: `oneshot`'s: classes of the layers that AutoRound learns one by one.
+
+    Raises:
+        InputError: it is to quantize layers outside; names the first ones.
+    """
+    for modifier in modifiers:
+        if not isinstance(modifier, AutoRoundModifier):
+            continue
+        classes = infer_sequential_targets(model, sequential_targets)
+        learned = [f"{name}." for name, module in model.named_modules() if type(module).__name__ in classes]
+        matched = match_named_modules(model, modifier.resolved_targets, modifier.ignore)
+        left = [name for name, _ in matched if not name.startswith(tuple(learned))]
+        if left:
+            raise InputError(
+                f"AutoRoundModifier quantizes decoder layers alone, and would leave {some(left)} without scales; list "
+                "them in its `ignore` and in TCLIFModifier's, or give them another quantization modifier"
+            )
 
 
 def _quantized(modifier: QuantizationMixin) -> list[tuple[str, list[str], bool]]:

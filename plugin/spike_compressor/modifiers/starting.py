@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
+from compressed_tensors.offload import update_offload_parameter
 from compressed_tensors.quantization import QuantizationStatus
 from compressed_tensors.transform.factory.base import TransformBase
 from compressed_tensors.utils import match_named_modules
@@ -25,7 +27,9 @@ _DONE = (QuantizationStatus.COMPRESSED, QuantizationStatus.DECOMPRESSED)
 def take_over(model: nn.Module, modules: Mapping[str, nn.Linear], modifiers: Iterable[Any]) -> None:
     """Make a model that came quantized ready for a recipe: its integers are known, its weights floats for calibration.
 
-    A model that came in floats is left as it is.
+    A model that came in floats is left as it is, but for scales that its quantization modifiers are still to find: they
+    become NaN, since compressed-tensors leaves in them what the memory held, which a modifier that passes over a layer
+    would pass off as its scales.
 
     Args:
         model: that the recipe runs on.
@@ -49,6 +53,10 @@ def take_over(model: nn.Module, modules: Mapping[str, nn.Linear], modifiers: Ite
         weight = getattr(module, "weight", None)
         if name in done or (weight is not None and not weight.dtype.is_floating_point):
             integer_weight(module, name)
+    for module in modules.values():
+        scale = getattr(module, "weight_scale", None)
+        if getattr(module, "quantization_status", None) == QuantizationStatus.INITIALIZED and scale is not None:
+            update_offload_parameter(module, "weight_scale", torch.full_like(scale, torch.nan))
     decompress(model)
 
 

@@ -75,6 +75,11 @@ def integer_weight(module: nn.Linear, name: str) -> IntegerWeight:
     args: Any = module.quantization_scheme.weights  # type: ignore[union-attr]
     codes, zero_point = _codes(module, args, name)
     scale = _table(module, "weight_scale", name)
+    if scale.dtype.is_floating_point and scale.numel() and bool(scale.isnan().all()):
+        raise InputError(
+            f"{name} cannot spike: the recipe's quantization modifier passed over it and found no scales for its "
+            "weights; list it in `ignore` of both modifiers, or give it another quantization modifier"
+        )
     if not scale.dtype.is_floating_point or not bool(scale.isfinite().all()):
         raise InputError(f"{name} cannot spike: its weight_scale ({scale.dtype}) is not made of finite numbers")
     low, high = -(2 ** (args.num_bits - 1)), 2 ** (args.num_bits - 1) - 1
