@@ -3,7 +3,9 @@
     python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
 
 Both are simulated, bit-exact, the spike core without the spike stream. With `--ideal`, and for layers in csd, which the
-baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs.
+baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs. So they
+do with `--planes P`, an array of fewer planes than some rows have timesteps: a row tile with such a row takes a chunk
+in two passes, high planes and low ones. No RTL does that: estimated.
 Areas and energies come from the results of `make synth`, if there are any for these shapes; without them the ratios
 that need them are null.
 
@@ -36,11 +38,16 @@ MULTIPLY = "dense_multiply"
 
 @dataclass(frozen=True)
 class DenseShape:
-    """A dense array: `rows` x `columns` accumulators, `lanes` products each and cycle."""
+    """A dense array: `rows` x `columns` accumulators, `lanes` products each and cycle.
+
+    Args:
+        planes: bits of a magnitude that a product takes at once; None: as many as the bundle's largest T.
+    """
 
     rows: int = 8
     columns: int = 16
     lanes: int = 8
+    planes: int | None = None
 
     @property
     def macs(self) -> int:
@@ -57,13 +64,22 @@ def dense_cycles(layer: Layer, shape: DenseShape) -> np.ndarray:
     """Cycles of a dense array that never waits for its inputs, per row: float [M].
 
     A tile takes ceil(K/G / lanes) cycles a group; its sums leave a row a cycle, as the spike core's do, so a group
-    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows.
+    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows. With `planes`
+    a chunk takes a cycle for each pass.
     """
     M, N, G = layer.info.tokens, layer.info.out_features, layer.groups
     tiles = -(-N // shape.columns)
     rows = np.minimum(shape.rows, M - np.arange(M) // shape.rows * shape.rows)  # rows of each row's tile
-    group = np.maximum(-(-(layer.info.in_features // G) // shape.lanes), rows)
+    group = np.maximum(dense_passes(layer, shape) * -(-(layer.info.in_features // G) // shape.lanes), rows)
     return tiles * G * group / rows
+
+
+def dense_passes(layer: Layer, shape: DenseShape) -> np.ndarray:
+    """Passes of each row's tile over its inputs: int [M]. A tile's rows share weights, so the largest T decides."""
+    starts = np.arange(0, layer.info.tokens, shape.rows)
+    largest = np.maximum.reduceat(layer.timesteps.astype(np.int64), starts)
+    passes = np.ones_like(largest) if shape.planes is None else -(-largest // shape.planes)
+    return np.repeat(passes, shape.rows)[: layer.info.tokens]
 
 
 def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, lanes: int, slots: int | None) -> Shape:
@@ -107,10 +123,12 @@ class Tally:
     words: float = 0
     spike_cycles: float = 0
     dense_cycles: float = 0
+    products: float = 0
 
-    def add(self, macs: float, additions: float, words: float, spike: float, dense: float) -> None:
-        """Add work and what it took."""
+    def add(self, macs: float, additions: float, words: float, spike: float, dense: float, products: float) -> None:
+        """Add work and what it took. Products: of the dense array, one for each MAC and pass."""
         self.macs += macs
+        self.products += products
         self.additions += additions
         self.words += words
         self.spike_cycles += spike
@@ -124,7 +142,7 @@ class Tally:
         )
         energy = ratio(
             synth.energy("spike", macs=self.macs, cycles=cycles, words=self.words, additions=self.additions),
-            synth.energy(baseline, macs=self.macs, cycles=self.dense_cycles, additions=self.additions),
+            synth.energy(baseline, macs=self.products, cycles=self.dense_cycles, additions=self.additions),
         )
         return {"throughput_per_area_ratio": per_area, "energy_per_mac_ratio": energy}
 
@@ -216,7 +234,8 @@ def compare(
         if baselines is not None:
             baseline *= baselines[layer.name] / baseline.sum()
         macs = np.full(len(words), K * N)
-        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], baseline.sum())
+        products = macs * dense_passes(layer, dense)
+        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], baseline.sum(), products.sum())
         tally = Tally()
         tally.add(*whole)
         total.add(*whole)
@@ -230,7 +249,7 @@ def compare(
                 rows = np.array([item == label for item in labels])
                 group = groups[key].setdefault(label, Tally())
                 done = (macs[rows].sum(), additions[rows].sum(), words[rows].sum())
-                group.add(*done, cycles[rows].sum(), baseline[rows].sum())
+                group.add(*done, cycles[rows].sum(), baseline[rows].sum(), products[rows].sum())
         stalls = {name: count for name, count in verdict["counters"].items() if name.startswith("stall_")}
         layers.append({"name": layer.name, "kind": kind(layer.name), **tally.report(shape, dense, synth), **stalls})
     report: dict[str, Any] = {
@@ -268,6 +287,7 @@ def table(report: dict[str, Any]) -> Iterable[str]:
     yield (
         f"dense array {dense['rows']} rows x {dense['columns']} columns x {dense['lanes']} lanes: "
         f"cycles {'from a model' if report['dense']['cycles'] == 'model' else 'simulated'}"
+        + (f", {dense['planes']} planes, estimated" if dense["planes"] else "")
     )
     yield (
         f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} "
@@ -304,6 +324,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--ideal", action="store_true", help="do not simulate the dense array; take one that never waits"
     )
+    parser.add_argument(
+        "--planes",
+        type=int,
+        choices=range(1, 8),
+        help="of the dense array, from the model: rows of larger T in two passes",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     options = parser.parse_args(arguments)
     try:
@@ -311,10 +337,11 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         require_core_coding(bundle, names)
         size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
-        shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense)
+        shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense, options.planes)
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
         verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
-        simulated = not options.ideal and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
+        modelled = options.ideal or options.planes is not None
+        simulated = not modelled and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
         baselines = run(bundle, names, shape=dense.fitting(shape), dense=True, **quiet) if simulated else []
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -328,6 +355,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     baseline = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
+    if dense.planes is not None:
+        baseline["Tmax"] = dense.planes
     shapes = {"spike": area, "dense": {**baseline, "Multiply": 0}, MULTIPLY: {**baseline, "Multiply": 1}}
     synth = Synth(options.synth, shapes)
     cycles = {verdict["layer"]: verdict["cycles"] for verdict in baselines} if simulated else None

@@ -12,7 +12,7 @@ from cycle_model import lane_counts, words_of
 from generate import arrays_from_membranes, random_arrays, random_layer
 from helpers.messages import naming
 from images import Shape
-from spike_compressor.trace import BundleWriter
+from spike_compressor.trace import BundleWriter, Layer
 
 FACTS = {"producer": {"name": "tb"}, "model": {"name": "random"}}
 SMALL = ["--columns", "16", "--lanes", "8", "--slots", "64", "--ideal"]
@@ -161,6 +161,25 @@ def test_group_scales():
     dense = run_bench.DenseShape(rows=8, columns=16, lanes=4)
     cycles = run_bench.dense_cycles(layer, dense)
     assert cycles.sum() == pytest.approx(2 * 8 * (max(16 // 4, 8) + max(16 // 4, 3)))
+
+
+def test_two_passes():
+    """A tile takes a second pass if one of its rows has more timesteps than the array has planes, and no other tile."""
+    layer = random_layer(np.random.default_rng(1), 11, 128, 20, timesteps=3)
+    arrays = {name: getattr(layer, name) for name in ("membrane", "weight")}
+    timesteps = np.full(11, 3, np.uint8)
+    timesteps[5] = 4
+    mixed = Layer(
+        layer.info,
+        arrays=arrays_from_membranes(
+            arrays["membrane"], timesteps, arrays["weight"], coding="tc_lif", frac_bits=layer.info.frac_bits, groups=1,
+            rng=np.random.default_rng(2),
+        ),
+    )  # fmt: skip
+    for planes, passes in ((None, [1, 1, 1]), (4, [1, 1, 1]), (3, [1, 2, 1]), (2, [2, 2, 2]), (1, [3, 4, 3])):
+        dense = run_bench.DenseShape(rows=4, columns=16, lanes=4, planes=planes)
+        assert run_bench.dense_passes(mixed, dense).tolist() == np.repeat(passes, 4)[:11].tolist()
+        assert run_bench.dense_cycles(mixed, dense).sum() == pytest.approx(2 * 32 * sum(passes))
 
 
 def test_bad_bundle(tmp_path, capsys):

@@ -74,10 +74,6 @@ PARTS = (
 )
 
 
-#: Inputs of a group, at least, for which a baseline keeps numbers of rows: those of the quantizers in use.
-SMALLEST_GROUP = 64
-
-
 @dataclass(frozen=True)
 class Design:
     """One thing to synthesise: a core and its shape."""
@@ -85,6 +81,7 @@ class Design:
     shape: Shape
     dense: bool = False
     multiply: bool = False
+    groups: int | None = None  # of a row, at most, for which a baseline keeps numbers; None: any
 
     @property
     def top(self) -> str:
@@ -97,7 +94,7 @@ class Design:
         given = self.shape.parameters()
         if self.dense:
             return {key: value for key, value in given.items() if key not in ("Slots", "Csd")} | {
-                "MaxGroups": self.shape.capacity // max(SMALLEST_GROUP, self.shape.lanes),
+                **({} if self.groups is None else {"MaxGroups": self.groups}),
                 "Multiply": int(self.multiply),
             }
         return given
@@ -114,21 +111,24 @@ def spike(columns: int, lanes: int, slots: int) -> Design:
     return Design(Shape(8, columns, lanes, slots, lanes // 4, 4, 4, blocks, False))
 
 
-def dense(columns: int, lanes: int, *, multiply: bool = False) -> Design:
-    """A baseline with the same limits."""
-    return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply)
+def dense(columns: int, lanes: int, *, multiply: bool = False, planes: int = 4, groups: int | None = None) -> Design:
+    """A baseline with the same limits, or with magnitudes of fewer bits."""
+    return Design(Shape(8, columns, lanes, 1, lanes, 4, planes, 2048 // lanes, False), True, multiply, groups)
 
 
+#: Groups of 64 inputs, the smallest that quantizers here use, of 2,048.
+GROUPS = 32
 #: Pairs of 512, 1,024 and 2,048 slots; others beside them.
 DESIGNS = {
     "spike 32x16, 16 slots": spike(32, 16, 16),
     "spike 64x16, 16 slots": spike(64, 16, 16),
     "spike 64x16, 4 slots": spike(64, 16, 4),
     "spike 64x32, 16 slots": spike(64, 32, 16),
-    "dense 8x8x8": dense(8, 8),
-    "dense 8x16x8": dense(16, 8),
-    "dense 8x16x16": dense(16, 16),
-    "dense 8x16x8, *": dense(16, 8, multiply=True),
+    "dense 8x8x8": dense(8, 8, groups=GROUPS),
+    "dense 8x16x8": dense(16, 8, groups=GROUPS),
+    "dense 8x16x16": dense(16, 16, groups=GROUPS),
+    "dense 8x16x8, *": dense(16, 8, multiply=True, groups=GROUPS),
+    "dense 8x16x8, 3 planes": dense(16, 8, planes=3, groups=GROUPS),
 }
 
 
