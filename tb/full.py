@@ -296,7 +296,7 @@ def main() -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     args.page.write_text(markdown(result), encoding="utf-8")
-    shapes.PAGE.write_text(shapes.markdown(shapes.passed()), encoding="utf-8")
+    shapes.PAGE.write_text(shapes.markdown(shapes.passed(), shapes.PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     short = shortfalls(result)
     print(markdown(result))
     print(*(short or ["every floor was reached"]), sep="\n")

@@ -9,6 +9,7 @@ what has passed. A part of `make rtl-full`, which runs the same benches.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -76,34 +77,53 @@ def run(names: Iterable[str]) -> list[str]:
     return failed
 
 
-def _row(name: str, parameters: Mapping[str, object], tests: str) -> str:
+def _row(name: str, parameters: Mapping[str, object], tests: str, sources: str) -> str:
     values = " | ".join(str(parameters.get(parameter, "")) for parameter in ALLOWED)
-    return f"| {name} | {values} | {tests} |"
+    return f"| {name} | {values} | {tests} | {sources} |"
 
 
-def _core_row(name: str, shape: Shape) -> str:
-    return _row(name, shape.parameters(), "all" if name in SHAPES else ", ".join(CORNER_TESTS))
+def _core_row(name: str, shape: Shape, sources: str) -> str:
+    return _row(name, shape.parameters(), "all" if name in SHAPES else ", ".join(CORNER_TESTS), sources)
 
 
-def markdown(done: Mapping[str, float]) -> str:
-    """The page, of the shapes that have passed."""
-    shown = [_core_row(name, shape) for name, shape in (SHAPES | CORNERS).items() if name in done]
+def earlier(page: str) -> dict[str, str]:
+    """Shapes that a page has, with the sources of which each passed last."""
+    core, _, dense = page.partition("The dense baseline")
+    found = {}
+    for text, prefix in ((core, ""), (dense, "dense ")):
+        for name, sources in re.findall(r"^\| ([^|*]+?) \| \d.*\| ([0-9a-f]{12}) \|$", text, re.MULTILINE):
+            found[prefix + name] = sources
+    return found
+
+
+def markdown(done: Mapping[str, float], before: str = "") -> str:
+    """The page, of the shapes that have passed.
+
+    Args:
+        before: the page as it was: shapes that passed on earlier sources stay, with those.
+    """
+    last = earlier(before) | dict.fromkeys(done, digest(design()))
+    shown = [_core_row(name, shape, last[name]) for name, shape in (SHAPES | CORNERS).items() if name in last]
     baseline = [
-        _row(name, {"WeightBits": 4, "Tmax": 4} | parameters, "all")
+        _row(name, {"WeightBits": 4, "Tmax": 4} | parameters, "all", last[f"dense {name}"])
         for name, parameters in DENSE_SHAPES.items()
-        if f"dense {name}" in done
+        if f"dense {name}" in last
     ]
     missing = [name for name in parts() if name not in done]
-    head = [f"| shape | {' | '.join(ALLOWED)} | tests |", f"| --- | {' | '.join('--:' for _ in ALLOWED)} | --- |"]
+    head = [
+        f"| shape | {' | '.join(ALLOWED)} | tests | sources |",
+        f"| --- | {' | '.join('--:' for _ in ALLOWED)} | --- | --- |",
+    ]
     lines = [
         "# Verified shapes",
         "",
-        f"Label: simulated by `.venv/bin/python tb/shapes.py`, seed {SEED}, of the sources {digest(design())}.",
+        f"Label: simulated by `.venv/bin/python tb/shapes.py`, seed {SEED}; `sources` is a digest of all SystemVerilog",
+        f"that it ran on, {digest(design())} when this was written: others are earlier ones.",
         "Every spike and every accumulator was compared, with random pauses on all streams. Tests are those of",
         "`tb/bench_core.py` and `tb/bench_dense.py`. Limits were tried one at a time, not all at once.",
         "",
         *head,
-        _row("*allowed*", ALLOWED, ""),
+        _row("*allowed*", ALLOWED, "", ""),
         *shown,
         "",
         "The dense baseline (`dense_core`):",
@@ -129,7 +149,8 @@ def main() -> int:
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    args.page.write_text(markdown(passed()), encoding="utf-8")
+    before = args.page.read_text(encoding="utf-8") if args.page.is_file() else ""
+    args.page.write_text(markdown(passed(), before), encoding="utf-8")
     print(f"{len(passed())} of {len(parts())} shapes have passed, see {args.page}")
     return int(bool(failed))
 

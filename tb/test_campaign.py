@@ -204,6 +204,12 @@ def test_the_page_of_shapes_has_what_passed(monkeypatch, tmp_path):
     assert "| lanes 128 | 2 | 2 | 128 |" in page
     assert "| odd |" not in page
     assert "Not run yet on these sources: default, odd," in page
+    now = shapes.digest(shapes.design())
+    old = page.replace("| lanes 128 |", "| slots 128 |").replace(f"| {now} |", "| 0123456789ab |")
+    assert shapes.earlier(old) == {"slots 128": "0123456789ab"}
+    both = shapes.markdown(shapes.passed(), old)
+    assert shapes.earlier(both) == {"slots 128": "0123456789ab", "lanes 128": now}
+    assert "Not run yet on these sources: default, odd," in both
 
 
 def test_lines_are_waived_for_a_reason_that_stands_in_them():
