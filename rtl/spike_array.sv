@@ -6,8 +6,8 @@
 //
 //   cycle 0   a word is at the input
 //   cycle 1   the banks are read
-//   cycle 2   weights meet signs, are added to two numbers
-//   cycle 3   these are added to one
+//   cycle 2   weights meet signs, are added to four numbers
+//   cycle 3   these, and what the offset of the weights adds too much, are added to one
 //   cycle 4   sums are added to the row's sum of this block; a complete one asks for the row's sum so far (done_soon_o)
 //   cycle 5   the complete sum is there (done_o)
 
@@ -164,7 +164,7 @@ module spike_array
   end
 
   // What the offset of the weights adds too much, the same for all columns: see spike_column.
-  logic [SumWidth-1:0] all, negative, bias_q;  // in halves: spikes of all lanes, negative ones
+  logic [SumWidth-1:0] all, negative, all_q, negative_q, bias_q;  // in halves: spikes of all lanes, negative ones
 
   // Sums of single bits, which synthesis turns into a tree.
   always_comb begin
@@ -177,7 +177,11 @@ module spike_array
   end
 
   always_ff @(posedge clk_i) begin
-    if (valid_q[1] && enable_i) bias_q <= negative - (all << (WeightBits - 1));
+    if (valid_q[1] && enable_i) begin
+      all_q      <= all;
+      negative_q <= negative;
+    end
+    if (valid_q[2] && enable_i) bias_q <= negative_q - (all_q << (WeightBits - 1));
   end
 
   // ------------------------------------------------------------------------------------------------ columns
@@ -200,8 +204,8 @@ module spike_array
       .half_i    (half_q),
       .neg_i     (neg2_q),
       .weights_i (column_weights),
-      .bias_i    (bias_q),
       .sum_en_i  (valid_q[3] && enable_i),
+      .bias_i    (bias_q),
       .acc_en_i  (valid_q[4] && enable_i),
       .first_i   (flags_q[4].first),
       .shift_i   (flags_q[4].shift),

@@ -4,8 +4,8 @@
 // One output column of the array: adds the weights that a word's spikes have picked, one a lane, and moves the sum on
 // from plane to plane. Nothing is multiplied.
 //
-//   cycle 1   two numbers whose sum is bias + sum over lanes of (spike of plane e ? 2 : 1) * (w or its inverse)
-//   cycle 2   sum = their sum
+//   cycle 1   for each half of the lanes two numbers whose sum is that over its lanes of (spike of plane e ? 2 : 1) * (w or its inverse)
+//   cycle 2   sum = their sum + bias
 //   cycle 3   acc = (first ? 0 : shift ? 2 acc : acc) + sum
 //
 // A weight comes as u = w + B, with B = 2^(WeightBits-1), so it has no sign. A negative spike inverts its bits, which
@@ -26,10 +26,10 @@ module spike_column #(
   input  logic [Lanes-1:0]                  half_i,     // lane has a spike of plane e-1
   input  logic [Lanes-1:0]                  neg_i,
   input  logic [Lanes-1:0][WeightBits-1:0]  weights_i,
-  input  logic [SumWidth-1:0]               bias_i,
 
   // cycle 2
   input  logic                              sum_en_i,
+  input  logic [SumWidth-1:0]               bias_i,
 
   // cycle 3
   input  logic                              acc_en_i,
@@ -39,10 +39,11 @@ module spike_column #(
   output logic signed [AccWidth-1:0]        acc_o
 );
 
-  logic [Lanes:0][SumWidth-1:0] operands;
-  logic [SumWidth-1:0]          sum, carry, save_q, carry_q;
-  logic signed [SumWidth-1:0]   sum_q;
-  logic signed [AccWidth-1:0]   acc_q, moved;
+  logic [Lanes-1:0][SumWidth-1:0] operands;
+  logic [3:0][SumWidth-1:0]       parts, parts_q;
+  logic [SumWidth-1:0]            save, carry;
+  logic signed [SumWidth-1:0]     sum_q;
+  logic signed [AccWidth-1:0]     acc_q, moved;
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     logic [WeightBits-1:0] value;
@@ -54,14 +55,23 @@ module spike_column #(
     assign operands[l] = SumWidth'(term);
   end
 
-  assign operands[Lanes] = bias_i;
+  for (genvar h = 0; h < 2; h++) begin : gen_half
+    spike_csa #(
+      .Operands (Lanes / 2),
+      .Width    (SumWidth)
+    ) u_csa (
+      .operands_i (operands[h*Lanes/2 +: Lanes/2]),
+      .sum_o      (parts[2*h]),
+      .carry_o    (parts[2*h+1])
+    );
+  end
 
   spike_csa #(
-    .Operands (Lanes + 1),
+    .Operands (5),
     .Width    (SumWidth)
-  ) u_csa (
-    .operands_i (operands),
-    .sum_o      (sum),
+  ) u_rest (
+    .operands_i ({bias_i, parts_q}),
+    .sum_o      (save),
     .carry_o    (carry)
   );
 
@@ -71,11 +81,8 @@ module spike_column #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (tree_en_i) begin
-      save_q  <= sum;
-      carry_q <= carry;
-    end
-    if (sum_en_i) sum_q <= save_q + carry_q;
+    if (tree_en_i) parts_q <= parts;
+    if (sum_en_i) sum_q <= save + carry;
     if (acc_en_i) acc_q <= moved + AccWidth'(sum_q);
   end
 

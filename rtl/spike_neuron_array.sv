@@ -107,6 +107,7 @@ module spike_neuron_array
   logic                  job_last_q, tile_last_q;  // the row is the last of the job, of its tile
   logic [LaneWidth-1:0]  lanes;
   logic [MembraneWidth-1:0] below_q, beyond_q;
+  logic [4:0]               frac_bits_q;  // next to the neurons
 
   // A chunk that is in the neurons
   typedef struct packed {
@@ -122,7 +123,7 @@ module spike_neuron_array
     logic                  tile_last;
   } chunk_t;
 
-  logic                 charged_q, live_q, take, done, spike_ready;
+  logic                 charged_q, live_q, take, done, spike_ready, row_next;
   chunk_t               charged, live;
   logic [StepWidth-1:0] live_steps;
 
@@ -158,6 +159,7 @@ module spike_neuron_array
   assign membrane_ready_o = (at_header && !UserTimesteps) || at_chunk;
   assign header           = membrane_valid_i && at_header;
   assign charge           = membrane_valid_i && at_chunk;
+  assign row_next         = charge && row_last;
   assign open_o           = state_q != StIdle;
   assign end_o            = state_q == StChunk && row_last;
   assign idle_o           = state_q == StIdle && !charged_q && !live_q && !spike_valid_o;
@@ -184,7 +186,7 @@ module spike_neuron_array
     unique case (state_q)
       StIdle:   if (start_i) state_d = StHeader;
       StHeader: if (header) state_d = StChunk;
-      StChunk:  if (charge && row_last) state_d = job_last_q ? StIdle : StHeader;
+      StChunk:  if (row_next) state_d = job_last_q ? StIdle : StHeader;
       default:  state_d = StIdle;
     endcase
   end
@@ -198,21 +200,16 @@ module spike_neuron_array
   end
 
   always_ff @(posedge clk_i) begin
-    if (state_q == StIdle) begin
-      rows_left_q <= rows_i;
-      row_q       <= '0;
-      job_last_q  <= rows_i == CountWidth'(1);
-      tile_last_q <= Rows == 1 || rows_i == CountWidth'(1);
+    if (state_q == StIdle || row_next) begin
+      rows_left_q <= (state_q == StIdle) ? rows_i : rows_left_q - 1'b1;
+      row_q       <= (state_q == StIdle) ? '0 : row_d;
+      job_last_q  <= (state_q == StIdle) ? rows_i == CountWidth'(1) : rows_left_q == CountWidth'(2);
+      tile_last_q <= (state_q == StIdle) ? Rows == 1 || rows_i == CountWidth'(1)
+                                         : rows_left_q == CountWidth'(2) || row_d == RowWidth'(Rows - 1);
     end
     if (header) begin
       timesteps_q <= header_t;
       beyond_q    <= bits_beyond(frac_bits_i, header_t);
-    end
-    if (charge && row_last) begin
-      rows_left_q <= rows_left_q - 1'b1;
-      row_q       <= row_d;
-      job_last_q  <= rows_left_q == CountWidth'(2);
-      tile_last_q <= rows_left_q == CountWidth'(2) || row_d == RowWidth'(Rows - 1);
     end
   end
 
@@ -228,7 +225,7 @@ module spike_neuron_array
     ) u_neuron (
       .clk_i,
       .coding_i,
-      .frac_bits_i,
+      .frac_bits_i (frac_bits_q),
       .charge_i    (charge),
       .membrane_i  (membrane_data_i[l]),
       .below_i     (below_q),
@@ -262,7 +259,8 @@ module spike_neuron_array
   end
 
   always_ff @(posedge clk_i) begin
-    below_q <= bits_below(frac_bits_i);
+    frac_bits_q <= frac_bits_i;
+    below_q     <= bits_below(frac_bits_i);
     if (take) live <= charged;
     if (charge) begin
       charged <= '{
@@ -314,12 +312,17 @@ module spike_neuron_array
 
   // ------------------------------------------------------------------------------------------- spike stream
   logic [StepWidth-1:0] exponent_q;
-  logic                 step_last, fifo_ready, unused_room;
+  logic                 step_last_q, fifo_ready, unused_room;  // step_last_q: or no stream
   spike_t [Lanes-1:0]   plane;
 
   always_ff @(posedge clk_i) begin
-    if (take) exponent_q <= StepWidth'(charged.timesteps) + StepWidth'(coding_i == CodingCsd) - 1'b1;
-    else if (live_q && fifo_ready) exponent_q <= exponent_q - 1'b1;
+    if (take) begin
+      exponent_q  <= StepWidth'(charged.timesteps) + StepWidth'(coding_i == CodingCsd) - 1'b1;
+      step_last_q <= !spike_stream_i || (charged.timesteps == TWidth'(1) && coding_i != CodingCsd);
+    end else if (live_q && fifo_ready) begin
+      exponent_q  <= exponent_q - 1'b1;
+      step_last_q <= !spike_stream_i || exponent_q == StepWidth'(1);
+    end
   end
 
   always_comb begin
@@ -331,8 +334,6 @@ module spike_neuron_array
     end
   end
 
-  assign step_last = exponent_q == '0;
-
   spike_fifo #(
     .Width($bits(plane) + 1)
   ) u_spike_fifo (
@@ -341,20 +342,20 @@ module spike_neuron_array
     .valid_i (live_q && spike_stream_i),
     .ready_o (fifo_ready),
     .room_o  (unused_room),
-    .data_i  ({live.row_last && step_last, plane}),
+    .data_i  ({live.row_last && step_last_q, plane}),
     .valid_o (spike_valid_o),
     .ready_i (spike_ready_i),
     .data_o  ({spike_last_o, spike_data_o})
   );
 
   assign spike_ready = fifo_ready || !spike_stream_i;
-  assign done        = live_q && spike_ready && (step_last || !spike_stream_i);
+  assign done        = live_q && spike_ready && step_last_q;
 
   // -------------------------------------------------------------------------------------------------- events
   // Counted one and two cycles later: sums of many events are long paths of their own.
-  logic [Planes-1:0][Lanes-1:0] fire_q;
-  logic [CntWidth-1:0]          places, places_q, places_late_q, number;  // places: steps times inputs
-  logic [Lanes-1:0]             saturated_q;
+  logic [Planes-1:0][Lanes/4-1:0][2:0] fours_d, fours_q;  // spikes of four lanes
+  logic [CntWidth-1:0] places, places_q, places_late_q, number;  // places: steps times inputs
+  logic [Lanes-1:0]    saturated_q;
 
   always_comb begin
     places = '0;
@@ -365,13 +366,13 @@ module spike_neuron_array
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      fire_q        <= '0;
+      fours_q       <= '0;
       places_q      <= '0;
       places_late_q <= '0;
       spikes_o      <= '0;
       saturated_q   <= '0;
     end else begin
-      fire_q        <= done ? store_fire_o : '0;
+      fours_q       <= done ? fours_d : '0;
       places_q      <= done ? places : '0;
       places_late_q <= places_q;
       spikes_o      <= number;
@@ -380,11 +381,15 @@ module spike_neuron_array
   end
 
   always_comb begin
+    fours_d     = '0;
     number      = '0;
     saturated_o = '0;
     for (int unsigned l = 0; l < Lanes; l++) begin
-      for (int unsigned e = 0; e < Planes; e++) number += CntWidth'(fire_q[e][l]);
+      for (int unsigned e = 0; e < Planes; e++) fours_d[e][l/4] += 3'(store_fire_o[e][l]);
       saturated_o += LaneWidth'(saturated_q[l]);
+    end
+    for (int unsigned l = 0; l < Lanes / 4; l++) begin
+      for (int unsigned e = 0; e < Planes; e++) number += CntWidth'(fours_q[e][l]);
     end
   end
 

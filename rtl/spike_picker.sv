@@ -104,6 +104,23 @@ module spike_picker
 
   // -------------------------------------------------------------------------------------------------- lanes
   logic [Lanes-1:0] through;
+  logic             step, next_step, next_turn;
+  logic             turn_q;  // no lane needs the present plane after this word, or there is none
+  logic             ends_q;  // and there is one: the same for control, which need not wait for what all planes hang on
+
+  assign step      = issue || (!valid_q && next_valid_q);
+  assign next_turn = !next_valid_q || turn_q;
+  assign next_step = step || (!next_valid_q && plane_valid_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      turn_q <= 1'b1;
+      ends_q <= 1'b0;
+    end else if (step) begin
+      turn_q <= &through || (turn_q && !next_valid_q);
+      ends_q <= &through && !(turn_q && !next_valid_q);
+    end
+  end
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     logic [Slots-1:0] fire, neg;
@@ -117,12 +134,13 @@ module spike_picker
       .Slots (Slots)
     ) u_lane (
       .clk_i,
-      .next_load_i (plane_take_o),
+      .next_step_i (next_step),
+      .next_turn_i (next_turn),
       .next_fire_i (fire),
       .next_neg_i  (neg),
-      .move_i      (move),
+      .step_i      (step),
+      .turn_i      (turn_q),
       .through_o   (through[l]),
-      .issue_i     (issue),
       .present_i   (valid_q),
       .ahead_i     (ahead),
       .valid_o     (word_lanes_o[l]),
@@ -141,7 +159,7 @@ module spike_picker
   assign again   = valid_q ? plane_q.last && next_q.last && next_q.row == plane_q.row
                            : just_q && !enable_i && next_q.last && next_q.row == just_row_q;
   assign issue   = valid_q && enable_i && !again_q;
-  assign advance = issue && &through;
+  assign advance = ends_q && enable_i && !again_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -176,6 +194,7 @@ module spike_picker
 
   assign idle_o = !valid_q && !next_valid_q;
 
+  `SPIKE_ASSERT(Turn, turn_q == (ends_q || !valid_q) && (!ends_q || valid_q))
   `SPIKE_ASSERT(SameRow, !ahead || (plane_q.row == next_q.row && plane_q.bank == next_q.bank))
 
 endmodule

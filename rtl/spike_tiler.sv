@@ -3,7 +3,7 @@
 //
 // Walks the tiles of a job: row tile by row tile, and in each all column tiles. Front end, weight loader and scheduler
 // run ahead of each other, so each walks on its own. All that is said of a tile comes from registers: what follows a tile is
-// worked out while it is used.
+// worked out while it is used, and so is what a walker has to know of the next one to do the same with rows.
 
 `include "spike_assert.svh"
 
@@ -25,18 +25,23 @@ module spike_tiler
   output logic                  valid_o,         // there is a tile
   input  logic                  next_i,          // and it has been taken
   output logic [RowWidth-1:0]   rows_o,          // its rows
+  output logic                  one_o,           // it has one row
+  output logic                  one_next_o,      // the next tile has; with start_i, the first
   output logic [ColWidth-1:0]   columns_o,       // its columns
   output logic                  row_tile_last_o  // the last column tile of its row tile
 );
 
   logic                  valid_q, last_rows_q, last_outputs_q, last_rows_d, last_outputs_d, begin_row;
   logic [RowWidth-1:0]   rows_q;
+  logic                  one_q, one_d;
   logic [ColWidth-1:0]   columns_q;
   logic [CountWidth-1:0] rows_left_q, outputs_left_q;  // from this tile on
   logic [CountWidth-1:0] rows_left_d, outputs_left_d;  // from the next
 
   assign valid_o         = valid_q;
   assign rows_o          = rows_q;
+  assign one_o           = one_q;
+  assign one_next_o      = begin_row ? one_d : one_q;
   assign columns_o       = columns_q;
   assign row_tile_last_o = last_outputs_q;
 
@@ -44,6 +49,7 @@ module spike_tiler
   assign rows_left_d    = start_i ? rows_i : rows_left_q - CountWidth'(Rows);
   assign outputs_left_d = begin_row ? outputs_i : outputs_left_q - CountWidth'(Columns);
   assign last_rows_d    = start_i ? rows_i <= CountWidth'(Rows) : rows_left_q <= CountWidth'(2 * Rows);
+  assign one_d          = last_rows_d ? rows_left_d[RowWidth-1:0] == RowWidth'(1) : Rows == 1;
   assign last_outputs_d = begin_row ? outputs_i <= CountWidth'(Columns) : outputs_left_q <= CountWidth'(2 * Columns);
 
   always_ff @(posedge clk_i) begin
@@ -64,6 +70,7 @@ module spike_tiler
       if (begin_row) begin
         rows_left_q <= rows_left_d;
         last_rows_q <= last_rows_d;
+        one_q       <= one_d;
         rows_q      <= last_rows_d ? rows_left_d[RowWidth-1:0] : RowWidth'(Rows);
       end
     end

@@ -9,7 +9,7 @@
 //   queue     rows and their masks
 //   stage B   counts the exponents of a row down, reads their planes
 //   stage C   a plane and its place, as the store shows it
-//   stage D   the same, kept where the picker did not take it at once
+//   stage D   the same, kept where the picker did not take it at once; filled when it is empty, whatever the picker does
 //
 // A and B go on as long as there is room for what they read: they count what is on its way, and look at nothing behind.
 //
@@ -97,12 +97,14 @@ module spike_walker
   localparam int unsigned QueueDepth = 3;  // rows on their way through the masks' memory and the queue: one a cycle
 
   // ------------------------------------------------------------------------------------------------ stage A
-  logic                  tile_valid, tile_next, row_tile_last, q_pop;
+  logic                  tile_valid, tile_next, tile_one, tile_one_next, row_tile_last, q_pop;
   logic [RowWidth-1:0]   tile_rows, a_row_q;
   logic [ColWidth-1:0]   tile_columns;
   logic [BlockWidth-1:0] a_block;
-  logic                  a_half_q, a_bank_q, a_next, a_block_end, a_pass_end, first_block, tail_block, row_end;
+  logic                  a_half_q, a_bank_q, a_next, a_block_end_q, a_pass_end, first_block, tail_block, row_end;
   logic [1:0]            tiles_q, banks_q, masks_q;  // masks_q: rows between stage A and stage B
+  logic [1:0]            tiles_d, banks_d, masks_d;
+  logic                  may_q;                      // row tile, weights and room are there
   entry_t                a;
 
   spike_tiler #(
@@ -117,6 +119,8 @@ module spike_walker
     .valid_o         (tile_valid),
     .next_i          (tile_next),
     .rows_o          (tile_rows),
+    .one_o           (tile_one),
+    .one_next_o      (tile_one_next),
     .columns_o       (tile_columns),
     .row_tile_last_o (row_tile_last)
   );
@@ -132,7 +136,7 @@ module spike_walker
     .group_blocks_i,
     .row_blocks_i,
     .tail_chunks_i (1'b1),
-    .next_i        (a_next && a_block_end),
+    .next_i        (a_next && a_block_end_q),
     .block_o       (a_block),
     .slot_o        (unused_slot),
     .first_block_o (first_block),
@@ -142,10 +146,9 @@ module spike_walker
     .row_last_o    (row_end)
   );
 
-  assign a_block_end = a_row_q == tile_rows - 1'b1;
-  assign a_pass_end  = a_block_end && row_end;
-  assign a_next      = tile_valid && tiles_q != '0 && banks_q != '0 && masks_q != 2'(QueueDepth);
-  assign tile_next   = a_next && a_pass_end;
+  assign a_pass_end = a_block_end_q && row_end;
+  assign a_next     = tile_valid && may_q;
+  assign tile_next  = a_next && a_pass_end;
 
   assign a = '{
     half:      a_half_q,
@@ -154,12 +157,12 @@ module spike_walker
     block:     a_block,
     chunks:    tail_block ? tail_chunks_i : SlotWidth'(Slots),
     columns:   tile_columns,
-    block_end: a_block_end,
+    block_end: a_block_end_q,
     tile_end:  a_pass_end && row_tile_last,
     place: '{
       acc_first: first_block,
       acc_last:  tail_block,
-      tile_last: a_block_end
+      tile_last: a_block_end_q
     }
   };
 
@@ -172,25 +175,35 @@ module spike_walker
     return count + 2'(more) - 2'(less);
   endfunction
 
+  assign tiles_d = tally(tiles_q, store_done_i, a_next && a.tile_end);
+  assign banks_d = tally(banks_q, bank_done_i, a_next && a_block_end_q);
+  assign masks_d = tally(masks_q, a_next, q_pop);
+
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       tiles_q  <= '0;
       banks_q  <= '0;
       masks_q  <= '0;
+      may_q    <= 1'b0;
       a_half_q <= 1'b0;
       a_bank_q <= 1'b0;
     end else begin
-      tiles_q <= tally(tiles_q, store_done_i, a_next && a.tile_end);
-      banks_q <= tally(banks_q, bank_done_i, a_next && a_block_end);
-      masks_q <= tally(masks_q, a_next, q_pop);
+      tiles_q <= tiles_d;
+      banks_q <= banks_d;
+      masks_q <= masks_d;
+      may_q   <= tiles_d != '0 && banks_d != '0 && masks_d != 2'(QueueDepth);
       if (a_next && a.tile_end) a_half_q <= !a_half_q;
-      if (a_next && a_block_end) a_bank_q <= !a_bank_q;
+      if (a_next && a_block_end_q) a_bank_q <= !a_bank_q;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (start_i) a_row_q <= '0;
-    else if (a_next) a_row_q <= a_block_end ? '0 : a_row_q + 1'b1;
+    if (start_i || a_next) begin
+      a_row_q <= (start_i || a_block_end_q) ? '0 : a_row_q + 1'b1;
+      if (start_i || a_pass_end) a_block_end_q <= tile_one_next;
+      else if (a_block_end_q) a_block_end_q <= tile_one;
+      else a_block_end_q <= a_row_q == tile_rows - RowWidth'(2);
+    end
   end
 
   // ------------------------------------------------------------------------------------------------- queue
@@ -272,13 +285,14 @@ module spike_walker
     place_t              place;
   } plane_t;
 
-  logic                        c_valid_q, c_tile_end_q, c_take, c_keep, d_valid_q;
+  logic                        c_valid_q, c_tile_end_q, c_leave, d_valid_q;
   plane_t                      c_q, d_q, out;
   logic [Slots-1:0]            c_live_q;  // slots of the block that hold a chunk
   logic [Slots-1:0][Lanes-1:0] c_fire, d_fire_q, d_neg_q;
 
-  assign c_take = c_valid_q && plane_take_i && !d_valid_q;
-  assign c_keep = c_valid_q && !c_take && (!d_valid_q || plane_take_i);
+  // To the picker or into D, in the first cycle in which D is empty: so the picker's answer, which comes late, goes to
+  // no more than D's valid bit and the count.
+  assign c_leave = c_valid_q && !d_valid_q;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -288,9 +302,8 @@ module spike_walker
     end else begin
       planes_q <= tally(planes_q, b_issue, plane_valid_o && plane_take_i);
       if (b_issue) c_valid_q <= 1'b1;
-      else if (c_take || c_keep) c_valid_q <= 1'b0;
-      if (c_keep) d_valid_q <= 1'b1;
-      else if (plane_take_i) d_valid_q <= 1'b0;
+      else if (c_leave) c_valid_q <= 1'b0;
+      d_valid_q <= plane_valid_o && !plane_take_i;
     end
   end
 
@@ -307,7 +320,7 @@ module spike_walker
       c_tile_end_q <= b_last_q && b_q.tile_end;
       for (int unsigned s = 0; s < Slots; s++) c_live_q[s] <= SlotWidth'(s) < b_q.chunks;
     end
-    if (c_keep) begin
+    if (c_leave) begin
       d_q      <= c_q;
       d_fire_q <= c_fire;
       d_neg_q  <= neg_i;
@@ -329,8 +342,8 @@ module spike_walker
   assign plane_columns_o  = out.columns;
   assign plane_place_o    = out.place;
 
-  // Not before the last plane that the store has read was taken: a macro may lose its output when it is written.
-  assign store_release_o = (c_take || c_keep) && c_tile_end_q;
+  // Not before the last plane that the store has read is taken or kept: a macro may lose its output when it is written.
+  assign store_release_o = c_leave && c_tile_end_q;
 
   logic quiet;
   assign quiet         = masks_q == '0 && !b_valid_q && planes_q == '0;
@@ -338,9 +351,11 @@ module spike_walker
   assign wait_fire_o   = tile_valid && tiles_q == '0 && quiet;
   assign wait_weight_o = tile_valid && tiles_q != '0 && banks_q == '0 && quiet;
 
+  `SPIKE_ASSERT(May, may_q == (tiles_q != '0 && banks_q != '0 && masks_q != 2'(QueueDepth)))
+  `SPIKE_ASSERT(BlockEnd, !tile_valid || a_block_end_q == (a_row_q == tile_rows - 1'b1))
   `SPIKE_ASSERT(QueueRoom, !mask_valid_q || q_ready)
   `SPIKE_ASSERT(PlanesRead, planes_q == 2'(c_valid_q) + 2'(d_valid_q))
-  `SPIKE_ASSERT(Overwritten, !(b_issue && c_valid_q) || c_take || c_keep)
+  `SPIKE_ASSERT(Overwritten, !(b_issue && c_valid_q) || c_leave)
   `SPIKE_ASSERT(Tiles, tiles_q <= 2'd2)
   `SPIKE_ASSERT(Banks, banks_q <= 2'd2)
 

@@ -78,6 +78,8 @@ module spike_weight_loader
   logic [1:0]             free_q;
   logic                   chunk_last, block_last, group_last, row_last, pass_last;
 
+  logic unused_one, unused_one_next;
+
   spike_tiler #(
     .Rows    (Rows),
     .Columns (Columns)
@@ -90,6 +92,8 @@ module spike_weight_loader
     .valid_o         (tile_valid),
     .next_i          (tile_next),
     .rows_o          (tile_rows),
+    .one_o           (unused_one),
+    .one_next_o      (unused_one_next),
     .columns_o       (columns),
     .row_tile_last_o (row_tile_last)
   );

@@ -27,16 +27,15 @@ async def sums(dut):
             dut.whole_i.value, dut.half_i.value = pack(state == 2, 1), pack(state == 1, 1)
             dut.neg_i.value = pack(neg, 1)
             dut.weights_i.value = pack(weights + base, bits)
-            dut.bias_i.value = pack([bias], width)
             dut.tree_en_i.value = 1
             await RisingEdge(dut.clk_i)
             dut.tree_en_i.value = 0
             dut.weights_i.value = pack(generator.integers(0, 2 * base, lanes), bits)
             if generator.random() < 0.3:
                 await RisingEdge(dut.clk_i)
-            dut.sum_en_i.value = 1
+            dut.sum_en_i.value, dut.bias_i.value = 1, pack([bias], width)
             await RisingEdge(dut.clk_i)
-            dut.sum_en_i.value = 0
+            dut.sum_en_i.value, dut.bias_i.value = 0, pack([int(generator.integers(1 << width))], width)
             if generator.random() < 0.3:
                 await RisingEdge(dut.clk_i)
             dut.acc_en_i.value, dut.first_i.value, dut.shift_i.value = 1, int(word == 0), shift

@@ -26,8 +26,14 @@ async def tiles(dut, size):
             if not dut.valid_o.value:
                 break
             if take:
-                seen.append(tuple(int(getattr(dut, n).value) for n in ("rows_o", "columns_o", "row_tile_last_o")))
+                seen.append(
+                    tuple(int(getattr(dut, n).value) for n in ("rows_o", "columns_o", "row_tile_last_o", "one_o"))
+                )
                 dut.next_i.value = 1
                 await RisingEdge(dut.clk_i)
-        want = [(min(R, M - m), min(C, N - n), int(n + C >= N)) for m in range(0, M, R) for n in range(0, N, C)]
+        want = [
+            (min(R, M - m), min(C, N - n), int(n + C >= N), int(min(R, M - m) == 1))
+            for m in range(0, M, R)
+            for n in range(0, N, C)
+        ]
         assert seen == want

@@ -19,13 +19,15 @@ def test_proof(proof):
 BROKEN = [
     ("fifo", "spike_fifo.sv", "if (push) wr_q <= next(wr_q);", "if (valid_i) wr_q <= next(wr_q);"),
     ("picker", "spike_picker.sv", "shift_q <= advance && !word_last_o;", "shift_q <= !word_last_o;"),
-    ("picker", "spike_lane.sv", "any_q    <= left[1];", "any_q    <= left != '0;"),
+    ("picker", "spike_lane.sv", ": left[1];", ": left != '0;"),
     (
         "picker",
         "spike_lane.sv",
-        "move_i) begin\n      fire_q <= next_fire_d;",
-        "move_i) begin\n      fire_q <= next_fire_q;",
+        "fire_q <= turn_i ? next_fire_d : fire_d;",
+        "fire_q <= turn_i ? next_fire_q : fire_d;",
     ),
+    ("picker", "spike_picker.sv", "&through && !(turn_q && !next_valid_q)", "&through"),
+    ("tiler", "spike_tiler.sv", "begin_row ? one_d : one_q", "one_d"),
     ("tiler", "spike_tiler.sv", "rows_left_q <= CountWidth'(2 * Rows)", "rows_left_q < CountWidth'(2 * Rows)"),
     ("chunker", "spike_chunker.sv", "row_left_q == BlockWidth'(1)", "group_left_q == BlockWidth'(1)"),
     (
@@ -38,7 +40,7 @@ BROKEN = [
     ("regs", "spike_regs.sv", "else if (begins) job_o <= next_q", "else if (started) job_o <= next_q"),
     ("abort", "spike_abort.sv", "reset_q  <= abort_q && closed_q == '1", "reset_q  <= abort_q && closed_q != '0"),
     ("sequencer", "spike_sequencer.sv", "~(valid_i & last_i)", "~valid_i"),
-    ("lane", "spike_lane.sv", "single_q <= left != 2'd3", "single_q <= 1'b1"),
+    ("lane", "spike_lane.sv", ": left != 2'd3;", ": 1'b1;"),
     ("lane", "spike_lane.sv", " || (take_next && next_left == 2'd2)", ""),
     ("writer", "stream_writer.sv", " || place_q == '1;", ";"),
     ("reader", "stream_reader.sv", "32'(free_q) >= 32'(len_q) && end_ready", "end_ready"),

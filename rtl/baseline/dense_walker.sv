@@ -67,6 +67,8 @@ module dense_walker
   logic [1:0]            tiles_q;
   chunk_t                a, b_q, c_q;
 
+  logic unused_one, unused_one_next;
+
   spike_tiler #(
     .Rows    (Rows),
     .Columns (Columns)
@@ -79,6 +81,8 @@ module dense_walker
     .valid_o         (tile_valid),
     .next_i          (a_next && a_pass_end),
     .rows_o          (a.rows),
+    .one_o           (unused_one),
+    .one_next_o      (unused_one_next),
     .columns_o       (a.columns),
     .row_tile_last_o (row_tile_last)
   );

@@ -68,6 +68,8 @@ module dense_weights
   logic [ColWidth-1:0]   columns;
   logic [BeatWidth-1:0]  beat_q;
 
+  logic unused_one, unused_one_next;
+
   spike_tiler #(
     .Rows    (Rows),
     .Columns (Columns)
@@ -80,6 +82,8 @@ module dense_weights
     .valid_o         (tile_valid),
     .next_i          (take && pass_last),
     .rows_o          (tile_rows),
+    .one_o           (unused_one),
+    .one_next_o      (unused_one_next),
     .columns_o       (columns),
     .row_tile_last_o (row_tile_last)
   );

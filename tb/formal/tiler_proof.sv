@@ -22,7 +22,7 @@ module tiler_proof
   localparam int unsigned ColWidth = $clog2(Columns + 1);
 
   logic                started_q = 1'b0;
-  logic                rst_ni, valid, row_tile_last;
+  logic                rst_ni, valid, row_tile_last, one, one_next;
   logic [RowWidth-1:0] rows;
   logic [ColWidth-1:0] columns;
 
@@ -41,6 +41,8 @@ module tiler_proof
     .valid_o         (valid),
     .next_i,
     .rows_o          (rows),
+    .one_o           (one),
+    .one_next_o      (one_next),
     .columns_o       (columns),
     .row_tile_last_o (row_tile_last)
   );
@@ -69,6 +71,13 @@ module tiler_proof
     end
   end
 
+  logic told_q, one_next_q;  // what was said of this tile when the one before was taken
+
+  always_ff @(posedge clk_i) begin
+    told_q     <= rst_ni && (start_i || next_i);
+    one_next_q <= one_next;
+  end
+
   always_comb begin
     assume (rows_i != '0 && outputs_i != '0);               // the sequencer starts no other job
     if (busy_q) assume (rows_i == m_q && outputs_i == n_q); // registers are locked while a job runs
@@ -82,6 +91,8 @@ module tiler_proof
       LastRows: assert (u_tiler.last_rows_q == last_row);
       Last:     assert (row_tile_last == (col_q + CountWidth'(columns) == n_q));
     end
+    if (rst_ni && busy_q) One: assert (one == (rows == RowWidth'(1)));
+    if (rst_ni && busy_q && told_q) Next: assert (one == one_next_q);
     if (rst_ni) Valid: assert (valid == busy_q);
     cover (rst_ni && busy_q && row_q != '0 && col_q != '0);
   end
