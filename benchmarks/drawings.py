@@ -10,6 +10,7 @@ from frontier_report import picture as frontier_picture
 #: What the first evaluation of a comparison of quantizers measures, and its unit.
 QUANTIZERS = {
     "quantizers_embedded": ("accuracy on 15 kinds of questions", "%"),
+    "codings_embedded": ("accuracy on 15 kinds of questions", "%"),
     "quantizers_smollm2": ("perplexity", "perplexity"),
 }
 

@@ -1,12 +1,17 @@
 """Is group coding as good as plain spikes, at fewer steps of hardware? Two gates, on real models with 4-bit weights.
 
-    python benchmarks/group_gates.py --model smollm2 --out docs/results/group_gates_smollm2.json
+    python benchmarks/group_gates.py --model smollm2 --dual 2 --out docs/results/group_gates_smollm2.json
     python benchmarks/group_gates.py --model embedded --out docs/results/group_gates_embedded.json
 
 `group4` with S = 5 in every other layer and 6 in the others against T = 3, and with S = 7 against T = 4, each at its
 best ratio, which is chosen on data that are judged by nobody. A gate passes unless the paired interval says that groups
-are worse. Every judgement is kept under `--scratch`, so a killed run goes on where it was; weights are shared with
-`frontier.py`.
+are worse.
+
+One of four fires a step, so rows whose inputs are alike are the worst that groups can meet, and a rotation turns rows
+with one huge input into just these. With `--dual 2` the gates are held once more for an array that has a second mode:
+rows whose largest input is less than twice their root mean square spike as TC-LIF of 7 steps.
+
+Every judgement is kept under `--scratch`, so a killed run goes on where it was; weights are shared with `frontier.py`.
 """
 
 from __future__ import annotations
@@ -14,17 +19,19 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import smollm2
+import torch
 from frontier_weights import weights_recipe
 from harness import Goal, finish, parser, prepare
 from quantizers_smollm2 import CONTEXT, POOL
 from quantizers_smollm2 import calibration as calibration_windows
 from spike_compressor.cli.models import calibration_of_seed
+from spike_compressor.coding import MAX_TIMESTEPS, quantize_rows, row_scale
 from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.workbench import Workbench
 from spike_compressor.demo.data import items
@@ -34,7 +41,8 @@ from spike_compressor.evaluations import Perplexity, accuracy_difference
 from spike_compressor.evaluations.bootstrap import accuracy_interval, perplexity_interval, perplexity_ratio
 from spike_compressor.evaluations.likelihood import perplexity
 from spike_compressor.metrics import record_spikes
-from spike_compressor.runtime import LayerSpec, attach, detach, spiking_state
+from spike_compressor.runtime import LayerSpec, SpikingLinear, attach, detach, spiking_state
+from torch import Tensor
 
 NAME = "group_gates"
 WEIGHTS = ("none+gptq_g64", "quip+gptq_g64")
@@ -50,6 +58,7 @@ class Code:
         statistic: of its thresholds.
         timesteps: of the layers in their order, repeated.
         ratios: candidates; for each of them those of `timesteps`.
+        dual: crest factor below which rows spike as TC-LIF of 7 steps; None for no row.
     """
 
     label: str
@@ -57,9 +66,10 @@ class Code:
     statistic: str
     timesteps: tuple[int, ...]
     ratios: tuple[tuple[float, ...], ...]
+    dual: float | None = None
 
-    def put_on(self, model: Any, candidate: int) -> None:
-        """Let a spiking model's layers spike so."""
+    def put_on(self, model: Any, candidate: int) -> list[Any]:
+        """Let a spiking model's layers spike so; what is to be removed before another code is put on."""
         state = spiking_state(model)
         names, adapter = list(state.layers), state.tracker.adapter
         detach(model)
@@ -70,15 +80,47 @@ class Code:
             ratio = dict.fromkeys(timesteps, self.ratios[candidate][which])
             specs[name] = LayerSpec(timesteps, self.coding, ratio=ratio, statistic=self.statistic)
         attach(model, specs, adapter)
+        if self.dual is None:
+            return []
+        return [
+            layer.register_forward_hook(partial(second_mode, self.dual))
+            for layer in spiking_state(model).layers.values()
+        ]
+
+
+def second_mode(crest: float, layer: SpikingLinear, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    """The outputs of a layer with those of rows of a low crest factor as TC-LIF of 7 steps gives them.
+
+    Sums are float32 products of the same codes and integers, equal to the neurons' up to rounding.
+
+    Args:
+        crest: largest input over root mean square, below which rows take the second mode.
+        layer: that gave the outputs.
+        args: its inputs [..., K].
+        output: [..., N].
+    """
+    x = args[0].detach().reshape(-1, layer.in_features).to(torch.float32)
+    alike = x.abs().amax(dim=1) < crest * x.square().mean(dim=1).sqrt()
+    if not bool(alike.any()):
+        return output
+    scale = row_scale(x[alike], MAX_TIMESTEPS)
+    codes, _ = quantize_rows(x[alike], scale, MAX_TIMESTEPS)
+    present = layer.neurons.present
+    steps = present.scale.repeat_interleave(present.shape[1] // present.groups, dim=1)
+    bias = None if layer.bias is None else layer.bias.to(torch.float32)
+    instead = torch.nn.functional.linear(codes * scale.unsqueeze(1), present.codes * steps, bias)
+    result = output.reshape(-1, layer.out_features).clone()
+    result[alike] = instead.to(output.dtype)
+    return result.view_as(output)
 
 
 def _each(*ratios: float) -> tuple[tuple[float, ...], ...]:
     return tuple((ratio,) for ratio in ratios)
 
 
-def codes(beam: str) -> dict[str, Code]:
-    """The codes that meet, by name; `beam` is the coding of the groups."""
-    return {
+def codes(beam: str, dual: float | None = None) -> dict[str, Code]:
+    """The codes that meet, by name; `beam` is the coding of the groups, `dual` as `Code` has it."""
+    found = {
         "T = 3": Code("T = 3", "tc_lif", "absmax", (3,), _each(0.6, 0.7, 0.8, 1.0)),
         "T = 4": Code("T = 4", "tc_lif", "absmax", (4,), _each(0.7, 0.8, 0.9, 1.0)),
         "S = 5.5": Code(
@@ -86,9 +128,15 @@ def codes(beam: str) -> dict[str, Code]:
         ),
         "S = 7": Code("S = 7", beam, "rms", (7,), _each(0.15, 0.2, 0.26, 0.34, 0.45)),
     }
+    if dual is not None:
+        for groups, _ in GATES:
+            found[f"{groups}{DUAL}"] = replace(found[groups], label=f"{groups}{DUAL}", dual=dual)
+    return found
 
 
 GATES = (("S = 5.5", "T = 3"), ("S = 7", "T = 4"))
+#: Of the name of a code with a second mode.
+DUAL = ", dual"
 
 
 class Text:
@@ -191,12 +239,15 @@ def measure(judged: Any, weights: str, args: argparse.Namespace) -> tuple[list[d
     cells = Cells(args.scratch / "sweeps" / NAME / "cells")
     key = {"weights": judged.bench.parts(recipe.exact()), "settings": judged.settings}
     model: Any = None
+    hooks: list[Any] = []
 
     def spiking(code: Code, candidate: int) -> Any:
         nonlocal model
         if model is None:
             model = judged.bench.exact(recipe).eval()
-        code.put_on(model, candidate)
+        while hooks:
+            hooks.pop().remove()
+        hooks.extend(code.put_on(model, candidate))
         return model
 
     def count(code: Code, candidate: int) -> dict[str, Any]:
@@ -210,8 +261,12 @@ def measure(judged: Any, weights: str, args: argparse.Namespace) -> tuple[list[d
         return judged.judge(spiking(code, candidate), selection)
 
     rows, found = [], {}
-    for name, code in codes(args.coding).items():
+    # without a rotation rows are not alike
+    every = codes(args.coding, None if weights.startswith("none+") else args.dual)
+    for name, code in every.items():
         at = {**key, "code": [code.coding, code.statistic, list(code.timesteps)]}
+        if code.dual is not None:
+            at["dual"] = code.dual
         tried = [
             cells.cell({**at, "ratios": list(ratios), "what": "selection"}, partial(test, code, n, True))
             for n, ratios in enumerate(code.ratios)
@@ -233,7 +288,8 @@ def measure(judged: Any, weights: str, args: argparse.Namespace) -> tuple[list[d
         )
         print(rows[-1], flush=True)
     goals = []
-    for groups, plain in GATES:
+    gates = [(groups + mode, plain) for mode in ("", DUAL) for groups, plain in GATES]
+    for groups, plain in [gate for gate in gates if gate[0] in every]:
         words, worse = judged.worse(found[groups], found[plain])
         goals.append(Goal(f"{judged.name}, {weights}: {groups} no worse than {plain}", words, not worse))
     return rows, goals
@@ -246,6 +302,7 @@ def arguments() -> argparse.ArgumentParser:
         "--weights", nargs="+", default=list(WEIGHTS), help="transform+quantizer, as frontier.py has them"
     )
     made.add_argument("--coding", choices=("group4", "group4_beam4"), default="group4")
+    made.add_argument("--dual", type=float, help="crest factor below which rows take a second mode (default: none)")
     made.add_argument("--windows", type=int, default=24, help="SmolLM2: held-out windows of 512 tokens")
     made.add_argument("--selection", type=int, default=4, help="SmolLM2: windows that ratios are chosen on")
     made.add_argument("--samples", type=int, default=32, help="SmolLM2: calibration windows")
@@ -265,6 +322,9 @@ def main() -> int:
         rows += more
         goals += passed
     settings = {"model": args.model, "coding of groups": args.coding, **judged.settings}
+    if args.dual is not None:
+        words = "TC-LIF of 7 steps, counted as if they spiked in groups"
+        settings["dual"] = f"rows whose largest input is below {args.dual:g} times their root mean square: {words}"
     return finish(f"{NAME}_{args.model}", args, settings, rows, goals, command(args))
 
 
@@ -272,7 +332,8 @@ def command(args: argparse.Namespace) -> str:
     """What makes these rows again."""
     parts = ["python", f"benchmarks/{NAME}.py", "--model", args.model, "--weights", *args.weights]
     sizes = ("windows", "selection", "samples") if args.model == "smollm2" else ("questions", "answers")
-    return shlex.join([*parts, "--coding", args.coding, *(f"--{s}={getattr(args, s)}" for s in sizes)])
+    dual = [] if args.dual is None else ["--dual", f"{args.dual:g}"]
+    return shlex.join([*parts, "--coding", args.coding, *dual, *(f"--{s}={getattr(args, s)}" for s in sizes)])
 
 
 if __name__ == "__main__":

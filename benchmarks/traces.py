@@ -2,12 +2,16 @@
 
 python benchmarks/traces.py embedded --out out/traces/embedded
 python benchmarks/traces.py embedded --recipe gptq_w4_g64 --budget 7/7 --statistic rms --ratio 0.5/0.4 --out out/rms
+python benchmarks/traces.py embedded --recipe gptq_w4_tclif_rebuilt --budget spikes:0.75 --out out/traces/rebuilt
 python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
+python benchmarks/traces.py smollm2 --recipe autoround_w4_tclif_rdoq --budget spikes:1 --weights out/bench/weights \\
+    --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2_rdoq
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +70,10 @@ def main() -> int:
     parser.add_argument("--rows", type=int, help="rows to keep of each layer, shared between modalities (default: all)")
     parser.add_argument("--layers", nargs="+", help="names or re: patterns (default: all)")
     parser.add_argument("--samples", type=int, help="calibration items (default: as the comparison takes)")
-    parser.add_argument("--scratch", type=Path, default=SCRATCH, help="quantized weights are kept here")
+    parser.add_argument(
+        "--scratch", type=Path, default=SCRATCH, help="the comparison's quantized weights are kept here"
+    )
+    parser.add_argument("--weights", type=Path, help="folder of quantized weights to share instead, as frontier.py's")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     prepare(args.threads)
@@ -80,6 +87,8 @@ def main() -> int:
     recipe = SplitRecipe.read(recipe_file(args.recipe))
     folder = args.scratch / "sweeps" / f"quantizers_{args.model}"  # where the comparison keeps the same weights
     bench = Sweep(directory, {args.recipe: recipe}, (budget,), (), calibration, folder).bench(0)
+    if args.weights is not None:
+        bench = replace(bench, folder=args.weights)
     given = {"threshold_statistic": args.statistic, "threshold_ratio": args.ratio}
     thresholds = {field: value for field, value in given.items() if value is not None}
     model = bench.spiking(recipe.spiking(budget.fields, **thresholds))
