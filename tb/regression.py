@@ -110,6 +110,8 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("int_column", "int_column", {"Lanes": 4, "WeightBits": 4, "AccWidth": 20}),
     ("row_offset", "row_offset", {"Lanes": 8}),
     ("row_offset", "row_offset", {"Lanes": 8, "WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1}),
+    ("axil_checker", "axil_checker", {"Fatal": 0}),
+    ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
     ("ports", "dense_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "MaxInputs": 16}),
     ("streamed", "streamed_harness", STREAMED | {"Columns": 5, "DataWidth": 64, "MaxBurst": 4, "AddrWidth": 40}),

@@ -177,4 +177,48 @@ module streamed_harness
     .m_axis_spike_tlast_o  (m_axis_spike_tlast)
   );
 
+  // ------------------------------------------------------------------------------------------- rules of the buses
+  logic [4:0] broken;
+
+  axil_checker u_registers (
+    .clk_i     (clk),
+    .rst_ni    (rst_n),
+    .awvalid_i (s_axil_awvalid),
+    .awready_i (s_axil_awready),
+    .wvalid_i  (s_axil_wvalid),
+    .wready_i  (s_axil_wready),
+    .bvalid_i  (s_axil_bvalid),
+    .bready_i  (s_axil_bready),
+    .bresp_i   (s_axil_bresp),
+    .arvalid_i (s_axil_arvalid),
+    .arready_i (s_axil_arready),
+    .rvalid_i  (s_axil_rvalid),
+    .rready_i  (s_axil_rready),
+    .rdata_i   (s_axil_rdata),
+    .rresp_i   (s_axil_rresp),
+    .broken_o  (broken)
+  );
+
+  logic [4:0] broken_writes;
+
+  axi_write_checker #(
+    .AddrWidth (AddrWidth),
+    .DataWidth (DataWidth)
+  ) u_writes (
+    .clk_i     (clk),
+    .rst_ni    (rst_n),
+    .awvalid_i (m_axi_awvalid),
+    .awready_i (m_axi_awready),
+    .awaddr_i  (m_axi_awaddr),
+    .awlen_i   (m_axi_awlen),
+    .wvalid_i  (m_axi_wvalid),
+    .wready_i  (m_axi_wready),
+    .wdata_i   (m_axi_wdata),
+    .wstrb_i   (m_axi_wstrb),
+    .wlast_i   (m_axi_wlast),
+    .bvalid_i  (m_axi_bvalid),
+    .bready_i  (m_axi_bready),
+    .broken_o  (broken_writes)
+  );
+
 endmodule
