@@ -105,10 +105,8 @@ def second_mode(crest: float, layer: SpikingLinear, args: tuple[Any, ...], outpu
         return output
     scale = row_scale(x[alike], MAX_TIMESTEPS)
     codes, _ = quantize_rows(x[alike], scale, MAX_TIMESTEPS)
-    present = layer.neurons.present
-    steps = present.scale.repeat_interleave(present.shape[1] // present.groups, dim=1)
     bias = None if layer.bias is None else layer.bias.to(torch.float32)
-    instead = torch.nn.functional.linear(codes * scale.unsqueeze(1), present.codes * steps, bias)
+    instead = torch.nn.functional.linear(codes * scale.unsqueeze(1), layer.integer.floats(), bias)
     result = output.reshape(-1, layer.out_features).clone()
     result[alike] = instead.to(output.dtype)
     return result.view_as(output)

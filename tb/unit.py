@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, RisingEdge, Timer
 
 SEED = int(os.environ.get("COCOTB_RANDOM_SEED", "1"))
 
@@ -135,3 +135,22 @@ class Monitor:
             await RisingEdge(self.clock)
             if self.valid.value:
                 self.seen.append(tuple(int(signal.value) for signal in self.data))
+
+
+async def broken(dut: Any, idle: Mapping[str, int], *cycles: Mapping[str, int]) -> int:
+    """What a checker's rules say of inputs, cycle by cycle: a bit for each rule that is broken.
+
+    Args:
+        dut: checker with `broken_o`.
+        idle: inputs where a cycle does not say otherwise.
+        cycles: inputs by name.
+    """
+    found = 0
+    for inputs in (*cycles, {}, {}):
+        for name, value in {**idle, **inputs}.items():
+            getattr(dut, name).value = value
+        await RisingEdge(dut.clk_i)
+        await ReadOnly()
+        found |= int(dut.broken_o.value)
+        await FallingEdge(dut.clk_i)
+    return found

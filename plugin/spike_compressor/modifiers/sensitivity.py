@@ -165,8 +165,8 @@ class ErrorTable:
     def overloaded(self, timesteps: int, ratio: float | None) -> bool:
         """Whether so much clips at T and a candidate ratio that `error` promises too much.
 
-        That errors are independent of each other holds for rounding. What clips is in LLMs the same few inputs in
-        nearly every row, always shortened: such errors add up. An option is overloaded where clipping takes more than a
+        That errors are independent of each other nearly holds for rounding. What clips can be the same few inputs in
+        row after row, always shortened: such errors add up. An option is overloaded where clipping takes more than a
         twentieth of the energy that rounding to steps of s takes, `s^2 / 12` an input. A coding that does not round has
         none. Without a ratio: at the one of least error.
         """
