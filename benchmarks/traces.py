@@ -4,8 +4,7 @@ python benchmarks/traces.py embedded --out out/traces/embedded
 python benchmarks/traces.py embedded --recipe gptq_w4_g64 --budget 7/7 --statistic rms --ratio 0.5/0.4 --out out/rms
 python benchmarks/traces.py embedded --recipe gptq_w4_tclif_rebuilt --budget spikes:0.75 --out out/traces/rebuilt
 python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
-
-Weights of AutoRound cannot be traced yet: some of its scales are negative, and bundles hold none.
+python benchmarks/traces.py smollm2 --recipe autoround_w4_tclif_rdoq --rows 8 --layers 're:.*layers\\.15\\..*' --out ar
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def arrays_from_membranes(
     acc = golden.accumulate(codes, weight, groups).astype(np.int32)
     act_scale = rng.uniform(1e-3, 1.0, M).astype(np.float32)
     weight_scale = rng.uniform(1e-3, 1e-1, (N, groups)).astype(np.float32)
+    weight_scale[1::2] *= -1  # as AutoRound makes them
     bias = rng.normal(size=N).astype(np.float32) if rng.random() < 0.5 else None
     if not grouped:
         acc, weight_scale = acc[:, :, 0], weight_scale[:, 0]

@@ -17,6 +17,7 @@ def make_arrays(coding="tc_lif", groups=None, bias=True, M=6, K=12, N=5, F=10, d
     weight = rng.integers(-8, 8, (N, K)).astype(np.int8)
     acc = accumulate(codes, weight, groups or 1).astype(np.int32)
     weight_scale = rng.uniform(0.01, 0.1, (N, groups or 1)).astype(np.float32)
+    weight_scale[1::2] *= -1  # as AutoRound makes them
     if groups is None:
         acc, weight_scale = acc[:, :, 0], weight_scale[:, 0]
     offset = rng.normal(size=N).astype(np.float32) if bias else None

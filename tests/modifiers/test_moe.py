@@ -150,9 +150,9 @@ def test_layers_without_anybody_to_borrow_from_get_a_threshold_for_each_row() ->
 
 def test_gptq_still_zeroes_experts_without_data_upstream(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When this fails, it is fixed upstream: remove the workaround."""
-    from spike_compressor.modifiers import tclif
+    from spike_compressor.modifiers import upstream
 
-    monkeypatch.setattr(tclif, "round_what_no_row_reached", lambda: lambda: None)
+    monkeypatch.setattr(upstream, "round_what_no_row_reached", lambda: lambda: None)
     model = made(source, *RECIPES["GPTQ"])
     layers = spiking_layers(model)
     assert not any(bool(layers[name].integer.codes.any()) for name in unreached(model))

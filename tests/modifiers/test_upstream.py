@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import pytest
 import torch
 from helpers import tiny_models
 from helpers.tiny_architectures import ARCHITECTURES
-from helpers.workshop import GPTQ, RTN, Workshop, recipe
-from spike_compressor.modifiers import tclif
+from helpers.workshop import GPTQ, IGNORE, RTN, W4_GROUP, Workshop, recipe
+from spike_compressor.modifiers import upstream
 
 
 @pytest.fixture
 def without_workarounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tclif, "complete_sequential_epochs", lambda model: lambda: None)
+    monkeypatch.setattr(upstream, "complete_sequential_epochs", lambda model: lambda: None)
 
 
 def weights_observed(model: Any, source: Any) -> dict[str, bool]:
@@ -49,10 +50,53 @@ def test_upstream_still_forgets_the_weights_of_a_vision_tower(workshop: Workshop
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator to pin memory for")
 def test_upstream_still_pins_memory_for_no_accelerator(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """When this fails, it is fixed upstream: remove the workaround. With it, tests/recipes runs AWQ."""
-    monkeypatch.setattr(tclif, "pin_for_accelerators_only", lambda: lambda: None)
+    monkeypatch.setattr(upstream, "pin_for_accelerators_only", lambda: lambda: None)
     text = (Path(__file__).parents[2] / "recipes" / "compare" / "awq_w4_g64.yaml").read_text(encoding="utf-8")
     with pytest.raises(RuntimeError, match="accelerator"):
         workshop.oneshot("llama", text)
+
+
+AUTOROUND = (
+    f"AutoRoundModifier: {{iters: 1, enable_torch_compile: false, ignore: {IGNORE}, config_groups: {{w4: {W4_GROUP}}}}}"
+)
+
+
+@pytest.fixture(params=[(torch.float32, True), (torch.bfloat16, False)], ids=["float32", "bfloat16"])
+def other_type(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    """The type of a model that AutoRound changes on a processor that has bfloat16, or has not."""
+    from auto_round.utils.device_manager import CpuARDevice
+
+    dtype, has_bfloat16 = request.param
+    monkeypatch.setattr(CpuARDevice, "supports_bf16", lambda self: has_bfloat16)
+    return dtype
+
+
+def test_upstream_still_leaves_layers_in_the_type_of_mixed_precision(
+    workshop: Workshop, other_type: torch.dtype
+) -> None:
+    """When this fails, it is fixed upstream: remove the workaround."""
+    quant_only = f"quant_stage:\n  quant_modifiers:\n    {AUTOROUND}\n"
+    model = workshop.oneshot("llama", quant_only, workshop.model("llama", other_type))
+    assert model.model.layers[0].mlp.up_proj.weight.dtype != other_type
+    with pytest.raises(RuntimeError, match="dtype"):
+        model(**workshop.batch("llama"))
+
+
+def test_autoround_keeps_the_type_of_a_model(workshop: Workshop, other_type: torch.dtype) -> None:
+    source = workshop.model("llama", other_type)
+    for name, parameter in source.named_parameters():
+        if "norm" in name:
+            parameter.data += torch.linspace(0, 1, len(parameter), dtype=other_type)  # no numbers of fewer bits
+    model = workshop.oneshot("llama", recipe(AUTOROUND), copy.deepcopy(source))
+    assert model(**workshop.batch("llama")).logits.dtype == other_type
+    after = dict(model.named_parameters())
+    for name, parameter in source.named_parameters():
+        if "proj" not in name:
+            assert after[name].dtype == other_type, name
+            assert torch.equal(after[name], parameter), name
+    weight = source.model.layers[0].mlp.up_proj.weight
+    apart = model.get_submodule("model.layers.0.mlp.up_proj").integer.floats() - weight.float()
+    assert apart.abs().max() < 1.6 * weight.abs().max() / 7.5  # half a step of rounding, and what AutoRound adds
 
 
 @pytest.mark.parametrize("pipeline", ["sequential", "independent", "basic"])

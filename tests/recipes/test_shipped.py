@@ -16,6 +16,7 @@ from llmcompressor.modifiers.factory import ModifierFactory
 from llmcompressor.recipe import Recipe
 from spike_compressor.checkpoint import read_config
 from spike_compressor.runtime import detach, spiking_layers
+from spike_compressor.trace import validate
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -72,6 +73,14 @@ def test_memory_fused_and_unrolled_are_the_same_bits(name: str, workshop: Worksh
     assert not torch.allclose(expected, tiny_models.logits(workshop.model(kind_of(name)), batch))
     for backend in ("fused", "unrolled"):
         assert torch.equal(tiny_models.logits(spike_compressor.load(path, backend=backend), batch), expected)
+
+
+def test_what_it_makes_can_be_traced(name: str, workshop: Workshop, tmp_path: Path) -> None:
+    model, _ = made(workshop, name)
+    bundle = validate(spike_compressor.export_trace(model, workshop.batch(kind_of(name)), tmp_path / "trace", tokens=4))
+    assert {info.name for info in bundle.infos} == set(spiking_layers(model))
+    if name.startswith("autoround"):  # it turns the sign of scales, in groups whose largest weight is positive
+        assert any((layer["weight_scale"] < 0).any() for layer in bundle)
 
 
 def test_everything_but_the_head_spikes(name: str, workshop: Workshop) -> None:

@@ -163,7 +163,7 @@ ILLEGAL = {
     "int32 minimum": (setting("membrane", (0, 1), -(2**31)), ("membrane[0, 1]", "±(2^(T+F) - 1)")),
     "act_scale": (setting("act_scale", 3, 0), ("act_scale[3]", 0)),
     "act_scale nan": (setting("act_scale", 3, np.nan), ("act_scale[3]", "nan")),
-    "weight_scale": (setting("weight_scale", 3, -1), ("weight_scale[3]", -1)),
+    "weight_scale": (setting("weight_scale", 3, -np.inf), ("weight_scale[3]", "finite", "-inf")),
     "bias": (setting("bias", 0, np.inf), ("bias[0]", "inf")),
     "output": (setting("output", (0, 0), np.nan), ("output[0, 0]", "nan")),
 }

@@ -36,11 +36,7 @@ from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpre
 from spike_compressor.modifiers.starting import take_over
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.unreached import Reached, lend_input_scales
-from spike_compressor.modifiers.upstream import (
-    complete_sequential_epochs,
-    pin_for_accelerators_only,
-    round_what_no_row_reached,
-)
+from spike_compressor.modifiers.upstream import work_around
 from spike_compressor.modifiers.weight_reads import weights_read
 from spike_compressor.runtime import (
     AttentionSpec,
@@ -241,11 +237,7 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
                 "bypassed. List it in `ignore` of TCLIFModifier."
             )
         self._reached, self._observed = Reached(self._modules), Observed(self._modules, self._adapter)
-        self._undo_workarounds = [
-            complete_sequential_epochs(state.model),
-            pin_for_accelerators_only(),
-            round_what_no_row_reached(),
-        ]
+        self._undo_workarounds = work_around(state.model)
         return True
 
     def _check_early(self) -> None:

@@ -10,21 +10,39 @@ Pinned memory: AWQ pins what it has cached before it searches, which torch refus
 GPTQ without data: weights of inputs that never were anything but zero are set to zero, so that an expert that no
 calibration row reached is quantized to nothing at all. Its weights are rounded to nearest here.
 
+AutoRound learns in mixed precision, for which it turns a decoder layer into bfloat16 where the processor has that, or
+into float32 where it has not, and leaves it so in a model of another type: its next forward pass fails.
+
 `tests/modifiers/test_upstream.py` fails when LLM Compressor no longer needs one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from llmcompressor.modifiers.autoround import AutoRoundModifier
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.quantization.quantization.mixin import QuantizationMixin
 from llmcompressor.pipelines.cache import IntermediatesCache
 from torch import nn
 
 from spike_compressor.modifiers.recipe import modifiers_of_type
+
+
+def work_around(model: nn.Module) -> list[Callable[[], None]]:
+    """Put all workarounds in place for the running recipe.
+
+    Returns:
+        What undoes each, to be called when the recipe is done.
+    """
+    return [
+        complete_sequential_epochs(model),
+        pin_for_accelerators_only(),
+        round_what_no_row_reached(),
+        keep_dtypes(),
+    ]
 
 
 def complete_sequential_epochs(model: nn.Module) -> Callable[[], None]:
@@ -87,6 +105,63 @@ def round_what_no_row_reached() -> Callable[[], None]:
             modifier.__dict__.pop("compress_module_list", None)
 
     return undo
+
+
+def keep_dtypes() -> Callable[[], None]:
+    """Let AutoRound leave decoder layers in the types that they had, and what it does not quantize as it was.
+
+    Returns:
+        What undoes it, to be called when the recipe is done.
+    """
+    modifiers = modifiers_of_type(AutoRoundModifier)
+    for modifier in modifiers:
+        object.__setattr__(modifier, "apply_autoround", _KeepingTypes(modifier))  # on the instance only, as below
+
+    def undo() -> None:
+        for modifier in modifiers:
+            modifier.__dict__.pop("apply_autoround", None)
+
+    return undo
+
+
+class _KeepingTypes:
+    """AutoRound on the modules of an epoch; tensors whose type it changed get theirs back."""
+
+    def __init__(self, modifier: Any) -> None:
+        self._apply = modifier.apply_autoround
+
+    def __call__(self, state: Any, modules: Any) -> None:
+        modules = list(modules or ())
+        dtypes: dict[tuple[nn.Module, str], torch.dtype] = {}
+        kept: dict[tuple[nn.Module, str], torch.Tensor] = {}
+        for module in {inner: None for outer in modules for inner in outer.modules()}:
+            quantized = getattr(module, "quantization_scheme", None) is not None
+            for name, tensor in self._tensors(module):
+                if tensor.is_floating_point():
+                    dtypes[module, name] = tensor.dtype
+                    if not quantized:
+                        kept[module, name] = tensor.detach().clone()
+        self._apply(state, modules)
+        for (module, name), dtype in dtypes.items():
+            tensor = getattr(module, name, None)
+            if tensor is not None and tensor.dtype != dtype:  # None: of an observer that has gone
+                self._put(module, name, kept.get((module, name), tensor.detach().to(dtype)))
+
+    @staticmethod
+    def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from module.named_parameters(recurse=False)
+        yield from module.named_buffers(recurse=False)
+
+    @staticmethod
+    def _put(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+        """Replace it: caches of offloaded modules copy a tensor of the same shape into the one that they have."""
+        if name in module._buffers:
+            persistent = name not in module._non_persistent_buffers_set
+            delattr(module, name)
+            module.register_buffer(name, tensor, persistent=persistent)
+        else:
+            delattr(module, name)
+            module.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
 
 
 class _Rounding:

@@ -267,9 +267,8 @@ def _check_form(layer: Layer) -> None:
     )
     scale = layer["act_scale"]
     _each(layer, "act_scale", np.isfinite(scale) & (scale > 0), "positive and finite", scale)
-    scale = layer["weight_scale"]  # 0 is possible: a row of zero weights
-    _each(layer, "weight_scale", np.isfinite(scale) & (scale >= 0), "finite and not negative", scale)
-    for name in ("bias", "output"):
+    # Weight scales have any sign, and may be 0: AutoRound turns the sign of groups to use the most negative code.
+    for name in ("weight_scale", "bias", "output"):
         if layer[name] is not None:
             _each(layer, name, np.isfinite(layer[name]), "finite", layer[name])
     spikes = layer["spikes"]
