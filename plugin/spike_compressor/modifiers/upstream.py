@@ -143,9 +143,9 @@ class _KeepingTypes:
                         kept[module, name] = tensor.detach().clone()
         self._apply(state, modules)
         for (module, name), dtype in dtypes.items():
-            tensor = getattr(module, name, None)
-            if tensor is not None and tensor.dtype != dtype:  # None: of an observer that has gone
-                self._put(module, name, kept.get((module, name), tensor.detach().to(dtype)))
+            after = getattr(module, name, None)
+            if after is not None and after.dtype != dtype:  # None: of an observer that has gone
+                self._put(module, name, kept.get((module, name), after.detach().to(dtype)))
 
     @staticmethod
     def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
