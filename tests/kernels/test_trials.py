@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from spike_compressor.coding import absmax_scale, get_coding, quantize_rows
+from spike_compressor.coding import absmax_scale, encode, get_coding, quantize_rows
 from spike_compressor.coding.quantize import magnitude_codes
-from spike_compressor.coding.statistics import candidate_scales
-from spike_compressor.kernels import available_levels, try_scales, using_level
+from spike_compressor.coding.statistics import candidate_scales, get_statistic
+from spike_compressor.kernels import available_levels, group_codes, try_scales, using_level
 from spike_compressor.modifiers.sensitivity import ErrorTable
 
 RATIOS = (0.5, 1.0, 1.2)
@@ -76,3 +76,40 @@ def test_tables_do_not_depend_on_who_tries_the_scales(coding: str) -> None:
         assert len({table.ratio(T) for table in tables}) == 1
         assert len({table.spikes_per_row(T) for table in tables}) == 1
         assert [table.error(T) for table in tables] == pytest.approx([tables[0].error(T)] * len(tables), rel=1e-12)
+
+
+@pytest.mark.skipif(len(available_levels()) == 1, reason="the package was built without a C++ compiler")
+@pytest.mark.parametrize("coding", ["group4", "group4_beam4"])
+@pytest.mark.parametrize("width", [1, 7, 64, 203])
+def test_groups_have_the_codes_of_the_neuron(width: int, coding: str) -> None:
+    x, beam = rows(width), get_coding(coding).native
+    for S in range(1, 9):
+        scale = absmax_scale(x, min(S, 7), 0.7)
+        expected = quantize_rows(x, scale, S, coding)[0]
+        for level in available_levels()[1:]:
+            with using_level(level):
+                found = group_codes(x, scale, S, beam)
+            assert found is not None
+            assert torch.equal(found, expected.to(torch.int16)), (S, level)
+    assert group_codes(x, scale, S, None) is None  # a search that the kernel does not know
+    with using_level("torch"):
+        assert group_codes(x, scale, S, beam) is None
+
+
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_tables_of_groups_are_the_same_by_torch(with_gradient: bool) -> None:
+    """Spikes are counted code by code, and are those that the neuron fires."""
+    x = rows(60)[:4]
+    gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) if with_gradient else None
+    weight = torch.randn(5, 60, generator=torch.Generator().manual_seed(2))
+    tables = []
+    for level in (available_levels()[-1], "torch"):
+        table = ErrorTable(60, "group4", (0.5, 1.0), "rms")
+        with using_level(level):
+            table.update(x, weight, gradient)
+            tables.append([(table.error(S, r), table.spikes_per_row(S, r)) for S in range(1, 9) for r in (0.5, 1.0)])
+    assert tables[0] == tables[1]
+    value = get_statistic("rms").of_rows(x)
+    scale = candidate_scales(value, [5], (0.5, 1.0), "rms", "group4")[0][1]
+    fired = encode(x, scale, 5, "group4").spikes
+    assert tables[0][9][1] == int(fired.ne(0).sum()) / 4

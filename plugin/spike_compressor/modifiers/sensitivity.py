@@ -23,7 +23,7 @@ from spike_compressor.coding import (
 from spike_compressor.coding.bits import popcount
 from spike_compressor.coding.quantize import magnitude_codes
 from spike_compressor.coding.statistics import candidate_scales, get_statistic
-from spike_compressor.kernels import try_scales
+from spike_compressor.kernels import group_codes, try_scales
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
 
@@ -245,9 +245,10 @@ def _encoded(
     errors, spikes = [], []
     for T, of_ratios in enumerate(scales, start=1):
         for scale in of_ratios:
-            codes, _ = quantize_rows(x, scale, T, codec.name)
-            fired, _ = codec.pack(codes, T)
-            spikes.append(popcount(fired).sum(dtype=torch.float64))
+            codes = group_codes(x, scale, T, codec.native)
+            if codes is None:
+                codes, _ = quantize_rows(x, scale, T, codec.name)
+            spikes.append(_spikes_of_codes(codes, T, codec))
             lost = x - codes * scale.unsqueeze(-1)
             if gradient is None:
                 assert transposed is not None
@@ -256,6 +257,15 @@ def _encoded(
                 lost *= gradient
             errors.append(lost.square_().sum(dtype=torch.float64))
     return torch.stack(errors).cpu(), torch.stack(spikes).cpu()
+
+
+def _spikes_of_codes(codes: Tensor, timesteps: int, codec: Coding) -> Tensor:
+    """How many spikes stand for codes: of each different code they are found once. Float64 []."""
+    lowest = codes.min().to(torch.int32)
+    counts = torch.bincount((codes.to(torch.int32) - lowest).flatten())
+    present = counts.nonzero()
+    fired, _ = codec.pack(present + lowest, timesteps)
+    return (popcount(fired).sum(dim=(0, 2)) * counts[present[:, 0]]).sum(dtype=torch.float64)
 
 
 @lru_cache
