@@ -91,6 +91,8 @@ def test_groups_have_the_codes_of_the_neuron(width: int, coding: str) -> None:
                 found = group_codes(x, scale, S, beam)
             assert found is not None
             assert torch.equal(found, expected.to(torch.int16)), (S, level)
+    steps = torch.arange(len(x)) % 8 + 1
+    assert torch.equal(group_codes(x, scale, steps, beam), quantize_rows(x, scale, steps, coding)[0].to(torch.int16))
     assert group_codes(x, scale, S, None) is None  # a search that the kernel does not know
     with using_level("torch"):
         assert group_codes(x, scale, S, beam) is None

@@ -23,8 +23,9 @@ ASYMMETRIC = RTN.replace(
         recipe(GPTQ, "threshold: static, coding: csd"),
         recipe(RTN, "threshold_statistic: rms, threshold_ratio: 0.4"),
         recipe(ASYMMETRIC, msts=None),
+        recipe(RTN, "coding: group4, threshold_statistic: rms, threshold_ratio: 0.4"),
     ],
-    ids=["channel", "groups and a ratio", "static", "root mean square", "zero points"],
+    ids=["channel", "groups and a ratio", "static", "root mean square", "zero points", "group coding"],
 )
 def test_integer_activations_give_the_same_logits_to_the_bit(workshop: Workshop, text: str) -> None:
     model, _ = workshop.made("llava", text)

@@ -43,13 +43,13 @@ def try_scales(
     return errors, counts
 
 
-def group_codes(x: Tensor, scale: Tensor, timesteps: int, beam: int | None) -> Tensor | None:
+def group_codes(x: Tensor, scale: Tensor, timesteps: int | Tensor, beam: int | None) -> Tensor | None:
     """Codes of a coding of groups for rows whose scales are known.
 
     Args:
         x: float32 [R, K], finite.
         scale: float32 [R].
-        timesteps: S of all rows, 1 to 8.
+        timesteps: S, 1 to 8, an int or an integer tensor [R].
         beam: states of the search (`coding.Coding.native`), 4 or 8.
 
     Returns:
@@ -60,9 +60,8 @@ def group_codes(x: Tensor, scale: Tensor, timesteps: int, beam: int | None) -> T
     if loaded is None or loaded.level is None or not beam:
         return None
     x, (R, K) = x.contiguous(), x.shape
-    told = NativeRows(
-        torch.tensor([timesteps], dtype=torch.int32), torch.ones(1), scale.to(torch.float32).contiguous(), coding=beam
-    )
+    steps = torch.as_tensor(timesteps, dtype=torch.int32).reshape(-1).contiguous()
+    told = NativeRows(steps, torch.ones(1), scale.to(torch.float32).contiguous(), coding=beam)
     rows = told.template
     rows.x, rows.count, rows.stride = x.data_ptr(), R, K
     codes, scales = torch.empty((R, K), dtype=torch.int16), torch.empty(R)
