@@ -12,7 +12,17 @@ import yaml
 import yosys_tcl
 from netlist import program
 from registers import VERSION_VALUE
-from toolchain import BASELINE, RTL, SOURCES, STREAMER, configure, find_verilator, use_verilator
+from toolchain import (
+    BASELINE,
+    RTL,
+    SOURCES,
+    STREAMER,
+    ToolError,
+    configure,
+    find_verilator,
+    sources_of,
+    use_verilator,
+)
 
 ROOT = RTL.parent
 CORES = {"spike_core": RTL / "spike_core.core", "dense_core": RTL / "baseline" / "dense_core.core"}
@@ -186,3 +196,15 @@ def test_tcl_runs_commands_of_yosys(tmp_path):
     done = subprocess.run([*call, "-p", "tcl script.tcl"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "nothing" in done.stderr
+
+
+def test_a_module_hangs_on_what_it_names_and_on_nothing_else():
+    """Results of a design are made again when one of its files changes, and not when one of another design's does."""
+    names = {path.stem for path in sources_of("dense_core")}
+    assert {"dense_core", "dense_column", "spike_csa", "spike_pkg", "spike_assert"} <= names
+    assert not {"spike_core", "spike_column", "fp_column"} & names
+    assert {path.stem for path in sources_of("fp_column")} == {
+        "fp_column", "fp_add", "fp_multiply", "spike_pkg", "spike_assert",
+    }  # fmt: skip
+    with pytest.raises(ToolError, match="no_such"):
+        sources_of("no_such")

@@ -37,6 +37,24 @@ VARIANTS = RTL / "variants"
 CONTROL = TB / "hdl" / "fast.vlt"
 
 
+def sources_of(*tops: str) -> list[Path]:
+    """Every file that modules of the cores and of the ladder hang on, headers too: those that these name, and so on.
+
+    Raises ToolError if one is none of them.
+    """
+    known = {path.stem: path for path in (*SOURCES, *BASELINE, *LADDER)}
+    found, left = {PACKAGE, *RTL.glob("*.svh")}, list(tops)
+    while left:
+        module = left.pop()
+        if module not in known:
+            raise ToolError(f"rtl/ has no module {module}")
+        if known[module] not in found:
+            found.add(known[module])
+            code = re.sub(r"//.*|/\*.*?\*/", "", known[module].read_text(encoding="utf-8"))
+            left += known.keys() & set(re.findall(r"\w+", code))
+    return sorted(found)
+
+
 class ToolError(RuntimeError):
     """A tool is missing or failed; the message says which and what to do."""
 

@@ -40,7 +40,7 @@ from rungs import RUNGS, Frame, Rung, SpikeRung  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
 from sram import memory  # noqa: E402
 from synth import FLOW, LIBRARY, LIBRARY_REMEDY, simulator  # noqa: E402
-from toolchain import BASELINE, LADDER, RTL, SOURCES, ToolError  # noqa: E402
+from toolchain import BASELINE, LADDER, RTL, SOURCES, ToolError, sources_of  # noqa: E402
 
 RESULTS = HERE / "ladder.json"
 PAGE = ROOT / "docs" / "results" / "ladder.md"
@@ -78,10 +78,10 @@ MEASURES = (
 )
 
 
-def digest(*what: Any, cells: technology.Technology, more: Sequence[Path] = ()) -> str:
-    """Changes with what is given, with any source, with the flow, the library and more files."""
+def digest(*what: Any, modules: Sequence[str], cells: technology.Technology, more: Sequence[Path] = ()) -> str:
+    """Changes with what is given, with the sources of modules, with the flow, the library and more files."""
     found = hashlib.sha256(json.dumps(what).encode())
-    for path in (*SOURCES, *BASELINE, *LADDER, *FLOW, *more, *cells.library.paths):
+    for path in (*sources_of(*modules), *FLOW, *more, *cells.library.paths):
         found.update(path.read_bytes())
     return found.hexdigest()
 
@@ -92,7 +92,7 @@ def mapped(
     """A module's netlist, with wires."""
     name = "-".join([top, *(f"{key}{value}" for key, value in parameters.items())])
     folder = work / cells.slug / name
-    stamp, key = folder / "digest", digest(top, parameters, keep, cells=cells)
+    stamp, key = folder / "digest", digest(top, parameters, keep, modules=[top], cells=cells)
     if not (stamp.is_file() and stamp.read_text() == key):
         mapping.synthesise(top, parameters, [*SOURCES, *BASELINE, *LADDER], RTL, cells, folder, keep=keep)
         stamp.write_text(key)
@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
         cells = technology.find(options.liberty or [LIBRARY], options.description)
         for name in options.rung or RUNGS:
             rung, start = RUNGS[name], time.monotonic()
-            key = digest(repr(rung), cells=cells, more=MEASURES)
+            key = digest(repr(rung), modules=rung.modules, cells=cells, more=MEASURES)
             if known(options.out).get(cells.slug, {}).get("rungs", {}).get(name, {}).get("digest") != key:
                 entry = {**measure(rung, cells, options.work), "digest": key}
                 results = known(options.out)  # again: a run for another library may have written meanwhile

@@ -68,6 +68,11 @@ class Rung(ABC):
         """Parameters of the row_offset that counts once a row what its columns need, where they do."""
         return None
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All that are mapped for it."""
+        return (self.top,) if self.offset is None else (self.top, "row_offset")
+
     @abstractmethod
     def frames(self, generator: np.random.Generator, chunks: int) -> Iterator[Frame]:
         """Inputs and the expected output (`acc_o`) of each cycle, after a start in which all registers hold 0."""
@@ -239,6 +244,11 @@ class SpikeRung(Rung):
     def top(self) -> str:
         """Module of the column."""
         return "spike_column"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All that are mapped for it: what the core has between its store and its accumulators."""
+        return (self.top, "spike_array", "spike_picker", "spike_accumulator", "spike_weight_loader")
 
     @property
     def parameters(self) -> dict[str, int]:

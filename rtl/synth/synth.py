@@ -40,7 +40,7 @@ from images import Shape  # noqa: E402
 from run_trace import run  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
 from spike_compressor.trace import TraceError, open_bundle  # noqa: E402
-from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
+from toolchain import BASELINE, RTL, SOURCES, ToolError, sources_of  # noqa: E402
 
 LIBRARY = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 LIBRARY_REMEDY = "Debian and Ubuntu have it: apt install qflow-tech-osu018"
@@ -135,7 +135,7 @@ DESIGNS = {
 def fingerprint(design: Design, *flow: Path) -> str:
     """Changes with the design, its sources, or a file of the flow that maps it."""
     digest = hashlib.sha256(json.dumps([design.top, design.parameters]).encode())
-    for path in (*SOURCES, *BASELINE, *sorted(RTL.glob("*.svh")), *flow):
+    for path in (*sources_of(design.top), *flow):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
