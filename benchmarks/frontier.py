@@ -67,7 +67,13 @@ def main() -> int:
     }
     rows = rows_of_cells(judge, cells)
     settings = {**judge.settings(args.chunks), "seeds": args.seeds}
-    return finish(f"frontier_{args.model}", args, settings, rows, command=_command(args))
+    return finish(_name(args.model, args.out), args, settings, rows, command=_command(args))
+
+
+def _name(model: str, out: Path) -> str:
+    """Of the result: the file's, if it is one of this model's pages (`frontier_smollm2_rotated.json`)."""
+    name = f"frontier_{model}"
+    return out.stem if out.stem.startswith(name) else name
 
 
 def _command(args: argparse.Namespace) -> str:

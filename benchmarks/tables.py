@@ -254,6 +254,7 @@ def _frontier(rows: list[dict[str, Any]]) -> list[str]:
 TITLES = {
     "frontier_embedded": "Embedded model: accuracy against spikes and timesteps",
     "frontier_smollm2": "SmolLM2-135M: perplexity against operations and timesteps",
+    "frontier_smollm2_rotated": "SmolLM2-135M, rotated: perplexity at few timesteps",
     "evolution": "How hidden states turn from layer to layer",
     "msts_embedded": "Embedded model: accuracy under equal spike budgets",
     "msts_smollm2": "SmolLM2-135M: perplexity at one mean number of timesteps",
@@ -272,6 +273,7 @@ TITLES = {
 TABLES = {
     "frontier_embedded": _frontier,
     "frontier_smollm2": _frontier,
+    "frontier_smollm2_rotated": _frontier,
     "evolution": _evolution,
     "msts_embedded": _embedded,
     "msts_smollm2": _smollm2,
