@@ -141,7 +141,7 @@ def verible() -> list[str]:
             *sorted(VARIANTS.glob("*/*.sv")),
             *sorted(RTL.glob("*.svh")),
             *HARNESS,
-            *sorted((RTL.parent / "tb" / "formal").glob("*.sv")),
+            *sorted((RTL.parent / "tb" / "formal").rglob("*.sv")),
             *sorted(RTL.rglob("sim/*.sv")),
         )
     ]

