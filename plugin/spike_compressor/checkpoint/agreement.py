@@ -36,7 +36,7 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
     tensors = _tensors(directory, config)
     _rotations(directory, config, settings, tensors)
     for name, entry in config.plan.items():
-        group = _group(name, settings)
+        group = group_of(name, settings)
         if group is None or not isinstance(group.get("weights"), dict):
             raise InputError(
                 f"{directory / CONFIG_NAME}: {name} is in its plan, and config.json does not quantize its weights"
@@ -99,7 +99,7 @@ def _rotations(directory: Path, config: SpikeConfig, settings: Mapping[str, Any]
             raise InputError(f"{directory}: no file holds a matrix {matrices[0][1:]} of the online rotation {name!r}")
 
 
-def _group(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def group_of(name: str, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The group of `quantization_config` that a Linear of this name falls into: by name, by pattern, or as a Linear."""
     if any(_names(entry, name) for entry in settings.get("ignore") or ()):
         return None

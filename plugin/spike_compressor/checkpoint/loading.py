@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import transformers
 from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from spike_compressor.checkpoint.agreement import verify_agreement
@@ -22,15 +21,14 @@ from spike_compressor.checkpoint.saving import make_saveable
 from spike_compressor.checkpoint.schema import (
     CONFIG_NAME,
     RECIPE_NAME,
-    THRESHOLDS_NAME,
-    LayerEntry,
     Layout,
     SpikeConfig,
 )
 from spike_compressor.checkpoint.seal import verify_files, weight_files
+from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
-from spike_compressor.modality import adapter_for, register_modality
-from spike_compressor.runtime import AttentionSpec, LayerSpec, attach, get_backend, require_spiking
+from spike_compressor.modality import adapter_for
+from spike_compressor.runtime import AttentionSpec, attach, get_backend, require_spiking
 
 
 def load(
@@ -58,7 +56,7 @@ def load(
     arguments = load_arguments(kwargs)
     config = read_config(directory)
     verify_files(directory, config)
-    specs = _specs(directory, config)
+    specs = layer_specs(directory, config)
     verify_agreement(directory, config)
     model_config = open_config(directory, trust_remote_code)
     kind = model_class(model_config, trust_remote_code)
@@ -157,22 +155,6 @@ def _experts() -> Any:
     return experts
 
 
-def _specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
-    scales = load_file(directory / THRESHOLDS_NAME) if THRESHOLDS_NAME in config.sha256 else {}
-    specs = {}
-    for modality in config.modalities:
-        register_modality(modality)
-    for name, entry in config.plan.items():
-        try:
-            missing = [modality for modality in config.modalities if modality not in entry.timesteps]
-            if missing:
-                raise InputError(f"timesteps have no T for {missing[0]}, got {entry.timesteps}")
-            specs[name] = entry.spec(_scale(name, entry, scales))
-        except ValueError as error:
-            raise InputError(f"{directory / CONFIG_NAME}: plan of {name}: {error}") from None
-    return specs
-
-
 def _attention_specs(directory: Path, config: SpikeConfig) -> dict[str, AttentionSpec]:
     specs = {}
     for name, entry in (config.attention or {}).items():
@@ -181,12 +163,3 @@ def _attention_specs(directory: Path, config: SpikeConfig) -> dict[str, Attentio
         except ValueError as error:
             raise InputError(f"{directory / CONFIG_NAME}: attention of {name}: {error}") from None
     return specs
-
-
-def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dict[str, float] | None:
-    if entry.threshold == "dynamic":
-        return None
-    missing = [modality for modality in entry.timesteps if f"{name}.{modality}" not in scales]
-    if missing:
-        raise InputError(f"{THRESHOLDS_NAME} has no threshold for {missing[0]} rows")
-    return {modality: float(scales[f"{name}.{modality}"]) for modality in entry.timesteps}

@@ -1,44 +1,62 @@
-"""The spiking Linear, its backends, and attaching them to a model."""
+"""The spiking Linear, its backends, and attaching them to a model.
 
-from spike_compressor.runtime.affine import not_affine
-from spike_compressor.runtime.attaching import (
-    SpikingState,
-    attach,
-    detach,
-    is_spiking,
-    require_spiking,
-    spiking_attention,
-    spiking_layers,
-    spiking_state,
-    suspended,
-)
-from spike_compressor.runtime.attention import AttentionSpikes, SpikingAttention
-from spike_compressor.runtime.attention_interface import decoder_attention, why_no_spiking_attention
-from spike_compressor.runtime.backends import (
-    Backend,
-    Drive,
-    Synapses,
-    available_backends,
-    get_backend,
-    register_backend,
-)
-from spike_compressor.runtime.forwards import SpikingInactiveError
-from spike_compressor.runtime.integers import IntegerWeight
-from spike_compressor.runtime.linear import SpikingLinear
-from spike_compressor.runtime.neurons import LayerSpikes, Neurons
-from spike_compressor.runtime.observers import added_to, observing
-from spike_compressor.runtime.plan import SpikePlan, TemporalScale, read_plan, write_plan
-from spike_compressor.runtime.reasons import not_spiking
-from spike_compressor.runtime.shown_weight import describes as describes_weight
-from spike_compressor.runtime.spec import AttentionSpec, LayerSpec
-from spike_compressor.runtime.training import trainable
-from spike_compressor.runtime.weights import integer_weight, require_integer_weights
+Each name is imported when it is used: who only needs the arithmetic (an engine that has its own modules) need not have
+what attaching to a transformers model takes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spike_compressor.runtime.affine import not_affine as not_affine
+    from spike_compressor.runtime.attaching import SpikingState as SpikingState
+    from spike_compressor.runtime.attaching import attach as attach
+    from spike_compressor.runtime.attaching import detach as detach
+    from spike_compressor.runtime.attaching import is_spiking as is_spiking
+    from spike_compressor.runtime.attaching import require_spiking as require_spiking
+    from spike_compressor.runtime.attaching import spiking_attention as spiking_attention
+    from spike_compressor.runtime.attaching import spiking_layers as spiking_layers
+    from spike_compressor.runtime.attaching import spiking_state as spiking_state
+    from spike_compressor.runtime.attaching import suspended as suspended
+    from spike_compressor.runtime.attention import AttentionSpikes as AttentionSpikes
+    from spike_compressor.runtime.attention import SpikingAttention as SpikingAttention
+    from spike_compressor.runtime.attention_interface import decoder_attention as decoder_attention
+    from spike_compressor.runtime.attention_interface import why_no_spiking_attention as why_no_spiking_attention
+    from spike_compressor.runtime.backends import Backend as Backend
+    from spike_compressor.runtime.backends import Drive as Drive
+    from spike_compressor.runtime.backends import Synapses as Synapses
+    from spike_compressor.runtime.backends import available_backends as available_backends
+    from spike_compressor.runtime.backends import get_backend as get_backend
+    from spike_compressor.runtime.backends import register_backend as register_backend
+    from spike_compressor.runtime.forwards import SpikingInactiveError as SpikingInactiveError
+    from spike_compressor.runtime.integers import IntegerWeight as IntegerWeight
+    from spike_compressor.runtime.linear import SpikingLinear as SpikingLinear
+    from spike_compressor.runtime.matmul import IntegerMatmul as IntegerMatmul
+    from spike_compressor.runtime.neurons import LayerSpikes as LayerSpikes
+    from spike_compressor.runtime.neurons import Neurons as Neurons
+    from spike_compressor.runtime.neurons import dequantized as dequantized
+    from spike_compressor.runtime.observers import added_to as added_to
+    from spike_compressor.runtime.observers import observing as observing
+    from spike_compressor.runtime.plan import SpikePlan as SpikePlan
+    from spike_compressor.runtime.plan import TemporalScale as TemporalScale
+    from spike_compressor.runtime.plan import read_plan as read_plan
+    from spike_compressor.runtime.plan import write_plan as write_plan
+    from spike_compressor.runtime.reasons import not_spiking as not_spiking
+    from spike_compressor.runtime.shown_weight import describes as describes_weight
+    from spike_compressor.runtime.spec import AttentionSpec as AttentionSpec
+    from spike_compressor.runtime.spec import LayerSpec as LayerSpec
+    from spike_compressor.runtime.training import trainable as trainable
+    from spike_compressor.runtime.weights import integer_weight as integer_weight
+    from spike_compressor.runtime.weights import require_integer_weights as require_integer_weights
 
 __all__ = [
     "AttentionSpec",
     "AttentionSpikes",
     "Backend",
     "Drive",
+    "IntegerMatmul",
     "IntegerWeight",
     "LayerSpec",
     "LayerSpikes",
@@ -54,6 +72,7 @@ __all__ = [
     "attach",
     "available_backends",
     "decoder_attention",
+    "dequantized",
     "describes_weight",
     "detach",
     "get_backend",
@@ -74,3 +93,54 @@ __all__ = [
     "why_no_spiking_attention",
     "write_plan",
 ]
+
+# name -> module, and what it is called there
+_LATER = {
+    "AttentionSpec": ("spec", "AttentionSpec"),
+    "AttentionSpikes": ("attention", "AttentionSpikes"),
+    "Backend": ("backends", "Backend"),
+    "Drive": ("backends", "Drive"),
+    "IntegerMatmul": ("matmul", "IntegerMatmul"),
+    "IntegerWeight": ("integers", "IntegerWeight"),
+    "LayerSpec": ("spec", "LayerSpec"),
+    "LayerSpikes": ("neurons", "LayerSpikes"),
+    "Neurons": ("neurons", "Neurons"),
+    "SpikePlan": ("plan", "SpikePlan"),
+    "SpikingAttention": ("attention", "SpikingAttention"),
+    "SpikingInactiveError": ("forwards", "SpikingInactiveError"),
+    "SpikingLinear": ("linear", "SpikingLinear"),
+    "SpikingState": ("attaching", "SpikingState"),
+    "Synapses": ("backends", "Synapses"),
+    "TemporalScale": ("plan", "TemporalScale"),
+    "added_to": ("observers", "added_to"),
+    "attach": ("attaching", "attach"),
+    "available_backends": ("backends", "available_backends"),
+    "decoder_attention": ("attention_interface", "decoder_attention"),
+    "dequantized": ("neurons", "dequantized"),
+    "describes_weight": ("shown_weight", "describes"),
+    "detach": ("attaching", "detach"),
+    "get_backend": ("backends", "get_backend"),
+    "integer_weight": ("weights", "integer_weight"),
+    "is_spiking": ("attaching", "is_spiking"),
+    "not_affine": ("affine", "not_affine"),
+    "not_spiking": ("reasons", "not_spiking"),
+    "observing": ("observers", "observing"),
+    "read_plan": ("plan", "read_plan"),
+    "register_backend": ("backends", "register_backend"),
+    "require_integer_weights": ("weights", "require_integer_weights"),
+    "require_spiking": ("attaching", "require_spiking"),
+    "spiking_attention": ("attaching", "spiking_attention"),
+    "spiking_layers": ("attaching", "spiking_layers"),
+    "spiking_state": ("attaching", "spiking_state"),
+    "suspended": ("attaching", "suspended"),
+    "trainable": ("training", "trainable"),
+    "why_no_spiking_attention": ("attention_interface", "why_no_spiking_attention"),
+    "write_plan": ("plan", "write_plan"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        module, own = _LATER[name]
+        return getattr(importlib.import_module(f"{__name__}.{module}"), own)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,6 +77,28 @@ class Master(Protocol):
         """Float weights of codes int8 [N, K] as checkpoints hold them."""
 
 
+def dequantized(acc: Tensor, scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G].
+
+    Args:
+        acc: the accumulators.
+        scale: of the rows, float32 [M].
+        weight_scale: float32 [N, G].
+        bias: [N], or None.
+    """
+    if weight_scale.device != acc.device:
+        weight_scale = weight_scale.to(acc.device)
+    act_scale = scale.unsqueeze(1)
+    if acc.dim() == 2:
+        out = (acc.to(torch.float32) * act_scale) * weight_scale.squeeze(1)
+    else:
+        out = torch.zeros(acc.shape[:2], dtype=torch.float32, device=acc.device)
+        # in the order of the groups: float addition is not associative
+        for group, column in zip(acc.unbind(2), weight_scale.unbind(1), strict=True):
+            out += (group.to(torch.float32) * act_scale) * column
+    return out if bias is None else out + bias.to(torch.float32)
+
+
 class Neurons:
     """What a Linear spikes with, kept on it as `neurons`.
 
@@ -282,18 +304,7 @@ class Neurons:
 
     def dequantize(self, acc: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs float32 [M, N] of accumulators int32 [M, N] or [M, N, G] of rows with these scales float32 [M]."""
-        weight_scale = self.present.scale
-        if weight_scale.device != acc.device:
-            weight_scale = weight_scale.to(acc.device)
-        act_scale = scale.unsqueeze(1)
-        if acc.dim() == 2:
-            out = (acc.to(torch.float32) * act_scale) * weight_scale.squeeze(1)
-        else:
-            out = torch.zeros(acc.shape[:2], dtype=torch.float32, device=acc.device)
-            # in the order of the groups: float addition is not associative
-            for group, column in zip(acc.unbind(2), weight_scale.unbind(1), strict=True):
-                out += (group.to(torch.float32) * act_scale) * column
-        return out if bias is None else out + bias.to(torch.float32)
+        return dequantized(acc, scale, self.present.scale, bias)
 
     def _rows_tensor(self, table: tuple[float, ...], dtype: torch.dtype, x: Tensor) -> Tensor:
         value = self._per_row(table, dtype, x)
