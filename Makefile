@@ -8,6 +8,7 @@
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
 #   make test-full             the tests that take minutes, too
 #   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
+#   make vllm-test             checkpoints served by vLLM, in an environment of its own (2 GB)
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -39,8 +40,10 @@ BENCHES       := $(READY)-bench
 DOCS          := $(READY)-docs
 KERNELS       := $(READY)-kernels
 TRITON        := build/triton
+VLLM          := build/vllm
+SERVED        := build/vllm-checkpoints
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda vllm-test house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -120,6 +123,24 @@ $(TRITON)/triton: pyproject.toml constraints.txt | $(PIP_READY)
 
 test-cuda: $(TEST_PACKAGES) $(TRITON)/triton
 	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) tests/kernels/test_cuda.py
+
+# vLLM wants another compressed-tensors than LLM Compressor: two environments, and checkpoints that one makes for the other.
+# torchvision, without which no model with pictures is imported, is taken alone: its own torch would be another.
+$(VLLM)/.ready: pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
+	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet --group vllm-test
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet --no-deps torchvision==0.28.0
+	$(VLLM)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+vllm-test: $(TEST_PACKAGES) $(VLLM)/.ready
+	mkdir -p $(SERVED)
+	OMP_NUM_THREADS=1 $(PY) tests/integrations/vllm/checkpoints.py $(SERVED)
+	OMP_NUM_THREADS=1 SPIKE_VLLM_CHECKPOINTS=$(SERVED) PYTHONPATH=tests/integrations/vllm/crutch \
+	  $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm tests/integrations/vllm
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

@@ -1,1 +1,1 @@
-"""Bridges to other people's tools: lm-evaluation-harness."""
+"""Bridges to other people's tools: lm-evaluation-harness, vLLM."""

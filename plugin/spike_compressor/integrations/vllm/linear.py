@@ -1,0 +1,173 @@
+"""How vLLM computes a Linear that spikes: integers as the checkpoint stores them, and the package's own neurons."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from vllm.distributed import get_tensor_model_parallel_rank
+from vllm.model_executor.layers.linear import LinearMethodBase
+from vllm.model_executor.parameter import (
+    ChannelQuantScaleParameter,
+    GroupQuantScaleParameter,
+    ModelWeightParameter,
+    PerTensorScaleParameter,
+)
+
+from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.rows import rows_of_step
+from spike_compressor.integrations.vllm.scheme import Shard
+from spike_compressor.integrations.vllm.split import SplitPart
+from spike_compressor.runtime import IntegerWeight, Neurons
+
+
+class Part:
+    """Neighbouring shards that code their input alike, and so do it once.
+
+    Args:
+        shards: the layers.
+        rows: of the merged weights.
+        integer: the weights of these rows.
+    """
+
+    def __init__(self, shards: list[Shard], rows: slice, integer: IntegerWeight) -> None:
+        self.shards, self.rows = shards, rows
+        name = ", ".join(shard.name for shard in shards)
+        self.neurons = Neurons(name, shards[0].spec, integer, "fused", shards[0].fixed_modality)
+
+    def outputs(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Outputs [*leading, N] of inputs [*leading, K], in their dtype; those of `load`, to the bit."""
+        own = None if bias is None else bias[self.rows]
+        out = self.neurons.outputs(x, own)
+        if out is None:  # a coding that the native kernels do not have, or no native kernels
+            drive, synapses = self.neurons.fire(x.reshape(-1, x.shape[-1]).to(torch.float32))
+            out = self.neurons.dequantize(synapses.acc, drive.scale, own)
+            out = out.reshape(*x.shape[:-1], out.shape[-1])
+        return out.to(x.dtype)
+
+
+class SpikeLinearMethod(LinearMethodBase):
+    """The method of one of vLLM's Linears.
+
+    Args:
+        shards: what it is made of, in the order of its outputs.
+
+    Raises:
+        InputError: weights of two kinds in one layer.
+    """
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self.shards = shards
+        for shard in shards[1:]:
+            if shard.scheme != shards[0].scheme:
+                raise InputError(
+                    f"vLLM computes {shards[0].name} and {shard.name} as one layer, and their weights are quantized "
+                    "differently; give them one config group in the recipe"
+                )
+
+    def create_weights(
+        self,
+        layer: nn.Module,
+        input_size_per_partition: int,
+        output_partition_sizes: list[int],
+        input_size: int,
+        output_size: int,
+        params_dtype: torch.dtype,
+        **extra_weight_attrs: Any,
+    ) -> None:
+        loader = extra_weight_attrs["weight_loader"]
+        scheme, N, K = self.shards[0].scheme, sum(output_partition_sizes), input_size_per_partition
+        split = input_size_per_partition != input_size
+        if scheme.group is not None and K % scheme.group:
+            raise InputError(
+                f"{self.shards[0].name}: its groups of {scheme.group} weights cannot be split over processes that have "
+                f"{K} inputs each; pass a smaller tensor_parallel_size (--tensor-parallel-size)"
+            )
+        layer.register_parameter(
+            "weight",
+            ModelWeightParameter(
+                data=torch.empty(N, K, dtype=torch.int8), input_dim=1, output_dim=0, weight_loader=loader
+            ),
+        )
+
+        def table(dtype: torch.dtype) -> Any:
+            if scheme.per_tensor:
+                data = torch.zeros(len(output_partition_sizes), dtype=dtype)
+                return PerTensorScaleParameter(data=data, weight_loader=loader)
+            if scheme.group is None:
+                return ChannelQuantScaleParameter(
+                    data=torch.zeros(N, 1, dtype=dtype), output_dim=0, weight_loader=loader
+                )
+            data = torch.zeros(N, input_size // scheme.group, dtype=dtype)
+            if split:  # all of them: whoever scales has the accumulators of all groups
+                return ChannelQuantScaleParameter(data=data, output_dim=0, weight_loader=loader)
+            return GroupQuantScaleParameter(data=data, input_dim=1, output_dim=0, weight_loader=loader)
+
+        layer.register_parameter("weight_scale", table(torch.float32))
+        layer.weight_scale.data.fill_(torch.nan)  # type: ignore[operator]  # until they are read
+        if not scheme.symmetric:
+            layer.register_parameter("weight_zero_point", table(torch.int8))
+        layer.__dict__["spike_partitions"] = list(output_partition_sizes)
+        layer.__dict__["spike_split"] = split
+
+    def process_weights_after_loading(self, layer: nn.Module) -> None:
+        sizes: list[int] = layer.spike_partitions  # type: ignore[assignment]
+        codes = _values(layer, "weight")
+        scale = _by_row(_values(layer, "weight_scale"), sizes)
+        if not bool(scale.isfinite().all()):
+            raise InputError(f"vLLM found no scales of {self.shards[0].name} in the files that it reads weights from")
+        if hasattr(layer, "weight_zero_point"):
+            zero = _by_row(_values(layer, "weight_zero_point"), sizes).to(torch.int16)
+            zero = zero.repeat_interleave(layer.input_size // zero.shape[1], dim=1)  # type: ignore[operator]
+            if zero.shape[1] != codes.shape[1]:
+                first = get_tensor_model_parallel_rank() * codes.shape[1]
+                zero = zero[:, first : first + codes.shape[1]]
+            codes = (codes.to(torch.int16) - zero).to(torch.int8)
+        parts: list[Part] | list[SplitPart]
+        if layer.spike_split:
+            (shard,) = self.shards
+            parts = [SplitPart(shard, codes, scale)]
+        else:
+            parts = self._parts(codes, scale, sizes)
+        layer.__dict__["spike_parts"] = parts
+        for key in ("weight", "weight_scale", "weight_zero_point"):  # the parts hold them
+            if hasattr(layer, key):
+                delattr(layer, key)
+
+    def _parts(self, codes: Tensor, scale: Tensor, sizes: list[int]) -> list[Part]:
+        """The merged weights, cut where their inputs are coded otherwise."""
+        if len(self.shards) == 1:
+            sizes = [sum(sizes)]  # merged in the checkpoint already
+        ends = list(itertools.accumulate(sizes))
+        parts = []
+        first = 0
+        while first < len(self.shards):
+            last = first
+            while last + 1 < len(self.shards) and self.shards[last + 1].codes_as(self.shards[first]):
+                last += 1
+            rows = slice(ends[first] - sizes[first], ends[last])
+            integer = IntegerWeight(codes[rows], scale[rows], self.shards[first].scheme.bits)
+            parts.append(Part(self.shards[first : last + 1], rows, integer))
+            first = last + 1
+        return parts
+
+    def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        parts: list[Part | SplitPart] = layer.spike_parts  # type: ignore[assignment]
+        with rows_of_step(any(part.neurons.by_modality for part in parts), x):
+            made = [part.outputs(x, bias) for part in parts]
+        return made[0] if len(made) == 1 else torch.cat(made, dim=-1)
+
+
+def _values(layer: nn.Module, key: str) -> Tensor:
+    parameter: Any = getattr(layer, key)
+    values: Tensor = parameter.data
+    return values.as_subclass(Tensor)
+
+
+def _by_row(table: Tensor, sizes: list[int]) -> Tensor:
+    """Scales or zero points, one a partition or by row already, as [N, G]."""
+    if table.dim() == 2:
+        return table
+    return torch.cat([value.expand(size) for value, size in zip(table, sizes, strict=True)]).unsqueeze(1)

@@ -1,0 +1,141 @@
+"""The checkpoints that the tests in this folder serve, and what `spike_compressor.load` computes of them.
+
+    python tests/integrations/vllm/checkpoints.py OUT [NAME ...]
+
+LLM Compressor and vLLM want different versions of compressed-tensors, so this runs where the package itself does, and
+leaves for each NAME in OUT: `NAME/` (the checkpoint), `NAME.json` (prompts, and the greedy tokens that follow) and
+`NAME.layers.safetensors` (inputs and outputs of every layer in one pass over a prompt, and the modality of its rows).
+What is there already is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import spike_compressor
+from helpers import tiny_models
+from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
+from spike_compressor.demo.data import calibration_batches, items
+from spike_compressor.demo.model import load_model, load_processor, prompt
+from spike_compressor.modality import current_rows
+from spike_compressor.runtime import spiking_layers
+
+NEW_TOKENS = 12
+PER_KIND = 34  # of six kinds of questions, 204 in all
+#: T, ratio and so the codes of q, k and v, or gate and up, differ
+SENSITIVE = "{allocation: sensitivity, budget: {spikes_per_input: 0.9}}"
+BY_RMS = "threshold_statistic: rms, threshold_ratio: auto"
+REBUILT = """
+spike_stage:
+  quant_modifiers:
+    GPTQModifier:
+      ignore: [lm_head]
+      config_groups:
+        w4:
+          targets: [Linear]
+          weights: {num_bits: 4, type: int, symmetric: true, strategy: group, group_size: 64}
+  spike_modifiers:
+    MSTSModifier: {allocation: sensitivity, budget: {spikes_per_input: 0.75}}
+    TCLIFModifier: {targets: [Linear], ignore: [lm_head], threshold_statistic: rms, threshold_ratio: auto}
+    SpikeReconstructionModifier: {block_steps: 4}
+"""
+LLAMAS = {
+    "llama": recipe(RTN, msts="{allocation: fixed, timesteps: 4}"),
+    "llama_groups": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
+    "llama_attention": recipe(RTN, "attention: {timesteps: 5}", msts="{allocation: fixed, timesteps: 4}"),
+}
+
+
+def make(name: str, out: Path) -> None:
+    """One checkpoint with its references."""
+    from llmcompressor import oneshot
+
+    if name in LLAMAS:
+        # vLLM's attention on CPUs takes heads of 32 features and their multiples
+        model = tiny_models.saved(tiny_models.llama(head_dim=32), out / "sources" / name)
+        Workshop(out / "sources").oneshot("llama", LLAMAS[name], model, output_dir=str(out / name))
+    else:
+        processor = load_processor()
+        model, data = load_model(), calibration_batches(processor, samples=16)
+        oneshot(model=model, processor=processor, dataset=data, recipe=REBUILT)
+        spike_compressor.save(model, out / name, processor)
+    if name == "llama_attention":  # to be refused
+        return
+    model = spike_compressor.load(out / name, dtype=torch.float32)
+    cases = list(_pictures(model) if name == "embedded" else _texts(model))
+    layers = _layers(model, _batch(cases[0]))
+    save_file({key: value.contiguous() for key, value in layers.items()}, out / f"{name}.layers.safetensors")
+    for case in cases:
+        case.pop("image", None)
+    (out / f"{name}.json").write_text(json.dumps(cases), encoding="utf-8")
+
+
+def _texts(model: Any) -> Any:
+    """Prompts of mixed lengths."""
+    for seed in range(12):
+        ids = [tiny_models.BOS, *tiny_models.words(3 + 5 * (seed % 6), seed)]
+        yield {"ids": ids, "tokens": _greedy(model, {"input_ids": torch.tensor([ids])}, NEW_TOKENS)}
+
+
+def _pictures(model: Any) -> Any:
+    """Questions about pictures; every fifth is asked without its picture."""
+    processor = load_processor()
+    for number, item in enumerate(items("test", PER_KIND)):
+        seen = number % 5 != 4
+        text = prompt(item.question) if seen else item.question
+        inputs = processor(images=item.image if seen else None, text=text, return_tensors="pt")
+        inputs = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask", "pixel_values")}
+        case = {"number": number, "seen": seen, "text": text, "tokens": _greedy(model, inputs, 6)}
+        yield {**case, "image": inputs} if number == 0 else case
+
+
+def _batch(case: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return case["image"] if "image" in case else {"input_ids": torch.tensor([case["ids"]])}
+
+
+def _greedy(model: Any, inputs: dict[str, torch.Tensor], count: int) -> list[int]:
+    length = inputs["input_ids"].shape[1]
+    with torch.inference_mode():
+        made = model.generate(**inputs, max_new_tokens=count, do_sample=False)
+    return made[0, length:].tolist()
+
+
+def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    kept: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(layer: Any, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+            rows = current_rows()
+            if rows is not None and layer.fixed_modality is None:
+                kept["modality"] = rows.modality.reshape(-1).clone()
+            kept[f"{name}.input"] = args[0].detach().reshape(-1, args[0].shape[-1]).clone()
+            kept[f"{name}.output"] = output.detach().reshape(-1, output.shape[-1]).clone()
+
+        return hook
+
+    handles = [layer.register_forward_hook(keep(name)) for name, layer in spiking_layers(model).items()]
+    with torch.no_grad():
+        model(**batch)
+    for handle in handles:
+        handle.remove()
+    return kept
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    for one in sys.argv[2:] or [*LLAMAS, "embedded"]:
+        done = folder / f"{one}.done"
+        if not done.exists():
+            shutil.rmtree(folder / one, ignore_errors=True)
+            make(one, folder)
+            done.touch()

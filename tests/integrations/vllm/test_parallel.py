@@ -1,0 +1,49 @@
+"""Two processes of tensor parallelism compute what one does: the same tokens, and the bits of `load` in every layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip("vllm")
+
+import torch
+from safetensors.torch import load_file
+from vllm import SamplingParams
+
+TWO = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
+
+
+@pytest.fixture(autouse=True)
+def _functions_reach_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
+@pytest.mark.parametrize("name", ["llama", "llama_groups"])
+def test_two_processes_give_what_one_gives(name: str, engine: Any, cases: Any, checkpoint: Any) -> None:
+    llm, expected = engine(name, **TWO), cases(name)
+    settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False)
+    prompts = [{"prompt_token_ids": case["ids"]} for case in expected]
+    found = [list(made.outputs[0].token_ids) for made in llm.generate(prompts, settings, use_tqdm=False)]
+    assert found == [case["tokens"] for case in expected]
+
+    path = str(checkpoint(name).parent / f"{name}.layers.safetensors")
+
+    def row_parallel(worker: Any) -> dict[str, torch.Tensor]:
+        """What this process adds to the outputs of layers whose inputs are split."""
+        from safetensors.torch import load_file  # it runs in a worker, which does not know this file
+
+        kept, made = load_file(path), {}
+        for module in worker.get_model().modules():
+            if getattr(module, "spike_split", False):
+                layer = module.spike_parts[0].shards[0].name
+                x = kept[f"{layer}.input"].chunk(module.tp_size, dim=-1)[module.tp_rank].contiguous()
+                made[layer] = module.quant_method.apply(module, x, None)
+        return made
+
+    kept, (one, other) = load_file(path), llm.collective_rpc(row_parallel)
+    assert len(one) == 4  # o_proj and down_proj of two layers
+    for layer, part in one.items():
+        assert torch.equal(part + other[layer], kept[f"{layer}.output"]), layer
