@@ -125,7 +125,8 @@ test-cuda: $(TEST_PACKAGES) $(TRITON)/triton
 	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) tests/kernels/test_cuda.py
 
 # vLLM wants another compressed-tensors than LLM Compressor: two environments, and checkpoints that one makes for the other.
-# torchvision, without which no model with pictures is imported, is taken alone: its own torch would be another.
+# torchvision, without which no model with pictures is imported, is taken alone: its own torch would be another. Engines
+# live till the end of a file of tests, and so each has a process.
 $(VLLM)/.ready: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
@@ -139,8 +140,9 @@ $(VLLM)/.ready: pyproject.toml
 vllm-test: $(TEST_PACKAGES) $(VLLM)/.ready
 	mkdir -p $(SERVED)
 	OMP_NUM_THREADS=1 $(PY) tests/integrations/vllm/checkpoints.py $(SERVED)
-	OMP_NUM_THREADS=1 SPIKE_VLLM_CHECKPOINTS=$(SERVED) PYTHONPATH=tests/integrations/vllm/crutch \
-	  $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm tests/integrations/vllm
+	set -e; for file in tests/integrations/vllm/test_*.py; do \
+	  OMP_NUM_THREADS=1 SPIKE_VLLM_CHECKPOINTS=$(SERVED) PYTHONPATH=tests/integrations/vllm/crutch \
+	    $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm $$file; done
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

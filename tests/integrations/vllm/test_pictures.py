@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,21 +97,6 @@ def test_prompts_in_chunks_and_mixed_steps_give_the_same(engine: Any, cases: Any
     assert _differing(found, expected) == []
     assert any(0 < seen < 16 for _, seen in steps)  # a part of a picture
     assert any(0 < seen < tokens for tokens, seen in steps)  # pictures beside text
-
-
-def test_the_program_of_the_documentation_runs(
-    checkpoint: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```py\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    (tmp_path / "out" / "demo").mkdir(parents=True)
-    (tmp_path / "out" / "demo" / "checkpoint").symlink_to(checkpoint("embedded").resolve())
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/serving.md", "exec"), {"__name__": "__main__"})
-    assert re.search(r"^read .*\? [\w ]+ \(right: .*\)$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_without_the_mask_other_tokens_come_out(engine: Any, cases: Any, monkeypatch: pytest.MonkeyPatch) -> None:
