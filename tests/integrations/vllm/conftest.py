@@ -5,6 +5,7 @@ They run in an environment of their own (`make vllm-test`), without the tests' o
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # so that a test reaches the layers
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-os.environ.setdefault("VLLM_PLUGINS", "spike_compressor")
-os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+if importlib.util.find_spec("vllm"):  # no other tests are to run with these
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # so that a test reaches the layers
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_PLUGINS", "spike_compressor")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 CHECKPOINTS = Path(os.environ.get("SPIKE_VLLM_CHECKPOINTS", "build/vllm-checkpoints")).resolve()
 SETTINGS: dict[str, Any] = {
