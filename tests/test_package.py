@@ -103,3 +103,12 @@ def test_llm_compressors_own_recipes_are_as_before(workshop: Workshop, tmp_path:
         tensors = [load_file(folder / "model.safetensors") for folder in folders]
         assert tensors[0].keys() == tensors[1].keys()
         assert all(tensor.equal(tensors[1][name]) for name, tensor in tensors[0].items())
+
+
+def test_every_name_of_the_runtime_is_found_when_it_is_used() -> None:
+    from spike_compressor import runtime
+
+    for name in runtime.__all__:
+        assert getattr(runtime, name) is not None
+    with pytest.raises(AttributeError, match=naming("'nonsense'")):
+        runtime.nonsense  # noqa: B018

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from spike_compressor.runtime.plan import read_plan as read_plan
     from spike_compressor.runtime.plan import write_plan as write_plan
     from spike_compressor.runtime.reasons import not_spiking as not_spiking
-    from spike_compressor.runtime.shown_weight import describes as describes_weight
+    from spike_compressor.runtime.shown_weight import describes_weight as describes_weight
     from spike_compressor.runtime.spec import AttentionSpec as AttentionSpec
     from spike_compressor.runtime.spec import LayerSpec as LayerSpec
     from spike_compressor.runtime.training import trainable as trainable
@@ -94,53 +94,52 @@ __all__ = [
     "write_plan",
 ]
 
-# name -> module, and what it is called there
-_LATER = {
-    "AttentionSpec": ("spec", "AttentionSpec"),
-    "AttentionSpikes": ("attention", "AttentionSpikes"),
-    "Backend": ("backends", "Backend"),
-    "Drive": ("backends", "Drive"),
-    "IntegerMatmul": ("matmul", "IntegerMatmul"),
-    "IntegerWeight": ("integers", "IntegerWeight"),
-    "LayerSpec": ("spec", "LayerSpec"),
-    "LayerSpikes": ("neurons", "LayerSpikes"),
-    "Neurons": ("neurons", "Neurons"),
-    "SpikePlan": ("plan", "SpikePlan"),
-    "SpikingAttention": ("attention", "SpikingAttention"),
-    "SpikingInactiveError": ("forwards", "SpikingInactiveError"),
-    "SpikingLinear": ("linear", "SpikingLinear"),
-    "SpikingState": ("attaching", "SpikingState"),
-    "Synapses": ("backends", "Synapses"),
-    "TemporalScale": ("plan", "TemporalScale"),
-    "added_to": ("observers", "added_to"),
-    "attach": ("attaching", "attach"),
-    "available_backends": ("backends", "available_backends"),
-    "decoder_attention": ("attention_interface", "decoder_attention"),
-    "dequantized": ("neurons", "dequantized"),
-    "describes_weight": ("shown_weight", "describes"),
-    "detach": ("attaching", "detach"),
-    "get_backend": ("backends", "get_backend"),
-    "integer_weight": ("weights", "integer_weight"),
-    "is_spiking": ("attaching", "is_spiking"),
-    "not_affine": ("affine", "not_affine"),
-    "not_spiking": ("reasons", "not_spiking"),
-    "observing": ("observers", "observing"),
-    "read_plan": ("plan", "read_plan"),
-    "register_backend": ("backends", "register_backend"),
-    "require_integer_weights": ("weights", "require_integer_weights"),
-    "require_spiking": ("attaching", "require_spiking"),
-    "spiking_attention": ("attaching", "spiking_attention"),
-    "spiking_layers": ("attaching", "spiking_layers"),
-    "spiking_state": ("attaching", "spiking_state"),
-    "suspended": ("attaching", "suspended"),
-    "trainable": ("training", "trainable"),
-    "why_no_spiking_attention": ("attention_interface", "why_no_spiking_attention"),
-    "write_plan": ("plan", "write_plan"),
+#: Where each name is from.
+_MODULES = {
+    "AttentionSpec": "spec",
+    "AttentionSpikes": "attention",
+    "Backend": "backends",
+    "Drive": "backends",
+    "IntegerMatmul": "matmul",
+    "IntegerWeight": "integers",
+    "LayerSpec": "spec",
+    "LayerSpikes": "neurons",
+    "Neurons": "neurons",
+    "SpikePlan": "plan",
+    "SpikingAttention": "attention",
+    "SpikingInactiveError": "forwards",
+    "SpikingLinear": "linear",
+    "SpikingState": "attaching",
+    "Synapses": "backends",
+    "TemporalScale": "plan",
+    "added_to": "observers",
+    "attach": "attaching",
+    "available_backends": "backends",
+    "decoder_attention": "attention_interface",
+    "dequantized": "neurons",
+    "describes_weight": "shown_weight",
+    "detach": "attaching",
+    "get_backend": "backends",
+    "integer_weight": "weights",
+    "is_spiking": "attaching",
+    "not_affine": "affine",
+    "not_spiking": "reasons",
+    "observing": "observers",
+    "read_plan": "plan",
+    "register_backend": "backends",
+    "require_integer_weights": "weights",
+    "require_spiking": "attaching",
+    "spiking_attention": "attaching",
+    "spiking_layers": "attaching",
+    "spiking_state": "attaching",
+    "suspended": "attaching",
+    "trainable": "training",
+    "why_no_spiking_attention": "attention_interface",
+    "write_plan": "plan",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        module, own = _LATER[name]
-        return getattr(importlib.import_module(f"{__name__}.{module}"), own)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -34,7 +34,7 @@ _GET_DATA, _SET_DATA = (getattr(vars(torch._C.TensorBase)["data"], slot) for slo
 _SAME = {getattr(torch.Tensor, name): name for name in _CASTS.split()}
 
 
-def describes(func: Any) -> bool:
+def describes_weight(func: Any) -> bool:
     """Whether a function of torch tells what a weight is (dtype, shape, device), not what it holds."""
     return func in _PLAIN or func in (_GET_DATA, Tensor.data_ptr)
 
