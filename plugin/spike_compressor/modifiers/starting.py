@@ -38,9 +38,11 @@ def take_over(model: nn.Module, modules: Mapping[str, nn.Linear], modifiers: Ite
 
     Raises:
         InputError: it was opened without its online rotations; integers that the recipe would quantize again, or a
-            modifier would change; weights that are no integers any more. Names the layer or the rotation.
+            modifier would change; weights that are no integers any more; queries whose scales would never be found.
+            Names the layer or the rotation.
     """
     require_rotations(model)
+    _require_found_queries(model)
     done = {name: module for name, module in modules.items() if getattr(module, "quantization_status", None) in _DONE}
     changing = [m for m in modifiers if not isinstance(m, (QuantizationMixin, MSTSModifier, ObeysSpikePlan))]
     if done and changing:
@@ -92,6 +94,19 @@ def require_rotations(model: nn.Module) -> None:
             f"the checkpoint in {config.name_or_path} has online rotations ({', '.join(lost)}), and plain transformers "
             "opened it without them; start from the float model that it was made from"
         )
+
+
+def _require_found_queries(model: nn.Module) -> None:
+    """Refuse static scales of queries: LLM Compressor gathers no statistics of them, and what the memory held stays."""
+    for name, module in model.named_modules():
+        if (
+            isinstance(getattr(module, "q_scale", None), torch.Tensor)
+            and getattr(module, "quantization_status", None) == QuantizationStatus.INITIALIZED
+        ):
+            raise InputError(
+                f"LLM Compressor finds no static scales of the queries of {name}, and would save what the memory held; "
+                "make its input_activations dynamic, or give a kv_cache_scheme in place of them"
+            )
 
 
 def _on_disk(config: Any) -> Any:
