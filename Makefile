@@ -138,6 +138,7 @@ $(VLLM)/.ready: pyproject.toml
 	touch $@
 
 vllm-test: $(TEST_PACKAGES) $(VLLM)/.ready
+	rm -rf $(SERVED)
 	mkdir -p $(SERVED)
 	OMP_NUM_THREADS=1 $(PY) tests/integrations/vllm/checkpoints.py $(SERVED)
 	set -e; for file in tests/integrations/vllm/test_*.py; do \

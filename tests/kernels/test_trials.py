@@ -7,7 +7,7 @@ import torch
 from spike_compressor.coding import absmax_scale, encode, get_coding, quantize_rows
 from spike_compressor.coding.quantize import magnitude_codes
 from spike_compressor.coding.statistics import candidate_scales, get_statistic
-from spike_compressor.kernels import available_levels, group_codes, try_scales, using_level
+from spike_compressor.kernels import NotFiniteError, available_levels, encode_groups, try_scales, using_level
 from spike_compressor.modifiers.sensitivity import ErrorTable
 
 RATIOS = (0.5, 1.0, 1.2)
@@ -88,14 +88,16 @@ def test_groups_have_the_codes_of_the_neuron(width: int, coding: str) -> None:
         expected = quantize_rows(x, scale, S, coding)[0]
         for level in available_levels()[1:]:
             with using_level(level):
-                found = group_codes(x, scale, S, beam)
+                found = encode_groups(x, scale, S, beam)
             assert found is not None
             assert torch.equal(found, expected.to(torch.int16)), (S, level)
     steps = torch.arange(len(x)) % 8 + 1
-    assert torch.equal(group_codes(x, scale, steps, beam), quantize_rows(x, scale, steps, coding)[0].to(torch.int16))
-    assert group_codes(x, scale, S, None) is None  # a search that the kernel does not know
+    assert torch.equal(encode_groups(x, scale, steps, beam), quantize_rows(x, scale, steps, coding)[0].to(torch.int16))
+    with pytest.raises(NotFiniteError):
+        encode_groups(x.clone().fill_(float("nan")), scale, S, beam)
+    assert encode_groups(x, scale, S, None) is None  # a search that the kernel does not know
     with using_level("torch"):
-        assert group_codes(x, scale, S, beam) is None
+        assert encode_groups(x, scale, S, beam) is None
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])

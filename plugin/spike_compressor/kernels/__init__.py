@@ -7,10 +7,18 @@ on a processor without one of its levels, computes the same bits with torch.
 from __future__ import annotations
 
 from spike_compressor.kernels.cuda import CudaLayer, int_mm
-from spike_compressor.kernels.layer import WIDEST, Encoded, Layer, NativeLayer, NativeRows, NotFiniteError
+from spike_compressor.kernels.layer import (
+    WIDEST,
+    Encoded,
+    Layer,
+    NativeLayer,
+    NativeRows,
+    NotFiniteError,
+    encode_groups,
+)
 from spike_compressor.kernels.library import VARIABLE, active_level, available_levels, using_level
 from spike_compressor.kernels.panels import OUTPUTS, Panels
-from spike_compressor.kernels.trials import group_codes, try_scales
+from spike_compressor.kernels.trials import try_scales
 
 __all__ = [
     "OUTPUTS",
@@ -25,7 +33,7 @@ __all__ = [
     "Panels",
     "active_level",
     "available_levels",
-    "group_codes",
+    "encode_groups",
     "int_mm",
     "try_scales",
     "using_level",

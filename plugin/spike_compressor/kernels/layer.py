@@ -360,3 +360,33 @@ def _check(status: int) -> None:
         raise MemoryError
     if status:
         raise AssertionError(f"the kernels refuse their arguments: status {status}")
+
+
+def encode_groups(x: Tensor, scale: Tensor, timesteps: int | Tensor, beam: int | None) -> Tensor | None:
+    """Codes of a coding of groups for rows whose scales are known, without a layer.
+
+    Args:
+        x: float32 [R, K].
+        scale: float32 [R].
+        timesteps: S, 1 to 8, an int or an integer tensor [R].
+        beam: states of the search (`coding.Coding.native`), 4 or 8.
+
+    Returns:
+        int16 [R, K]. None where torch is to find them: without native kernels, with a search that they do not know, and
+        off the CPU.
+
+    Raises:
+        NotFiniteError: NaN or infinity in x.
+    """
+    loaded = library() if x.is_cpu else None
+    if loaded is None or loaded.level is None or not beam:
+        return None
+    x, (R, K) = x.contiguous(), x.shape
+    steps = torch.as_tensor(timesteps, dtype=torch.int32).reshape(-1).contiguous()
+    told = NativeRows(steps, torch.ones(1), scale.to(torch.float32).contiguous(), coding=beam)
+    rows = told.template
+    rows.x, rows.count, rows.stride, rows.dtype = x.data_ptr(), R, K, _DTYPES[torch.float32]
+    codes, scales = torch.empty((R, K), dtype=torch.int16), torch.empty(R)
+    found = (codes.data_ptr(), scales.data_ptr(), byref(c_int64()))
+    _check(loaded.call.spike_encode_groups(loaded.level, byref(CLayer(inputs=K, groups=1)), byref(rows), beam, *found))
+    return codes

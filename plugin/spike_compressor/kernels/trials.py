@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_int64
-
 import torch
 from torch import Tensor
 
-from spike_compressor.kernels.layer import NativeRows
-from spike_compressor.kernels.library import CLayer, library
+from spike_compressor.kernels.library import library
 
 _CODES = 128
 
@@ -41,39 +38,3 @@ def try_scales(
     if status:
         raise MemoryError("no memory to try the scales of a layer's rows")
     return errors, counts
-
-
-def group_codes(x: Tensor, scale: Tensor, timesteps: int | Tensor, beam: int | None) -> Tensor | None:
-    """Codes of a coding of groups for rows whose scales are known.
-
-    Args:
-        x: float32 [R, K], finite.
-        scale: float32 [R].
-        timesteps: S, 1 to 8, an int or an integer tensor [R].
-        beam: states of the search (`coding.Coding.native`), 4 or 8.
-
-    Returns:
-        int16 [R, K]. None where torch is to find them: without native kernels, with a search that they do not know, and
-        off the CPU.
-    """
-    loaded = library() if x.is_cpu else None
-    if loaded is None or loaded.level is None or not beam:
-        return None
-    x, (R, K) = x.contiguous(), x.shape
-    steps = torch.as_tensor(timesteps, dtype=torch.int32).reshape(-1).contiguous()
-    told = NativeRows(steps, torch.ones(1), scale.to(torch.float32).contiguous(), coding=beam)
-    rows = told.template
-    rows.x, rows.count, rows.stride = x.data_ptr(), R, K
-    codes, scales = torch.empty((R, K), dtype=torch.int16), torch.empty(R)
-    status = loaded.call.spike_encode_groups(
-        loaded.level,
-        byref(CLayer(inputs=K, groups=1)),
-        byref(rows),
-        beam,
-        codes.data_ptr(),
-        scales.data_ptr(),
-        byref(c_int64()),
-    )
-    if status:
-        raise MemoryError("no memory to code a layer's rows in groups")
-    return codes

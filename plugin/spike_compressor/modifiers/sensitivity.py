@@ -23,7 +23,7 @@ from spike_compressor.coding import (
 from spike_compressor.coding.bits import popcount
 from spike_compressor.coding.quantize import magnitude_codes
 from spike_compressor.coding.statistics import candidate_scales, get_statistic
-from spike_compressor.kernels import group_codes, try_scales
+from spike_compressor.kernels import encode_groups, try_scales
 from spike_compressor.modifiers.distributed import sum_over_ranks
 from spike_compressor.runtime.precision import without_autocast
 
@@ -245,7 +245,7 @@ def _encoded(
     errors, spikes = [], []
     for T, of_ratios in enumerate(scales, start=1):
         for scale in of_ratios:
-            codes = group_codes(x, scale, T, codec.native)
+            codes = encode_groups(x, scale, T, codec.native)
             if codes is None:
                 codes, _ = quantize_rows(x, scale, T, codec.name)
             spikes.append(_spikes_of_codes(codes, T, codec))

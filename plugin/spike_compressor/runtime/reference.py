@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spike_compressor.coding import MAX_TIMESTEPS, get_coding, quantize_rows
-from spike_compressor.kernels import group_codes
+from spike_compressor.kernels import NotFiniteError, encode_groups
 from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
@@ -73,7 +73,10 @@ class _IntegerActivations:
         if codec.rounds and spike_cost is not None:
             codes = self._rounded(x, T, scale, zero_point, spike_cost)
         else:  # no integer runtime has such codes
-            found = group_codes(x, scale, T, codec.native)
+            try:
+                found = encode_groups(x, scale, T, codec.native)
+            except NotFiniteError:
+                found = None  # quantize_rows names the place
             codes = (quantize_rows(x, scale, T, codec.name)[0] if found is None else found).to(torch.float64)
         groups = self._codes.shape[0]
         acc = torch.bmm(codes.unflatten(1, (groups, codes.shape[1] // groups)).transpose(0, 1), self._codes)

@@ -33,6 +33,7 @@ NEW_TOKENS = 12
 PER_KIND = 34  # of six kinds of questions, 204 in all
 #: T, ratio and so the codes of q, k and v, or gate and up, differ
 SENSITIVE = "{allocation: sensitivity, budget: {spikes_per_input: 0.9}}"
+EVENLY = "{allocation: fixed, timesteps: 4}"
 BY_RMS = "threshold_statistic: rms, threshold_ratio: auto"
 REBUILT = """
 spike_stage:
@@ -49,9 +50,11 @@ spike_stage:
     SpikeReconstructionModifier: {block_steps: 4}
 """
 LLAMAS = {
-    "llama": recipe(RTN, msts="{allocation: fixed, timesteps: 4}"),
+    "llama": recipe(RTN, msts=EVENLY),
     "llama_groups": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
-    "llama_attention": recipe(RTN, "attention: {timesteps: 5}", msts="{allocation: fixed, timesteps: 4}"),
+    "llama_zero_points": recipe(RTN.replace("symmetric: true", "symmetric: false"), msts=EVENLY),
+    "llama_tensor": recipe(RTN.replace("strategy: channel", "strategy: tensor"), msts=EVENLY),
+    "llama_attention": recipe(RTN, "attention: {timesteps: 5}", msts=EVENLY),
 }
 
 

@@ -33,6 +33,8 @@ SETTINGS: dict[str, Any] = {
 OF: dict[str, dict[str, Any]] = {
     "llama": {"skip_tokenizer_init": True},
     "llama_groups": {"skip_tokenizer_init": True},
+    "llama_zero_points": {"skip_tokenizer_init": True},
+    "llama_tensor": {"skip_tokenizer_init": True},
     "llama_attention": {"skip_tokenizer_init": True},
     "embedded": {"model_impl": "transformers", "limit_mm_per_prompt": {"image": 1}},
 }

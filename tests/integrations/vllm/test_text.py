@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from vllm import SamplingParams
 
+LLAMAS = ["llama", "llama_groups", "llama_zero_points", "llama_tensor"]
+
 
 def _generate(engine: Any, cases: list[dict[str, Any]]) -> list[list[int]]:
     count = len(cases[0]["tokens"])
@@ -20,7 +22,7 @@ def _generate(engine: Any, cases: list[dict[str, Any]]) -> list[list[int]]:
     return [list(made.outputs[0].token_ids) for made in engine.generate(prompts, settings, use_tqdm=False)]
 
 
-@pytest.mark.parametrize("name", ["llama", "llama_groups"])
+@pytest.mark.parametrize("name", LLAMAS)
 def test_greedy_tokens_are_those_of_load(name: str, engine: Any, cases: Any) -> None:
     """Twelve prompts of mixed lengths in batches of eight."""
     expected = cases(name)
@@ -29,7 +31,7 @@ def test_greedy_tokens_are_those_of_load(name: str, engine: Any, cases: Any) -> 
     assert found == [case["tokens"] for case in expected]
 
 
-@pytest.mark.parametrize("name", ["llama", "llama_groups"])
+@pytest.mark.parametrize("name", LLAMAS)
 def test_every_layer_gives_the_bits_of_load(name: str, engine: Any, checkpoint: Any) -> None:
     """The same inputs; merged layers are compared shard by shard."""
     kept = load_file(checkpoint(name).parent / f"{name}.layers.safetensors")
