@@ -9,6 +9,7 @@
 #   make test-full             the tests that take minutes, too
 #   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
 #   make vllm-test             checkpoints served by vLLM, in an environment of its own (2 GB)
+#   make ray-test              comparisons on a Ray cluster of two machines, both of them this one; in a folder of its own
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -40,10 +41,11 @@ BENCHES       := $(READY)-bench
 DOCS          := $(READY)-docs
 KERNELS       := $(READY)-kernels
 TRITON        := build/triton
+RAY           := build/ray
 VLLM          := build/vllm
 SERVED        := build/vllm-checkpoints
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda vllm-test house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -123,6 +125,14 @@ $(TRITON)/triton: pyproject.toml constraints.txt | $(PIP_READY)
 
 test-cuda: $(TEST_PACKAGES) $(TRITON)/triton
 	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) tests/kernels/test_cuda.py
+
+# 260 MB, in a folder of its own, too.
+$(RAY)/ray: pyproject.toml constraints.txt | $(PIP_READY)
+	$(PIP) --target $(RAY) --upgrade 'ray>=2.60,<3'
+	touch $@
+
+ray-test: $(TEST_PACKAGES) $(RAY)/ray
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/comparison/test_ray.py
 
 # vLLM wants another compressed-tensors than LLM Compressor: two environments, and checkpoints that one makes for the other.
 # torchvision, without which no model with pictures is imported, is taken alone: its own torch would be another. Engines

@@ -6,8 +6,10 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,18 @@ import spike_compressor
 from helpers.messages import naming
 from spike_compressor.cli.models import calibration_of_seed
 from spike_compressor.cli.program import run
-from spike_compressor.comparison import compare, ranking, read_hardware, report, sweep
+from spike_compressor.comparison import (
+    compare,
+    make_engine,
+    ranking,
+    read_hardware,
+    register_engine,
+    report,
+    sweep,
+)
 from spike_compressor.comparison.budget import SpikeBudget
+from spike_compressor.comparison.engines import ENGINES
+from spike_compressor.comparison.engines.local import LocalEngine
 from spike_compressor.comparison.run import check_integers
 from spike_compressor.comparison.tables import tables
 from spike_compressor.demo import evaluations
@@ -208,6 +220,8 @@ def test_calibration_data_are_not_evaluated_on(model: Path, tmp_path: Path) -> N
         ({"recipes": [RTN, RTN]}, ("labels",)),
         ({"model": "nowhere"}, ("nowhere", "config.json")),
         ({"jobs": 0}, ("jobs", 0, 1)),
+        ({"engine": "rya"}, ("'rya'", "did you mean 'ray'", "local")),
+        ({"engine": LocalEngine(2), "jobs": 2}, ("jobs", "engine")),
     ],
 )
 def test_bad_settings_are_refused(
@@ -224,6 +238,38 @@ def test_bad_settings_are_refused(
     }
     with pytest.raises(InputError, match=naming(*names)):
         compare(**given)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_a_cluster_without_ray_is_refused_before_anything_runs(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=naming("ray", "pip install", "spike-compressor[ray]")):
+        compare(model, [RTN], ["3/4"], ["answers:1"], CALIBRATION, tmp_path, engine="ray")
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_another_engine_are_refused() -> None:
+    with pytest.raises(InputError, match=naming("'local'", "gpus", "jobs")):
+        make_engine("local", gpus=1.0, cpus=None)
+    assert make_engine("local", gpus=None, jobs=2) == LocalEngine(2)
+
+
+def test_an_engine_of_one_s_own(model: Path, tmp_path: Path) -> None:
+    """It gets what is not there yet, and what it finds is kept as anybody's."""
+    asked: list[str] = []
+
+    @dataclass(frozen=True)
+    class Elsewhere(LocalEngine):
+        def compute(self, sweep: Any, todo: Any, steps: Any) -> Any:
+            for one in todo:
+                asked.append(one.label)
+                yield one.cell, {"figures": {}, "seconds": 1.5}
+
+    with ENGINES.temporarily():
+        register_engine("elsewhere")(Elsewhere)
+        for _ in range(2):
+            result = compare(model, [RTN], ["3/4"], ["answers:1"], CALIBRATION, tmp_path, engine="elsewhere")
+            assert [row["seconds"] for row in result["rows"]] == [1.5] * 4
+    assert [label.partition(" ")[0] for label in asked] == ["1/4", "2/4", "3/4", "4/4"]
 
 
 def test_budgets_mean_what_they_say() -> None:

@@ -29,7 +29,10 @@ class Compare(Command):
       --budget 2/3 3/4 4/5 7/7 --eval questions:200 answers --out out/compare
   spike-compressor compare --model path/to/llm --data calibration.jsonl \\
       --recipes compare/quip_gptq_w4_g64 --budget mean:4 mean:4:uniform \\
-      --eval text:held_out.txt@512x24 --jobs 2 --out out/compare"""
+      --eval text:held_out.txt@512x24 --jobs 2 --out out/compare
+  spike-compressor compare --model /shared/llm --data /shared/calibration.jsonl \\
+      --recipes compare/gptq_w4_g64 --budget 3/4 --eval lm_eval:hellaswag@500 \\
+      --engine ray --address head:6379 --cpus 8 --threads 8 --out /shared/compare"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--model", required=True, help=MODEL_HELP)
@@ -64,10 +67,19 @@ class Compare(Command):
             "--rtl", type=Path, nargs="+", default=[], help="reports of `make rtl-bench`, to be shown beside the rows"
         )
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the model directory")
-        parser.add_argument("--jobs", type=at_least_one, default=1, help="processes (default: %(default)s)")
         parser.add_argument(
-            "--threads", type=at_least_one, default=1, help="threads per process (default: %(default)s)"
+            "--engine",
+            default="local",
+            help="where rows are computed: local, or ray, a cluster (docs/compare.md; default: %(default)s)",
         )
+        parser.add_argument(
+            "--jobs", type=at_least_one, help="rows side by side (default: 1; of a cluster, as many as it has room for)"
+        )
+        parser.add_argument("--threads", type=at_least_one, default=1, help="threads per row (default: %(default)s)")
+        cluster = parser.add_argument_group("with --engine ray")
+        cluster.add_argument("--address", help="of the cluster, HOST:PORT (default: the one of this machine)")
+        cluster.add_argument("--cpus", type=float, help="CPUs that a row takes of its machine (default: its threads)")
+        cluster.add_argument("--gpus", type=float, help="GPUs that a row takes of its machine (default: 0)")
 
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         recipes = [recipe_path(recipe) for recipe in args.recipes]
@@ -76,9 +88,10 @@ class Compare(Command):
             raise InputError(f"--out {args.out} is a file; name a directory for the report")
         quiet_libraries(args.verbose)
         from spike_compressor.cli.models import calibration_of_seed, check_recipe
-        from spike_compressor.comparison import compare, read_hardware, report
+        from spike_compressor.comparison import compare, make_engine, read_hardware, report
         from spike_compressor.progress import Steps
 
+        engine = make_engine(args.engine, jobs=args.jobs, address=args.address, cpus=args.cpus, gpus=args.gpus)
         hardware = read_hardware(args.rtl)
         for recipe in recipes:
             check_recipe(recipe, args.data)
@@ -91,7 +104,7 @@ class Compare(Command):
             args.out,
             allocation=args.allocation,
             seeds=args.seeds,
-            jobs=args.jobs,
+            engine=engine,
             threads=args.threads,
             trust_remote_code=args.trust_remote_code,
             steps=Steps(verbose=args.verbose),

@@ -11,6 +11,7 @@ from typing import Any
 from spike_compressor.checkpoint.opening import open_config
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.cells import Cells
+from spike_compressor.comparison.engines import Engine, make_engine
 from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.comparison.sweep import Sweep
 from spike_compressor.comparison.workbench import Workbench
@@ -36,7 +37,8 @@ def compare(
     *,
     allocation: str = "sensitivity",
     seeds: Sequence[int] = (0,),
-    jobs: int = 1,
+    engine: str | Engine = "local",
+    jobs: int | None = None,
     threads: int = 1,
     trust_remote_code: bool = False,
     steps: Steps | None = None,
@@ -58,11 +60,13 @@ def compare(
         folder: for cells and weights.
         allocation: that spends `mean:` and `sops:` budgets.
         seeds: of random rotations and calibration data; more than one tells whether the order of recipes is stable.
-        jobs: processes that run cells.
+        engine: where cells run: `local`, `ray`, or one of `spike_compressor.comparison.make_engine` with its options.
+        jobs: cells side by side, at most: processes of this machine (1), or tasks of a cluster (as many as it has room
+            for).
         threads: CPU threads of each.
         trust_remote_code: run code that the model brings, in every process.
-        steps: shows how far it is; by default on standard error. With more than one job, the libraries' own output is
-            kept back unless these are verbose.
+        steps: shows how far it is; by default on standard error. Of cells in other processes, the libraries' own output
+            is kept back unless these are verbose.
 
     Returns:
         Plain values, as docs/compare.md describes them; `spike_compressor.comparison.report.write` draws them.
@@ -76,6 +80,10 @@ def compare(
         raise InputError("compare needs at least one recipe, one budget, one evaluation and one seed")
     if not isinstance(recipes, Mapping) and len(named) < len(recipes):
         raise InputError("two recipes have the same file name; give them labels")
+    if isinstance(engine, Engine) and jobs is not None:
+        raise InputError(f"jobs belongs to an engine by its name; this one has its own: {engine}")
+    engine = engine if isinstance(engine, Engine) else make_engine(engine, jobs=jobs)
+    engine.check()
     directory = Path(model)
     open_config(directory, trust_remote_code)  # refused now, not in the first cell
     sweep = Sweep(
@@ -93,7 +101,7 @@ def compare(
     with use_threads(threads):
         with steps.step("check that no calibration data are evaluated on"):
             _require_disjoint(sweep)
-        rows = run_cells(sweep, jobs, steps)
+        rows = run_cells(sweep, engine, steps)
         result = {
             "format": SCHEMA,
             "version": SCHEMA_VERSION,
