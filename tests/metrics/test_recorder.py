@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.coding import encode
 from spike_compressor.errors import InputError
 from spike_compressor.metrics import LayerRecord, SpikeRecord
-from spike_compressor.runtime import spiking_layers
+from spike_compressor.metrics.encoded import spikes_by_row
+from spike_compressor.modality import rows_by_modality
+from spike_compressor.runtime import observing, spiking_layers
 
 ASYMMETRIC = RTN.replace(
     "channel}}}", "channel}, input_activations: {num_bits: 5, strategy: token, dynamic: true, symmetric: false}}}"
@@ -26,6 +29,22 @@ CASES = {
     "asymmetric": recipe(ASYMMETRIC, msts=None),
     "static": recipe(RTN, "threshold: static, threshold_observer: mse"),
 }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_spikes_of_the_rows_are_those_of_the_layer(case: str, workshop: Workshop) -> None:
+    model, _ = workshop.made("llava", CASES[case])
+    fired: Counter[tuple[str, str]] = Counter()
+
+    def count(layer: Any, event: Any) -> None:
+        spikes = spikes_by_row(layer.spec, event, layer.silenced)
+        for modality, rows in rows_by_modality(event.modality, event.valid).items():
+            fired[event.name, modality] += int(spikes[rows].sum())
+
+    with spike_compressor.record_spikes(model) as record, observing(model, layers=count):
+        tiny_models.logits(model, workshop.batch("llava"))
+    assert fired == {key: entry.spikes for key, entry in record.layers.items()}
+    assert min(fired.values()) > 0
 
 
 @pytest.mark.parametrize("case", CASES)

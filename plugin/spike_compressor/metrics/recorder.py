@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from spike_compressor.coding import get_coding, quantize_rows
 from spike_compressor.metrics.attention import AttentionCounter
+from spike_compressor.metrics.encoded import encoded_by
 from spike_compressor.metrics.operations import OperationCounter
 from spike_compressor.metrics.records import LayerRecord, SpikeRecord
 from spike_compressor.modality import TokenRows, modality_code, rows_by_modality
@@ -30,7 +30,7 @@ class LayerCounter:
         if valid is not None:
             codes, modality, timesteps = codes[valid], modality[valid], timesteps[valid]
             zero_point = None if zero_point is None else zero_point[valid]
-        encoded, ends = self._encoded(layer, codes, timesteps, zero_point)
+        encoded, ends = encoded_by(layer.spec.coding, codes, timesteps, zero_point, layer.silenced)
         self.record.passes[event.name] = self.record.passes.get(event.name, 0) + 1
         never = ~encoded.ne(0).any(dim=0).cpu()
         before = self.record.silent.get(event.name)
@@ -57,21 +57,6 @@ class LayerCounter:
             event.x[rows], event.scale[rows], event.timesteps[rows], layer.spec.coding, zero_point=zero_point
         )
         return saturated
-
-    def _encoded(
-        self, layer: SpikingLinear, codes: Tensor, timesteps: Tensor, zero_point: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """What the spikes of each neuron encode, int16 [M, K], and where a code is at an end of its range, bool."""
-        codec, T = get_coding(layer.spec.coding), timesteps.unsqueeze(1)
-        limit = codec.by_timesteps(codec.largest, T)
-        codes = codes.to(torch.int16)
-        if codec.signed:
-            return codes, codes.abs() == limit
-        levels = codes + ((1 << T) if zero_point is None else zero_point.unsqueeze(1)).to(torch.int16)
-        ends = codes.abs() == limit if zero_point is None else (levels == 0) | (levels == 2 * limit + 1)
-        if layer.silenced is not None:
-            levels = levels.masked_fill(layer.silenced, 0)  # no level at all: these neurons do not fire
-        return levels, ends
 
 
 @contextlib.contextmanager

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from spike_compressor.coding import Coding, get_coding, spikes_from_codes
+from spike_compressor.coding import get_coding
 from spike_compressor.errors import InputError
+from spike_compressor.metrics.encoded import planes_of, spikes_of
 from spike_compressor.modality import in_order
 
 
 def _offset(coding: str, timesteps: int) -> int:
     """Index of code 0 in a histogram: 256 where what neurons encode lies in -255 .. 255, as it does if they round."""
     return max(256, get_coding(coding).largest(timesteps))
-
-
-@lru_cache(maxsize=64)
-def _planes(coding: Coding, timesteps: int) -> tuple[int, Tensor]:
-    """The least integer that a neuron encodes, and where it fires for that and all above: 0/1 int64 [steps, count]."""
-    middle = 1 << timesteps
-    if coding.signed:
-        largest = coding.largest(timesteps)
-        codes = torch.arange(-largest, largest + 1, dtype=torch.int16)
-        return -largest, coding.spikes(codes.unsqueeze(1), timesteps).squeeze(2).ne(0).to(torch.int64)
-    # a level has the same spikes whatever the zero point
-    levels = torch.arange(2 * middle, dtype=torch.int16)
-    train = spikes_from_codes(levels - middle, timesteps, coding.name, zero_point=middle)
-    return 0, train.spikes.ne(0).to(torch.int64)
 
 
 def _no_codes(offset: int) -> Tensor:
@@ -91,7 +77,7 @@ class LayerRecord:
 
     def spikes_by_step(self) -> list[int]:
         """Spikes fired in each timestep, first step first."""
-        first, planes = _planes(get_coding(self.coding), self.timesteps)
+        first, planes = planes_of(get_coding(self.coding), self.timesteps)
         counts = self.histogram[first + self._offset :][: planes.shape[1]]
         return [int(count) for count in (planes * counts).sum(dim=1)]
 
@@ -161,8 +147,7 @@ class ProductRecord(LayerRecord):
         """Add integer codes [M, K] of rows that may attend to `attended` [M] keys, and spike into N accumulators."""
         M, K = codes.shape
         codes = codes.to(torch.int64)
-        first, fired = _planes(get_coding(self.coding), self.timesteps)
-        spikes = fired.sum(dim=0).to(codes.device)[codes - first].sum(dim=1)
+        spikes = spikes_of(codes, self.coding, self.timesteps)
         self.rows += M
         self.in_features, self.out_features = K, out_features
         live = int(attended.sum()) if operand == "p" else M * K
