@@ -3,8 +3,9 @@
     python tests/integrations/vllm/checkpoints.py OUT [NAME ...]
 
 LLM Compressor and vLLM want different versions of compressed-tensors, so this runs where the package itself does, and
-leaves for each NAME in OUT: `NAME/` (the checkpoint), `NAME.json` (prompts, and the greedy tokens that follow) and
-`NAME.layers.safetensors` (inputs and outputs of every layer in one pass over a prompt, and the modality of its rows).
+leaves for each NAME in OUT: `NAME/` (the checkpoint), `NAME.json` (prompts, the greedy tokens that follow, and for the
+first COUNTED of them what fired meanwhile) and `NAME.layers.safetensors` (inputs and outputs of every layer in one pass
+over a prompt, and the modality of its rows).
 What is there already is kept.
 """
 
@@ -26,10 +27,12 @@ from helpers import tiny_models
 from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.demo.data import calibration_batches, items
 from spike_compressor.demo.model import load_model, load_processor, prompt
+from spike_compressor.layer_kinds import layer_kind
 from spike_compressor.modality import current_rows
 from spike_compressor.runtime import spiking_layers
 
 NEW_TOKENS = 12
+COUNTED = 12
 PER_KIND = 34  # of six kinds of questions, 204 in all
 #: T, ratio and so the codes of q, k and v, or gate and up, differ
 SENSITIVE = "{allocation: sensitivity, budget: {spikes_per_input: 0.9}}"
@@ -86,7 +89,7 @@ def _texts(model: Any) -> Any:
     """Prompts of mixed lengths."""
     for seed in range(12):
         ids = [tiny_models.BOS, *tiny_models.words(3 + 5 * (seed % 6), seed)]
-        yield {"ids": ids, "tokens": _greedy(model, {"input_ids": torch.tensor([ids])}, NEW_TOKENS)}
+        yield {"ids": ids, **_counted(model, {"input_ids": torch.tensor([ids])}, NEW_TOKENS)}
 
 
 def _pictures(model: Any) -> Any:
@@ -97,7 +100,8 @@ def _pictures(model: Any) -> Any:
         text = prompt(item.question) if seen else item.question
         inputs = processor(images=item.image if seen else None, text=text, return_tensors="pt")
         inputs = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask", "pixel_values")}
-        case = {"number": number, "seen": seen, "text": text, "tokens": _greedy(model, inputs, 6)}
+        made = _counted(model, inputs, 6) if number < COUNTED else {"tokens": _greedy(model, inputs, 6)}
+        case = {"number": number, "seen": seen, "text": text, **made}
         yield {**case, "image": inputs} if number == 0 else case
 
 
@@ -110,6 +114,20 @@ def _greedy(model: Any, inputs: dict[str, torch.Tensor], count: int) -> list[int
     with torch.inference_mode():
         made = model.generate(**inputs, max_new_tokens=count, do_sample=False)
     return made[0, length:].tolist()
+
+
+def _counted(model: Any, inputs: dict[str, torch.Tensor], count: int) -> dict[str, Any]:
+    """Greedy tokens, and inputs, spikes and synaptic operations by "kind of layer, modality"."""
+    layers: dict[str, list[int]] = {}
+    with spike_compressor.record_spikes(model, operations=False) as record:
+        tokens = _greedy(model, inputs, count)
+    kinds = {name: layer_kind(name, layer.modalities) for name, layer in spiking_layers(model).items()}
+    for (name, modality), entry in record.layers.items():
+        numbers = layers.setdefault(f"{kinds[name]}, {modality}", [0, 0, 0])
+        for index, number in enumerate((entry.neurons, entry.spikes, entry.sops)):
+            numbers[index] += number
+    rows = {name: number for name, number in record.tokens.items() if number}
+    return {"tokens": tokens, "counts": {"tokens": rows, "layers": layers}}
 
 
 def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

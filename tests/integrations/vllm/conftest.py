@@ -67,7 +67,7 @@ def engine(checkpoint: Any) -> Callable[..., Any]:
     made: dict[Any, Any] = {}
 
     def of(name: str, folder: Path | None = None, **more: Any) -> Any:
-        key = (name, folder, *sorted(more.items()))
+        key = (name, folder, *sorted((key, repr(value)) for key, value in more.items()))
         if key not in made:
             made[key] = LLM(str(folder or checkpoint(name)), **{**SETTINGS, **OF[name], **more})
         return made[key]

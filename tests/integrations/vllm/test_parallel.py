@@ -1,4 +1,4 @@
-"""Two processes of tensor parallelism compute what one does: the same tokens, and the bits of `load` in every layer."""
+"""Two processes of tensor parallelism compute what one does: the same tokens and bits; and what fires counts once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ pytest.importorskip("vllm")
 
 import torch
 from safetensors.torch import load_file
+from spike_compressor.integrations.vllm import spike_counts
 from vllm import SamplingParams
 
+NUMBERS = ("inputs", "spikes", "sops")
 TWO = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
 
 
@@ -23,11 +25,15 @@ def _functions_reach_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "llama_groups"])
 def test_two_processes_give_what_one_gives(name: str, engine: Any, cases: Any, checkpoint: Any) -> None:
-    llm, expected = engine(name, **TWO), cases(name)
+    llm, expected = engine(name, **TWO, additional_config={"spike_counts": True}), cases(name)
     settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False)
     prompts = [{"prompt_token_ids": case["ids"]} for case in expected]
-    found = [list(made.outputs[0].token_ids) for made in llm.generate(prompts, settings, use_tqdm=False)]
-    assert found == [case["tokens"] for case in expected]
+    answers = llm.generate(prompts, settings, use_tqdm=False)
+    assert [list(made.outputs[0].token_ids) for made in answers] == [case["tokens"] for case in expected]
+    for made, case in zip(answers, expected, strict=True):
+        counts = spike_counts(llm, made.request_id)
+        layers = {f"{one['kind']}, {one['modality']}": [one[key] for key in NUMBERS] for one in counts["layers"]}
+        assert {"tokens": counts["tokens"], "layers": layers} == case["counts"]
 
     path = str(checkpoint(name).parent / f"{name}.layers.safetensors")
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from vllm.config import get_current_vllm_config
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
 
@@ -16,6 +17,7 @@ from spike_compressor.checkpoint.agreement import verify_agreement
 from spike_compressor.checkpoint.seal import read_json, verify_files
 from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.counting import Counter, install, wanted
 from spike_compressor.integrations.vllm.linear import SpikeLinearMethod
 from spike_compressor.integrations.vllm.refusals import (
     require_servable_checkpoint,
@@ -39,6 +41,7 @@ class SpikeQuantizationConfig(QuantizationConfig):
     def __init__(self) -> None:
         super().__init__()
         self.directory: Path | None = None
+        self.counter: Counter | None = None
         self._renamed: dict[str, str] = {}
 
     # What vLLM's registry asks
@@ -139,7 +142,9 @@ class SpikeQuantizationConfig(QuantizationConfig):
         require_servable_engine(self.adapter.multimodal)
         if self.adapter.multimodal:
             carry_modalities()
-        return SpikeLinearMethod([self._shard(name) for name in names])
+        if self.counter is None and wanted(get_current_vllm_config()):
+            self.counter = install()
+        return SpikeLinearMethod([self._shard(name) for name in names], self.counter)
 
     def _shard(self, name: str) -> Shard:
         return Shard(name, self.specs[name], self.schemes[name], self.adapter.fixed_modality(name))

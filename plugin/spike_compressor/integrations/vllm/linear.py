@@ -17,6 +17,7 @@ from vllm.model_executor.parameter import (
 )
 
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.counting import Counter
 from spike_compressor.integrations.vllm.rows import rows_of_step
 from spike_compressor.integrations.vllm.scheme import Shard
 from spike_compressor.integrations.vllm.split import SplitPart
@@ -39,11 +40,13 @@ class Part:
 
     def outputs(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs [*leading, N] of inputs [*leading, K], in their dtype; those of `load`, to the bit."""
-        own = None if bias is None else bias[self.rows]
-        out = self.neurons.outputs(x, own)
-        if out is None:  # a coding that the native kernels do not have, or no native kernels
-            drive, synapses = self.neurons.fire(x.reshape(-1, x.shape[-1]).to(torch.float32))
-            out = self.neurons.dequantize(synapses.acc, drive.scale, own)
+        own, neurons = None if bias is None else bias[self.rows], self.neurons
+        out = None if neurons.observers else neurons.outputs(x, own)
+        if out is None:  # somebody looks on, or the native kernels do not have the coding, or there are none
+            drive, synapses = neurons.fire(x.reshape(-1, x.shape[-1]).to(torch.float32))
+            out = neurons.dequantize(synapses.acc, drive.scale, own)
+            for observer in neurons.observers:
+                observer(self, neurons.event(drive, synapses, out))
             out = out.reshape(*x.shape[:-1], out.shape[-1])
         return out.to(x.dtype)
 
@@ -53,13 +56,14 @@ class SpikeLinearMethod(LinearMethodBase):
 
     Args:
         shards: what it is made of, in the order of its outputs.
+        counter: of what fires; None if nobody counts.
 
     Raises:
         InputError: weights of two kinds in one layer.
     """
 
-    def __init__(self, shards: list[Shard]) -> None:
-        self.shards = shards
+    def __init__(self, shards: list[Shard], counter: Counter | None = None) -> None:
+        self.shards, self._counter = shards, counter
         for shard in shards[1:]:
             if shard.scheme != shards[0].scheme:
                 raise InputError(
@@ -132,6 +136,10 @@ class SpikeLinearMethod(LinearMethodBase):
         else:
             parts = self._parts(codes, scale, sizes)
         layer.__dict__["spike_parts"] = parts
+        if self._counter is not None:
+            widths = dict(zip((shard.name for shard in self.shards), _widths(layer, len(self.shards)), strict=True))
+            for part in parts:
+                self._counter.watch(part, widths)
         for key in ("weight", "weight_scale", "weight_zero_point"):  # the parts hold them
             if hasattr(layer, key):
                 delattr(layer, key)
@@ -155,9 +163,17 @@ class SpikeLinearMethod(LinearMethodBase):
 
     def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
         parts: list[Part | SplitPart] = layer.spike_parts  # type: ignore[assignment]
-        with rows_of_step(any(part.neurons.by_modality for part in parts), x):
+        with rows_of_step(any(part.neurons.by_modality or part.neurons.observers for part in parts), x):
             made = [part.outputs(x, bias) for part in parts]
         return made[0] if len(made) == 1 else torch.cat(made, dim=-1)
+
+
+def _widths(layer: Any, count: int) -> list[int]:
+    """Outputs of the layers that a layer of vLLM's is made of, in all processes together."""
+    sizes = list(getattr(layer, "output_sizes", None) or [layer.output_size])
+    copies = getattr(layer, "num_kv_head_replicas", 1)  # several processes may have the same keys and values
+    sizes[1:] = [size // copies for size in sizes[1:]]
+    return sizes if len(sizes) == count else [sum(sizes)]
 
 
 def _values(layer: nn.Module, key: str) -> Tensor:

@@ -44,6 +44,12 @@ def rows_of_step(needed: bool, x: Tensor) -> Iterator[None]:
         yield
 
 
+def rows_of_context() -> TokenRows:
+    """The rows of the step under way."""
+    rows: TokenRows = get_forward_context().additional_kwargs[KEY]
+    return rows
+
+
 def _rows(x: Tensor) -> TokenRows | None:
     if not is_forward_context_available():
         return None

@@ -14,7 +14,7 @@ from vllm.distributed import get_tp_group, tensor_model_parallel_all_gather
 
 from spike_compressor.coding import NonFiniteInputError, quantize_rows
 from spike_compressor.integrations.vllm.scheme import Shard
-from spike_compressor.runtime import IntegerMatmul, IntegerWeight, Neurons, dequantized
+from spike_compressor.runtime import Drive, IntegerMatmul, IntegerWeight, Neurons, Synapses, dequantized
 
 
 class SplitPart:
@@ -52,14 +52,18 @@ class SplitPart:
         timesteps = neurons.timesteps(rows)
         try:
             scale, zero_point = neurons.thresholds(rows, timesteps)
-            codes, _ = quantize_rows(rows, scale, timesteps, neurons.spec.coding, zero_point=zero_point)
+            codes, saturated = quantize_rows(rows, scale, timesteps, neurons.spec.coding, zero_point=zero_point)
         except NonFiniteInputError as error:
             raise error.at(f"layer {neurons.name}") from None
         acc = self._together(self._product(codes[:, self._columns].contiguous()))
         N = acc.shape[1]
         if self._rank:
             return x.new_zeros((*x.shape[:-1], N))
-        return dequantized(acc, scale, self._scale, bias).to(x.dtype).reshape(*x.shape[:-1], N)
+        out = dequantized(acc, scale, self._scale, bias)
+        for observer in neurons.observers:
+            drive = Drive(rows, scale, timesteps, neurons.spec.coding, self._product, zero_point)
+            observer(self, neurons.event(drive, Synapses(codes, acc, saturated), out))
+        return out.to(x.dtype).reshape(*x.shape[:-1], N)
 
     def _together(self, acc: Tensor) -> Tensor:
         """Accumulators of whole rows: a group of weights lies in one process, else they are sums over all."""
