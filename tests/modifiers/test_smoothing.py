@@ -21,6 +21,7 @@ from spike_compressor.modifiers.calibration import Unnoticed
 from spike_compressor.modifiers.smoothing.folding import Group, fold
 from spike_compressor.modifiers.smoothing.scales import Spikes, choose_divisors
 from spike_compressor.modifiers.smoothing.structure import find_groups
+from spike_compressor.runtime import spiking_layers
 from torch import Tensor, nn
 
 ALONE = "smooth_stage:\n  smooth_modifiers:\n    SpikeSmoothingModifier: {samples: 4%s}\n"
@@ -203,6 +204,15 @@ def test_weights_do_not_depend_on_the_pipeline(pipeline: str, workshop: Workshop
     assert norms
     for name in norms:
         assert torch.equal(one[name], two[name]), name
+
+
+def test_some_layers_are_smoothed_while_a_plan_is_measured_for_all(workshop: Workshop) -> None:
+    """The pass that smoothing makes by itself is none of the plan's, whose layers it goes through."""
+    some = "SpikeSmoothingModifier: {targets: ['re:.*language_model.layers.1.mlp.*']}"
+    model = workshop.oneshot(
+        "llava", recipe(f"{some}\n{RTN}", msts="{allocation: med, budget: {mean_timesteps: 3.25}}")
+    )
+    assert spiking_layers(model)["model.language_model.layers.0.mlp.up_proj"].spec.by_modality
 
 
 def test_a_fold_is_undone_by_its_inverse() -> None:

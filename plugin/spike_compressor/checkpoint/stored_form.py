@@ -83,12 +83,12 @@ class _Held:
 
     def _put_back_offloaded(self, table: dict[str, Any]) -> None:
         """Of a spiking layer, which takes no tensors by name; weights that train are back in their place already."""
-        with OffloadCache.disable_onloading():
-            for key in [key for key in table if key not in self._tensors]:
+        for key in list(table):
+            if key not in self._tensors or (key != "weight" and self._tensors[key] is not None):
                 del table[key]
-            for key, tensor in self._tensors.items():
-                if key != "weight" and (key not in table or table[key] is not tensor):
-                    table[key] = nn.Parameter(tensor, requires_grad=False)
+        for key, tensor in self._tensors.items():
+            if key != "weight" and tensor is not None:
+                table[key] = nn.Parameter(tensor, requires_grad=False)  # to wherever the cache keeps its tensors
 
 
 def _as_bytes(model: nn.Module, state: SpikingState) -> None:

@@ -122,7 +122,7 @@ class CalibrationRows:
         # outside of them pipelines may trace the model, with inputs that are no tensors
         inside = [name for name in layers if name.startswith(decoder)]
         modules = [module for name, module in holders(model, inside).items() if f"{name}.".startswith(decoder)]
-        self._scopes = Scopes(modules, lambda: self.batches[state.current_batch_idx])
+        self._scopes = Scopes(modules, lambda: self._under_way(state))
         self._scopes.open()
 
     @contextlib.contextmanager
@@ -147,6 +147,11 @@ class CalibrationRows:
         if self._scopes is not None:
             self._scopes.close()
             self._scopes = None
+
+    def _under_way(self, state: State) -> TokenRows | None:
+        """Rows of the batch that runs; None while another modifier runs batches that were not read here."""
+        index = state.current_batch_idx
+        return self.batches[index] if 0 <= index < len(self.batches) else None
 
     def _restart(self) -> None:
         # who reads one batch and begins anew has traced the model with it: the sequential pipeline

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from compressed_tensors.offload import disable_onloading
 from torch import Tensor, nn
 
 from spike_compressor.modifiers.smoothing.folding import Group, fold
@@ -22,7 +23,7 @@ def foldable(
     targets: Mapping[str, nn.Linear],
 ) -> tuple[list[Group], dict[str, str]]:
     """The groups that can be folded as far as can be told without trying, and why the others' readers are left."""
-    owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
+    owners = Counter(one for module in model.modules() for one in _weights_of(module))
     taken = Counter(reader for group in groups for reader in group.readers)
     unreached = [name for name in readers if name not in reference.inputs]
     kept, reasons = [], {}
@@ -59,7 +60,13 @@ def _common(names: Sequence[str]) -> str:
 
 
 def _shares(module: nn.Module, owners: Mapping[int, int]) -> bool:
-    return any(owners[id(parameter)] > 1 for parameter in module.parameters(recurse=False))
+    return any(owners[one] > 1 for one in _weights_of(module))
+
+
+def _weights_of(module: nn.Module) -> list[int]:
+    """What a module's own parameters are known by; an offloaded one is another tensor each time that it is brought."""
+    with disable_onloading():
+        return [id(parameter) for parameter in module.parameters(recurse=False)]
 
 
 def exact_groups(model: nn.Module, run: Callable[[], Tensor], reference: Reference, groups: list[Group]) -> list[Group]:
