@@ -66,11 +66,16 @@ DENSE_SHAPES = (
         "MaxGroups": 3,
     },
     {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1, "UserTimesteps": 1},
+    {"Rows": 2, "Columns": 3, "Lanes": 8, "MaxInputs": 128, "Planes": 3, "Tmax": 5},
 )
 
 FP_SHAPES = ({}, {"Lanes": 1}, {"Lanes": 2, "ExpBits": 8, "FracBits": 7, "Subnormals": 0})
 INT_SHAPES = ({}, {"Lanes": 4, "WeightBits": 4, "AccWidth": 24})
-OFFSET_SHAPES = (*INT_SHAPES, {"WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1})
+OFFSET_SHAPES = (
+    *INT_SHAPES,
+    {"WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1},
+    {"WeightBits": 4, "ActBits": 6, "AccWidth": 20, "SignMagnitude": 1, "PassBits": 3},
+)
 STREAMED_SHAPES = (
     {"Rows": 4, "Columns": 6, "MaxInputs": 512},
     {**SHAPES[1], "DataWidth": 64, "AddrWidth": 40, "MaxBurst": 4},

@@ -7,24 +7,21 @@ import numpy as np
 from cocotb.triggers import ClockCycles
 from core_driver import CoreDriver, Stalls
 from generate import arrays_from_membranes, random_layer
-from images import compare, plan
+from images import compare, dense_words, plan
 from registers import BUSY, CTRL, ERROR, START, STATUS
 from spike_compressor.trace import Layer
 from unit import SEED
 
 
-def expected_words(layer, shape) -> int:
-    """Chunks that the array works on: every one, spikes or not."""
-    cut = plan(layer, shape)
-    return cut.row_tiles * cut.column_tiles * cut.row_chunks
-
-
 async def check(driver: CoreDriver, layer, stalls: Stalls | None = None) -> None:
     """One job, bit for bit, counters and errors included."""
+    words = (
+        dense_words(layer, driver.shape, int(driver.dut.planes.value)).sum() * plan(layer, driver.shape).column_tiles
+    )
     result = await driver.run(layer, stalls, spike_stream=False)
     compare(layer, layer.spikes, result.acc)
     assert result.errors == set(), result.errors
-    assert result.counters["words"] == expected_words(layer, driver.shape)
+    assert result.counters["words"] == words
     assert result.counters["spikes"] == np.count_nonzero(layer.spikes)
 
 

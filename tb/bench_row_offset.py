@@ -12,7 +12,7 @@ async def groups(dut):
     """Groups of random and extreme chunks against plain integers."""
     generator = rng(dut)
     lanes, bits, act = int(dut.Lanes.value), int(dut.WeightBits.value), int(dut.ActBits.value)
-    sign_magnitude = bool(dut.SignMagnitude.value)
+    sign_magnitude, pass_bits = bool(dut.SignMagnitude.value), int(dut.PassBits.value)
     top = 1 << act - 1
     await start(dut, chunk_en_i=0, sums_en_i=0, offset_en_i=0, first_i=0)
     for case in range(120):
@@ -20,8 +20,10 @@ async def groups(dut):
         a = generator.integers(1 - top if sign_magnitude else -top, top, size)
         if case % 3 == 0:
             a[:] = generator.choice([1 - top if sign_magnitude else -top, top - 1])
+        a[generator.random(size[0]) < 0.4] >>= 2  # chunks without large magnitudes
         codes = np.where(a < 0, top | -a, a) if sign_magnitude else a
-        for chunk, expected in enumerate(row_offset(a, bits, act, sign_magnitude=sign_magnitude)):
+        numbers = row_offset(a, bits, act, sign_magnitude=sign_magnitude, pass_bits=pass_bits)
+        for chunk, expected in enumerate(numbers):
             dut.activations_i.value = pack(codes[chunk], act)
             dut.chunk_en_i.value = 1
             await RisingEdge(dut.clk_i)

@@ -22,6 +22,7 @@ async def replay(dut):
     driver = CoreDriver(dut, job["seed"])
     bundle = open_bundle(job["bundle"])
     await driver.reset()
+    planes = int(dut.planes.value) if job["dense"] else None
     with Path(job["results"]).open("a") as results:
         for name in job["layers"]:
             layer = bundle.layer(name)
@@ -33,7 +34,7 @@ async def replay(dut):
                 verdict["cycles"] = result.counters["cycles"]
                 verdict["counters"] = result.counters
                 compare(layer, result.spikes, result.acc)
-                check_counters(layer, driver.shape, result.counters, result.errors, dense=job["dense"])
+                check_counters(layer, driver.shape, result.counters, result.errors, planes=planes)
             except MismatchError as mismatch:
                 verdict["error"] = str(mismatch)
                 await driver.reset()

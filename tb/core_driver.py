@@ -19,6 +19,7 @@ from images import (
     Shape,
     Units,
     acc_units,
+    dense_words,
     membrane_image,
     parse_acc,
     parse_spikes,
@@ -352,25 +353,23 @@ def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:
     fire = layer.info.tokens * (1 + cut.row_chunks * (layer.info.steps + 1))
     beats = max(layer.info.steps, shape.lanes // shape.weight_inputs) + 1
     work = shape.rows * cut.row_blocks * (layer.info.steps * shape.slots + 2)
-    passes = cut.row_tiles * cut.column_tiles * (work + cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
+    passes = cut.row_tiles * cut.column_tiles * (work + 2 * cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
     worst = max(vars(stalls).values()) if stalls else 0
     return int((fire + passes + cut.groups + 1000) * 4 * 256 / (256 - worst))
 
 
 def check_counters(
-    layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str], *, dense: bool = False
+    layer: Layer, shape: Shape, counters: dict[str, int], errors: set[str], *, planes: int | None = None
 ) -> None:
     """Demand that the core counted what happened, and reports no error. Raises MismatchError.
 
     Args:
-        dense: the counters are those of the dense baseline.
+        planes: the counters are those of a dense baseline that has so many.
     """
     expected = expected_counters(layer, shape)
-    if dense:
-        cut = plan(layer, shape)
-        words = cut.row_tiles * cut.column_tiles * cut.row_chunks  # every chunk, spikes or not
+    if planes is not None:
         del expected["additions"]  # it multiplies
-        expected["words"] = words
+        expected["words"] = int(dense_words(layer, shape, planes).sum()) * plan(layer, shape).column_tiles
     for name, value in expected.items():
         if counters[name] != value:
             raise MismatchError(f"layer {layer.name}: counter {name}: expected {value}, got {counters[name]}")

@@ -90,6 +90,31 @@ def plan(layer: Layer, shape: Shape) -> Plan:
     )
 
 
+def chunk_passes(layer: Layer, shape: Shape, planes: int) -> np.ndarray:
+    """Which rows work on a chunk a second time, in a dense baseline of so many planes; bool [tokens, row_chunks].
+
+    Those that have a magnitude of more bits in it. The chunk takes a second pass if one row of its tile does.
+    """
+    cut = plan(layer, shape)
+    codes = np.abs(golden.decode(layer.spikes, layer.timesteps, layer.info.coding))
+    large = np.zeros((layer.info.tokens, cut.groups, cut.group_chunks * shape.lanes), bool)
+    large[:, :, : cut.group_inputs] = (codes >> planes != 0).reshape(-1, cut.groups, cut.group_inputs)
+    return large.reshape(layer.info.tokens, cut.row_chunks, shape.lanes).any(axis=2)
+
+
+def dense_words(layer: Layer, shape: Shape, planes: int) -> np.ndarray:
+    """Passes over chunks of each row tile and group, for one column tile; int [row_tiles, groups]."""
+    cut = plan(layer, shape)
+    again = np.logical_or.reduceat(chunk_passes(layer, shape, planes), np.arange(0, layer.info.tokens, shape.rows))
+    return (1 + again.astype(np.int64)).reshape(cut.row_tiles, cut.groups, cut.group_chunks).sum(axis=2)
+
+
+def dense_products(layer: Layer, shape: Shape, planes: int) -> np.ndarray:
+    """Products of each row in such a baseline, those of second passes too; float [tokens]."""
+    again = chunk_passes(layer, shape, planes).mean(axis=1)
+    return layer.info.in_features * layer.info.out_features * (1 + again)
+
+
 def _padded(values: np.ndarray, cut: Plan, lanes: int, noise: np.random.Generator) -> np.ndarray:
     """[X, K] -> [X, row_chunks, lanes]. Places that hold no input get noise: the core must not care."""
     X = values.shape[0]

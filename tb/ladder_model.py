@@ -65,9 +65,14 @@ def int_column(a: NDArray[np.int64], w: NDArray[np.int64], weight_bits: int, act
     return np.cumsum(constant - ((w + (1 << (weight_bits - 1))) * a).sum(1))
 
 
-def row_offset(a: NDArray[np.int64], weight_bits: int, act_bits: int, *, sign_magnitude: bool) -> NDArray[np.int64]:
+def row_offset(
+    a: NDArray[np.int64], weight_bits: int, act_bits: int, *, sign_magnitude: bool, pass_bits: int = 0
+) -> NDArray[np.int64]:
     """`row_offset`'s output after each chunk of a group, from activations [chunks, lanes]."""
-    constant = a.shape[1] * ((1 << weight_bits) - 1) * ((1 << (act_bits - 1)) - 1)
+    bits = np.full(len(a), pass_bits or act_bits - 1)
+    if pass_bits:
+        bits[np.abs(a).max(1) >= 1 << pass_bits] *= 2
+    constant = a.shape[1] * ((1 << weight_bits) - 1) * ((1 << bits) - 1)
     half = 1 << (weight_bits - 1)
     factor = np.where(a < 0, half - 1, half)
     extra = (np.abs(a) * factor).sum(1) if sign_magnitude else (half * a).sum(1)

@@ -55,6 +55,8 @@ DENSE_SHAPES = {
         "MaxGroups": 3,
     },
     "multiply": {"Rows": 2, "Columns": 3, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Multiply": 1},
+    "passes": {"Rows": 3, "Columns": 4, "Lanes": 8, "WeightInputs": 4, "MaxInputs": 128, "Planes": 3},
+    "halves": {"Rows": 2, "Columns": 3, "Lanes": 4, "MaxInputs": 64, "Tmax": 6, "Planes": 3, "Multiply": 1},
 }
 
 #: A small core with a streamer: 20-byte sums that fill three beats of 8 bytes; 8-byte sums, four in a beat of 32.
@@ -110,6 +112,11 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("int_column", "int_column", {"Lanes": 4, "WeightBits": 4, "AccWidth": 20}),
     ("row_offset", "row_offset", {"Lanes": 8}),
     ("row_offset", "row_offset", {"Lanes": 8, "WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1}),
+    (
+        "row_offset",
+        "row_offset",
+        {"Lanes": 8, "WeightBits": 4, "ActBits": 6, "AccWidth": 20, "SignMagnitude": 1, "PassBits": 3},
+    ),
     ("axil_checker", "axil_checker", {"Fatal": 0}),
     ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),

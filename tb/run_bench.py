@@ -3,9 +3,8 @@
     python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
 
 Both are simulated, bit-exact, the spike core without the spike stream. With `--ideal`, and for layers in csd, which the
-baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs. So they
-do with `--planes P`, an array of fewer planes than some rows have timesteps: a row tile with such a row takes a chunk
-in two passes, high planes and low ones. No RTL does that: estimated.
+baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs. With
+`--planes P` the baseline takes chunks with larger magnitudes than P bits in two passes.
 Areas and energies come from the results of `make synth`, if there are any for these shapes; without them the ratios
 that need them are null.
 
@@ -18,7 +17,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import numpy as np  # noqa: E402
 from cycle_model import block_words  # noqa: E402
-from images import Shape, plan  # noqa: E402
+from images import Shape, dense_products, dense_words, plan  # noqa: E402
 from run_trace import require_core_coding, run  # noqa: E402
 from spike_compressor.trace import Bundle, Layer, TraceError, open_bundle  # noqa: E402
 from toolchain import ROOT, ToolError  # noqa: E402
@@ -34,6 +33,8 @@ from toolchain import ROOT, ToolError  # noqa: E402
 SYNTH = ROOT / "rtl" / "synth" / "results.json"
 #: The baseline whose products are what synthesis makes of `*`: same cycles, another area and energy.
 MULTIPLY = "dense_multiply"
+#: Bits that no magnitude is larger than.
+EVERY = 31
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DenseShape:
     """A dense array: `rows` x `columns` accumulators, `lanes` products each and cycle.
 
     Args:
-        planes: bits of a magnitude that a product takes at once; None: as many as the bundle's largest T.
+        planes: bits of a magnitude that a product takes in a pass; None: as many as the bundle's largest T.
     """
 
     rows: int = 8
@@ -54,32 +55,28 @@ class DenseShape:
         """Multiply-accumulates a cycle."""
         return self.rows * self.columns * self.lanes
 
+    @property
+    def tile(self) -> Shape:
+        """The baseline's shape as a core's, as far as it cuts layers into tiles."""
+        return Shape(self.rows, self.columns, self.lanes, 1, self.lanes)
+
     def fitting(self, spike: Shape) -> Shape:
-        """The baseline's shape as a core's, with the limits of a spike core."""
+        """The same with the limits of a spike core."""
         blocks = max(2, spike.capacity // self.lanes)
-        return Shape(self.rows, self.columns, self.lanes, 1, self.lanes, spike.weight_bits, spike.tmax, blocks, False)
+        return replace(self.tile, weight_bits=spike.weight_bits, tmax=spike.tmax, blocks=blocks, csd=False)
 
 
 def dense_cycles(layer: Layer, shape: DenseShape) -> np.ndarray:
     """Cycles of a dense array that never waits for its inputs, per row: float [M].
 
-    A tile takes ceil(K/G / lanes) cycles a group; its sums leave a row a cycle, as the spike core's do, so a group
-    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows. With `planes`
-    a chunk takes a cycle for each pass.
+    A tile takes a cycle for each pass over a chunk; a group's sums leave a row a cycle, as the spike core's do, so it
+    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows.
     """
-    M, N, G = layer.info.tokens, layer.info.out_features, layer.groups
-    tiles = -(-N // shape.columns)
-    rows = np.minimum(shape.rows, M - np.arange(M) // shape.rows * shape.rows)  # rows of each row's tile
-    group = np.maximum(dense_passes(layer, shape) * -(-(layer.info.in_features // G) // shape.lanes), rows)
-    return tiles * G * group / rows
-
-
-def dense_passes(layer: Layer, shape: DenseShape) -> np.ndarray:
-    """Passes of each row's tile over its inputs: int [M]. A tile's rows share weights, so the largest T decides."""
-    starts = np.arange(0, layer.info.tokens, shape.rows)
-    largest = np.maximum.reduceat(layer.timesteps.astype(np.int64), starts)
-    passes = np.ones_like(largest) if shape.planes is None else -(-largest // shape.planes)
-    return np.repeat(passes, shape.rows)[: layer.info.tokens]
+    words = dense_words(layer, shape.tile, shape.planes or EVERY)
+    tiles = plan(layer, shape.tile).column_tiles
+    rows = np.minimum(shape.rows, layer.info.tokens - np.arange(len(words)) * shape.rows)  # of each tile
+    cycles = np.maximum(words, rows[:, None]).sum(axis=1) / rows
+    return tiles * np.repeat(cycles, rows)
 
 
 def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, lanes: int, slots: int | None) -> Shape:
@@ -188,7 +185,8 @@ class Synth:
             entries = data.get("dense" if name == MULTIPLY else name, [])
             for entry in entries if isinstance(entries, list) else [entries]:
                 plain = name == MULTIPLY and "Multiply" not in entry["shape"]
-                if not plain and all(entry["shape"].get(key, value) == value for key, value in shape.items()):
+                known = {"Planes": 0} | entry["shape"]  # 0: all in one pass
+                if not plain and all(known.get(key, value) == value for key, value in shape.items()):
                     self.found[name] = entry
         missing = sorted(set(shapes) - set(self.found) - {MULTIPLY})
         self.note = f"no results for the shape of: {', '.join(missing)}" if missing else ""
@@ -234,7 +232,7 @@ def compare(
         if baselines is not None:
             baseline *= baselines[layer.name] / baseline.sum()
         macs = np.full(len(words), K * N)
-        products = macs * dense_passes(layer, dense)
+        products = dense_products(layer, dense.tile, dense.planes or EVERY)
         whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], baseline.sum(), products.sum())
         tally = Tally()
         tally.add(*whole)
@@ -287,7 +285,7 @@ def table(report: dict[str, Any]) -> Iterable[str]:
     yield (
         f"dense array {dense['rows']} rows x {dense['columns']} columns x {dense['lanes']} lanes: "
         f"cycles {'from a model' if report['dense']['cycles'] == 'model' else 'simulated'}"
-        + (f", {dense['planes']} planes, estimated" if dense["planes"] else "")
+        + (f", {dense['planes']} planes" if dense["planes"] else "")
     )
     yield (
         f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} "
@@ -328,7 +326,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--planes",
         type=int,
         choices=range(1, 8),
-        help="of the dense array, from the model: rows of larger T in two passes",
+        help="of the dense array: chunks with larger magnitudes take two passes",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     options = parser.parse_args(arguments)
@@ -340,9 +338,13 @@ def main(arguments: list[str] | None = None) -> int:
         shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense, options.planes)
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
         verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
-        modelled = options.ideal or options.planes is not None
-        simulated = not modelled and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
-        baselines = run(bundle, names, shape=dense.fitting(shape), dense=True, **quiet) if simulated else []
+        if dense.planes is not None and not dense.planes <= shape.tmax <= 2 * dense.planes:
+            raise TraceError(
+                f"--planes {dense.planes}: has to be from half of the bundle's T, {shape.tmax}, to all of it"
+            )
+        simulated = not options.ideal and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
+        core: dict[str, Any] = {"shape": dense.fitting(shape), "dense": True, "planes": dense.planes}
+        baselines = run(bundle, names, **core, **quiet) if simulated else []
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -355,9 +357,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     baseline = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
-    if dense.planes is not None:
-        baseline["Tmax"] = dense.planes
-    shapes = {"spike": area, "dense": {**baseline, "Multiply": 0}, MULTIPLY: {**baseline, "Multiply": 1}}
+    shapes = {
+        "spike": area,
+        "dense": {**baseline, "Multiply": 0, "Planes": dense.planes or 0},
+        MULTIPLY: {**baseline, "Multiply": 1},
+    }
     synth = Synth(options.synth, shapes)
     cycles = {verdict["layer"]: verdict["cycles"] for verdict in baselines} if simulated else None
     report = compare(bundle, verdicts, shape, dense, synth, cycles)

@@ -129,6 +129,7 @@ def run(
     spike_stream: bool = True,
     dense: bool = False,
     multiply: bool = False,
+    planes: int | None = None,
     memory: str = "",
     record: Path | None = None,
 ) -> list[dict]:
@@ -137,6 +138,7 @@ def run(
     Args:
         dense: on the dense baseline, which has no spike stream.
         multiply: on the baseline that multiplies with `*`.
+        planes: bits of a magnitude that the baseline takes in a pass; None: all.
         memory: folder of `rtl/variants/` whose memories take the place of the core's.
         record: file for the core's ports, cycle by cycle: see tb/hdl/port_recorder.sv.
 
@@ -146,6 +148,8 @@ def run(
     while shape.blocks < blocks:
         shape = replace(shape, blocks=2 * shape.blocks)
     parameters = shape.parameters() | {"Dense": int(dense), "Multiply": int(multiply)}
+    if planes is not None:
+        parameters["Planes"] = planes
     folder = build("core_harness", parameters, fast=True, replaced=variant_sources(memory) if memory else None)
     (BUILD / "run").mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f"{bundle.path.resolve().name}-", dir=BUILD / "run"))

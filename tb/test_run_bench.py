@@ -164,22 +164,34 @@ def test_group_scales():
 
 
 def test_two_passes():
-    """A tile takes a second pass if one of its rows has more timesteps than the array has planes, and no other tile."""
-    layer = random_layer(np.random.default_rng(1), 11, 128, 20, timesteps=3)
-    arrays = {name: getattr(layer, name) for name in ("membrane", "weight")}
-    timesteps = np.full(11, 3, np.uint8)
-    timesteps[5] = 4
-    mixed = Layer(
-        layer.info,
-        arrays=arrays_from_membranes(
-            arrays["membrane"], timesteps, arrays["weight"], coding="tc_lif", frac_bits=layer.info.frac_bits, groups=1,
-            rng=np.random.default_rng(2),
-        ),
-    )  # fmt: skip
-    for planes, passes in ((None, [1, 1, 1]), (4, [1, 1, 1]), (3, [1, 2, 1]), (2, [2, 2, 2]), (1, [3, 4, 3])):
+    """A chunk takes a second pass if a row of its tile has a magnitude of more bits than a pass; only that row works."""
+    weight = np.ones((20, 128), np.int8)
+    membrane = np.zeros((11, 128), np.int32)
+    membrane[:, ::3] = 7 << 16
+    membrane[5, 9] = -8 << 16  # the second row tile, its third chunk
+    arrays = arrays_from_membranes(
+        membrane,
+        np.full(11, 4, np.uint8),
+        weight,
+        coding="tc_lif",
+        frac_bits=16,
+        groups=1,
+        rng=np.random.default_rng(2),
+    )
+    layer = Layer(random_layer(np.random.default_rng(1), 11, 128, 20, timesteps=4).info, arrays=arrays)
+    for planes, again in ((None, 0), (4, 0), (3, 1)):
         dense = run_bench.DenseShape(rows=4, columns=16, lanes=4, planes=planes)
-        assert run_bench.dense_passes(mixed, dense).tolist() == np.repeat(passes, 4)[:11].tolist()
-        assert run_bench.dense_cycles(mixed, dense).sum() == pytest.approx(2 * 32 * sum(passes))
+        words = run_bench.dense_words(layer, dense.tile, planes or 4)
+        assert words.tolist() == [[32], [32 + again], [32]]
+        assert run_bench.dense_cycles(layer, dense).sum() == pytest.approx(2 * (3 * 32 + again))
+        assert run_bench.dense_products(layer, dense.tile, planes or 4).sum() == 20 * (11 * 128 + 4 * again)
+
+
+@pytest.mark.parametrize("planes", [1, 5])
+def test_planes_that_no_array_has(report, capsys, planes):
+    """Magnitudes take two passes at most, and no pass takes more bits than they have."""
+    assert run_bench.main([str(report[1]), "--planes", str(planes), *SMALL]) == 2
+    assert f"--planes {planes}" in capsys.readouterr().err
 
 
 def test_bad_bundle(tmp_path, capsys):

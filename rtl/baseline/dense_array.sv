@@ -7,6 +7,9 @@
 //   cycle 1   it meets its weights (op_valid_i): carry-save trees
 //   cycle 2   sums;  cycle 3   low halves;  cycle 4   high halves of the accumulators
 //
+// Where magnitudes have more bits than `Planes`, a chunk in which a row has a larger one takes a second pass, with the
+// upper bits: the operation stays for another cycle (op_again_o). Rows without such a magnitude rest in it.
+//
 // What the accumulators are to be taken away from (see dense_column) is not counted here, but in dense_offsets.
 
 module dense_array #(
@@ -14,7 +17,8 @@ module dense_array #(
   parameter int unsigned Columns    = 16,
   parameter int unsigned Lanes      = 16,
   parameter int unsigned WeightBits = 4,
-  parameter int unsigned Planes     = 4,
+  parameter int unsigned Bits       = 4,  // of a magnitude
+  parameter int unsigned Planes     = 4,  // of them in a pass: all, or at least half of them
   parameter int unsigned AccWidth   = 20,
   parameter bit          Multiply   = 1'b0,
   localparam int unsigned RowWidth = $clog2(Rows + 1),
@@ -26,11 +30,13 @@ module dense_array #(
 
   // chunk
   input  logic                                           load_i,
-  input  logic [Rows-1:0][Planes-1:0][Lanes-1:0]         magnitudes_i,
+  input  logic [RowWidth-1:0]                            load_rows_i,   // in the row tile
+  input  logic [Rows-1:0][Bits-1:0][Lanes-1:0]           magnitudes_i,
   input  logic [Rows-1:0][Lanes-1:0]                     neg_i,
 
   // operation
   input  logic                                           op_valid_i,
+  output logic                                           op_again_o,    // this one is not its last pass
   input  logic                                           op_first_i,
   input  logic                                           op_last_i,
   input  logic                                           op_pass_end_i, // the last of a row
@@ -52,8 +58,11 @@ module dense_array #(
   output logic                                           idle_o
 );
 
+  localparam int unsigned Passes = (Bits > Planes) ? 2 : 1;
+
   typedef struct packed {
     logic                first;
+    logic                high;  // the second pass
     logic                last;
     logic                pass_end;
     logic                tile_end;
@@ -62,6 +71,9 @@ module dense_array #(
   } flags_t;
 
   logic [Rows-1:0][Planes-1:0][Lanes-1:0] magnitudes_q;
+  logic [Rows-1:0]                        works;    // rows that the operation is for
+  logic [Rows-1:0]                        works_q [2:4];
+  logic                                   high;
   logic [Rows-1:0][Lanes-1:0]             neg_q;
   logic [5:2]                             valid_q;
   flags_t                                 flags_q [2:5];
@@ -72,15 +84,13 @@ module dense_array #(
   end
 
   always_ff @(posedge clk_i) begin
-    if (load_i) begin
-      magnitudes_q <= magnitudes_i;
-      neg_q        <= neg_i;
-    end
+    if (load_i) neg_q <= neg_i;
     if (enable_i) begin
       if (op_valid_i) begin
         flags_q[2] <= '{
-          first:    op_first_i,
-          last:     op_last_i,
+          first:    op_first_i && !high,
+          high:     high,
+          last:     op_last_i && !op_again_o,
           pass_end: op_pass_end_i,
           tile_end: op_tile_end_i,
           rows:     op_rows_i,
@@ -91,6 +101,71 @@ module dense_array #(
         if (valid_q[i]) flags_q[i+1] <= flags_q[i];
       end
     end
+  end
+
+  if (Passes > 1) begin : gen_passes
+    localparam int unsigned HighBits = Bits - Planes;
+
+    logic [Rows-1:0][HighBits-1:0][Lanes-1:0] high_q;
+    logic [Rows-1:0]                          larger_q;
+    logic                                     some_q, again_q;
+
+    logic [Rows-1:0] larger;
+
+    for (genvar r = 0; r < Rows; r++) begin : gen_larger
+      assign larger[r] = RowWidth'(r) < load_rows_i && |magnitudes_i[r][Bits-1:Planes];
+    end
+
+    // again_q: the chunk has a pass to come; some_q: it is in its second one
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) begin
+        again_q <= 1'b0;
+        some_q  <= 1'b0;
+      end else if (load_i) begin
+        again_q <= |larger;
+        some_q  <= 1'b0;
+      end else if (op_valid_i && enable_i) begin
+        again_q <= 1'b0;
+        some_q  <= again_q;
+      end
+    end
+
+    always_ff @(posedge clk_i) begin
+      for (int unsigned r = 0; r < Rows; r++) begin
+        if (load_i) begin
+          magnitudes_q[r] <= magnitudes_i[r][Planes-1:0];
+          larger_q[r]     <= larger[r];
+        end else if (op_valid_i && enable_i && again_q && larger_q[r]) begin
+          magnitudes_q[r] <= (Planes*Lanes)'(high_q[r]);
+        end
+        if (load_i && larger[r]) high_q[r] <= magnitudes_i[r][Bits-1:Planes];
+      end
+      if (enable_i) begin
+        if (op_valid_i) works_q[2] <= works;
+        for (int unsigned i = 2; i < 4; i++) begin
+          if (valid_q[i]) works_q[i+1] <= works_q[i];
+        end
+      end
+    end
+
+    assign op_again_o = again_q;
+    assign high       = some_q;
+    assign works      = some_q ? larger_q : '1;
+  end else begin : gen_pass
+    always_ff @(posedge clk_i) begin
+      if (load_i) magnitudes_q <= magnitudes_i;
+    end
+
+    for (genvar i = 2; i < 5; i++) begin : gen_works
+      assign works_q[i] = '1;
+    end
+
+    logic unused_rows;
+    assign unused_rows = ^load_rows_i;
+
+    assign op_again_o = 1'b0;
+    assign high       = 1'b0;
+    assign works      = '1;
   end
 
   for (genvar r = 0; r < Rows; r++) begin : gen_row
@@ -105,19 +180,21 @@ module dense_array #(
         .Lanes      (Lanes),
         .WeightBits (WeightBits),
         .Planes     (Planes),
+        .Passes     (Passes),
         .AccWidth   (AccWidth),
         .Multiply   (Multiply)
       ) u_column (
         .clk_i,
         .enable_i,
-        .product_en_i (op_valid_i),
+        .product_en_i (op_valid_i && works[r]),
         .magnitudes_i (magnitudes_q[r]),
         .neg_i        (neg_q[r]),
         .weights_i    (weights),
-        .sum_en_i     (valid_q[2]),
-        .low_en_i     (valid_q[3]),
+        .sum_en_i     (valid_q[2] && works_q[2][r]),
+        .low_en_i     (valid_q[3] && works_q[3][r]),
         .low_first_i  (flags_q[3].first),
-        .high_en_i    (valid_q[4]),
+        .low_high_i   (flags_q[3].high),
+        .high_en_i    (valid_q[4] && works_q[4][r]),
         .high_first_i (flags_q[4].first),
         .acc_o        (acc_o[r][c])
       );
@@ -135,6 +212,6 @@ module dense_array #(
   assign idle_o         = valid_q == '0;
 
   logic unused_flags;
-  assign unused_flags = ^{flags_q[5].first, flags_q[5].pass_end};
+  assign unused_flags = ^{flags_q[4].high, flags_q[5].first, flags_q[5].high, flags_q[5].pass_end};
 
 endmodule

@@ -15,13 +15,17 @@
 //   acc = Lanes * (2^WeightBits - 1) * (2^Planes - 1) - sum over lanes of (+-mw + (B or B-1) m)       in each cycle
 //
 // and whoever takes the accumulator out takes it away from a number that is the same for the whole row.
-// The halves of acc are a cycle apart, so a carry crosses only one of them; nothing is ever negative.
+// The halves of acc are a cycle apart, so a carry crosses only one of them. Numbers are modulo 2^AccWidth.
+//
+// With `Passes` = 2 magnitudes may have twice as many bits: their upper half comes in a cycle of its own, whose sum counts
+// 2^Planes times (low_high_i).
 
 module dense_column #(
   parameter int unsigned Lanes      = 16,
   parameter int unsigned WeightBits = 4,
   parameter int unsigned Planes     = 4,
-  parameter int unsigned AccWidth   = 24,
+  parameter int unsigned Passes     = 1,
+  parameter int unsigned AccWidth   = 24,  // more than LowWidth
   parameter bit          Multiply   = 1'b0  // products with `*`, for comparison: what comes without the thought above
 ) (
   input  logic                              clk_i,
@@ -37,6 +41,7 @@ module dense_column #(
   input  logic                              sum_en_i,
   input  logic                              low_en_i,
   input  logic                              low_first_i,
+  input  logic                              low_high_i,   // a second pass
   input  logic                              high_en_i,
   input  logic                              high_first_i,
 
@@ -45,7 +50,7 @@ module dense_column #(
 
   localparam int unsigned PlaneWidth = WeightBits + $clog2(Lanes) + 1;
   localparam int unsigned SumWidth   = PlaneWidth + Planes;
-  localparam int unsigned LowWidth   = SumWidth;
+  localparam int unsigned LowWidth   = WeightBits + $clog2(Lanes) + Passes * Planes;  // of a chunk's sum
   localparam int unsigned HighWidth  = AccWidth - LowWidth;
 
   logic [SumWidth-1:0]  sum_q;
@@ -54,8 +59,8 @@ module dense_column #(
   logic                 carry_q;
 
   if (Multiply) begin : gen_multiply
-    // Counts downwards from the same number, so that all that follows is alike.
-    localparam int unsigned Top = Lanes * ((1 << WeightBits) - 1) * ((1 << Planes) - 1);
+    // Counts downwards from the largest sum there is, so that all that follows is alike.
+    localparam int unsigned Top = Lanes * (1 << (WeightBits - 1)) * ((1 << Planes) - 1);
 
     logic [SumWidth-1:0] total, total_q;
 
@@ -134,8 +139,16 @@ module dense_column #(
     end
   end
 
-  logic [LowWidth:0] low;
-  assign low = (LowWidth + 1)'(low_first_i ? '0 : low_q) + (LowWidth + 1)'(sum_q);
+  logic [LowWidth-1:0] term;
+  logic [LowWidth:0]   low;
+
+  if (Passes > 1) begin : gen_passes
+    assign term = low_high_i ? LowWidth'(sum_q) << Planes : LowWidth'(sum_q);
+  end else begin : gen_pass
+    assign term = LowWidth'(sum_q);
+  end
+
+  assign low = (LowWidth + 1)'(low_first_i ? '0 : low_q) + (LowWidth + 1)'(term);
 
   always_ff @(posedge clk_i) begin
     if (low_en_i && enable_i) {carry_q, low_q} <= low;
@@ -143,5 +156,9 @@ module dense_column #(
   end
 
   assign acc_o = {high_q, low_q};
+
+  // A sum is less than its carry-save numbers have room for; a single pass is never the second one.
+  logic unused_bits;
+  assign unused_bits = ^{sum_q, low_high_i};
 
 endmodule

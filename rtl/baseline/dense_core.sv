@@ -22,6 +22,7 @@ module dense_core
   parameter int unsigned WeightInputs = Lanes, // inputs in a beat of the weight stream; divides Lanes
   parameter int unsigned WeightBits   = 4,     // 2 .. 8
   parameter int unsigned Tmax         = 4,     // magnitudes have this many bits
+  parameter int unsigned Planes       = Tmax,  // of them in a pass; a chunk with larger magnitudes takes two
   parameter int unsigned MaxInputs    = 2048,  // K that the store holds
   parameter int unsigned MaxGroups    = MaxInputs / Lanes, // groups of a row, at most
   parameter int unsigned MembraneBits   = 32,   // of a membrane in the stream: 32 or 16
@@ -88,8 +89,10 @@ module dense_core
   localparam int unsigned ChunkWidth = $clog2(Chunks + 1);
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1);
   localparam int unsigned CntWidth   = $clog2((Tmax + 1) * Lanes + 1);
-  localparam int unsigned LowBits    = WeightBits + Tmax + $clog2(Lanes) + 1;  // see dense_column
-  localparam int unsigned AccBits    = WeightBits + Tmax + $clog2(MaxInputs) + 2;
+  localparam int unsigned ChunkBits  = (Planes < Tmax) ? 2 * Planes : Planes;
+  localparam int unsigned LowBits    = WeightBits + ChunkBits + $clog2(Lanes);  // see dense_column
+  localparam int unsigned RowBits    = WeightBits + Tmax + $clog2(MaxInputs);   // of the largest sum, with its sign
+  localparam int unsigned AccBits    = (RowBits > LowBits) ? RowBits : LowBits + 1;
 
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {16'd0, 8'd1, 4'(Tmax), 4'(WeightBits)};
@@ -106,6 +109,8 @@ module dense_core
                  "Lanes has to be a power of two from 4 to 128")
   `SPIKE_REQUIRE(gen_bad_weight_bits, WeightBits >= 2 && WeightBits <= 8, "WeightBits has to be from 2 to 8")
   `SPIKE_REQUIRE(gen_bad_tmax, Tmax >= 1 && Tmax <= TmaxLimit, "Tmax has to be from 1 to 7")
+  `SPIKE_REQUIRE(gen_bad_planes, Planes >= 1 && Planes <= Tmax && Tmax <= 2 * Planes,
+                 "Planes has to be from half of Tmax to Tmax")
   `SPIKE_REQUIRE(gen_bad_max_inputs, Chunks >= 2 && MaxInputs == Chunks * Lanes,
                  "MaxInputs has to be a multiple of Lanes, at least two times Lanes")
   `SPIKE_REQUIRE(gen_bad_max_groups, MaxGroups >= 1 && MaxGroups <= Chunks,
@@ -398,8 +403,9 @@ module dense_core
     .neg_o        (negs)
   );
 
-  logic                op_valid, op_first, op_last, op_pass_end, op_tile_end, weight_valid, wait_fire, wait_weight;
-  logic [RowWidth-1:0] op_rows, sum_rows;
+  logic                op_valid, op_again, op_first, op_last, op_pass_end, op_tile_end;
+  logic                weight_valid, wait_fire, wait_weight;
+  logic [RowWidth-1:0] load_rows, op_rows, sum_rows;
   logic [ColWidth-1:0] op_columns, sum_columns;
 
   dense_walker #(
@@ -421,7 +427,9 @@ module dense_core
     .store_half_o    (read_half),
     .store_chunk_o   (read_chunk),
     .load_o          (load),
+    .load_rows_o     (load_rows),
     .weight_valid_i  (weight_valid),
+    .op_again_i      (op_again),
     .op_valid_o      (op_valid),
     .op_first_o      (op_first),
     .op_last_o       (op_last),
@@ -463,14 +471,14 @@ module dense_core
     .weight_last_i  (weight_last),
     .chunk_valid_o  (weight_valid),
     .chunk_o        (weights),
-    .chunk_pop_i    (op_valid && enable),
+    .chunk_pop_i    (op_valid && enable && !op_again),
     .error_last_o   (error_weight_last),
     .error_range_o  (error_weight_range)
   );
 
   logic                                       low_soon, low_valid, high_valid, pass_end, low_tile_end, high_tile_end;
   logic                                       offset_re, offset_first;
-  logic [AccBits:0]                           offset;
+  logic [AccBits-1:0]                         offset;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0]  acc;
 
   dense_array #(
@@ -478,7 +486,8 @@ module dense_core
     .Columns    (Columns),
     .Lanes      (Lanes),
     .WeightBits (WeightBits),
-    .Planes     (Tmax),
+    .Bits       (Tmax),
+    .Planes     (Planes),
     .AccWidth   (AccBits),
     .Multiply   (Multiply)
   ) u_array (
@@ -486,9 +495,11 @@ module dense_core
     .rst_ni         (engine_rst_n),
     .enable_i       (enable),
     .load_i         (load),
+    .load_rows_i    (load_rows),
     .magnitudes_i   (magnitudes),
     .neg_i          (negs),
     .op_valid_i     (op_valid),
+    .op_again_o     (op_again),
     .op_first_i     (op_first),
     .op_last_i      (op_last),
     .op_pass_end_i  (op_pass_end),
@@ -515,6 +526,7 @@ module dense_core
     .Groups     (MaxGroups),
     .WeightBits (WeightBits),
     .Planes     (Tmax),
+    .PassPlanes (Planes),
     .AccBits    (AccBits),
     .Multiply   (Multiply)
   ) u_offsets (

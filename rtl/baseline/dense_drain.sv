@@ -37,7 +37,7 @@ module dense_drain
   // what sums are taken away from, row by row
   output logic                                       offset_re_o,
   output logic                                       offset_first_o,  // of the next group's first row
-  input  logic [AccBits:0]                           offset_i,        // one cycle later
+  input  logic [AccBits-1:0]                         offset_i,        // one cycle later
   output logic                                       release_o,       // of a row tile the last one was taken
 
   // accumulator stream
@@ -49,7 +49,7 @@ module dense_drain
 
   localparam int unsigned IndexWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
-  logic [AccBits:0]                          offset_q;       // of the row that leaves
+  logic [AccBits-1:0]                        offset_q;       // of the row that leaves
   logic                                      tile_end_q;
   logic [Rows-1:0][Columns-1:0][AccBits-1:0] buffer_q;
   logic [RowWidth-1:0]                       left_q;         // rows that have not left
@@ -58,7 +58,7 @@ module dense_drain
   logic [ColWidth-1:0]                       columns_q;
   logic [IndexWidth-1:0]                     row_q;
   logic                                      move, take_high, taken_q, queue_ready, queue_room;
-  logic [Columns-1:0][AccBits:0]             row, out;
+  logic [Columns-1:0][AccBits-1:0]           row, out;
 
   assign move     = some_q && queue_ready;
 
@@ -113,12 +113,12 @@ module dense_drain
   assign release_o      = move && one_q && tile_end_q;
 
   for (genvar c = 0; c < Columns; c++) begin : gen_column
-    assign row[c]        = (ColWidth'(c) < columns_q) ? offset_q - (AccBits + 1)'(buffer_q[row_q][c]) : '0;
+    assign row[c]        = (ColWidth'(c) < columns_q) ? offset_q - buffer_q[row_q][c] : '0;
     assign acc_data_o[c] = AccWidth'(signed'(out[c]));
   end
 
   spike_fifo #(
-    .Width (Columns * (AccBits + 1) + 1)
+    .Width (Columns * AccBits + 1)
   ) u_queue (
     .clk_i,
     .rst_ni,

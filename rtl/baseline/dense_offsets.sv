@@ -19,7 +19,8 @@ module dense_offsets #(
   parameter int unsigned Chunks     = 128,
   parameter int unsigned Groups     = 128,  // of a row, at most
   parameter int unsigned WeightBits = 4,
-  parameter int unsigned Planes     = 4,
+  parameter int unsigned Planes     = 4,    // bits of a magnitude
+  parameter int unsigned PassPlanes = 4,    // of them in a pass
   parameter int unsigned AccBits    = 20,
   parameter bit          Multiply   = 1'b0,
   localparam int unsigned ChunkWidth = $clog2(Chunks + 1)
@@ -43,7 +44,7 @@ module dense_offsets #(
   input  logic                          first_i,     // of the next group's first row; else of the next row
   input  logic                          pass_end_i,  // with first_i: the group is the last of its row,
   input  logic                          tile_end_i,  // and of its row tile
-  output logic [AccBits:0]              offset_o
+  output logic [AccBits-1:0]            offset_o     // modulo 2^AccBits, as the sums are
 );
 
   localparam int unsigned Words     = Groups * Rows;  // of a row tile
@@ -105,11 +106,11 @@ module dense_offsets #(
 
   // ------------------------------------------------------------------------------------------------- the number
   logic [Lanes-1:0][Planes:0] activations;
-  logic signed [AccBits:0]    offset;
+  logic signed [AccBits-1:0]  offset;
 
   for (genvar l = 0; l < Lanes; l++) begin : gen_lane
     for (genvar b = 0; b < Planes; b++) begin : gen_bit
-      assign activations[l][b] = fire_i[b][l] && !Multiply;  // with `*` nothing hangs on the activations
+      assign activations[l][b] = fire_i[b][l];
     end
     assign activations[l][Planes] = neg_i[l];
   end
@@ -118,8 +119,10 @@ module dense_offsets #(
     .Lanes         (Lanes),
     .WeightBits    (WeightBits),
     .ActBits       (Planes + 1),
-    .AccWidth      (AccBits),
-    .SignMagnitude (1'b1)
+    .AccWidth      (AccBits - 1),
+    .SignMagnitude (1'b1),
+    .PassBits      (PassPlanes),
+    .Multiply      (Multiply)
   ) u_offset (
     .clk_i,
     .chunk_en_i    (we_i),
@@ -176,7 +179,7 @@ module dense_offsets #(
   end
 
   spike_ram #(
-    .Width  (AccBits + 1),
+    .Width  (AccBits),
     .Depth  (2 * Words),
     .Halves (1'b1)
   ) u_numbers (

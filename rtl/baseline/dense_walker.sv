@@ -39,7 +39,9 @@ module dense_walker
 
   // array
   output logic                   load_o,        // takes what the store has read
+  output logic [RowWidth-1:0]    load_rows_o,   // of its rows these hold the row tile
   input  logic                   weight_valid_i,
+  input  logic                   op_again_i,    // the chunk takes another pass
   output logic                   op_valid_o,    // weights and activations meet
   output logic                   op_first_o,    // first of a group
   output logic                   op_last_o,     // last of a group
@@ -112,11 +114,12 @@ module dense_walker
   assign a.tile_end = a_pass_end && row_tile_last;
   assign a_next     = tile_valid && tiles_q != '0 && (!b_valid_q || b_go);
   assign b_go       = b_valid_q && (!c_valid_q || c_go);
-  assign c_go       = op_valid_o && enable_i;
+  assign c_go       = op_valid_o && enable_i && !op_again_i;
 
   assign store_re_o      = a_next;
   assign store_half_o    = half_q;
   assign load_o          = b_go;
+  assign load_rows_o     = b_q.rows;
   assign op_valid_o      = c_valid_q && weight_valid_i;
   assign op_first_o      = c_q.first;
   assign op_last_o       = c_q.last;

@@ -217,7 +217,7 @@ class DenseRung(IntRung):
     @property
     def low_bits(self) -> int:
         """Of the accumulator's lower half."""
-        return self.weight_bits + self.lanes.bit_length() + self.act_bits - 1
+        return self.weight_bits + self.lanes.bit_length() + self.act_bits - 2
 
     def sums(self, a: NDArray[np.int64], w: NDArray[np.int64]) -> NDArray[np.int64]:
         """The accumulator after each chunk of a group: see dense_column.sv."""
@@ -229,7 +229,8 @@ class DenseRung(IntRung):
         """The column's inputs for the activations of a chunk."""
         planes = [packed(np.abs(a) >> b & 1, 1) for b in range(self.act_bits - 1)]
         magnitudes = sum(plane << (self.lanes * b) for b, plane in enumerate(planes))
-        return {"enable_i": 1, "magnitudes_i": magnitudes, "neg_i": packed((a < 0).astype(np.int64), 1)}
+        neg = packed((a < 0).astype(np.int64), 1)
+        return {"enable_i": 1, "low_high_i": 0, "magnitudes_i": magnitudes, "neg_i": neg}
 
 
 @dataclass(frozen=True)

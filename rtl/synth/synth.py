@@ -36,7 +36,7 @@ import power  # noqa: E402
 import report  # noqa: E402
 import sta  # noqa: E402
 import technology  # noqa: E402
-from images import Shape  # noqa: E402
+from images import Shape, dense_products  # noqa: E402
 from run_trace import run  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
 from spike_compressor.trace import TraceError, open_bundle  # noqa: E402
@@ -81,6 +81,7 @@ class Design:
     shape: Shape
     dense: bool = False
     multiply: bool = False
+    planes: int | None = None  # of a baseline, in a pass; None: all
     groups: int | None = None  # of a row, at most, for which a baseline keeps numbers; None: any
 
     @property
@@ -95,6 +96,7 @@ class Design:
         if self.dense:
             return {key: value for key, value in given.items() if key not in ("Slots", "Csd")} | {
                 **({} if self.groups is None else {"MaxGroups": self.groups}),
+                **({} if self.planes is None else {"Planes": self.planes}),
                 "Multiply": int(self.multiply),
             }
         return given
@@ -111,9 +113,11 @@ def spike(columns: int, lanes: int, slots: int) -> Design:
     return Design(Shape(8, columns, lanes, slots, lanes // 4, 4, 4, blocks, False))
 
 
-def dense(columns: int, lanes: int, *, multiply: bool = False, planes: int = 4, groups: int | None = None) -> Design:
-    """A baseline with the same limits, or with magnitudes of fewer bits."""
-    return Design(Shape(8, columns, lanes, 1, lanes, 4, planes, 2048 // lanes, False), True, multiply, groups)
+def dense(
+    columns: int, lanes: int, *, multiply: bool = False, planes: int | None = None, groups: int | None = None
+) -> Design:
+    """A baseline with the same limits; with `planes` one that takes larger magnitudes in two passes."""
+    return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply, planes, groups)
 
 
 #: Groups of 64 inputs, the smallest that quantizers here use, of 2,048.
@@ -198,6 +202,7 @@ def energy(
     bundle = open_bundle(bundle_path)
     record = work / "ports.txt"
     options: dict[str, Any] = {"shape": design.shape, "dense": design.dense, "multiply": design.multiply}
+    options["planes"] = design.planes
     (verdict,) = run(bundle, [name], seed=1, stalls=False, quiet=True, spike_stream=False, record=record, **options)
     if verdict["error"]:
         raise AssertionError(verdict["error"])
@@ -225,6 +230,7 @@ def energy(
         "words": verdict["counters"]["words"],
         "additions": int(np.count_nonzero(layer.spikes)) * layer.info.out_features,
         "macs": macs,
+        "products": int(dense_products(layer, design.shape, design.planes or design.shape.tmax).sum()),
         "energy_pj": total,
         "energy_per_mac_pj": total / macs,
         "power_mw_at_100_mhz": total / counts.cycles / 10,
@@ -245,8 +251,8 @@ def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[st
 
 
 # The baseline does not add spikes, but a product of more of them changes more nets.
-EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "macs", "additions")}
-SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
+EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "products", "additions")}
+SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "products": "mac"}
 
 
 def fitted(entry: dict[str, Any], *, dense: bool) -> dict[str, Any]:

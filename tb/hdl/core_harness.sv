@@ -26,6 +26,7 @@ module core_harness
   parameter int unsigned AccStream      = 0,
   parameter bit          LateCounters = 1'b0,  // of the spike core: counters come out of reset just below a carry
   parameter bit          Dense        = 1'b0,  // the dense baseline instead of the spike core
+  parameter int unsigned Planes       = Tmax,  // its bits of a magnitude in a pass
   parameter bit          Multiply     = 1'b0   // its products with `*`
 );
 
@@ -46,6 +47,7 @@ module core_harness
   logic        irq                /* verilator public_flat_rw */;
   logic        sending            /* verilator public_flat_rw */;  // a source has something on offer
   logic [31:0] max_groups         /* verilator public_flat_rw */ = MaxGroups;
+  logic [31:0] planes             /* verilator public_flat_rw */ = Planes;
 
   logic        s_axil_awvalid     /* verilator public_flat_rw */ = 1'b0;
   logic        s_axil_awready     /* verilator public_flat_rw */;
@@ -180,6 +182,7 @@ module core_harness
       .WeightInputs (WeightInputs),
       .WeightBits   (WeightBits),
       .Tmax         (Tmax),
+      .Planes       (Planes),
       .MaxInputs    (MaxInputs),
       .MaxGroups    (MaxGroups),
       .MembraneBits   (MembraneBits),
