@@ -18,7 +18,7 @@ module spike_abort #(
   input  logic               rst_ni,
 
   input  logic               abort_i,        // a level
-  output logic               busy_o,         // offers are still open, or the engines not out of their reset
+  output logic               busy_o,         // offers are open, or the engines will be in reset in the next cycle
   output logic               drop_o,         // takes all input
   output logic               engine_rst_no,
 
@@ -45,7 +45,7 @@ module spike_abort #(
   end
 
   assign drop_o        = abort_q;
-  assign busy_o        = abort_q != reset_q;
+  assign busy_o        = abort_q ? !(reset_q && abort_i) : reset_q;
   assign engine_rst_no = rst_ni && !reset_q;
   assign valid_o       = valid_i & ~closed_q;
   assign ready_o       = ready_i & ~closed_q;

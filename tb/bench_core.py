@@ -277,6 +277,17 @@ async def silent_spike_stream(dut):
 
 
 @cocotb.test()
+async def last_spikes_wait(dut):
+    """A job whose sums have long left is not done before its last spikes have."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    for K in (1, shape.lanes, shape.lanes + 1):
+        for _ in range(3):
+            layer = random_layer(rng, 1, K, 1, timesteps=shape.tmax, distribution="extreme", weight_bits=2)
+            await check(driver, layer, Stalls(spike=250))
+
+
+@cocotb.test()
 async def back_to_back(dut):
     """The second job starts in the cycle after the first one is done, with other settings."""
     driver, rng = await begin(dut)
@@ -453,12 +464,13 @@ async def enormous_sizes(dut):
             await driver.reset()
     for name, capacity in (("groups", shape.blocks), ("group_inputs", shape.capacity)):
         for bit in range(capacity.bit_length(), 32):
-            settings = {"groups": 1, "group_inputs": 1, name: (1 << bit) + 2}
-            await driver.configure(layer, plan(layer, shape), **settings)
-            await driver.write(CTRL, START)
-            await ClockCycles(dut.clk, shape.blocks + 5)
-            assert await driver.errors() == {"capacity"}, settings
-            await driver.write(ERROR, 0xFFFFFFFF)
+            for value in (1 << bit, (1 << bit) + 2):
+                settings = {"groups": 1, "group_inputs": 1, name: value}
+                await driver.configure(layer, plan(layer, shape), **settings)
+                await driver.write(CTRL, START)
+                await ClockCycles(dut.clk, shape.blocks + 5)
+                assert await driver.errors() == {"capacity"}, settings
+                await driver.write(ERROR, 0xFFFFFFFF)
     await check(driver, draw(rng, shape))
 
 
@@ -572,10 +584,12 @@ async def two_jobs(dut):
 async def left_over(dut):
     """A packet too many on a stream is an error, is dropped, and not in the next job's results."""
     driver, rng = await begin(dut)
-    for name in ("membrane", "weight"):
+    slow = Stalls(membrane=230, weight=230)
+    for name, stalls in product(("membrane", "weight"), (None, slow)):
         layer = draw(rng, driver.shape)
-        await driver.launch(layer, extra=name)
-        await driver.finish(limit(layer, driver.shape))
+        await driver.launch(layer, stalls, extra=name)
+        await driver.finish(limit(layer, driver.shape, stalls))
+        assert not dut.sending.value, "done before the packet was dropped"
         result = await driver.collect(layer)
         compare(layer, result.spikes, result.acc)
         assert result.errors == {"left_over"}, name
@@ -599,10 +613,25 @@ async def aborts(dut):
             await driver.finish(limit(layer, driver.shape))
             if not i % 2:
                 continue
-        await driver.abort()
-        assert await driver.read(STATUS) & ~FAULT == 0
-        await driver.write(ERROR, 0xFFFFFFFF)
+        await driver.abort(hold=100 if i % 4 < 2 else 0)
+        assert await driver.errors() == set(), "of input that nobody wants"
+        assert await driver.read(STATUS) == 0
         await check(driver, draw(rng, driver.shape), Stalls.random(rng))
+
+
+@cocotb.test()
+async def start_behind_an_abort(dut):
+    """A start in the very cycle after an abort was taken back waits until the engines are out of their reset."""
+    driver, rng = await begin(dut)
+    for _ in range(3):
+        layer = draw(rng, driver.shape)
+        await driver.prepare(layer)
+        await driver.burst((ABORT, 1), (ABORT, 0), (CTRL, START | CLEAR))
+        await driver.send()
+        await driver.finish(limit(layer, driver.shape))
+        result = await driver.collect(layer)
+        compare(layer, result.spikes, result.acc)
+        check_counters(layer, driver.shape, result.counters, result.errors)
 
 
 @cocotb.test()

@@ -112,6 +112,27 @@ class CoreDriver:
 
     # --------------------------------------------------------------------------------------------- registers
 
+    async def burst(self, *writes: tuple[int, int]) -> None:
+        """AXI4-Lite writes of (address, value) one right behind the other; asserts their responses."""
+        dut, waiting, answers = self.dut, list(writes), 0
+        dut.s_axil_wstrb.value, dut.s_axil_bready.value = 15, 1
+        for _ in range(PATIENCE):
+            dut.s_axil_awvalid.value = dut.s_axil_wvalid.value = int(bool(waiting))
+            if waiting:
+                dut.s_axil_awaddr.value, dut.s_axil_wdata.value = waiting[0]
+            await RisingEdge(dut.clk)
+            if waiting and dut.s_axil_awready.value:
+                assert dut.s_axil_wready.value, "the two channels of a write are alike"
+                waiting.pop(0)
+            if dut.s_axil_bvalid.value:
+                assert dut.s_axil_bresp.value == OKAY, f"write {answers} of {writes}"
+                answers += 1
+            if answers == len(writes):
+                break
+        else:
+            raise MismatchError(f"no answer to write {answers} of {writes} within {PATIENCE} cycles")
+        dut.s_axil_bready.value = 0
+
     async def write(self, address: int, value: int, strobe: int = 15, expect: int = OKAY) -> None:
         """One AXI4-Lite write; asserts its response, and that the answer stays until it is taken."""
         dut = self.dut
@@ -215,12 +236,33 @@ class CoreDriver:
         then: Layer | None = None,
         **override: int,
     ) -> None:
-        """Prepare the images of a layer, set the core up and start it; `override` as `configure`.
+        """Prepare the images of a layer, set the core up, send them and start it; `override` as `configure`.
 
         Args:
             extra: a stream that is sent one packet too many.
             then: a layer of the same sizes, as the second job: its input follows, and it is started, too.
         """
+        packets = {"membrane_packet": membrane_packet, "weight_packet": weight_packet}
+        await self.prepare(layer, stalls, spike_stream=spike_stream, extra=extra, then=then, **packets, **override)
+        await self.send()
+        await self.write(CTRL, START | CLEAR * clear)
+        if then:
+            await self.configure(then, plan(layer, self.shape), spike_stream=spike_stream)
+            await self.write(CTRL, START)
+
+    async def prepare(
+        self,
+        layer: Layer,
+        stalls: Stalls | None = None,
+        *,
+        spike_stream: bool = True,
+        membrane_packet: int | None = None,
+        weight_packet: int | None = None,
+        extra: str | None = None,
+        then: Layer | None = None,
+        **override: int,
+    ) -> None:
+        """What `launch` does before anything moves."""
         stalls = stalls or Stalls()
         cut = plan(layer, self.shape)
         self._job += 1
@@ -244,13 +286,12 @@ class CoreDriver:
         dut.weight_packet.value = weight_packet or beats["weight"]
         for name in ("membrane", "weight", "spike", "acc"):
             getattr(dut, f"{name}_stall").value = getattr(stalls, name)
-        dut.go.value = 1
-        await RisingEdge(dut.clk)
-        dut.go.value = 0
-        await self.write(CTRL, START | CLEAR * clear)
-        if then:
-            await self.configure(then, cut, spike_stream=spike_stream)
-            await self.write(CTRL, START)
+
+    async def send(self) -> None:
+        """Let the sources begin with what was prepared."""
+        self.dut.go.value = 1
+        await RisingEdge(self.dut.clk)
+        self.dut.go.value = 0
 
     async def finish(self, limit_cycles: int) -> None:
         """Sleep until the interrupt; raises MismatchError if it does not come."""
@@ -297,11 +338,18 @@ class CoreDriver:
         errors = await self.errors()
         return [Result(*streams, {}, errors) for streams in out]
 
-    async def abort(self) -> None:
-        """End all jobs, take what the sources still send, and what was on offer."""
+    async def abort(self, hold: int = 0) -> None:
+        """End all jobs, take what the sources still send, and what was on offer.
+
+        Args:
+            hold: cycles in which the outputs are not taken, if some are on offer.
+        """
         for name in ("membrane", "weight", "spike", "acc"):
-            getattr(self.dut, f"{name}_stall").value = 0
+            getattr(self.dut, f"{name}_stall").value = 255 if hold and name in ("spike", "acc") else 0
         await self.write(ABORT, 1)
+        await ClockCycles(self.dut.clk, hold)
+        for name in ("spike", "acc"):
+            getattr(self.dut, f"{name}_stall").value = 0
         for _ in range(PATIENCE):
             await ClockCycles(self.dut.clk, 16)
             if not await self.read(STATUS) & BUSY and not self.dut.sending.value:

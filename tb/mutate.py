@@ -54,6 +54,8 @@ STAGES = (
         "two_jobs",
         "left_over",
         "aborts",
+        "start_behind_an_abort",
+        "last_spikes_wait",
         "misplaced_tlast",
         "bad_timesteps",
         "wide_weights",
@@ -72,6 +74,27 @@ REASONS = (
     (r"const0 .*A\[0\] .*sign_plane", "equal: a plane of signs is read once too often, and not used"),
     (r"const0 .*fire_d\[0\]", "equal: the lowest spike goes first, so slot 0 never has one left"),
     (r"const0 .*A\[1\] .*slot_q \+ 1'b1", "equal: with two slots the slot number has no second bit"),
+    (r"const1 .*A\[0\] .*left_q == SlotWidth'\(1\)", "equal: of two chunks one is left wherever this is read"),
+    (
+        r"cnot1 .*D\[\d+\] with \[(1[3-9]|2\d|3[01])\] .*spike_sequencer\.sv always_ff",
+        "equal: a job of so many groups ends with the error `capacity` before they are counted",
+    ),
+    (
+        r"cnot1 .*gen_column\[\d+\]\.sum\[15\] .*with \[0\]",
+        "equal: a sum is odd only before a shift, which drops its top bit",
+    ),
+    (
+        r"const1 .*gen_fire\[[1-9]\]\.u_fire\.re_i",
+        "equal: the planes below are those of the same row and block, so it is read again where it was read",
+    ),
+    (
+        r"const0 .*A\[0\] .*\.valid_i .*drop_all",
+        "takes input that an abort drops: tells only by an error bit, where a stream gets out of step meanwhile",
+    ),
+    (
+        r"const1 .*Y\[0\] .*spike_picker\.sv if \(!rst_ni\)",
+        "costs a cycle now and then: a row seems to have had a word just now",
+    ),
 )
 
 
@@ -179,7 +202,8 @@ def _idle(fields: Mapping[str, str], cells: Mapping[str, Any]) -> bool:
         want = other[at] if at < len(other) else "0"
         # cnot0 acts where the other bit is 0, cnot1 where it is 1
         return want in ("0", "1") and want != fields["mode"][-1]
-    return False
+    # one of the bits is set, whichever: so it is where another bit is
+    return cell["type"] in ("$reduce_or", "$reduce_bool", "$logic_not") and fields["mode"] == "cnot1"
 
 
 def _parse(number: int, line: str) -> Fault:
@@ -254,7 +278,7 @@ def reason(fault: Fault) -> str:
 def _text(source: str) -> str:
     """The line of a source that `file:number` names."""
     file, _, number = source.partition(":")
-    return (RTL / file).read_text(encoding="utf-8").splitlines()[int(number) - 1].strip()
+    return f"{file} {(RTL / file).read_text(encoding='utf-8').splitlines()[int(number) - 1].strip()}"
 
 
 def summary(faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]:

@@ -75,7 +75,7 @@ def test_every_parameter_is_described(core):
     text = CORES[core].with_suffix(".sv").read_text(encoding="utf-8").split(") (")[0]
     values = {"Lanes": 16, "TmaxLimit": 7, "1'b1": 1, "1'b0": 0}
     found = dict(re.findall(r"parameter (?:int unsigned|bit) +(\w+) += ([\w']+)", text))
-    follows = {"WeightInputs", "MaxGroups"} & set(found)  # other parameters
+    follows = {"WeightInputs", "Planes", "MaxGroups"} & set(found)  # other parameters
     defaults = {
         name: values.get(one) if one in values else int(one) for name, one in found.items() if name not in follows
     }

@@ -164,7 +164,7 @@ def test_group_scales():
 
 
 def test_two_passes():
-    """A chunk takes a second pass if a row of its tile has a magnitude of more bits than a pass; only that row works."""
+    """A chunk takes a second pass if a row of its tile has a magnitude of more bits than a pass; only it works."""
     weight = np.ones((20, 128), np.int8)
     membrane = np.zeros((11, 128), np.int32)
     membrane[:, ::3] = 7 << 16
