@@ -127,11 +127,6 @@ def test_an_engine_does_not_start_on_spiking_attention(engine: Any) -> None:
 
 
 @in_vllm
-def test_an_engine_does_not_start_where_it_would_compile(engine: Any) -> None:
-    assert "pass enforce_eager=True" in _said(engine, "llama", enforce_eager=False)
-
-
-@in_vllm
 def test_an_engine_does_not_start_with_another_quantization(engine: Any) -> None:
     assert "leave out quantization='fp8'" in _said(engine, "llama", quantization="fp8")
 

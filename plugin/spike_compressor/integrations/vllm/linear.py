@@ -18,6 +18,7 @@ from vllm.model_executor.parameter import (
 
 from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm.counting import Counter
+from spike_compressor.integrations.vllm.opaque import remember
 from spike_compressor.integrations.vllm.rows import rows_of_step
 from spike_compressor.integrations.vllm.scheme import Shard
 from spike_compressor.integrations.vllm.split import SplitPart
@@ -115,6 +116,7 @@ class SpikeLinearMethod(LinearMethodBase):
             layer.register_parameter("weight_zero_point", table(torch.int8))
         layer.__dict__["spike_partitions"] = list(output_partition_sizes)
         layer.__dict__["spike_split"] = split
+        remember(layer)
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:
         sizes: list[int] = layer.spike_partitions  # type: ignore[assignment]
@@ -162,6 +164,14 @@ class SpikeLinearMethod(LinearMethodBase):
         return parts
 
     def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        if torch.compiler.is_compiling():
+            sizes: list[int] = layer.spike_partitions  # type: ignore[assignment]
+            made: Tensor = torch.ops.spike_compressor_vllm.outputs(x, bias, layer.prefix, sum(sizes))
+            return made
+        return self.outputs(layer, x, bias)
+
+    def outputs(self, layer: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Outputs [*leading, N] of inputs [*leading, K], in their dtype."""
         parts: list[Part | SplitPart] = layer.spike_parts  # type: ignore[assignment]
         with rows_of_step(any(part.neurons.by_modality or part.neurons.observers for part in parts), x):
             made = [part.outputs(x, bias) for part in parts]

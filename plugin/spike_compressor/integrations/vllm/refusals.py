@@ -98,7 +98,7 @@ def require_servable_engine(multimodal: bool) -> None:
     Raises:
         InputError: one that spiking layers do not go with; names the argument to change.
     """
-    from vllm.config import CompilationMode, get_current_vllm_config
+    from vllm.config import get_current_vllm_config
     from vllm.platforms import current_platform
 
     config: Any = get_current_vllm_config()
@@ -106,8 +106,6 @@ def require_servable_engine(multimodal: bool) -> None:
         raise InputError(
             f"spiking layers were served on CPUs only so far, and this is {current_platform.device_name}; {_LOAD}"
         )
-    if config.compilation_config.mode not in (None, CompilationMode.NONE):
-        raise InputError("spiking layers cannot be compiled by vLLM; pass enforce_eager=True (--enforce-eager)")
     if config.speculative_config is not None:
         raise InputError("spiking layers do not go with speculative decoding; leave out speculative_config")
     if config.lora_config is not None:
