@@ -4,8 +4,9 @@
 
 LLM Compressor and vLLM want different versions of compressed-tensors, so this runs where the package itself does, and
 leaves for each NAME in OUT: `NAME/` (the checkpoint), `NAME.json` (prompts, the greedy tokens that follow, and for the
-first COUNTED of them what fired meanwhile) and `NAME.layers.safetensors` (inputs and outputs of every layer in one pass
-over a prompt, and the modality of its rows).
+first COUNTED of them what fired meanwhile), `NAME.logits.safetensors` (of each of these tokens, prompt by prompt) and
+`NAME.layers.safetensors` (inputs and outputs of every layer in one pass over a prompt, and the modality of its rows).
+Of the embedded model there is `embedded.again.safetensors`, too: logits of `load` where floats round otherwise.
 What is there already is kept.
 """
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import spike_compressor
-from helpers import tiny_models
+from helpers import tiny_models, tiny_pictures
 from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
 from spike_compressor.demo.data import calibration_batches, items
 from spike_compressor.demo.model import load_model, load_processor, prompt
@@ -52,13 +55,19 @@ spike_stage:
     TCLIFModifier: {targets: [Linear], ignore: [lm_head], threshold_statistic: rms, threshold_ratio: auto}
     SpikeReconstructionModifier: {block_steps: 4}
 """
+QUIP = "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}\n"
+SPUN = "SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: hadamard}\n"
 LLAMAS = {
     "llama": recipe(RTN, msts=EVENLY),
     "llama_groups": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
     "llama_zero_points": recipe(RTN.replace("symmetric: true", "symmetric: false"), msts=EVENLY),
     "llama_tensor": recipe(RTN.replace("strategy: channel", "strategy: tensor"), msts=EVENLY),
+    "llama_rotated": recipe(QUIP + RTN, BY_RMS, SENSITIVE),
+    "llama_spun": recipe(SPUN + GPTQ_GROUP, msts=EVENLY),
     "llama_attention": recipe(RTN, "attention: {timesteps: 5}", msts=EVENLY),
 }
+#: of `tiny_pictures`
+PICTURES = recipe(RTN, BY_RMS, SENSITIVE)
 
 
 def make(name: str, out: Path) -> None:
@@ -69,6 +78,11 @@ def make(name: str, out: Path) -> None:
         # vLLM's attention on CPUs takes heads of 32 features and their multiples
         model = tiny_models.saved(tiny_models.llama(head_dim=32), out / "sources" / name)
         Workshop(out / "sources").oneshot("llama", LLAMAS[name], model, output_dir=str(out / name))
+    elif name in tiny_pictures.MODELS:
+        model = tiny_models.saved(tiny_pictures.model(name), out / "sources" / name)
+        processor = tiny_pictures.processor(name)
+        oneshot(model=model, processor=processor, dataset=tiny_pictures.loader(name), recipe=PICTURES)
+        spike_compressor.save(model, out / name, processor)
     else:
         processor = load_processor()
         model, data = load_model(), calibration_batches(processor, samples=16)
@@ -77,22 +91,44 @@ def make(name: str, out: Path) -> None:
     if name == "llama_attention":  # to be refused
         return
     model = spike_compressor.load(out / name, dtype=torch.float32)
-    cases = list(_pictures(model) if name == "embedded" else _texts(model))
-    layers = _layers(model, _batch(cases[0]))
-    save_file({key: value.contiguous() for key, value in layers.items()}, out / f"{name}.layers.safetensors")
-    for case in cases:
-        case.pop("image", None)
+    if name == "embedded":
+        asked, count = _questions(), 6
+    elif name in tiny_pictures.MODELS:
+        asked, count = tiny_pictures.processor(name).cases(out / f"{name}.pictures"), NEW_TOKENS
+    else:
+        asked, count = _texts(), NEW_TOKENS
+    cases: list[dict[str, Any]] = []
+    logits: dict[str, torch.Tensor] = {}
+    again: dict[str, torch.Tensor] = {}
+    for number, case in enumerate(asked):
+        inputs = case.pop("inputs")
+        if not cases:
+            _save(_layers(model, inputs), out / f"{name}.layers.safetensors")
+        counting = spike_compressor.record_spikes(model, operations=False) if number < COUNTED else nullcontext()
+        with counting as record:
+            tokens, logits[str(number)] = _greedy(model, inputs, count)
+        counts = {"counts": _counts(model, record)} if record is not None else {}
+        cases.append({**case, "tokens": tokens, **counts})
+        if name == "embedded":
+            again[str(number)] = _in_one_pass(model, inputs, tokens)
+    if again:
+        _save(again, out / f"{name}.again.safetensors")
+    _save(logits, out / f"{name}.logits.safetensors")
     (out / f"{name}.json").write_text(json.dumps(cases), encoding="utf-8")
 
 
-def _texts(model: Any) -> Any:
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+
+
+def _texts() -> Iterator[dict[str, Any]]:
     """Prompts of mixed lengths."""
     for seed in range(12):
         ids = [tiny_models.BOS, *tiny_models.words(3 + 5 * (seed % 6), seed)]
-        yield {"ids": ids, **_counted(model, {"input_ids": torch.tensor([ids])}, NEW_TOKENS)}
+        yield {"ids": ids, "inputs": {"input_ids": torch.tensor([ids])}}
 
 
-def _pictures(model: Any) -> Any:
+def _questions() -> Iterator[dict[str, Any]]:
     """Questions about pictures; every fifth is asked without its picture."""
     processor = load_processor()
     for number, item in enumerate(items("test", PER_KIND)):
@@ -100,50 +136,64 @@ def _pictures(model: Any) -> Any:
         text = prompt(item.question) if seen else item.question
         inputs = processor(images=item.image if seen else None, text=text, return_tensors="pt")
         inputs = {key: value for key, value in inputs.items() if key in ("input_ids", "attention_mask", "pixel_values")}
-        made = _counted(model, inputs, 6) if number < COUNTED else {"tokens": _greedy(model, inputs, 6)}
-        case = {"number": number, "seen": seen, "text": text, **made}
-        yield {**case, "image": inputs} if number == 0 else case
+        yield {"number": number, "seen": seen, "text": text, "inputs": inputs}
 
 
-def _batch(case: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return case["image"] if "image" in case else {"input_ids": torch.tensor([case["ids"]])}
-
-
-def _greedy(model: Any, inputs: dict[str, torch.Tensor], count: int) -> list[int]:
+def _greedy(model: Any, inputs: dict[str, torch.Tensor], count: int) -> tuple[list[int], torch.Tensor]:
+    """The tokens that follow, and the logits [tokens, vocabulary] that each was chosen by."""
     length = inputs["input_ids"].shape[1]
     with torch.inference_mode():
-        made = model.generate(**inputs, max_new_tokens=count, do_sample=False)
-    return made[0, length:].tolist()
+        made = model.generate(
+            **inputs, max_new_tokens=count, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+    return made.sequences[0, length:].tolist(), torch.cat(made.logits).float()
 
 
-def _counted(model: Any, inputs: dict[str, torch.Tensor], count: int) -> dict[str, Any]:
-    """Greedy tokens, and inputs, spikes and synaptic operations by "kind of layer, modality"."""
+def _in_one_pass(model: Any, inputs: dict[str, torch.Tensor], tokens: list[int]) -> torch.Tensor:
+    """The same logits in another order of operations: without a cache, attention by products of matrices."""
+    ids = torch.cat([inputs["input_ids"], torch.tensor([tokens[:-1]], dtype=torch.int64)], dim=1)
+    whole = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        logits: torch.Tensor = model(**whole, use_cache=False).logits[0, inputs["input_ids"].shape[1] - 1 :].float()
+    model.set_attn_implementation("sdpa")
+    return logits
+
+
+def _counts(model: Any, record: Any) -> dict[str, Any]:
+    """Rows by modality, and inputs, spikes and synaptic operations by "kind of layer, modality"."""
     layers: dict[str, list[int]] = {}
-    with spike_compressor.record_spikes(model, operations=False) as record:
-        tokens = _greedy(model, inputs, count)
     kinds = {name: layer_kind(name, layer.modalities) for name, layer in spiking_layers(model).items()}
     for (name, modality), entry in record.layers.items():
         numbers = layers.setdefault(f"{kinds[name]}, {modality}", [0, 0, 0])
         for index, number in enumerate((entry.neurons, entry.spikes, entry.sops)):
             numbers[index] += number
     rows = {name: number for name, number in record.tokens.items() if number}
-    return {"tokens": tokens, "counts": {"tokens": rows, "layers": layers}}
+    return {"tokens": rows, "layers": layers}
 
 
 def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     kept: dict[str, torch.Tensor] = {}
 
-    def keep(name: str) -> Any:
-        def hook(layer: Any, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+    def enters(name: str) -> Any:
+        def hook(layer: Any, args: tuple[torch.Tensor]) -> None:
             rows = current_rows()
             if rows is not None and layer.fixed_modality is None:
                 kept["modality"] = rows.modality.reshape(-1).clone()
             kept[f"{name}.input"] = args[0].detach().reshape(-1, args[0].shape[-1]).clone()
+
+        return hook
+
+    def leaves(name: str) -> Any:
+        def hook(layer: Any, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
             kept[f"{name}.output"] = output.detach().reshape(-1, output.shape[-1]).clone()
 
         return hook
 
-    handles = [layer.register_forward_hook(keep(name)) for name, layer in spiking_layers(model).items()]
+    handles = []
+    for name, layer in spiking_layers(model).items():
+        handles.append(layer.register_forward_pre_hook(enters(name), prepend=True))  # online rotations are hooks, too
+        handles.append(layer.register_forward_hook(leaves(name)))
     with torch.no_grad():
         model(**batch)
     for handle in handles:
@@ -154,7 +204,7 @@ def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    for one in sys.argv[2:] or [*LLAMAS, "embedded"]:
+    for one in sys.argv[2:] or [*LLAMAS, *tiny_pictures.MODELS, "embedded"]:
         done = folder / f"{one}.done"
         if not done.exists():
             shutil.rmtree(folder / one, ignore_errors=True)

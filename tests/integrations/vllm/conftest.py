@@ -1,6 +1,6 @@
 """What the tests of this folder share: an engine for each checkpoint that `checkpoints.py` has made.
 
-They run in an environment of their own (`make vllm-test`), without the tests' other helpers.
+They run in an environment of their own (`make vllm-test`), where LLM Compressor is not.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ SETTINGS: dict[str, Any] = {
     "max_num_seqs": 8,
     "disable_log_stats": True,
     "seed": 0,
+    "logprobs_mode": "raw_logits",
+    "max_logprobs": -1,
 }
 OF: dict[str, dict[str, Any]] = {
     "llama": {"skip_tokenizer_init": True},
     "llama_groups": {"skip_tokenizer_init": True},
     "llama_zero_points": {"skip_tokenizer_init": True},
     "llama_tensor": {"skip_tokenizer_init": True},
+    "llama_rotated": {"skip_tokenizer_init": True},
+    "llama_spun": {"skip_tokenizer_init": True},
     "llama_attention": {"skip_tokenizer_init": True},
+    "qwen2_vl": {"limit_mm_per_prompt": {"image": 2, "video": 0}},
+    "qwen2_5_vl": {"limit_mm_per_prompt": {"image": 2, "video": 0}},
+    "llava": {"limit_mm_per_prompt": {"image": 2}},
     "embedded": {"model_impl": "transformers", "limit_mm_per_prompt": {"image": 1}},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("vllm")
 
 import torch
+from helpers import served
 from safetensors.torch import load_file
 from spike_compressor.integrations.vllm import spike_counts
 from vllm import SamplingParams
@@ -17,15 +19,29 @@ NUMBERS = ("inputs", "spikes", "sops")
 TWO = {"tensor_parallel_size": 2, "distributed_executor_backend": "mp"}
 
 
+@pytest.fixture
+def two_processes(engine: Any) -> Iterator[Callable[..., Any]]:
+    """An engine of two processes, which end with the test."""
+    made: list[Any] = []
+
+    def of(name: str, **more: Any) -> Any:
+        made.append(engine(name, **TWO, **more))
+        return made[-1]
+
+    yield of
+    for one in made:
+        one.llm_engine.engine_core.shutdown()
+
+
 @pytest.fixture(autouse=True)
 def _functions_reach_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 
 
-@pytest.mark.parametrize("name", ["llama", "llama_groups"])
-def test_two_processes_give_what_one_gives(name: str, engine: Any, cases: Any, checkpoint: Any) -> None:
-    llm, expected = engine(name, **TWO, additional_config={"spike_counts": True}), cases(name)
+@pytest.mark.parametrize("name", ["llama", "llama_groups", "llama_rotated"])
+def test_two_processes_give_what_one_gives(name: str, two_processes: Any, cases: Any, checkpoint: Any) -> None:
+    llm, expected = two_processes(name, additional_config={"spike_counts": True}), cases(name)
     settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False)
     prompts = [{"prompt_token_ids": case["ids"]} for case in expected]
     answers = llm.generate(prompts, settings, use_tqdm=False)
@@ -53,3 +69,15 @@ def test_two_processes_give_what_one_gives(name: str, engine: Any, cases: Any, c
     assert len(one) == 4  # o_proj and down_proj of two layers
     for layer, part in one.items():
         assert torch.equal(part + other[layer], kept[f"{layer}.output"]), layer
+
+
+@pytest.mark.parametrize(
+    ("name", "model_impl"),
+    [("qwen2_vl", "vllm"), ("qwen2_5_vl", "vllm"), ("llava", "vllm"), ("llava", "transformers")],
+)
+def test_two_processes_know_rows_of_pictures(name: str, model_impl: str, two_processes: Any, cases: Any) -> None:
+    """The vision tower is split, too; its fused weights are cut between q, k and v."""
+    expected = cases(name)[:12]
+    settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False)
+    made = two_processes(name, model_impl=model_impl).generate(served.prompts(expected), settings, use_tqdm=False)
+    assert served.tokens(made) == [case["tokens"] for case in expected]

@@ -10,14 +10,12 @@ import pytest
 
 pytest.importorskip("vllm")
 
-import torch
+from helpers import served
 from safetensors.torch import load_file
 from spike_compressor.demo.data import items
 from spike_compressor.integrations.vllm import rows
 from spike_compressor.modality import VISION
 from vllm import SamplingParams
-from vllm.config import set_current_vllm_config
-from vllm.forward_context import get_forward_context, set_forward_context
 
 PER_KIND = 34  # as in checkpoints.py
 
@@ -31,9 +29,13 @@ def _prompts(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def _made(engine: Any, cases: list[dict[str, Any]], **more: Any) -> Any:
+    settings = SamplingParams(temperature=0, max_tokens=6, **more)
+    return engine.generate(_prompts(cases), settings, use_tqdm=False)
+
+
 def _generate(engine: Any, cases: list[dict[str, Any]]) -> list[list[int]]:
-    settings = SamplingParams(temperature=0, max_tokens=6)
-    return [list(made.outputs[0].token_ids) for made in engine.generate(_prompts(cases), settings, use_tqdm=False)]
+    return served.tokens(_made(engine, cases))
 
 
 def _differing(found: list[list[int]], cases: list[dict[str, Any]]) -> list[Any]:
@@ -42,39 +44,30 @@ def _differing(found: list[list[int]], cases: list[dict[str, Any]]) -> list[Any]
     ]
 
 
-def test_greedy_tokens_are_those_of_load(engine: Any, cases: Any) -> None:
-    """204 questions, pictures in four of five, prompts of mixed lengths in batches of eight."""
+def test_greedy_tokens_and_logits_are_those_of_load(engine: Any, cases: Any, checkpoint: Any) -> None:
+    """Pictures in four of five questions, prompts of mixed lengths in batches of eight.
+
+    In this model codes lie next to thresholds, and one that turns out a step off moves logits by much more than it was
+    rounded. So the differences are held against those of two ways in which `load` computes the same.
+    """
     expected = cases("embedded")
     assert len(expected) >= 200
     assert sum(case["seen"] for case in expected) > 150
-    assert _differing(_generate(engine("embedded"), expected), expected) == []
+    made = _made(engine("embedded"), expected, logprobs=-1)
+    assert _differing(served.tokens(made), expected) == []
+    folder = checkpoint("embedded").parent
+    served_by_vllm = served.compare_logits(made, expected, folder / "embedded.logits.safetensors")
+    loaded = served.compare_in_one_pass(folder, "embedded")
+    # vLLM rounds otherwise in more places than those two: norms, activation functions, heads, pictures
+    assert (served_by_vllm > served.ROUNDINGS).sum() <= 4 * (loaded > served.ROUNDINGS).sum()
+    assert served_by_vllm.max() <= 2 * loaded.max()
 
 
 def test_every_layer_gives_the_bits_of_load(engine: Any, checkpoint: Callable[[str], Path]) -> None:
     """The same inputs, with the modality of their rows in the forward context."""
-    kept = load_file(checkpoint("embedded").parent / "embedded.layers.safetensors")
-    mask = kept["modality"] == VISION
-    assert 0 < int(mask.sum()) < mask.numel()
-    llm = engine("embedded")
-    config = llm.llm_engine.vllm_config
-
-    def compare(model: torch.nn.Module) -> list[str]:
-        seen = []
-        for module in model.modules():
-            for part in getattr(module, "spike_parts", ()):
-                first = 0
-                for shard in part.shards:
-                    x, expected = kept[f"{shard.name}.input"], kept[f"{shard.name}.output"]
-                    with set_current_vllm_config(config), set_forward_context({}, config):
-                        get_forward_context().additional_kwargs[rows.KEY] = rows.rows_of_mask(mask, mask.numel())
-                        out = module.quant_method.apply(module, x, module.bias)[:, part.rows]
-                    assert torch.equal(out[:, first : first + expected.shape[1]], expected), shard.name
-                    first += expected.shape[1]
-                    seen.append(shard.name)
-        return seen
-
-    seen = llm.apply_model(compare)[0]
-    assert {f"{one}.input" for one in seen} == {key for key in kept if key.endswith(".input")}
+    path = checkpoint("embedded").parent / "embedded.layers.safetensors"
+    assert 0 < load_file(path)["modality"].float().mean() < 1  # rows of both kinds in one pass
+    served.compare_layers(engine("embedded"), path)
 
 
 def test_prompts_in_chunks_and_mixed_steps_give_the_same(engine: Any, cases: Any) -> None:

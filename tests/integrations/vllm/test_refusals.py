@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from compressed_tensors.transform import TransformConfig
+from safetensors.torch import save_file
 from spike_compressor.checkpoint import SpikeConfig
 from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm import refusals
+from spike_compressor.integrations.vllm.rotations import Rotations
 from spike_compressor.integrations.vllm.scheme import WeightScheme
 from transformers import DeepseekV3Config, LlamaConfig, T5Config
 
@@ -34,7 +38,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"attention": {"model.layers.0.self_attn": PRODUCTS}},
         "spiking attention (model.layers.0.self_attn)",
     ),
-    "rotation": ({"online_rotations": {"transforms": {"R4": ["input"]}}}, "the online rotation 'R4'"),
+    "rotation": (
+        {"online_rotations": {"transforms": {"R4": ["input"], "R3": ["k_cache", "q_attn"]}}},
+        "the online rotation 'R3' of k_cache",
+    ),
     "experts": ({"experts": "separate"}, "mixtures of experts"),
     "audio": ({"modalities": ["text", "audio"]}, "rows of audio"),
     "architecture": ({"architecture": "idefics3", "modalities": ["text", "vision"]}, "architecture 'idefics3'"),
@@ -43,6 +50,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 def test_what_can_be_served_is_not_refused() -> None:
     refusals.require_servable_checkpoint(SpikeConfig(**PLAIN))
+    refusals.require_servable_checkpoint(SpikeConfig(**PLAIN | {"online_rotations": {"transforms": {"R4": ["input"]}}}))
     refusals.require_servable_checkpoint(
         SpikeConfig(**PLAIN | {"architecture": "llava", "modalities": ["text", "vision"]})
     )
@@ -108,6 +116,38 @@ def test_weights_that_are_packed() -> None:
         WeightScheme.of("model.layers.0.mlp.up_proj", settings)
     settings["format"] = "int-quantized"
     assert WeightScheme.of("model.layers.0.mlp.up_proj", settings) == WeightScheme(bits=4)
+
+
+ROTATION: dict[str, Any] = {"type": "hadamard", "apply": [{"targets": ["re:.*down_proj"], "location": "input"}]}
+MATRIX = "model.layers.{}.mlp.down_proj.R4_input.weight"
+
+
+def _rotations(path: Path, tensors: dict[str, torch.Tensor], **scheme: Any) -> Rotations:
+    save_file(tensors, path / "model.safetensors")
+    settings = {"config_groups": {"R4": {**ROTATION, **scheme}}}
+    return Rotations(TransformConfig.model_validate(settings), [path / "model.safetensors"])
+
+
+def test_rotations_are_those_of_the_layers_that_they_name(tmp_path: Path) -> None:
+    """The saved matrix is what counts, and layers of one size share it."""
+    matrix = torch.eye(4)[[1, 0, 3, 2]]
+    rotations = _rotations(tmp_path, {MATRIX.format(0): matrix})
+    assert rotations.suffixes == (".R4_input.weight",)
+    assert rotations.of("model.layers.0.mlp.up_proj", 4) is None
+    rotation = rotations.of("model.layers.1.mlp.down_proj", 4)
+    assert rotation is rotations.of("model.layers.0.mlp.down_proj", 4)
+    assert rotation is not None
+    assert rotation(torch.tensor([[2.0, 4.0, 6.0, 8.0]])).tolist() == [[2.0, 1.0, 4.0, 3.0]]  # over sqrt(4)
+    with pytest.raises(InputError, match=r"of the online rotation 'R4' of .*2\.mlp\.down_proj is missing"):
+        rotations.of("model.layers.2.mlp.down_proj", 8)
+
+
+def test_rotations_of_single_layers(tmp_path: Path) -> None:
+    own = {MATRIX.format(0): torch.eye(4), MATRIX.format(1): -torch.eye(4)}
+    with pytest.raises(InputError, match=r"1\.mlp\.down_proj\.R4_input\.weight is not the matrix of other layers"):
+        _rotations(tmp_path, own)
+    with pytest.raises(InputError, match="'R4' has a matrix for each layer"):
+        _rotations(tmp_path, {MATRIX.format(0): torch.eye(4)}, randomize=True)
 
 
 # In an engine: the same words, when it starts

@@ -8,49 +8,28 @@ import pytest
 
 pytest.importorskip("vllm")
 
-import torch
-from safetensors.torch import load_file
+from helpers import served
 from vllm import SamplingParams
 
-LLAMAS = ["llama", "llama_groups", "llama_zero_points", "llama_tensor"]
-
-
-def _generate(engine: Any, cases: list[dict[str, Any]]) -> list[list[int]]:
-    count = len(cases[0]["tokens"])
-    settings = SamplingParams(temperature=0, max_tokens=max(count, 12), detokenize=False)
-    prompts = [{"prompt_token_ids": case["ids"]} for case in cases]
-    return [list(made.outputs[0].token_ids) for made in engine.generate(prompts, settings, use_tqdm=False)]
+LLAMAS = ["llama", "llama_groups", "llama_zero_points", "llama_tensor", "llama_rotated", "llama_spun"]
 
 
 @pytest.mark.parametrize("name", LLAMAS)
-def test_greedy_tokens_are_those_of_load(name: str, engine: Any, cases: Any) -> None:
+def test_greedy_tokens_and_logits_are_those_of_load(name: str, engine: Any, cases: Any, checkpoint: Any) -> None:
     """Twelve prompts of mixed lengths in batches of eight."""
     expected = cases(name)
-    found = _generate(engine(name), expected)
     assert len({len(case["ids"]) for case in expected}) > 4
-    assert found == [case["tokens"] for case in expected]
+    settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False, logprobs=-1)
+    made = engine(name).generate(served.prompts(expected), settings, use_tqdm=False)
+    assert served.tokens(made) == [case["tokens"] for case in expected]
+    path = checkpoint(name).parent / f"{name}.logits.safetensors"
+    assert served.compare_logits(made, expected, path).max() <= served.ROUNDINGS
 
 
 @pytest.mark.parametrize("name", LLAMAS)
 def test_every_layer_gives_the_bits_of_load(name: str, engine: Any, checkpoint: Any) -> None:
     """The same inputs; merged layers are compared shard by shard."""
-    kept = load_file(checkpoint(name).parent / f"{name}.layers.safetensors")
-
-    def compare(model: torch.nn.Module) -> list[str]:
-        seen = []
-        for module in model.modules():
-            for part in getattr(module, "spike_parts", ()):
-                first = 0
-                for shard in part.shards:
-                    x, expected = kept[f"{shard.name}.input"], kept[f"{shard.name}.output"]
-                    out = module.quant_method.apply(module, x, module.bias)[:, part.rows]
-                    assert torch.equal(out[:, first : first + expected.shape[1]], expected), shard.name
-                    first += expected.shape[1]
-                    seen.append(shard.name)
-        return seen
-
-    seen = engine(name).apply_model(compare)[0]
-    assert {f"{one}.input" for one in seen} == {key for key in kept if key.endswith(".input")}
+    served.compare_layers(engine(name), checkpoint(name).parent / f"{name}.layers.safetensors")
 
 
 def test_shards_that_code_alike_share_their_encoding_and_others_do_not(engine: Any) -> None:

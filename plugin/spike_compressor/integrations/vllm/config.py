@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from compressed_tensors.transform import TransformConfig
 from vllm.config import get_current_vllm_config
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
 
 from spike_compressor.checkpoint import CONFIG_NAME, read_config
 from spike_compressor.checkpoint.agreement import verify_agreement
-from spike_compressor.checkpoint.seal import read_json, verify_files
+from spike_compressor.checkpoint.seal import read_json, verify_files, weight_files
 from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm.counting import Counter, install, wanted
@@ -25,11 +28,15 @@ from spike_compressor.integrations.vllm.refusals import (
     require_servable_model,
     require_tested_versions,
 )
+from spike_compressor.integrations.vllm.rotations import Rotations
 from spike_compressor.integrations.vllm.rows import carry_modalities
 from spike_compressor.integrations.vllm.scheme import Shard, WeightScheme
 from spike_compressor.modality import ModalityAdapter, adapter_for
 
 METHOD = "spike"
+#: vLLM's classes of CLIP and SigLIP have a level more than transformers', and files have transformers' names.
+_NESTED = "vision_model"
+_FLAT_TOWER = re.compile(rf"\bvision_tower\.(?!{_NESTED}\.)")
 
 
 class SpikeQuantizationConfig(QuantizationConfig):
@@ -43,6 +50,8 @@ class SpikeQuantizationConfig(QuantizationConfig):
         self.directory: Path | None = None
         self.counter: Counter | None = None
         self._renamed: dict[str, str] = {}
+        self._tower_nested = False
+        self.rotations = Rotations(None, ())
 
     # What vLLM's registry asks
 
@@ -106,6 +115,11 @@ class SpikeQuantizationConfig(QuantizationConfig):
         self.adapter: ModalityAdapter = adapter_for(SimpleNamespace(config=hf_config), config.adapter_record())
         specs = layer_specs(directory, config)
         self.specs = {name: spec.only(self.adapter.modalities, name) for name, spec in specs.items()}
+        transforms = settings.get("transform_config") or {}
+        self.rotations = Rotations(
+            TransformConfig.model_validate(transforms) if transforms.get("config_groups") else None,
+            weight_files(directory, config),
+        )
         self.not_spiking = set(config.not_spiking)
         self._renamed = {name: name for name in (*self.specs, *self.not_spiking)}
         self.directory = directory
@@ -115,6 +129,17 @@ class SpikeQuantizationConfig(QuantizationConfig):
         for name, own in list(self._renamed.items()):
             for renamed in hf_to_vllm_mapper.apply_list([name]):
                 self._renamed.setdefault(renamed, own)
+
+    def get_checkpoint_weight_mapper(self) -> Any:
+        """How names in the files become vLLM's, beyond what its class knows; asked when all layers are built."""
+        mapper = super().get_checkpoint_weight_mapper()
+        renamed = {_FLAT_TOWER: rf"\g<0>{_NESTED}."} if self._tower_nested else {}
+        here = dict.fromkeys(self.rotations.suffixes)  # read already
+        return dataclasses.replace(
+            mapper,
+            orig_to_new_regex={**mapper.orig_to_new_regex, **renamed},
+            orig_to_new_suffix={**mapper.orig_to_new_suffix, **here},
+        )
 
     def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> QuantizeMethodBase | None:
         """The method of a layer: spikes for those of the plan, vLLM's own for all others.
@@ -144,13 +169,17 @@ class SpikeQuantizationConfig(QuantizationConfig):
             carry_modalities()
         if self.counter is None and wanted(get_current_vllm_config()):
             self.counter = install()
-        return SpikeLinearMethod([self._shard(name) for name in names], self.counter)
+        return SpikeLinearMethod([self._shard(name, layer.input_size) for name in names], self.counter)
 
-    def _shard(self, name: str) -> Shard:
-        return Shard(name, self.specs[name], self.schemes[name], self.adapter.fixed_modality(name))
+    def _shard(self, name: str, features: int) -> Shard:
+        rotation = self.rotations.of(name, features)
+        return Shard(name, self.specs[name], self.schemes[name], self.adapter.fixed_modality(name), rotation)
 
     def _names(self, prefix: str) -> list[str]:
         """The plan's names of what a layer of vLLM's is made of."""
+        if prefix not in self._renamed and f".{_NESTED}." in prefix:
+            self._tower_nested = True
+            prefix = prefix.replace(f".{_NESTED}.", ".", 1)
         before, _, last = prefix.rpartition(".")
         parts = [prefix]
         if last in self.packed_modules_mapping and prefix not in self._renamed:

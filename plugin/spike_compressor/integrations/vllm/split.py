@@ -47,6 +47,8 @@ class SplitPart:
         The first process has all of it and the others zeros, since vLLM adds up what they give.
         """
         whole = tensor_model_parallel_all_gather(x.contiguous(), dim=-1)
+        if (rotation := self.shards[0].rotation) is not None:
+            whole = rotation(whole)
         rows = whole.reshape(-1, whole.shape[-1]).to(torch.float32)
         neurons = self.neurons
         timesteps = neurons.timesteps(rows)
