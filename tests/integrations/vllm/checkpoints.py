@@ -57,17 +57,22 @@ spike_stage:
 """
 QUIP = "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}\n"
 SPUN = "SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: hadamard}\n"
+ONE_SCALE = RTN.replace("strategy: channel", "strategy: tensor")
 LLAMAS = {
     "llama": recipe(RTN, msts=EVENLY),
     "llama_groups": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
     "llama_zero_points": recipe(RTN.replace("symmetric: true", "symmetric: false"), msts=EVENLY),
-    "llama_tensor": recipe(RTN.replace("strategy: channel", "strategy: tensor"), msts=EVENLY),
+    "llama_tensor": recipe(ONE_SCALE, msts=EVENLY),
     "llama_rotated": recipe(QUIP + RTN, BY_RMS, SENSITIVE),
     "llama_spun": recipe(SPUN + GPTQ_GROUP, msts=EVENLY),
     "llama_attention": recipe(RTN, "attention: {timesteps: 5}", msts=EVENLY),
 }
-#: of `tiny_pictures`
-PICTURES = recipe(RTN, BY_RMS, SENSITIVE)
+#: of `tiny_pictures`; all three kinds of scales, also where q, k and v are one layer in the checkpoint
+PICTURES = {
+    "qwen2_vl": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
+    "qwen2_5_vl": recipe(ONE_SCALE.replace("symmetric: true", "symmetric: false"), BY_RMS, SENSITIVE),
+    "llava": recipe(RTN, BY_RMS, SENSITIVE),
+}
 
 
 def make(name: str, out: Path) -> None:
@@ -81,7 +86,7 @@ def make(name: str, out: Path) -> None:
     elif name in tiny_pictures.MODELS:
         model = tiny_models.saved(tiny_pictures.model(name), out / "sources" / name)
         processor = tiny_pictures.processor(name)
-        oneshot(model=model, processor=processor, dataset=tiny_pictures.loader(name), recipe=PICTURES)
+        oneshot(model=model, processor=processor, dataset=tiny_pictures.loader(name), recipe=PICTURES[name])
         spike_compressor.save(model, out / name, processor)
     else:
         processor = load_processor()
