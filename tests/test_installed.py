@@ -26,9 +26,9 @@ from packaging.utils import canonicalize_name
 from spike_compressor.shipped import recipe_names
 
 ROOT = Path(__file__).parents[1]
-#: What only some part of the package needs, which says so: lm-evaluation-harness, vLLM; and Triton, which CUDA builds
-#: of torch come with.
-OPTIONAL = {"lm-eval", "triton", "vllm"}
+#: What only some part of the package needs, which says so: harnesses, vLLM; and Triton, which CUDA builds of torch
+#: come with.
+OPTIONAL = {"lm-eval", "lmms-eval", "triton", "vllm", "vlmeval"}
 #: The library of the kernels, compiled while the wheel is built.
 KERNELS = f"spike_compressor/kernels/libspike_kernels.{'dylib' if sys.platform == 'darwin' else 'so'}"
 #: Wheels larger than this are not for everybody's disk.

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.benchmark_files import FILES, encoded, picture, written
 from helpers.messages import naming
-from PIL import Image
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations import parse_evaluation
 from spike_compressor.evaluations.file_benchmark import FileBenchmark, Item
 from spike_compressor.evaluations.vqa import CONTRACTIONS, normalised
-
-FILES = {
-    "ocrbench": "OCRBench.tsv",
-    "mme": "MME.tsv",
-    "textvqa": "TextVQA_VAL.tsv",
-    "docvqa": "DocVQA_VAL.tsv",
-    "scienceqa": "ScienceQA_TEST.tsv",
-}
-
-
-def picture(shade: int) -> str:
-    stream = io.BytesIO()
-    Image.new("RGB", (32, 32), (shade, 255 - shade, 60)).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
-
-
-def written(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
-    """A file as published: tab-separated, a header, quotes where needed."""
-    path = folder / FILES[name]
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), delimiter="\t")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def score(name: str, answers: Any, said: str, tmp_path: Path, category: str = "", **row: str) -> float:
@@ -161,12 +134,9 @@ def test_a_model_answers_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     asked, rows = items("test", 1), []
     for index, item in enumerate(asked):
-        stream = io.BytesIO()
-        item.image.save(stream, "PNG")
-        image = base64.b64encode(stream.getvalue()).decode()
         row = {
             "index": index,
-            "image": image,
+            "image": encoded(item.image),
             "question": item.question,
             "answer": [item.answer],
             "category": item.kind,

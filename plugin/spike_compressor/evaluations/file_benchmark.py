@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from spike_compressor.errors import InputError
@@ -33,6 +32,7 @@ from spike_compressor.evaluations.base import (
 )
 from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval, grouped_interval
 from spike_compressor.fingerprint import digest_of_files
+from spike_compressor.integrations.answering import answers
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
 FOLDER, DEFAULT_FOLDER = "LMUData", "~/LMUData"
@@ -163,19 +163,19 @@ class FileBenchmark(Evaluation):
 
     def run(self, model: Any, processor: Any, progress: Progress | None = None) -> Metric:
         asked = self.questions()
-        answers = []
+        said = []
         for index, item in enumerate(asked):
-            answers.append(self.answer(model, processor, item))
+            said.append(self.answer(model, processor, item))
             if progress is not None:
                 progress(index + 1, len(asked))
-        scores = np.array([self.score(item, answer) for item, answer in zip(asked, answers, strict=True)])
+        scores = np.array([self.score(item, answer) for item, answer in zip(asked, said, strict=True)])
         interval = self._interval(asked, scores)
         by_category: dict[str, list[float]] = {}
         for item, value in zip(asked, scores, strict=True):
             by_category.setdefault(item.category, []).append(float(value))
         detail = {
             "by_category": {name: 100 * sum(values) / len(values) for name, values in by_category.items() if name},
-            "answers": answers,
+            "answers": said,
             "scores": scores.tolist(),
         }
         return Metric.of(interval, len(asked), detail)
@@ -188,23 +188,11 @@ class FileBenchmark(Evaluation):
             RESAMPLES // 10,
         )
 
-    @torch.inference_mode()
     def answer(self, model: Any, processor: Any, item: Item) -> str:
         """The model's greedy answer."""
-        tokenizer = processor.tokenizer
-        text = self.prompt(item)
-        if getattr(processor, "chat_template", None):
-            shown = [{"type": "image"}] if item.picture else []
-            content = [*shown, {"type": "text", "text": text}]
-            prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        else:
-            prompt = f"{processor.image_token} {text}" if item.picture else text
-        pictures = {"images": [item.image()]} if item.picture else {}
-        batch = processor(text=[prompt], return_tensors="pt", **pictures).to(model.device)
-        out = model.generate(
-            **batch, max_new_tokens=self.longest_answer, do_sample=False, pad_token_id=tokenizer.pad_token_id
-        )
-        return str(tokenizer.decode(out[0, batch["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+        shown = [{"type": "image", "image": item.image()}] if item.picture else []
+        turn = {"role": "user", "content": [*shown, {"type": "text", "text": self.prompt(item)}]}
+        return answers(model, processor, [[turn]], self.longest_answer)[0]
 
     def sample(self, model: Any, processor: Any) -> None:
         for item in self.questions()[:4]:

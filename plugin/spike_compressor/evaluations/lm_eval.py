@@ -21,7 +21,7 @@ from spike_compressor.evaluations.base import (
 from spike_compressor.evaluations.bootstrap import Interval, accuracy_interval
 from spike_compressor.evaluations.disjoint import shingles
 from spike_compressor.evaluations.text import TextPerplexity
-from spike_compressor.integrations.lm_eval import require_harness
+from spike_compressor.integrations.lm_eval import HARNESS
 
 #: Right or wrong a document, best known first.
 _METRICS = ("acc_norm", "acc", "exact_match")
@@ -41,7 +41,7 @@ class HarnessTask(Evaluation):
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
-        require_harness()
+        HARNESS.require()
         task, _, limit = argument.partition("@")
         if not task:
             raise InputError("--eval lm_eval needs a task: lm_eval:NAME or lm_eval:FILE.yaml")

@@ -6,27 +6,21 @@ them in nothing but how a checkpoint is opened: with `spike_compressor.load`, so
 
 from __future__ import annotations
 
-from spike_compressor.errors import InputError
+from spike_compressor.integrations.harness import Harness
 
-
-def require_harness() -> None:
-    """Raises `InputError` with the remedy if lm-evaluation-harness is not installed."""
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "lm-evaluation-harness is not installed; pip install 'spike-compressor[eval]', or pip install lm_eval"
-        ) from None
+HARNESS = Harness(
+    "lm-evaluation-harness", "lm_eval", "0.4.13", "0.5", "pip install 'spike-compressor[eval]', or a tested lm_eval"
+)
 
 
 def register() -> None:
     """Make `spike` and `spike-multimodal` known to lm-evaluation-harness in this process.
 
     Raises:
-        InputError: lm-evaluation-harness is not installed.
+        InputError: lm-evaluation-harness is not installed, or in a version that was not tested.
     """
-    require_harness()
+    HARNESS.require()
     import spike_compressor.integrations.lm_eval.models  # noqa: F401
 
 
-__all__ = ["register", "require_harness"]
+__all__ = ["HARNESS", "register"]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lm_eval.api.registry import register_model
 from lm_eval.models.hf_vlms import HFMultimodalLM
 from lm_eval.models.huggingface import HFLM
 
-from spike_compressor.checkpoint import load
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.answering import open_spiking
 
 #: Arguments of `_create_model` that would open something else than a directory with spikes.
 _FOREIGN = ("peft", "delta", "autogptq", "gptqmodel", "gguf_file", "parallelize", "tp_plan", "subfolder")
@@ -28,19 +27,14 @@ class _Spiking:
             raise InputError(
                 f"model `spike` does not take {', '.join(refused)}: a spiking checkpoint is whole as it is"
             )
-        if not (Path(pretrained) / "spike_config.json").is_file():
-            raise InputError(
-                f"{pretrained} is no spiking checkpoint: it has no spike_config.json. Make one with "
-                "`spike-compressor oneshot`, or use the harness's own model `hf`."
-            )
-        settings: dict[str, Any] = {"backend": kwargs.get("spike_backend", "fused")}
-        if kwargs.get("trust_remote_code"):
-            settings["trust_remote_code"] = True
-        if kwargs.get("dtype") not in (None, "auto"):
-            settings["dtype"] = kwargs["dtype"]
-        model = load(pretrained, **settings)
-        device = self._device  # type: ignore[attr-defined]
-        self._model = model.to(device)
+        self._model = open_spiking(
+            pretrained,
+            "`hf`",
+            device=self._device,  # type: ignore[attr-defined]
+            backend=kwargs.get("spike_backend", "fused"),
+            dtype=kwargs.get("dtype"),
+            trust_remote_code=bool(kwargs.get("trust_remote_code")),
+        )
 
 
 @register_model("spike")
