@@ -10,6 +10,7 @@
 #   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
 #   make vllm-test             checkpoints served by vLLM, in an environment of its own (2 GB)
 #   make ray-test              comparisons on a Ray cluster of two machines, both of them this one; in a folder of its own
+#   make harness-test          three evaluation harnesses on one checkpoint, by load and by vLLM (beside vLLM 1 GB)
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -44,8 +45,10 @@ TRITON        := build/triton
 RAY           := build/ray
 VLLM          := build/vllm
 SERVED        := build/vllm-checkpoints
+HARNESS       := build/harness
+HARNESS_FILES := build/harness-files
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -154,6 +157,21 @@ vllm-test: $(TEST_PACKAGES) $(VLLM)/.ready
 	set -e; for file in tests/integrations/vllm/test_*.py; do \
 	  OMP_NUM_THREADS=1 SPIKE_VLLM_CHECKPOINTS=$(SERVED) PYTHONPATH=tests/integrations/vllm/crutch \
 	    $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm $$file; done
+
+# Folders of their own, as other tests are to run without them: one for both environments, and what vLLM's lacks.
+$(HARNESS)/.ready: pyproject.toml constraints.txt $(VLLM)/.ready | $(PIP_READY)
+	$(PIP) --target $(HARNESS) --upgrade --no-deps --group harness-test
+	$(VLLM)/bin/python -m pip install --quiet --target $(HARNESS)-vllm --upgrade --no-deps --group harness-vllm-test
+	touch $@
+
+# torch of this environment finds no compiled torchvision either, hence the crutch
+harness-test: $(TEST_PACKAGES) $(HARNESS)/.ready
+	rm -rf $(HARNESS_FILES)
+	mkdir -p $(HARNESS_FILES)
+	export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(HARNESS):$(CURDIR)/tests/integrations/vllm/crutch; \
+	  $(PY) tests/integrations/harness/prepare.py $(HARNESS_FILES) && \
+	  SPIKE_HARNESS_FILES=$(HARNESS_FILES) SPIKE_HARNESS_VLLM=$(CURDIR)/$(HARNESS)-vllm \
+	  SPIKE_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(PY) -m pytest tests/integrations/harness
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

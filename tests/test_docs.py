@@ -34,7 +34,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/architecture.md": {"python": 2, "text": 1, "toml": 1, "table": 3, "link": 10},
     "docs/benchmarks.md": {"python": 1, "text": 1, "sh": 1, "command": 1, "table": 1},
     "docs/checkpoint.md": {"yaml": 1, "python": 1, "table": 6, "link": 2},
-    "docs/compare.md": {"python": 2, "text": 2, "py": 2, "sh": 3, "command": 4, "table": 6, "link": 10},
+    "docs/compare.md": {"python": 2, "text": 2, "sh": 7, "command": 4, "table": 7, "link": 14},
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},
     "docs/glossary.md": {"table": 3, "link": 2},
     "docs/gpu.md": {"sh": 1, "table": 1, "link": 2},
@@ -44,6 +44,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/msts.md": {"sh": 1, "table": 3, "link": 10, "picture": 1},
     "docs/numerics.md": {"python": 12, "text": 12, "table": 4, "link": 10},
     "docs/performance.md": {"sh": 1, "table": 5, "link": 5},
+    "docs/qwen2vl.md": {"python": 2, "text": 2, "sh": 5, "json": 1, "command": 2, "table": 1, "link": 8},
     "docs/reconstruction.md": {"yaml": 1, "sh": 1, "table": 2},
     "docs/recipes.md": {"yaml": 6, "python": 8, "text": 6, "table": 10, "link": 25},
     "docs/registers.md": {"table": 2, "link": 1},
@@ -68,7 +69,14 @@ RUN = {
     "docs/traces.md": "tests/trace/test_bundle.py",
 }
 #: pages whose Python blocks this file runs, one after the other, in one session
-RUN_HERE = ("docs/architecture.md", "docs/benchmarks.md", "docs/checkpoint.md", "docs/compare.md", "docs/recipes.md")
+RUN_HERE = (
+    "docs/architecture.md",
+    "docs/benchmarks.md",
+    "docs/checkpoint.md",
+    "docs/compare.md",
+    "docs/qwen2vl.md",
+    "docs/recipes.md",
+)
 
 
 def name_of(page: Path) -> str:
