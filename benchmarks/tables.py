@@ -240,6 +240,20 @@ def _group_gates(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=3)
 
 
+def _serving(rows: list[dict[str, Any]]) -> list[str]:
+    """A table a task and number of threads: a line an engine."""
+    lines: list[str] = []
+    for row in rows:
+        threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''}"
+        ratios = {
+            name: f"{r['ratio']:.2f} ({r['low']:.2f} .. {r['high']:.2f})" for name, r in row["over_spikes"].items()
+        }
+        cells = [(name, f"{rate:,.1f}", ratios.get(name, "1")) for name, rate in row["tokens_per_second"].items()]
+        heads = (row["task"], "tokens/s", "its time over that of spikes")
+        lines += [f"{threads}, {row['rounds']} rounds:", "", *_table(heads, cells, text=1), ""]
+    return lines[:-1]
+
+
 def _spiking(row: dict[str, Any] | None, label: str) -> str:
     if row is None:
         return ""
@@ -266,6 +280,7 @@ TITLES = {
     "codings_embedded": "Embedded model: codings and thresholds at as many spikes",
     "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
     "speed": "How fast spiking layers and models are",
+    "serving": "Tokens a second of vLLM's",
     "group_snr": "Group coding: signal-to-noise ratio of coded rows",
     "group_gates_embedded": "Embedded model: group coding against plain spikes, 4-bit weights",
     "group_gates_smollm2": "SmolLM2-135M: group coding against plain spikes, 4-bit weights",
@@ -285,6 +300,7 @@ TABLES = {
     "codings_embedded": _quantizers,
     "fitted_smollm2": _quantizers,
     "speed": pages.tables,
+    "serving": _serving,
     "group_snr": _group_snr,
     "group_gates_embedded": _group_gates,
     "group_gates_smollm2": _group_gates,
