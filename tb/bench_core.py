@@ -261,6 +261,32 @@ async def every_kind_of_row(dut):
 
 
 @cocotb.test()
+async def tails_of_every_length(dut):
+    """Every T of every coding meets a last chunk of every length."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    for coding, tail in product(codings(shape), range(1, shape.lanes)):
+        layer = random_layer(
+            rng, shape.tmax, tail, 1, coding=coding, timesteps=range(1, shape.tmax + 1), in_turn=True, weight_bits=2
+        )
+        await check(driver, layer)
+
+
+@cocotb.test()
+async def words_of_one_row(dut):
+    """Blocks of one row alone, of a word each: unless the picker waits, a sum is read before it has been written."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    blocks = shape.blocks // 4
+    for weight, acc in product((0, 64, 160), (128, 220)):
+        layer = random_layer(
+            rng, 1, 4 * blocks * shape.lanes * shape.slots, 3 * shape.columns, groups=4, timesteps=1,
+            distribution="laplace", weight_bits=shape.weight_bits,
+        )  # fmt: skip
+        await check(driver, layer, Stalls(weight=weight, acc=acc))
+
+
+@cocotb.test()
 async def longest_fraction(dut):
     """Membranes with all the fractional bits that there can be."""
     driver, rng = await begin(dut)
@@ -372,6 +398,7 @@ async def illegal_settings(dut):
 async def registers(dut):
     """Every job register keeps what is written, byte by byte; reserved bits and unknown addresses do not."""
     driver, rng = await begin(dut)
+    assert await driver.read(JOBS) == 0
     kept = {
         MODE: 0x1F03,
         IRQ_ENABLE: 3,
