@@ -33,6 +33,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/architectures.md": {"table": 4, "link": 2},
     "docs/architecture.md": {"python": 2, "text": 1, "toml": 1, "table": 3, "link": 10},
     "docs/benchmarks.md": {"python": 1, "text": 1, "sh": 1, "command": 1, "table": 1},
+    "docs/big_models.md": {"py": 2, "table": 2, "link": 6},
     "docs/checkpoint.md": {"yaml": 1, "python": 1, "table": 6, "link": 2},
     "docs/compare.md": {"python": 2, "text": 2, "sh": 7, "command": 4, "table": 7, "link": 14},
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},

@@ -64,6 +64,31 @@ def test_load_refuses_what_it_cannot_honour(name: str, workshop: Workshop) -> No
         spike_compressor.load(workshop.made("llama", PLAIN)[1], **{name: NOT_LOADED[name]})
 
 
+@pytest.mark.parametrize(
+    ("device_map", "memory", "names"),
+    [
+        ({"": "disk"}, None, ("device_map", "the model on the disk")),
+        ({"model": "cpu", "lm_head": "disk"}, None, ("device_map", "lm_head", "disk")),
+        ({"model": "cpu", "lm_head": 0}, None, ("device_map", "model", "cpu beside device 0")),
+        ("auto", 60_000, ("device_map", "disk", "parts more", "max_memory", "GiB")),
+    ],
+)
+def test_what_would_be_offloaded_is_refused(
+    device_map: Any, memory: int | None, names: tuple[str, ...], workshop: Workshop, tmp_path: Path
+) -> None:
+    limits = {} if memory is None else {"max_memory": {"cpu": memory}, "offload_folder": str(tmp_path / "folder")}
+    with pytest.raises(InputError, match=naming(*names)):
+        spike_compressor.load(workshop.made("llama", PLAIN)[1], device_map=device_map, **limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("device_map", ["cpu", "auto", {"": "cpu"}, torch.device("cpu")])
+def test_a_map_of_one_kind_of_device_changes_nothing(device_map: Any, workshop: Workshop) -> None:
+    path, batch = workshop.made("llama", PLAIN)[1], workshop.batch("llama")
+    placed = spike_compressor.load(path, device_map=device_map, max_memory={"cpu": 10**9})
+    assert torch.equal(tiny_models.logits(placed, batch), tiny_models.logits(spike_compressor.load(path), batch))
+
+
 def test_unknown_arguments_get_the_nearest_name(workshop: Workshop, tmp_path: Path) -> None:
     model, path = workshop.made("llama", PLAIN)
     with pytest.raises(InputError, match=naming("max_shard_sise", "max_shard_size")):

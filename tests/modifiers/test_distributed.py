@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from compressed_tensors.offload import load_offloaded_model
 from helpers import tiny_models
-from helpers.workshop import Workshop
+from helpers.messages import naming
+from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor import load
+from spike_compressor.errors import InputError
+from spike_compressor.modifiers import distributed
+from spike_compressor.modifiers.distributed import require_group
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "distributed_run.py"
 
@@ -36,6 +41,28 @@ def runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     run(arguments)
     run(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments])
     return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+def test_processes_that_do_not_know_each_other_are_refused(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=naming("WORLD_SIZE", 2, "init_process_group('gloo')", "init_dist()")):
+        workshop.oneshot("llama", recipe(RTN, msts="{allocation: fixed, timesteps: 4}"), output_dir=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_on_a_disk_are_refused(workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kind = tiny_models.CLASSES["llama"]
+    with load_offloaded_model(kind):
+        model = kind.from_pretrained(
+            workshop.source("llama"), device_map="auto", max_memory={"cpu": 0}, offload_folder=str(tmp_path)
+        )
+    require_group(model)  # of one process
+    monkeypatch.setattr(distributed, "is_distributed", lambda: True)
+    with pytest.raises(InputError, match=naming("embed_tokens", "disk", "max_memory")):
+        require_group(model)
+    require_group(workshop.model("llama"))
 
 
 RECIPES = ["med", "sensitivity", "gradient", "static"]

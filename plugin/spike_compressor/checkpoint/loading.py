@@ -15,6 +15,7 @@ from torch import nn
 from spike_compressor.checkpoint.agreement import verify_agreement
 from spike_compressor.checkpoint.arguments import load_arguments
 from spike_compressor.checkpoint.opening import model_class, open_config
+from spike_compressor.checkpoint.placement import kept_in_place
 from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import apply_online_rotations, stored_tensors
 from spike_compressor.checkpoint.saving import make_saveable
@@ -49,7 +50,8 @@ def load(
 
     Raises:
         InputError: not a spike-ready checkpoint, or one that is damaged; says which file or field. Or it brings code of
-            its own, and `trust_remote_code` is not set. Or an argument that cannot be honoured, or is not known.
+            its own, and `trust_remote_code` is not set. Or an argument that cannot be honoured, or is not known; or a
+            `device_map`, given or made by `auto`, that offloads parts of the model.
     """
     directory = Path(path)
     get_backend(backend)
@@ -101,7 +103,10 @@ def _from_pretrained(
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # its report names online rotations as unexpected; we read them below
     try:
-        with contextlib.nullcontext() if experts is None else _experts().opened(experts):
+        with (
+            contextlib.nullcontext() if experts is None else _experts().opened(experts),
+            kept_in_place(directory, kwargs.get("device_map")),
+        ):
             model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
     except NotImplementedError as error:  # it draws what is missing at random, which there is no way to do for int8
         raise InputError(f"{directory}: integer weights of a layer are missing in its weights ({error})") from error

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from compressed_tensors.distributed import is_distributed
-from torch import Tensor
+from compressed_tensors.offload.cache import DiskCache
+from torch import Tensor, nn
 from torch import distributed as dist
+
+from spike_compressor.errors import InputError
+
+
+def require_group(model: nn.Module) -> None:
+    """Refuse one of several processes that know nothing of each other, or that share parameters on a disk.
+
+    Raises:
+        InputError: `WORLD_SIZE` says that there are several, and torch.distributed is not initialized: each would
+            calibrate, and write, alone. Or it is, and parameters of the model are offloaded to files, which the first
+            rank removes while others read them.
+    """
+    if is_distributed():
+        on_disk = (name for name, module in model.named_modules() if isinstance(module._parameters, DiskCache))
+        if (name := next(on_disk, None)) is not None:
+            raise InputError(
+                f"parameters of {name or 'the model'} are on the disk, and several processes cannot share them there: "
+                "load the model with room in memory (max_memory), which all processes of a machine share, or run one"
+            )
+        return
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world.isdigit() and int(world) > 1:
+        raise InputError(
+            f"WORLD_SIZE is {world}, and this process belongs to no group: each would calibrate on its own data alone "
+            "and write the same files. Call torch.distributed.init_process_group('gloo'), or on GPUs "
+            "compressed_tensors.offload.init_dist(), before oneshot; or unset WORLD_SIZE, if they work apart"
+        )
 
 
 def sum_over_ranks(*tensors: Tensor) -> None:

@@ -25,6 +25,7 @@ from llmcompressor.utils.pytorch.module import infer_sequential_targets
 from torch import nn
 
 from spike_compressor.errors import InputError
+from spike_compressor.modifiers.distributed import require_group
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.reading import read_recipe
@@ -50,6 +51,7 @@ def install_preflight() -> None:
             recipe = read_recipe(recipe, recipe_stage)
             check_modifiers(recipe.modifiers)
             if spikes(recipe.modifiers):
+                require_group(kwargs["model"])
                 require_data(recipe.modifiers, kwargs.get("calib_data"))
                 check_names(recipe.modifiers, kwargs["model"])
                 check_routers(recipe.modifiers, kwargs["model"])

@@ -36,6 +36,7 @@ from spike_compressor.runtime.watch import Watch
 from spike_compressor.runtime.weights import (
     decompress,
     drop_packed,
+    drop_weight,
     integer_weight,
     put_codes,
     put_floats,
@@ -285,7 +286,7 @@ def _become_spiking(linear: nn.Linear, name: str, state: SpikingState) -> None:
     elif function is type(linear).forward:
         function = None
     kind = type(linear)
-    weight = linear._parameters.pop("weight", None)
+    weight = drop_weight(linear)
     if weight is not None:
         page_out(weight)  # whoever shares it, or whatever reader still holds its file, finds it as it was
     linear.__class__ = SpikingLinear

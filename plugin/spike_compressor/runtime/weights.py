@@ -9,6 +9,8 @@ import torch
 from compressed_tensors.compressors.base import decompress_module
 from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 from compressed_tensors.config import CompressionFormat
+from compressed_tensors.offload import disable_onloading
+from compressed_tensors.offload.cache import DiskCache
 from compressed_tensors.quantization import (
     ActivationOrdering,
     QuantizationStatus,
@@ -129,12 +131,27 @@ def surely_integer(module: nn.Linear) -> bool:
 
 def shown_dtype(module: nn.Linear, model: nn.Module) -> torch.dtype:
     """The floating dtype that code around a Linear may take its weight to have, whatever the weight is stored as."""
-    weight = module._parameters.get("weight")
-    for tensor in (weight, module.bias):
-        if tensor is not None and tensor.is_floating_point():
-            return tensor.dtype
+    with disable_onloading():  # nobody needs the numbers
+        for tensor in (module._parameters.get("weight"), module.bias):
+            if tensor is not None and tensor.is_floating_point():
+                return tensor.dtype
     dtype = getattr(model, "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def drop_weight(module: nn.Linear) -> Tensor | None:
+    """Take the weight off a Linear whose integers have been made of it.
+
+    Returns:
+        The weight; None if there was none, or if it lay on the disk, from which it is removed.
+    """
+    held = module._parameters
+    if isinstance(held, DiskCache):  # `pop` would read it once more
+        if "weight" in held:
+            del held["weight"]
+        return None
+    with disable_onloading():
+        return held.pop("weight", None)
 
 
 def put_floats(module: nn.Linear, integer: IntegerWeight, dtype: torch.dtype) -> None:
