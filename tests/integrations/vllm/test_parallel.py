@@ -71,13 +71,10 @@ def test_two_processes_give_what_one_gives(name: str, two_processes: Any, cases:
         assert torch.equal(part + other[layer], kept[f"{layer}.output"]), layer
 
 
-@pytest.mark.parametrize(
-    ("name", "model_impl"),
-    [("qwen2_vl", "vllm"), ("qwen2_5_vl", "vllm"), ("llava", "vllm"), ("llava", "transformers")],
-)
-def test_two_processes_know_rows_of_pictures(name: str, model_impl: str, two_processes: Any, cases: Any) -> None:
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "llava"])
+def test_two_processes_know_rows_of_pictures(name: str, two_processes: Any, cases: Any) -> None:
     """The vision tower is split, too; its fused weights are cut between q, k and v."""
     expected = cases(name)[:12]
     settings = SamplingParams(temperature=0, max_tokens=12, detokenize=False)
-    made = two_processes(name, model_impl=model_impl).generate(served.prompts(expected), settings, use_tqdm=False)
+    made = two_processes(name).generate(served.prompts(expected), settings, use_tqdm=False)
     assert served.tokens(made) == [case["tokens"] for case in expected]
