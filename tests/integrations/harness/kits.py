@@ -67,8 +67,8 @@ def is_done(run: str) -> bool:
     return (FILES / f"{run}.done").exists()
 
 
-def _run(command: list[str], run: str, vllm: bool = False) -> None:
-    """In this environment, or in vLLM's."""
+def _run(command: list[str], run: str, results: str, vllm: bool = False) -> None:
+    """In this environment, or in vLLM's; a harness that leaves no such file has failed, whatever it returns."""
     if is_done(run):
         return
     log = f"{run}.log"
@@ -84,7 +84,8 @@ def _run(command: list[str], run: str, vllm: bool = False) -> None:
         done = subprocess.run(
             [program, *command], env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False
         )
-    assert done.returncode == 0, (FILES / log).read_text()[-3000:]
+    failed = done.returncode or not any((FILES / run).rglob(results))
+    assert not failed, (FILES / log).read_text()[-3000:]
     (FILES / f"{run}.done").touch()
 
 
@@ -102,7 +103,7 @@ def lmms_eval(engine: str, address: str = "") -> Found:
     command = ["-m", "lmms_eval", "--model", model, "--model_args", _arguments(arguments)]
     command += ["--tasks", ",".join(f"local_{name}" for name in BENCHMARKS), "--include_path", str(FILES / "lmms")]
     command += ["--gen_kwargs", f"max_new_tokens={LONGEST}", "--log_samples", "--output_path", str(out)]
-    _run(command, f"lmms-{engine}", vllm=engine == "vllm")
+    _run(command, f"lmms-{engine}", "*_results.json", vllm=engine == "vllm")
     (results,) = out.rglob("*_results.json")
     told = json.loads(results.read_text(encoding="utf-8"))["results"]
     found = {name: told[f"local_{name}"] for name in BENCHMARKS}
@@ -138,7 +139,7 @@ def vlmeval(engine: str, address: str = "") -> Found:
         # pictures by their path: it would send them as JPEG, and small ones enlarged
         command += ["--model", SERVED, "--base-url", f"{address}/v1", "--key", "none", "--local-media"]
         command += ["--max-tokens", str(LONGEST)]
-    _run(command, f"vlmeval-{engine}")
+    _run(command, f"vlmeval-{engine}", "status.json")
     out = FILES / f"vlmeval-{engine}" / name
     answers = {}
     for benchmark, file in BENCHMARKS.items():
@@ -179,7 +180,7 @@ def lm_eval(model: str, task: str) -> Task:
     arguments = {"pretrained": CHECKPOINT, **({**ENGINE, "max_num_seqs": 8} if vllm else {})}
     command = ["-m", program, "run", "--model", model, "--model_args", _arguments(arguments), "--tasks", task]
     command += ["--include_path", str(FILES / "lm_eval"), "--device", "cpu", "--log_samples", "--output_path", str(out)]
-    _run(command, f"lm-{model}-{task}", vllm)
+    _run(command, f"lm-{model}-{task}", "results_*.json", vllm)
     (results,) = out.rglob("results_*.json")
     told = json.loads(results.read_text(encoding="utf-8"))["results"][task]
     (samples,) = out.rglob(f"samples_{task}_*.jsonl")
