@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import reprlib
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -18,15 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 from typing_extensions import Self
 
-from spike_compressor.errors import InputError
+from spike_compressor.errors import InputError, shown
 from spike_compressor.registry import nearest
 
 #: pydantic's words for what YAML and JSON call otherwise, by the type of the error.
 _WORDS = {"dict_type": "must be a mapping", "model_type": "must be a mapping", "list_type": "must be a list"}
 
 _NOWHERE = object()
-_values = reprlib.Repr()
-_values.maxstring = _values.maxother = 60
 
 
 class CheckedFields(BaseModel):
@@ -89,7 +86,7 @@ class CheckedFields(BaseModel):
         for name, value in content.items() if isinstance(content, Mapping) else ():
             field = cls.model_fields.get(name)
             if field is not None and _holds_truth(value) and not _takes_truth(field.annotation):
-                raise ValueError(f"{cls._name()}.{name} is {_values.repr(value)}: true and false are no value of it")
+                raise ValueError(f"{cls._name()}.{name} is {shown(value)}: true and false are no value of it")
         return content
 
 
@@ -189,19 +186,19 @@ def _sentence(keys: list[str], items: list[Any], where: str, fields: Iterable[st
     if kind == "missing":
         return f"{path} is missing and has no default; give it a value"
     if item["loc"] and item["loc"][-1] == "[key]":
-        return f"{'.'.join(keys[:-1])} has the key {_values.repr(value)}, which {_rule(item)}"
+        return f"{'.'.join(keys[:-1])} has the key {shown(value)}, which {_rule(item)}"
     if raised is not None:
         said = str(raised)
         if not item["loc"] or (where and said.startswith(where)):  # of several fields, or of a model within
             return said
         if isinstance(value, (Mapping, list, tuple)) or repr(value) in said:
             return f"{path}: {said}"
-        return f"{path} is {_values.repr(value)}: {said}"
+        return f"{path} is {shown(value)}: {said}"
     rules = dict.fromkeys(_rule(one).removeprefix("must be ") for one in items)
     words = [word for one in items for word in re.findall(r"'([^']*)'", str(one.get("ctx", {}).get("expected", "")))]
     close = nearest(value, words) if isinstance(value, str) else None
     hint = f"; did you mean {close!r}?" if close else ""
-    return f"{path} is {_values.repr(value)}: must be {' or '.join(rules)}{hint}"
+    return f"{path} is {shown(value)}: must be {' or '.join(rules)}{hint}"
 
 
 def _rule(item: Any) -> str:

@@ -240,3 +240,55 @@ def test_tensors_that_are_not_the_plans(change: str, plain: Path) -> None:
     with pytest.raises(InputError) as caught:
         spike_compressor.load(plain)
     assert Q_PROJ in str(caught.value), caught.value
+
+
+def _set(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(content: dict[str, Any]) -> None:
+        inner = content
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+
+    return change
+
+
+UNUSABLE = {
+    "a size in words": _set("hidden_size", value="x"),
+    "no such model": _set("model_type", value="no_such_model"),
+    "classes that are a number": _set("architectures", value=5),
+    "a scheme that is a number": _set("quantization_config", "config_groups", value={"g": 5}),
+    "schemes in a list": _set("quantization_config", "config_groups", value=[3]),
+    "a scheme without targets": _set("quantization_config", "config_groups", value={"g": {"weights": {}}}),
+    "no quantization": _set("quantization_config", value=5),
+    "modules to ignore that are a number": _set("quantization_config", "ignore", value=5),
+    "rotations in a list": _set("quantization_config", "transform_config", value=[1]),
+    "no heads": _set("num_attention_heads", value=0),
+    "wider layers": _set("intermediate_size", value=256),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_a_config_that_nothing_can_be_made_of(case: str, plain: Path) -> None:
+    """Under a seal that is right, whatever transformers raises is one `InputError`."""
+    rewrite(plain, "config.json", UNUSABLE[case])
+    with pytest.raises(InputError) as caught:
+        spike_compressor.load(plain)
+    assert "\n" not in str(caught.value), caught.value
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, "\udcff"])
+@pytest.mark.parametrize("name", ["config.json", "spike_config.json"])
+def test_no_json(name: str, text: str, plain: Path) -> None:
+    (plain / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    if name == "config.json":
+        reseal(plain)
+    with pytest.raises(InputError, match=name):
+        spike_compressor.load(plain)
+
+
+def test_weights_that_end_early(plain: Path) -> None:
+    file = plain / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    reseal(plain)
+    with pytest.raises(InputError, match=str(plain)):
+        spike_compressor.load(plain)

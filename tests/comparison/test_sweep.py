@@ -479,5 +479,5 @@ def test_hardware_is_shown_beside_the_rows(compared: tuple[dict[str, Any], Path]
     path.write_text(json.dumps(bench), encoding="utf-8")
     with pytest.raises(InputError, match=naming(path, "make rtl-bench", "by_kind")):
         read_hardware([path])
-    with pytest.raises(InputError, match=naming("nowhere.json", "JSON")):
+    with pytest.raises(InputError, match=naming("nowhere.json", "cannot be read")):
         read_hardware([tmp_path / "nowhere.json"])

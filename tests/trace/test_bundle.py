@@ -1,11 +1,15 @@
 """Trace bundles: what is written is read, nothing wrong is accepted, nothing is left half done."""
 
 import hashlib
+import io
 import json
 import re
+import struct
 import subprocess
 import sys
 import tracemalloc
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +310,100 @@ def test_damaged_files(tmp_path, arrays):
     refuse(bundle, "manifest.json", "JSON")
     (bundle / "manifest.json").unlink()
     refuse(bundle, bundle, "manifest.json")
+
+
+def header(text: bytes) -> bytes:
+    """A .npy file of nothing but a header."""
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+OPEN_BRACKET = header(b"{'descr': '<i4', 'fortran_order': False, 'shape': ((((, }")
+PICKLED = header(b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 20), }")
+
+
+def archive(members, *, method=zipfile.ZIP_DEFLATED):
+    """A zip of these names and contents."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that stand twice
+        with zipfile.ZipFile(stream, "w", method) as file:
+            for name, content in members:
+                file.writestr(name, content)
+    return stream.getvalue()
+
+
+def broken_deflate(data):
+    """The first member's compressed bytes, spoiled."""
+    first = data.index(b"PK\x03\x04") + 30
+    name, extra = struct.unpack("<HH", data[26:30])
+    return data[: first + name + extra] + b"\xff" * 8 + data[first + name + extra + 8 :]
+
+
+ARCHIVES = {
+    "open bracket in a header": lambda m: archive([("membrane.npy", OPEN_BRACKET), *m[1:]]),
+    "objects": lambda m: archive([("membrane.npy", PICKLED), *m[1:]]),
+    "another version": lambda m: archive([("membrane.npy", b"\x93NUMPY\x09\x00"), *m[1:]]),
+    "spoiled deflate": lambda m: broken_deflate(archive(m)),
+    "a name twice": lambda m: archive([m[0], *m]),
+    "less than the shape": lambda m: archive([(m[0][0], m[0][1][:-4]), *m[1:]]),
+    "lzma": lambda m: archive(m, method=zipfile.ZIP_LZMA),
+    "encrypted": lambda m: archive(m)[:6] + b"\x01" + archive(m)[7:],
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_archives_that_lie(tmp_path, arrays, case):
+    """With its checksum right, an archive that is broken anywhere is one line that names layer and file."""
+    bundle = write(tmp_path / "b", arrays)
+    file = bundle / "layer_0000.npz"
+    with zipfile.ZipFile(file) as found:
+        members = sorted(
+            ((name, found.read(name)) for name in found.namelist()), key=lambda one: one[0] != "membrane.npy"
+        )
+    assert members[0][0] == "membrane.npy"
+    data = ARCHIVES[case](members)
+    if case == "encrypted":  # the flag stands in the directory as well
+        at = data.index(b"PK\x01\x02") + 8
+        data = data[:at] + b"\x01" + data[at + 1 :]
+    file.write_bytes(data)
+    edit(bundle, lambda m: m["layers"][0].update(sha256=hashlib.sha256(data).hexdigest()))
+    refuse(bundle, "layer fc", "membrane", "dtype" if case == "objects" else "layer_0000.npz")
+
+
+def test_no_more_memory_than_the_archive_can_hold(tmp_path, arrays):
+    """A manifest and a header that agree on an enormous array: nothing of that size is allocated."""
+    bundle = write(tmp_path / "b", arrays)
+    file = bundle / "layer_0000.npz"
+    with zipfile.ZipFile(file) as found:
+        members = [(name, found.read(name)) for name in found.namelist() if name != "membrane.npy"]
+    huge = header(b"{'descr': '<i4', 'fortran_order': False, 'shape': (2000000000, 2000000000), }")
+    data = archive([("membrane.npy", huge), *members])
+    file.write_bytes(data)
+    sizes = {"tokens": 2 * 10**9, "in_features": 2 * 10**9, "sha256": hashlib.sha256(data).hexdigest()}
+    edit(bundle, lambda m: m["layers"][0].update(sizes))
+    with pytest.raises(
+        TraceError, match=r"membrane\.npy says \d+ bytes, of an array that has 16,000,000,000,000,000,000"
+    ):
+        open_bundle(bundle).layer("fc").membrane  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sha256", "x" * 10**7), ("file", "x" * 300 + ".npz"), ("name", "x" * 10**7), ("coding", ["y" * 10**6])],
+)
+def test_messages_are_lines(tmp_path, arrays, field, value):
+    """However long what somebody wrote is."""
+    bundle = write(tmp_path / "b", arrays)
+    edit(bundle, lambda m: m["layers"][0].update({field: value}))
+    assert len(refuse(bundle, field)) < 1000
+
+
+def test_a_deep_manifest(tmp_path, arrays):
+    """It has no more levels than a parser has."""
+    bundle = write(tmp_path / "b", arrays)
+    (bundle / "manifest.json").write_text("[" * 100_000)
+    refuse(bundle, "manifest.json", "nested too deep")
 
 
 def test_sums_that_could_overflow(tmp_path):

@@ -6,7 +6,6 @@ that it needs, and no other, shows when it is opened (`loading`).
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from spike_compressor.checkpoint.schema import CONFIG_NAME, THRESHOLDS_NAME, SpikeConfig
-from spike_compressor.checkpoint.seal import read_json, weight_files
+from spike_compressor.checkpoint.seal import weight_files
 from spike_compressor.errors import InputError
+from spike_compressor.reading import parse_json, read_object
 
 #: Places of a rotation that is merged into weights; at all others it runs at inference.
 _MERGED = ("weight_input", "weight_output")
@@ -30,9 +30,10 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
         InputError: a layer of the plan that config.json does not quantize, or to other bits; thresholds or scales that
             are missing or belong to no layer; a rotation that only one of the two configs knows, or that no file holds.
     """
-    settings = read_json(directory / "config.json").get("quantization_config")
+    settings = read_object(directory / "config.json").get("quantization_config")
     if not isinstance(settings, dict) or not isinstance(settings.get("config_groups"), dict):
         raise InputError(f"{directory / 'config.json'} has no quantization_config, and {CONFIG_NAME} has a plan")
+    _require_form(settings, directory / "config.json")
     tensors = _tensors(directory, config)
     _rotations(directory, config, settings, tensors)
     for name, entry in config.plan.items():
@@ -59,6 +60,25 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
             f"of {len(held)}{f'; none of {absent[0]}' if absent else ''}"
         )
     _thresholds(directory, config)
+
+
+def _require_form(settings: dict[str, Any], file: Path) -> None:
+    """What is read below is of the form that compressed-tensors writes; the rest is left to it."""
+    transforms = settings.get("transform_config") or {}
+    rotations = transforms.get("config_groups") or {} if isinstance(transforms, dict) else None
+    for where, groups, field in (
+        ("config_groups", settings["config_groups"], "targets"),
+        ("transform_config.config_groups", rotations, "apply"),
+    ):
+        if not isinstance(groups, dict):
+            raise InputError(f"{file}: quantization_config.{where} must be a mapping")
+        for name, group in groups.items():
+            if not isinstance(group, dict) or not isinstance(group.get(field), list):
+                raise InputError(f"{file}: quantization_config.{where}.{name} must be a mapping with a list `{field}`")
+            if field == "apply" and not all(isinstance(args, dict) for args in group[field]):
+                raise InputError(f"{file}: quantization_config.{where}.{name}.apply must be a list of mappings")
+    if not isinstance(settings.get("ignore") or [], list):
+        raise InputError(f"{file}: quantization_config.ignore must be a list")
 
 
 def _end(name: str) -> str:
@@ -146,9 +166,10 @@ def _header(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            table = json.loads(file.read(length)) if length < path.stat().st_size else None
-    except (OSError, struct.error, ValueError) as error:
+            head = file.read(length) if length < path.stat().st_size else None
+    except (OSError, struct.error) as error:
         raise InputError(f"{path} is no safetensors file: {error}") from error
+    table = None if head is None else parse_json(head, f"the table of tensors in {path}")
     if not isinstance(table, dict):
         raise InputError(f"{path} is no safetensors file: it has no table of tensors")
     return {key: entry for key, entry in table.items() if key != "__metadata__"}

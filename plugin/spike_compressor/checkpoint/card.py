@@ -14,6 +14,7 @@ from transformers.models.auto import modeling_auto
 
 from spike_compressor.checkpoint.opening import AUTO_MODELS
 from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig
+from spike_compressor.reading import parse_yaml
 from spike_compressor.runtime import SpikingState
 
 CARD_NAME = "README.md"
@@ -94,8 +95,8 @@ def _hub_id(source: str, known: dict[str, Any]) -> str | None:
 def _metadata_of(card: Path) -> dict[str, Any]:
     try:
         found = _METADATA.search(card.read_text(encoding="utf-8"))
-        content = yaml.safe_load(found[1]) if found else None
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(found[1], str(card)) if found else None
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -154,7 +155,7 @@ def _weights(state: SpikingState) -> str:
 
 def _steps(recipe: str | None) -> str:
     """The recipe's modifiers in order."""
-    content = yaml.safe_load(recipe) if recipe else None
+    content = parse_yaml(recipe, "the recipe") if recipe else None
     names = [
         f"`{modifier}`"
         for stage in (content or {}).values()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from spike_compressor.checkpoint.agreement import verify_agreement
@@ -29,6 +29,7 @@ from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
+from spike_compressor.reading import BROKEN, one_line
 from spike_compressor.runtime import AttentionSpec, attach, get_backend, require_spiking
 
 
@@ -110,6 +111,10 @@ def _from_pretrained(
             model, report = kind.from_pretrained(directory, output_loading_info=True, **kwargs)
     except NotImplementedError as error:  # it draws what is missing at random, which there is no way to do for int8
         raise InputError(f"{directory}: integer weights of a layer are missing in its weights ({error})") from error
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except (OSError, RuntimeError, SafetensorError, *BROKEN) as error:
+        raise InputError(f"{directory}: transformers cannot open it: {one_line(error)}") from error
     finally:
         transformers.logging.set_verbosity(verbosity)
     for problem in ("missing_keys", "mismatched_keys"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoProcessor, AutoTokenize
 
 from spike_compressor.checkpoint.arguments import floating_dtype
 from spike_compressor.checkpoint.read import require_no_spikes
-from spike_compressor.errors import InputError
+from spike_compressor.errors import InputError, shown
+from spike_compressor.reading import one_line, read_object
 
 #: Auto classes that remote code may be registered for, and config files that name it.
 AUTO_MODELS = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModel")
@@ -38,8 +38,8 @@ def open_config(path: str | os.PathLike[str], trust_remote_code: bool = False) -
         raise InputError(_untrusted(directory, remote))
     try:
         return AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, ImportError) as error:
-        raise InputError(f"{directory / 'config.json'} cannot be used: {error}") from error
+    except Exception as error:  # each config class has validators of its own, which raise what they like
+        raise InputError(f"{directory / 'config.json'} cannot be used: {one_line(error)}") from error
 
 
 def model_class(config: Any, trust_remote_code: bool = False) -> Any:
@@ -50,7 +50,9 @@ def model_class(config: Any, trust_remote_code: bool = False) -> Any:
     Raises:
         InputError: transformers has none of the classes, and there is no remote code, or no leave to run it.
     """
-    named = list(config.architectures or ())
+    named = config.architectures or []
+    if not isinstance(named, list):
+        raise InputError(f"config.json: `architectures` must be a list of names, and is {shown(named)}")
     for name in named:
         if hasattr(transformers, name):
             return getattr(transformers, name)
@@ -123,7 +125,6 @@ def _untrusted(directory: Path, remote: dict[str, Any]) -> str:
 
 def _read_json(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(file)
+    except InputError:
         return None
-    return content if isinstance(content, dict) else None

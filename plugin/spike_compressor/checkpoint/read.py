@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ from spike_compressor.checkpoint.migrations import migrated, require_known_versi
 from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig, sealed
 from spike_compressor.errors import InputError
 from spike_compressor.fields import complaint
+from spike_compressor.reading import read_json
 
 
 def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
@@ -30,10 +30,7 @@ def read_config(path: str | os.PathLike[str]) -> SpikeConfig:
             f"{path} is no spike-ready checkpoint: it has no {CONFIG_NAME}. Make one with a recipe that ends in "
             "TCLIFModifier (`spike-compressor oneshot`)."
         )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} is no JSON: {error}") from error
+    content = read_json(file)
     require_known_version(content, str(file))
     _require_seal(content, file)
     content = migrated(content)

@@ -46,6 +46,7 @@ from spike_compressor.checkpoint.stored_form import stored_form, turned_back
 from spike_compressor.checkpoint.verify import Extent, require_extent, verify_written
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_directory, sha256_of
+from spike_compressor.reading import read_object
 from spike_compressor.runtime import (
     SpikingState,
     not_spiking,
@@ -212,7 +213,7 @@ def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Pa
     scheme the same goes for targets, which upstream leaves at the recipe's.
     """
     path = directory / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path)
     quantization = config["quantization_config"]
     schemes: list[Any] = []
     members: list[list[str]] = []

@@ -7,15 +7,14 @@ instead of them. Files that nothing reads as the model (model cards, processors,
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from spike_compressor.checkpoint.schema import CONFIG_NAME, THRESHOLDS_NAME, SpikeConfig
 from spike_compressor.errors import InputError
 from spike_compressor.files import sha256_of
+from spike_compressor.reading import read_object
 
 WEIGHTS_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -93,13 +92,13 @@ def weight_files(directory: Path, config: SpikeConfig) -> list[Path]:
     Raises:
         InputError: there are none, or the index of shards names a file that is not sealed, or cannot be read.
     """
-    settings = read_json(directory / "config.json")
+    settings = read_object(directory / "config.json")
     for field in ("transformers_weights", "configuration_files"):
         if settings.get(field):
             raise InputError(f"{directory / 'config.json'}: `{field}` names other files than those that were saved")
     names = {WEIGHTS_NAME} & config.sha256.keys()
     if INDEX_NAME in config.sha256:
-        table = read_json(directory / INDEX_NAME).get("weight_map")
+        table = read_object(directory / INDEX_NAME).get("weight_map")
         if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
             raise InputError(f"{directory / INDEX_NAME} has no `weight_map`")
         named = set(table.values())
@@ -111,21 +110,6 @@ def weight_files(directory: Path, config: SpikeConfig) -> list[Path]:
         missing = unsealed[0] if unsealed else WEIGHTS_NAME
         raise InputError(f"{directory / CONFIG_NAME}: `sha256` says nothing of {missing}, which holds weights")
     return [directory / name for name in sorted(names)]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: it cannot be read, or is no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object")
-    return content
 
 
 def _strays(directory: Path, sealed: dict[str, str]) -> Iterator[Path]:
@@ -159,7 +143,7 @@ def _code(directory: Path, configs: tuple[str, ...]) -> set[Path]:
 
 def _named_modules(config: Path) -> Iterator[str]:
     """The modules of `auto_map`: an entry is `module.Class`, `repository--module.Class`, or a pair of such."""
-    table = read_json(config).get("auto_map") if config.is_file() else None
+    table = read_object(config).get("auto_map") if config.is_file() else None
     for entry in (table or {}).values() if isinstance(table, dict) else ():
         for name in entry if isinstance(entry, list) else [entry]:
             if isinstance(name, str):

@@ -24,8 +24,9 @@ from spike_compressor.checkpoint.agreement import verify_agreement
 from spike_compressor.checkpoint.read import read_config
 from spike_compressor.checkpoint.rotations import stored_tensors
 from spike_compressor.checkpoint.schema import THRESHOLDS_NAME, SpikeConfig
-from spike_compressor.checkpoint.seal import read_json, verify_files, weight_files
+from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.errors import InputError
+from spike_compressor.reading import read_object
 from spike_compressor.runtime import SpikingLinear, SpikingState, integer_weight
 
 Extent = Literal["sample", "all"]
@@ -166,7 +167,7 @@ def _verify_thresholds(state: SpikingState, directory: Path) -> None:
 
 def _verify_schemes(model: nn.Module, directory: Path, restacked: Container[str]) -> None:
     """Every module is quantized by the config in the file exactly as it is in memory."""
-    content = read_json(directory / "config.json").get("quantization_config")
+    content = read_object(directory / "config.json").get("quantization_config")
     if not isinstance(content, dict):
         raise _differs("config.json", "its quantization_config, which is not there")
     fields = QuantizationConfig.model_fields

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
-import yaml
-from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader
 
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
 from spike_compressor.modifiers.preflight import check_modifiers, require_data
 from spike_compressor.modifiers.reading import read_recipe
+from spike_compressor.reading import is_file, open_picture, parse_json
 
 
 def check_recipe(path: Path, data: str | None = None, pipeline: str = "independent") -> list[Any]:
@@ -36,9 +34,7 @@ def check_recipe(path: Path, data: str | None = None, pipeline: str = "independe
     if not path.is_file():
         raise InputError(f"no recipe at {path}")
     try:
-        modifiers: list[Any] = read_recipe(path).modifiers
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {error}") from error
+        modifiers: list[Any] = read_recipe(path, ours=True).modifiers
     except (AttributeError, TypeError, KeyError) as error:  # YAML, but not of the shape of a recipe
         raise InputError(
             f"{path} is no recipe: stage -> modifiers -> modifier -> fields, see docs/recipes.md"
@@ -85,7 +81,7 @@ def calibration_data(source: str, processor: Any, samples: int, batch_size: int,
         tokenizer.pad_token = tokenizer.eos_token
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
-        pictures = [_open_picture(picture) for row in batch for picture in row["images"]]
+        pictures = [open_picture(picture, str(picture)) for row in batch for picture in row["images"]]
         images = {"images": pictures} if pictures else {}
         encoded = processor(text=[row["text"] for row in batch], padding=len(batch) > 1, return_tensors="pt", **images)
         return dict(encoded)
@@ -106,10 +102,7 @@ def _lines(path: Path, count: int, seed: int) -> list[tuple[int, str]]:
 
 
 def _row(where: str, folder: Path, line: str, sees: bool, placeholder: str | None) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where}: no JSON: {error}") from error
+    row = parse_json(line, where)
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise InputError(f'{where}: expected an object with "text" (and "image")')
     named = row.get("image")
@@ -120,17 +113,9 @@ def _row(where: str, folder: Path, line: str, sees: bool, placeholder: str | Non
         raise InputError(f"{where}: it has a picture, but the model has no image processor")
     images = [folder / name for name in names]
     for image in images:
-        if not image.is_file():
+        if not is_file(image):
             raise InputError(f"{where}: no picture at {image}")
     found = row["text"].count(placeholder) if placeholder else len(images)
     if found != len(images):
         raise InputError(f"{where}: {len(images)} pictures for {found} {placeholder} in the text; they must be as many")
     return {"text": row["text"], "images": images}
-
-
-def _open_picture(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"{path}: this picture cannot be read: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,8 @@ class SpikeBudget:
         three are spent by `allocation`, which a suffix overrides: `mean:2.5:uniform`.
 
         Raises:
-            InputError: another form, an unknown modality, T outside 1 .. 7, an allocation that spends no budget.
+            InputError: another form, an unknown modality, T or a mean outside 1 .. 7, nothing to spend, an allocation
+                that spends no budget.
         """
         if re.fullmatch(r"\w+=\d+(\+\w+=\d+)*", text):
             parts = [part.split("=") for part in text.split("+")]
@@ -56,7 +58,9 @@ class SpikeBudget:
             )
         if chosen not in _BUDGETED:
             raise InputError(f"budget {text!r}: allocation {chosen!r} spends no budget; use {', '.join(_BUDGETED)}")
-        return cls(
-            f"{kind}:{float(amount):g}:{chosen}",
-            {"allocation": chosen, "budget": {fields[kind]: float(amount)}},
-        )
+        value = float(amount)
+        if kind == "mean" and not 1 <= value <= MAX_TIMESTEPS:
+            raise InputError(f"budget {text!r}: mean timesteps must be from 1 to {MAX_TIMESTEPS}")
+        if not 0 < value < math.inf:
+            raise InputError(f"budget {text!r}: must be a number greater than 0")
+        return cls(f"{kind}:{value:g}:{chosen}", {"allocation": chosen, "budget": {fields[kind]: value}})

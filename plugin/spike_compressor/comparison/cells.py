@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
 from spike_compressor.fingerprint import canonical, digest
+from spike_compressor.reading import read_object
 
 
 class Cells:
@@ -25,10 +27,10 @@ class Cells:
     def get(self, parts: Mapping[str, Any]) -> Any | None:
         """The result of these parts, or None if it has not been computed yet."""
         try:
-            content = json.loads(self._path(parts).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = read_object(self._path(parts))
+        except InputError:
             return None
-        return content["result"] if content.get("parts") == json.loads(canonical(parts)) else None
+        return content.get("result") if content.get("parts") == json.loads(canonical(parts)) else None
 
     def put(self, parts: Mapping[str, Any], result: Any) -> Any:
         """Keep a result; the file appears as a whole or not at all."""

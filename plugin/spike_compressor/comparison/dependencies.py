@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from spike_compressor.coding import get_coding
 from spike_compressor.comparison.recipe import SplitRecipe
 from spike_compressor.modality import adapter_for
 from spike_compressor.modality.base import ADAPTERS
+from spike_compressor.reading import read_object
 from spike_compressor.runtime import attach, get_backend
 
 
@@ -58,7 +58,7 @@ def adapter_settings(directory: Path) -> dict[str, Any]:
 
 def _adapter(directory: Path) -> Any:
     """The registered adapter of a model's architecture, a class or a partial of one; None without any."""
-    model_type = str(json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type", ""))
+    model_type = str(read_object(directory / "config.json").get("model_type", ""))
     return ADAPTERS.get(model_type) if model_type in ADAPTERS else None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from spike_compressor.errors import InputError
+from spike_compressor.reading import read_json
 
 #: Fields of `total` that the report shows.
 _TOTAL = ("macs", "spikes_per_input", "utilisation", "throughput_per_area_ratio", "energy_per_mac_ratio")
@@ -30,10 +30,7 @@ def read_hardware(paths: Iterable[str | os.PathLike[str]]) -> list[dict[str, Any
     """
     found = []
     for path in map(Path, paths):
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"--rtl {path}: cannot be read as JSON: {error}") from error
+        report = read_json(path, f"--rtl {path}")
         keys = ("bundle", "spike", "dense", "total", "by_kind", "by_modality", "by_timesteps")
         missing = [key for key in keys if not isinstance(report, dict) or key not in report]
         if not missing:

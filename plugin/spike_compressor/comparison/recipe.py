@@ -50,10 +50,7 @@ class SplitRecipe:
         with contextlib.redirect_stdout(sys.stderr):
             from spike_compressor.modifiers.reading import recipe_steps
 
-        try:
-            steps = recipe_steps(source)
-        except UnicodeDecodeError as error:
-            raise InputError(f"cannot read the recipe {name}: {error}") from error
+        steps = recipe_steps(source)
         spiking = [step for step in steps if step[0] in (_PLANNER, _NEURONS, _LEARNER)]
         if not any(modifier == _NEURONS for modifier, _ in spiking) or steps[-len(spiking) :] != spiking:
             raise InputError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import binascii
 import csv
 import io
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import (
@@ -33,6 +32,7 @@ from spike_compressor.evaluations.base import (
 from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval, grouped_interval
 from spike_compressor.fingerprint import digest_of_files
 from spike_compressor.integrations.answering import answers
+from spike_compressor.reading import one_line, open_picture
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
 FOLDER, DEFAULT_FOLDER = "LMUData", "~/LMUData"
@@ -59,7 +59,8 @@ class Item:
     row: dict[str, str]
 
     def image(self) -> Image.Image:
-        return Image.open(io.BytesIO(self.picture)).convert("RGB")
+        """The picture as RGB. Raises InputError if it cannot be read."""
+        return open_picture(io.BytesIO(self.picture), f"row {self.row['index']}")
 
 
 class FileBenchmark(Evaluation):
@@ -108,6 +109,14 @@ class FileBenchmark(Evaluation):
         return self._items
 
     def _read(self) -> Iterator[Item]:
+        try:
+            yield from self._rows()
+        except InputError:
+            raise
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f"--eval {self.name}: {self.path} cannot be read: {one_line(error)}") from error
+
+    def _rows(self) -> Iterator[Item]:
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         pictures: dict[str, bytes] = {}
         waiting: list[tuple[dict[str, str], str]] = []
@@ -117,11 +126,16 @@ class FileBenchmark(Evaluation):
             if missing:
                 raise InputError(f"--eval {self.name}: {self.path} has no column {', '.join(missing)}")
             for row in reader:
+                empty = [name for name in self.columns if row.get(name) is None]
+                if empty:
+                    raise InputError(
+                        f"--eval {self.name}: {self.path}, line {reader.line_num}: the row ends before {empty[0]}"
+                    )
                 image = (row.pop("image") or "").strip()
                 if len(image) > _SHORTEST_PICTURE:
                     try:
                         pictures[row["index"]] = base64.b64decode(image, validate=True)
-                    except binascii.Error as error:
+                    except ValueError as error:  # binascii.Error, or letters that are no base64 at all
                         raise InputError(f"--eval {self.name}: row {row['index']} holds no picture: {error}") from error
                     image = row["index"]
                 waiting.append((row, image))
@@ -152,9 +166,10 @@ class FileBenchmark(Evaluation):
         for item in self.questions():
             if item.picture:
                 try:
-                    batch = processor.image_processor(item.image(), return_tensors="pt")
-                except (OSError, UnidentifiedImageError) as error:
-                    raise InputError(f"--eval {self.name}: row {item.row['index']}: {error}") from error
+                    picture = item.image()
+                except InputError as error:
+                    raise InputError(f"--eval {self.name}: {error}") from error
+                batch = processor.image_processor(picture, return_tensors="pt")
                 yield from pixels_of(batch)
 
     def calibration_items(self, loader: Any) -> Iterator[bytes]:

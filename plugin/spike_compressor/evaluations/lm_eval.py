@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import (
@@ -22,6 +21,7 @@ from spike_compressor.evaluations.bootstrap import Interval, accuracy_interval
 from spike_compressor.evaluations.disjoint import shingles
 from spike_compressor.evaluations.text import TextPerplexity
 from spike_compressor.integrations.lm_eval import HARNESS
+from spike_compressor.reading import parse_yaml, read_text
 
 #: Right or wrong a document, best known first.
 _METRICS = ("acc_norm", "acc", "exact_match")
@@ -137,15 +137,8 @@ def _task_manager(folder: str | None) -> Any:
 
 def _name_in(file: Path) -> str:
     """The task's name, read without running what the file may include."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--eval lm_eval: cannot read the task {file}: {error}") from error
+    where = f"--eval lm_eval: the task {file}"
+    content = parse_yaml(read_text(file, "YAML", where), where, tags=True)
     if not isinstance(content, dict) or not isinstance(content.get("task"), str):
         raise InputError(f"--eval lm_eval: {file} names no task (`task: NAME`)")
     return str(content["task"])

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
 from llmcompressor.modifiers.factory import ModifierFactory
 from llmcompressor.recipe import Recipe
 from llmcompressor.recipe.utils import _parse_recipe_from_md
@@ -24,6 +22,7 @@ from spike_compressor.fields import complaint
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
+from spike_compressor.reading import parse_yaml, read_text
 from spike_compressor.registry import nearest
 
 #: The modifiers of this package; the last by name, since results without it do not depend on its code.
@@ -37,18 +36,19 @@ _OUR_NAMES = (
 _BESIDE_STAGES = re.compile(r"args$|x-|\.")
 
 
-def read_recipe(source: Any, stage: str | None = None) -> Recipe:
+def read_recipe(source: Any, stage: str | None = None, *, ours: bool = False) -> Recipe:
     """The recipe of a file, a text, modifiers or a recipe; whatever `oneshot(recipe=…)` takes.
 
     Args:
         source: path or text of YAML or JSON, a modifier, a list of them, or a `Recipe`.
         stage: `oneshot`'s argument: only stages whose names begin so are run.
+        ours: it is to name a modifier of ours, so what is no YAML is an error here, not LLM Compressor's.
 
     Raises:
         InputError: the recipe names a modifier of ours, and something in it has no effect: a stage or a group with
             another ending, an unknown modifier or field, a key that stands twice. Names it and what was meant.
     """
-    content = _content(source) if isinstance(source, (str, os.PathLike)) else None
+    content = _content(source, ours) if isinstance(source, (str, os.PathLike)) else None
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     if content is None or not any(nearest(key, _OUR_NAMES, 0.85) for key in _keys(content)):
         return Recipe.create_instance(source, target_stage=stage)
@@ -75,35 +75,15 @@ def _content(source: str | os.PathLike[str], ours: bool = False) -> Any:
     text, name = str(source), "the recipe"
     if os.path.isfile(source):
         name = os.fspath(source)
-        text = Path(source).read_text(encoding="utf-8")
+        text = read_text(source, "YAML")
         if name.lower().endswith(".md"):
             text = _parse_recipe_from_md(name, text.strip())
     try:
-        return yaml.load(text, Loader=_unique(name))  # a subclass of SafeLoader
-    except yaml.YAMLError as error:
+        return parse_yaml(text, name, unique=True)
+    except InputError:
         if ours or any(modifier in text for modifier in _OUR_NAMES):
-            raise InputError(f"{name} is no YAML: {error}") from error
+            raise
         return None
-
-
-def _unique(name: str) -> type[yaml.SafeLoader]:
-    class Unique(yaml.SafeLoader):
-        """Refuses a key that stands twice in one mapping, where YAML would keep the last."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: dict[str, int] = {}
-            for key, _ in node.value:
-                line = key.start_mark.line + 1
-                if isinstance(key, yaml.ScalarNode) and key.value != "<<" and key.value in seen:
-                    raise InputError(
-                        f"{name}, line {line}: {key.value} stands twice, first in line {seen[key.value]}, and only the "
-                        "last would count; remove one, or put a second modifier into a group of its own"
-                    )
-                if isinstance(key, yaml.ScalarNode):
-                    seen[key.value] = line
-            return super().construct_mapping(node, deep)
-
-    return Unique
 
 
 def _keys(content: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ from llmcompressor.modifiers import Modifier
 from torch import nn
 
 from spike_compressor.errors import InputError
+from spike_compressor.reading import parse_yaml
 
 KindT = TypeVar("KindT")
 
@@ -124,7 +125,7 @@ def followed_by(earlier: str | None, later: str) -> str:
         earlier: YAML, or None if it is not known.
         later: YAML of a recipe with spiking modifiers only.
     """
-    stages: dict[str, Any] = yaml.safe_load(earlier) if earlier else {}
+    stages: dict[str, Any] = parse_yaml(earlier, "the recipe") if earlier else {}
     kept = {}
     for stage, groups in stages.items():
         if isinstance(groups, dict) and not any(_learned(modifiers) for modifiers in groups.values()):
@@ -132,7 +133,7 @@ def followed_by(earlier: str | None, later: str) -> str:
             groups = {key: modifiers for key, modifiers in groups.items() if modifiers}
         if groups:
             kept[stage] = groups
-    for stage, groups in yaml.safe_load(later).items():
+    for stage, groups in parse_yaml(later, "the recipe").items():
         name, number = stage, 1
         while name in kept:
             number += 1

@@ -15,6 +15,7 @@ from spike_compressor.coding import MOST_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
 from spike_compressor.modality import MODALITIES, in_order, modality_names
+from spike_compressor.reading import read_yaml
 from spike_compressor.registry import nearest
 
 ValueT = TypeVar("ValueT")
@@ -231,10 +232,7 @@ def read_plan(
     Raises:
         InputError: no such file, no YAML, no mapping; a module too many or missing; a bad T. Names file and module.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the plan {path}: {error}") from error
+    content = read_yaml(path, f"the plan {path}")
     if not isinstance(content, dict):
         raise InputError(f"{path} is no plan: it must map module names to timesteps")
     if modules is not None:

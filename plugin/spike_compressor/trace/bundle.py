@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from spike_compressor.errors import InputError
 from spike_compressor.files import sha256_of
+from spike_compressor.reading import BROKEN, one_line, read_json
 
 from . import golden
 from .codecs import CODECS
@@ -34,6 +37,11 @@ from .schema import (
 from .thresholds import first_row_apart
 
 Array = NDArray[Any]
+
+#: What archives and headers raise beside what all parsers do.
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError, tokenize.TokenError)
+#: How compressed a member may be; deflate's best is 1,032 bytes out of one.
+_MOST_PER_BYTE = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 
 
 class Layer:
@@ -115,19 +123,22 @@ class Layer:
         try:
             with zipfile.ZipFile(self._path) as archive:
                 member = f"{name}.npy"
-                if member not in archive.namelist():
+                found = [info for info in archive.infolist() if info.filename == member]
+                if not found:
                     if name in OPTIONAL:
                         return None
                     raise self._error(name, f"the array is missing from {self._path.name}")
                 # The header first: a wrong shape is refused before anything of that size is allocated.
                 with archive.open(member) as stream:
-                    self.check_type(name, *_read_header(stream))
+                    shape, dtype = _read_header(stream)
+                self.check_type(name, shape, dtype)
+                _require_content(found, math.prod(shape) * dtype.itemsize)
                 with archive.open(member) as stream:
                     array: Array = np.lib.format.read_array(stream, allow_pickle=False)
         except TraceError:
             raise
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            raise self._error(name, f"{self._path.name} cannot be read: {error}") from error
+        except (OSError, *BROKEN, *_BROKEN_ARCHIVE) as error:
+            raise self._error(name, f"{self._path.name} cannot be read: {one_line(error)}") from error
         return array
 
     def check_type(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -211,9 +222,9 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     if not manifest.is_file():
         raise TraceError(f"{root}: not a trace bundle, there is no {MANIFEST}")
     try:
-        data = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{manifest}: not readable as JSON: {error}") from error
+        data = read_json(manifest)
+    except InputError as error:
+        raise TraceError(str(error)) from error
     return Bundle(root, parse_manifest(data))
 
 
@@ -327,6 +338,18 @@ def _equal(layer: Layer, name: str, want: Array, got: Array) -> None:
     if not np.array_equal(want, got):
         index = tuple(int(i) for i in np.argwhere(want != got)[0])
         raise layer._error(f"{name}{list(index)}", f"expected {want[index]}, got {got[index]}")
+
+
+def _require_content(found: list[zipfile.ZipInfo], size: int) -> None:
+    """Raises ValueError where a member cannot hold an array of so many bytes: they are allocated before it is read."""
+    (member, *others) = found
+    if others:
+        raise ValueError(f"{member.filename} stands in it twice")
+    ratio = _MOST_PER_BYTE.get(member.compress_type)
+    if ratio is None:
+        raise ValueError(f"{member.filename} is compressed otherwise than by deflate")
+    if not size <= member.file_size <= ratio * (member.compress_size + 64):
+        raise ValueError(f"{member.filename} says {member.file_size:,} bytes, of an array that has {size:,}")
 
 
 def _read_header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spike_compressor.errors import shown
+
 from .thresholds import Threshold
 
 FORMAT = "spike-trace"
@@ -31,6 +33,10 @@ OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
 
 _FILE_NAME = re.compile(r"[^./\\:][^/\\:]*\.npz")  # stays inside the bundle on every system, never hidden
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+#: Letters of a name.
+_LONGEST = 500
 
 
 class TraceError(ValueError):
@@ -88,11 +94,11 @@ class LayerInfo:
         name = _text(entry, "name", where)
         where = f"layer {name}"
         file = _text(entry, "file", where)
-        if not _FILE_NAME.fullmatch(file):
-            raise TraceError(f"{where}: file must be a plain name that ends in .npz, got {file!r}")
+        if not _FILE_NAME.fullmatch(file) or len(file) > 255:
+            raise TraceError(f"{where}: file must be a plain name that ends in .npz, got {shown(file)}")
         sha256 = _text(entry, "sha256", where)
         if not _SHA256.fullmatch(sha256):
-            raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {sha256!r}")
+            raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {shown(sha256)}")
         dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
         coding = _choice(entry, "coding", where, (*CODINGS, RDOQ_CODING, *GROUP_CODINGS))
         grouped = coding in GROUP_CODINGS
@@ -173,14 +179,14 @@ def parse_manifest(data: Any) -> Manifest:
     if not isinstance(data, Mapping):
         raise TraceError(f"{where}: expected an object, got {type(data).__name__}")
     if data.get("format") != FORMAT:
-        raise TraceError(f"{where}: format must be {FORMAT!r}, got {data.get('format')!r}")
+        raise TraceError(f"{where}: format must be {FORMAT!r}, got {shown(data.get('format'))}")
     version = data.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version not in range(1, VERSION + 1):
-        raise TraceError(f"{where}: version {version!r} is unknown; this reader knows versions 1 to {VERSION}")
+        raise TraceError(f"{where}: version {shown(version)} is unknown; this reader knows versions 1 to {VERSION}")
     facts = []
     for key in ("producer", "model"):
         if not isinstance(data.get(key), Mapping):
-            raise TraceError(f"{where}: {key} must be an object, got {data.get(key)!r}")
+            raise TraceError(f"{where}: {key} must be an object, got {shown(data.get(key))}")
         facts.append(dict(data[key]))
     entries = data.get("layers")
     if not isinstance(entries, list) or not entries:
@@ -197,7 +203,7 @@ def parse_manifest(data: Any) -> Manifest:
         for layer in layers:
             value = getattr(layer, field)
             if value in seen:
-                raise TraceError(f"{where}: {field} {value!r} appears twice")
+                raise TraceError(f"{where}: {field} {shown(value)} appears twice")
             seen.add(value)
     return Manifest(facts[0], facts[1], _modalities(data, where), layers)
 
@@ -207,7 +213,7 @@ def _modalities(data: Mapping[str, Any], where: str) -> tuple[str, ...]:
         return MODALITIES
     names = data["modalities"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise TraceError(f"{where}: modalities must be a list of names, got {names!r}")
+        raise TraceError(f"{where}: modalities must be a list of names, got {shown(names)}")
     if len(set(names)) != len(names):
         raise TraceError(f"{where}: modalities names one twice: {', '.join(names)}")
     return tuple(names)
@@ -221,20 +227,20 @@ def _field(entry: Mapping[str, Any], key: str, where: str) -> Any:
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = _field(entry, key, where)
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise TraceError(f"{where}: {key} must be a printable text, got {value!r}")
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST or not value.isprintable():
+        raise TraceError(f"{where}: {key} must be a printable text of {_LONGEST} letters at most, got {shown(value)}")
     return value
 
 
 def _integer(entry: Mapping[str, Any], key: str, where: str, low: int, high: int) -> int:
     value = _field(entry, key, where)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise TraceError(f"{where}: {key} must be a whole number from {low} to {high}, got {value!r}")
+        raise TraceError(f"{where}: {key} must be a whole number from {low} to {high}, got {shown(value)}")
     return value
 
 
 def _choice(entry: Mapping[str, Any], key: str, where: str, choices: tuple[str, ...]) -> str:
     value = _field(entry, key, where)
     if value not in choices:
-        raise TraceError(f"{where}: {key} must be one of {', '.join(choices)}; got {value!r}")
+        raise TraceError(f"{where}: {key} must be one of {', '.join(choices)}; got {shown(value)}")
     return str(value)

@@ -17,7 +17,7 @@ from vllm.model_executor.layers.quantization.base_config import QuantizationConf
 
 from spike_compressor.checkpoint import CONFIG_NAME, read_config
 from spike_compressor.checkpoint.agreement import verify_agreement
-from spike_compressor.checkpoint.seal import read_json, verify_files, weight_files
+from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm.counting import Counter, install, wanted
@@ -32,6 +32,7 @@ from spike_compressor.integrations.vllm.rotations import Rotations
 from spike_compressor.integrations.vllm.rows import carry_modalities
 from spike_compressor.integrations.vllm.scheme import Shard, WeightScheme
 from spike_compressor.modality import ModalityAdapter, adapter_for
+from spike_compressor.reading import read_object
 
 METHOD = "spike"
 #: vLLM's classes of CLIP and SigLIP have a level more than transformers', and files have transformers' names.
@@ -110,7 +111,7 @@ class SpikeQuantizationConfig(QuantizationConfig):
         verify_agreement(directory, config)
         require_servable_checkpoint(config)
         require_servable_model(hf_config)
-        settings = read_json(directory / "config.json")["quantization_config"]
+        settings = read_object(directory / "config.json")["quantization_config"]
         self.schemes = {name: WeightScheme.of(name, settings) for name in config.plan}
         self.adapter: ModalityAdapter = adapter_for(SimpleNamespace(config=hf_config), config.adapter_record())
         specs = layer_specs(directory, config)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from PIL import Image
 from vlmeval.vlm.base import BaseModel
 
 from spike_compressor.checkpoint import open_processor
-from spike_compressor.errors import InputError
 from spike_compressor.integrations.answering import answers, open_spiking
+from spike_compressor.reading import open_picture
 
 
 class Spike(BaseModel):
@@ -50,18 +49,10 @@ class Spike(BaseModel):
     def generate_inner(self, message: list[dict[str, str]], dataset: str | None = None) -> str:
         """The answer to texts and pictures in their order."""
         content = [
-            {"type": "image", "image": _picture(part["value"])}
+            {"type": "image", "image": open_picture(part["value"], f"VLMEvalKit's picture {part['value']}")}
             if part["type"] == "image"
             else {"type": "text", "text": part["value"]}
             for part in message
         ]
         (found,) = answers(self.model, self.processor, [[{"role": "user", "content": content}]], self.max_new_tokens)
         return found
-
-
-def _picture(path: str) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise InputError(f"VLMEvalKit's picture {path} cannot be read: {error}") from error
