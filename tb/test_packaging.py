@@ -132,6 +132,7 @@ def test_lint(core, home, tmp_path):
     """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
     said, code = fusesoc(home, tmp_path, core, "lint", "--Lanes", "8")
     assert code == 0, said
+    assert "Error" not in said, "in one of the core files that it found"
     (arguments,) = tmp_path.rglob("*.vc")
     assert "-GLanes=8" in arguments.read_text()
     assert "--lint-only" in arguments.read_text()
