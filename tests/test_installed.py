@@ -28,7 +28,7 @@ from spike_compressor.shipped import recipe_names
 ROOT = Path(__file__).parents[1]
 #: What only some part of the package needs, which says so: harnesses, vLLM; and Triton, which CUDA builds of torch
 #: come with.
-OPTIONAL = {"lm-eval", "lmms-eval", "triton", "vllm", "vlmeval"}
+OPTIONAL = {"lm-eval", "lmms-eval", "prometheus-client", "ray", "triton", "vllm", "vlmeval"}  # prometheus-client is of vLLM
 #: The library of the kernels, compiled while the wheel is built.
 KERNELS = f"spike_compressor/kernels/libspike_kernels.{'dylib' if sys.platform == 'darwin' else 'so'}"
 #: Wheels larger than this are not for everybody's disk.
