@@ -26,9 +26,9 @@ from packaging.utils import canonicalize_name
 from spike_compressor.shipped import recipe_names
 
 ROOT = Path(__file__).parents[1]
-#: What only some part of the package needs, which says so: harnesses, vLLM; and Triton, which CUDA builds of torch
-#: come with.
-OPTIONAL = {"lm-eval", "lmms-eval", "prometheus-client", "ray", "triton", "vllm", "vlmeval"}  # prometheus-client is of vLLM
+#: What only some part of the package needs, which says so: harnesses, Ray, vLLM and the client of Prometheus that it
+#: brings; and Triton, which CUDA builds of torch come with.
+OPTIONAL = {"lm-eval", "lmms-eval", "prometheus-client", "ray", "triton", "vllm", "vlmeval"}
 #: The library of the kernels, compiled while the wheel is built.
 KERNELS = f"spike_compressor/kernels/libspike_kernels.{'dylib' if sys.platform == 'darwin' else 'so'}"
 #: Wheels larger than this are not for everybody's disk.
