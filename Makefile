@@ -6,7 +6,7 @@
 #   make cross-tools           a compiler and an emulator of Arm, which tests of its kernels take (Debian, Ubuntu; as root)
 #   make lint                  ruff, mypy, and the SystemVerilog linters
 #   make house                 counts of the structure's rules: circles, arrows back up, long files, …; each must be zero
-#   make test-full             the tests that take minutes, too
+#   make test-full             the tests that take minutes, too, and the four below: an hour, and 4 GB
 #   make test-cuda             the Triton kernels in its interpreter, and translated for GPUs that are not there
 #   make vllm-test             checkpoints served by vLLM, in an environment of its own (2 GB)
 #   make ray-test              comparisons on a Ray cluster of two machines, both of them this one; in a folder of its own
@@ -118,7 +118,7 @@ replay:
 test: $(TEST_PACKAGES)
 	$(PYTEST) -m 'not slow'
 
-test-full: $(TEST_PACKAGES) test-cuda
+test-full: $(TEST_PACKAGES) test-cuda ray-test vllm-test harness-test
 	HYPOTHESIS_PROFILE=thorough $(PYTEST)
 
 # A gigabyte, in a folder of its own: other tests are to run as they do without it.
