@@ -27,6 +27,7 @@ def test_there_is_one_program() -> None:
 
 
 def test_the_program_runs_offline_and_prints_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import llmcompressor  # noqa: F401 - gives its log a place when it is imported
     from loguru import logger
 
     logger.remove()  # LLM Compressor's log, on standard output as well
