@@ -229,21 +229,16 @@ class CoreDriver:
         stalls: Stalls | None = None,
         *,
         spike_stream: bool = True,
-        membrane_packet: int | None = None,
-        weight_packet: int | None = None,
         clear: bool = True,
-        extra: str | None = None,
         then: Layer | None = None,
-        **override: int,
+        **options: Any,
     ) -> None:
-        """Prepare the images of a layer, set the core up, send them and start it; `override` as `configure`.
+        """Prepare the images of a layer, set the core up, send them and start it; `options` as `prepare`.
 
         Args:
-            extra: a stream that is sent one packet too many.
             then: a layer of the same sizes, as the second job: its input follows, and it is started, too.
         """
-        packets = {"membrane_packet": membrane_packet, "weight_packet": weight_packet}
-        await self.prepare(layer, stalls, spike_stream=spike_stream, extra=extra, then=then, **packets, **override)
+        await self.prepare(layer, stalls, spike_stream=spike_stream, then=then, **options)
         await self.send()
         await self.write(CTRL, START | CLEAR * clear)
         if then:
@@ -262,7 +257,12 @@ class CoreDriver:
         then: Layer | None = None,
         **override: int,
     ) -> None:
-        """What `launch` does before anything moves."""
+        """What `launch` does before anything moves; `override` as `configure`.
+
+        Args:
+            extra: a stream that is sent one packet too many.
+            then: a layer whose input follows.
+        """
         stalls = stalls or Stalls()
         cut = plan(layer, self.shape)
         self._job += 1

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import spike_compressor
 import torch
+from helpers import lm_eval_tasks
+from helpers.lm_eval_tasks import choices
 from helpers.messages import naming
 from spike_compressor.comparison import compare
 from spike_compressor.demo.data import items
@@ -24,39 +26,6 @@ from spike_compressor.evaluations import parse_evaluation
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is in the extra `eval`")
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "compare" / "rtn_w4_g64.yaml"
-CHOICES = """\
-task: colours
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/colours.jsonl}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: [red, green, blue]
-doc_to_target: "{{{{answer}}}}"
-metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
-"""
-TEXT = """\
-task: prose
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/prose.jsonl}}}}
-test_split: test
-output_type: loglikelihood_rolling
-doc_to_text: ""
-doc_to_target: "{{{{text}}}}"
-metric_list: [{{metric: word_perplexity}}]
-"""
-PICTURES = """\
-task: pictures
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/pictures.jsonl}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{text}}}}"
-doc_to_image: !function pictures.picture
-doc_to_target: "{{{{answer}}}}"
-generation_kwargs: {{until: ["\\n"], max_gen_toks: 8, do_sample: false}}
-metric_list: [{{metric: exact_match}}]
-"""
 QUESTIONS = [("what colour is the sky", 2), ("what colour is grass", 1), ("what colour is the ball", 0)]
 PROSE = ["the red square is left of the blue circle", "how many green shapes are there"]
 
@@ -83,14 +52,12 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         item.image.save(folder / f"{index}.png")
         text = prompt(item.question)
         rows["pictures"].append({"text": text, "answer": item.answer, "file": str(folder / f"{index}.png")})
-    for name, text in (("colours", CHOICES), ("prose", TEXT), ("pictures", PICTURES)):
-        (folder / f"{name}.yaml").write_text(text.format(folder=folder), encoding="utf-8")
-        lines = "".join(json.dumps(row) + "\n" for row in rows[name])
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    (folder / "pictures.py").write_text(
-        "from PIL import Image\n\n\ndef picture(doc):\n    return [Image.open(doc['file']).convert('RGB')]\n",
-        encoding="utf-8",
-    )
+    texts = {
+        "colours": choices(["red", "green", "blue"]),
+        "prose": lm_eval_tasks.PROSE,
+        "pictures": lm_eval_tasks.PICTURES,
+    }
+    lm_eval_tasks.write_tasks(folder, {name: (text, rows[name]) for name, text in texts.items()})
     return folder
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spike_compressor.checkpoint.read import modalities_of_layers, read_config
 from spike_compressor.checkpoint.schema import (
@@ -13,6 +12,7 @@ from spike_compressor.checkpoint.schema import (
     LayerEntry,
     SpikeConfig,
 )
+from spike_compressor.lazy import names_of
 
 if TYPE_CHECKING:
     from spike_compressor.checkpoint.loading import load as load
@@ -45,8 +45,4 @@ _LATER = {
     "save": "saving",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_of(__name__, _LATER)

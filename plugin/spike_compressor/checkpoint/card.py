@@ -14,8 +14,8 @@ from transformers.models.auto import modeling_auto
 
 from spike_compressor.checkpoint.opening import AUTO_MODELS
 from spike_compressor.checkpoint.schema import CONFIG_NAME, SpikeConfig
-from spike_compressor.reading import parse_yaml
 from spike_compressor.runtime import SpikingState
+from spike_compressor.yaml_files import parse_yaml
 
 CARD_NAME = "README.md"
 TAGS = ("spike-compressor", "compressed-tensors", "llm-compressor", "spiking")

@@ -12,7 +12,8 @@ from spike_compressor.errors import InputError
 from spike_compressor.modifiers import TCLIFModifier
 from spike_compressor.modifiers.preflight import check_modifiers, require_data
 from spike_compressor.modifiers.reading import read_recipe
-from spike_compressor.reading import is_file, open_picture, parse_json
+from spike_compressor.pictures import open_picture
+from spike_compressor.reading import is_file, parse_json
 
 
 def check_recipe(path: Path, data: str | None = None, pipeline: str = "independent") -> list[Any]:

@@ -32,7 +32,8 @@ from spike_compressor.evaluations.base import (
 from spike_compressor.evaluations.bootstrap import RESAMPLES, Interval, grouped_interval
 from spike_compressor.fingerprint import digest_of_files
 from spike_compressor.integrations.answering import answers
-from spike_compressor.reading import one_line, open_picture
+from spike_compressor.pictures import open_picture
+from spike_compressor.reading import one_line
 
 #: Environment variable that names VLMEvalKit's data folder, and the folder without it.
 FOLDER, DEFAULT_FOLDER = "LMUData", "~/LMUData"

@@ -21,7 +21,8 @@ from spike_compressor.evaluations.bootstrap import Interval, accuracy_interval
 from spike_compressor.evaluations.disjoint import shingles
 from spike_compressor.evaluations.text import TextPerplexity
 from spike_compressor.integrations.lm_eval import HARNESS
-from spike_compressor.reading import parse_yaml, read_text
+from spike_compressor.reading import read_text
+from spike_compressor.yaml_files import parse_yaml
 
 #: Right or wrong a document, best known first.
 _METRICS = ("acc_norm", "acc", "exact_match")

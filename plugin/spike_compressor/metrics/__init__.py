@@ -5,8 +5,9 @@ Each name is imported when it is used: an engine that has its own layers counts 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spike_compressor.lazy import names_of
 
 if TYPE_CHECKING:
     from spike_compressor.metrics.activity import measure_activity as measure_activity
@@ -62,8 +63,4 @@ _MODULES = {
     "record_spikes": "recorder",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_of(__name__, _MODULES)

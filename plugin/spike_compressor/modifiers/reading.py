@@ -22,8 +22,9 @@ from spike_compressor.fields import complaint
 from spike_compressor.modifiers.msts import MSTSModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
 from spike_compressor.modifiers.tclif import TCLIFModifier
-from spike_compressor.reading import parse_yaml, read_text
+from spike_compressor.reading import read_text
 from spike_compressor.registry import nearest
+from spike_compressor.yaml_files import parse_yaml
 
 #: The modifiers of this package; the last by name, since results without it do not depend on its code.
 _OUR_NAMES = (

@@ -10,7 +10,7 @@ from llmcompressor.modifiers import Modifier
 from torch import nn
 
 from spike_compressor.errors import InputError
-from spike_compressor.reading import parse_yaml
+from spike_compressor.yaml_files import parse_yaml
 
 KindT = TypeVar("KindT")
 

@@ -6,8 +6,9 @@ what attaching to a transformers model takes.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from spike_compressor.lazy import names_of
 
 if TYPE_CHECKING:
     from spike_compressor.runtime.affine import not_affine as not_affine
@@ -138,8 +139,4 @@ _MODULES = {
     "write_plan": "plan",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_of(__name__, _MODULES)

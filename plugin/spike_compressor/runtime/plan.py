@@ -15,8 +15,8 @@ from spike_compressor.coding import MOST_TIMESTEPS
 from spike_compressor.errors import InputError
 from spike_compressor.files import write_text
 from spike_compressor.modality import MODALITIES, in_order, modality_names
-from spike_compressor.reading import read_yaml
 from spike_compressor.registry import nearest
+from spike_compressor.yaml_files import read_yaml
 
 ValueT = TypeVar("ValueT")
 

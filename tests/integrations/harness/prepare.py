@@ -25,6 +25,7 @@ from PIL import Image as Pictures
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import spike_compressor
+from helpers import lm_eval_tasks
 from helpers.benchmark_files import encoded, written
 from spike_compressor.checkpoint import open_processor
 from spike_compressor.demo.data import Item, embedded_shapes, items
@@ -35,30 +36,6 @@ RECIPE = Path(__file__).parents[3] / "recipes" / "compare" / "rtn_w4_g64.yaml"
 #: Instead of the recipe's: few enough that some answers are wrong.
 TIMESTEPS = "timesteps: {vision: 3, text: 3}"
 PER_KIND = 8
-CHOICES = """\
-task: colours
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/colours.jsonl}}}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
-doc_to_choice: [red, green, blue, yellow]
-doc_to_target: "{{{{answer}}}}"
-metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
-"""
-PICTURES = """\
-task: pictures
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {folder}/pictures.jsonl}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{text}}}}"
-doc_to_image: !function pictures.picture
-doc_to_target: "{{{{answer}}}}"
-generation_kwargs: {{until: ["\\n"], max_gen_toks: 8, do_sample: false}}
-metric_list: [{{metric: exact_match}}]
-"""
-FUNCTION = "from PIL import Image\n\n\ndef picture(doc):\n    return [Image.open(doc['file']).convert('RGB')]\n"
 FIRST_LINE = "part['text'].split('\\n')[0].removeprefix('Question: ').lower()"
 #: Kinds of questions -> categories of OCRBench.
 CATEGORIES = {
@@ -237,11 +214,10 @@ def as_lm_eval_tasks(folder: Path) -> None:
         rows["pictures"].append({"text": prompt(item.question), "answer": item.answer, "file": str(path)})
         if item.answer in COLORS:
             rows["colours"].append({"question": item.question, "answer": COLORS.index(item.answer)})
-    for name, text in (("colours", CHOICES), ("pictures", PICTURES)):
-        (folder / f"{name}.yaml").write_text(text.format(folder=folder.resolve()), encoding="utf-8")
-        lines = "".join(json.dumps(row) + "\n" for row in rows[name])
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    (folder / "pictures.py").write_text(FUNCTION, encoding="utf-8")
+    colours = lm_eval_tasks.choices(COLORS)
+    lm_eval_tasks.write_tasks(
+        folder, {"colours": (colours, rows["colours"]), "pictures": (lm_eval_tasks.PICTURES, rows["pictures"])}
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from vlmeval.vlm.base import BaseModel
 
 from spike_compressor.checkpoint import open_processor
 from spike_compressor.integrations.answering import answers, open_spiking
-from spike_compressor.reading import open_picture
+from spike_compressor.pictures import open_picture
 
 
 class Spike(BaseModel):
