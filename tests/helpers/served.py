@@ -31,7 +31,7 @@ def tokens(made: list[Any]) -> list[list[int]]:
     return [list(one.outputs[0].token_ids) for one in made]
 
 
-def compare_logits(made: list[Any], cases: list[dict[str, Any]], path: Path) -> Tensor:
+def compare_logits(made: list[Any], cases: list[dict[str, Any]], path: Path, least: int = 100) -> Tensor:
     """Hold every logit of each step of each prompt against `load`'s, and print a line about it.
 
     Once a token differs the two go on with different texts, so steps after that one are left out.
@@ -40,6 +40,7 @@ def compare_logits(made: list[Any], cases: list[dict[str, Any]], path: Path) -> 
         made: vLLM's outputs, with `logprobs_mode="raw_logits"` and `logprobs=-1`.
         cases: prompts and tokens of `load`.
         path: of its logits.
+        least: more steps than these have to be compared; fewer are where texts are to part.
 
     Returns:
         Of each step the largest difference, in float32 roundings of the largest logit of all.
@@ -54,20 +55,20 @@ def compare_logits(made: list[Any], cases: list[dict[str, Any]], path: Path) -> 
         steps = one.outputs[0].logprobs[: len(kept)]
         found = [[step[token].logprob for token in range(kept.shape[1])] for step in steps]
         pairs.append((torch.tensor(found), kept))
-    return _roundings(pairs, path.stem)
+    return _roundings(pairs, path.stem, least)
 
 
 def compare_in_one_pass(folder: Path, name: str) -> Tensor:
     """The same of two ways in which `load` computes one model: what rounding of floats alone does to it."""
     found, expected = load_file(folder / f"{name}.again.safetensors"), load_file(folder / f"{name}.logits.safetensors")
-    return _roundings([(found[number], kept) for number, kept in expected.items()], f"{name}, load in one pass")
+    return _roundings([(found[number], kept) for number, kept in expected.items()], f"{name}, load in one pass", 100)
 
 
-def _roundings(pairs: list[tuple[Tensor, Tensor]], what: str) -> Tensor:
+def _roundings(pairs: list[tuple[Tensor, Tensor]], what: str, least: int) -> Tensor:
     differences = torch.cat([(found - kept).abs().amax(-1) for found, kept in pairs])
     largest = max(float(kept.abs().max()) for _, kept in pairs)
     roundings = differences / (largest * 2**-24)
-    assert len(roundings) > 100
+    assert len(roundings) > least
     print(
         f"\nLOGITS {what}: {len(roundings)} steps of {pairs[0][1].shape[1]}, up to {largest:.3g}; "
         f"largest difference of a step: {differences.median():.2g} in the median, {differences.max():.2g} at most; "

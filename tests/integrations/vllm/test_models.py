@@ -105,4 +105,5 @@ def test_without_the_mask_other_logits_come_out(
     llm.reset_prefix_cache()
     made = _generate(llm, expected, logprobs=-1)
     llm.reset_prefix_cache()
-    assert served.compare_logits(made, expected, _folder(checkpoint, name, "logits")).max() > 100 * served.ROUNDINGS
+    found = served.compare_logits(made, expected, _folder(checkpoint, name, "logits"), least=len(expected) - 1)
+    assert found.max() > 100 * served.ROUNDINGS
