@@ -58,10 +58,10 @@ def compare_logits(made: list[Any], cases: list[dict[str, Any]], path: Path, lea
     return _roundings(pairs, path.stem, least)
 
 
-def compare_in_one_pass(folder: Path, name: str) -> Tensor:
+def compare_in_one_pass(folder: Path, name: str, least: int = 100) -> Tensor:
     """The same of two ways in which `load` computes one model: what rounding of floats alone does to it."""
     found, expected = load_file(folder / f"{name}.again.safetensors"), load_file(folder / f"{name}.logits.safetensors")
-    return _roundings([(found[number], kept) for number, kept in expected.items()], f"{name}, load in one pass", 100)
+    return _roundings([(found[number], kept) for number, kept in expected.items()], f"{name}, load in one pass", least)
 
 
 def _roundings(pairs: list[tuple[Tensor, Tensor]], what: str, least: int) -> Tensor:

