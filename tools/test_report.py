@@ -31,8 +31,8 @@ _HEAD = """# Tests in environments of their own
 `make test-full` runs them, each in packages that the others must do without. Here is what each printed when it ran last
 (measured: the commands below, then `python tools/test_report.py page`).
 """
-#: Lines that a test prints for this page, as `SMOLLM2: …`.
-_SAID = re.compile(r"^[A-Z][A-Z0-9 _.-]*: .+", re.MULTILINE)
+#: Lines that a test prints for this page, as `LOGITS llava: …`; not those of a log.
+_SAID = re.compile(r"^(?!INFO|WARNING|ERROR|DEBUG)[A-Z0-9]{4,}(?: [\w.-]+)?: .+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,16 @@ def _file(case: ET.Element) -> str:
 def _outcome(name: str, cases: Sequence[ET.Element]) -> Outcome:
     skipped = [one for case in cases for one in case.findall("skipped")]
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    out = "\n".join(one.text or "" for case in cases for one in case.findall("system-out"))
+    said = [
+        (case, line) for case in cases for out in case.findall("system-out") for line in _SAID.findall(out.text or "")
+    ]
     return Outcome(
         file=name,
         passed=len(cases) - len(skipped) - len(failed),
         skipped=tuple(one.get("message") or "" for one in skipped),
         failed=tuple(case.get("name") or "?" for case in failed),
         seconds=sum(float(case.get("time") or 0) for case in cases),
-        said=tuple(dict.fromkeys(_SAID.findall(out))),
+        said=tuple(f"{case.get('name')}: {line}" for case, line in said),
     )
 
 

@@ -13,8 +13,9 @@ TESTS = """
 import pytest
 
 def test_says():
-    print("\\nTINY MODEL: 12 of 12 are equal")
+    print("\\nLOGITS tiny_model: 12 of 12 are equal")
     print("no line for the page")
+    print("WARNING: nor is this")
 
 def test_fails():
     assert 1 == 2
@@ -42,13 +43,13 @@ def test_a_section_counts_what_passed_and_repeats_what_was_said(report: Path) ->
     (found,) = test_report.outcomes(report)
     assert found.file.endswith("test_some.py")
     assert (found.passed, found.skipped, found.failed) == (2, ("no weights",), ("test_fails",))
-    assert found.said == ("TINY MODEL: 12 of 12 are equal",)
+    assert found.said == ("test_says: LOGITS tiny_model: 12 of 12 are equal",)
 
     text = test_report.section("vllm-test", "make vllm-test", [found], ["pytest", "no-such-package"])
     assert f"pytest {pytest.__version__}, no-such-package missing." in text
     assert "test_some.py | 2 | 1 | 1 |" in text
     assert "- failed: " in text
-    assert "- TINY MODEL: 12 of 12 are equal" in text
+    assert "- test_says: LOGITS tiny_model: 12 of 12 are equal" in text
 
 
 def test_a_page_takes_all_sections_or_names_what_lacks(report: Path, tmp_path: Path) -> None:
