@@ -73,6 +73,7 @@ def _run(command: list[str], run: str, results: str, vllm: bool = False) -> None
         return
     log = f"{run}.log"
     environment = {**os.environ, **OFFLINE}
+    environment.pop("TQDM_DISABLE", None)  # vLLM divides by the time that its progress bar knows, none without a bar
     if vllm:
         extra = os.pathsep.join([os.environ["SPIKE_HARNESS_VLLM"], str(HERE / "crutch")])
         environment |= SETTINGS | {
