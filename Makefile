@@ -2,6 +2,7 @@
 #
 #   make demo                  the main job, end to end, on the embedded model; replays its trace where the RTL tools are
 #   make demo-rtl              the same, with the RTL tools
+#   make demo DEMO="--backend rtl"   a question answered by the simulated core, too: docs/rtl_backend.md; other options likewise
 #   make test                  all tests
 #   make cross-tools           a compiler and an emulator of Arm, which tests of its kernels take (Debian, Ubuntu; as root)
 #   make lint                  ruff, mypy, and the SystemVerilog linters
@@ -108,8 +109,9 @@ cross-tools:
 	command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64 \
 	  || { timeout 60 apt-get update -qq && timeout 180 apt-get install -y -qq --no-install-recommends g++-aarch64-linux-gnu qemu-user; }
 
-demo: $(PACKAGE) $(KERNELS)
-	$(VENV)/bin/spike-compressor demo --out $(OUT)
+# with `--backend rtl` the simulated core is compiled first
+demo: $(PACKAGE) $(KERNELS) $(if $(findstring rtl,$(DEMO)),rtl-library)
+	$(VENV)/bin/spike-compressor demo --out $(OUT) $(DEMO)
 	@test ! -f $(RTL_TOOLS) || $(MAKE) --no-print-directory replay
 
 demo-rtl: $(RTL_TOOLS) demo

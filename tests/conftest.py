@@ -11,8 +11,11 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import pytest
 import torch
 from helpers.order import longest_first
+from helpers.simulated_core import simulated_core
 from helpers.workshop import Workshop
 from hypothesis import settings
+
+__all__ = ["simulated_core"]  # a fixture
 
 settings.register_profile("bounded", max_examples=150, deadline=None, database=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None, database=None)

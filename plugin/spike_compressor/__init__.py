@@ -24,6 +24,7 @@ _PUBLIC = {
     "export_trace": "spike_compressor.trace.export",
     "load": "spike_compressor.checkpoint",
     "save": "spike_compressor.checkpoint",
+    "set_backend": "spike_compressor.runtime",
     "trainable": "spike_compressor.runtime",
     "modality_mask": "spike_compressor.modality",
     "record_spikes": "spike_compressor.metrics",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from spike_compressor.modifiers import SpikeReconstructionModifier as SpikeReconstructionModifier
     from spike_compressor.modifiers import SpikeSmoothingModifier as SpikeSmoothingModifier
     from spike_compressor.modifiers import TCLIFModifier as TCLIFModifier
+    from spike_compressor.runtime import set_backend as set_backend
     from spike_compressor.runtime import trainable as trainable
     from spike_compressor.trace.export import export_trace as export_trace
 

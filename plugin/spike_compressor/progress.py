@@ -23,15 +23,22 @@ from rich.text import Text
 class Step:
     """The step under way; `progress=` of evaluations takes it as it is."""
 
-    def __init__(self, name: str, drawn: tuple[Progress, TaskID] | None = None) -> None:
+    def __init__(self, name: str, console: Console, drawn: tuple[Progress, TaskID] | None = None) -> None:
         self.name = name
-        self._drawn = drawn
+        self._console, self._drawn = console, drawn
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""
         if self._drawn is not None:
             progress, task = self._drawn
             progress.update(task, completed=done, total=total)
+
+    def write(self, line: str) -> None:
+        """Write a line that stays, above that of the step."""
+        if self._drawn is not None:
+            self._drawn[0].console.print(line, markup=False, highlight=False)
+        else:
+            print(line, file=self._console.file, flush=True)
 
     def note(self, text: str) -> None:
         """Show beside the step's name what it is at; an empty text takes the last one away."""
@@ -65,7 +72,7 @@ class Steps:
             return
         if self.verbose:
             print(f"{name} ...", file=self._console.file, flush=True)
-        yield Step(name)
+        yield Step(name, self._console)
         self.finished(name, time.monotonic() - started)
 
     def finished(self, name: str, seconds: float) -> None:
@@ -83,7 +90,7 @@ class Steps:
         with Progress(*columns, console=self._console) as progress:
             task = progress.add_task(name, total=None)
             try:
-                yield Step(name, (progress, task))
+                yield Step(name, self._console, (progress, task))
             except BaseException:
                 progress.live.transient = True  # the line goes
                 raise

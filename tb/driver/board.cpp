@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "axil.h"
 #include "device.h"
 #include "verilated.h"
 
@@ -28,9 +29,10 @@ void tick() {
   device_edge(core);
 }
 
-[[noreturn]] void die(const char *what, uint32_t offset) {
-  std::fprintf(stderr, "register 0x%02x: %s\n", offset, what);
-  std::exit(3);
+void require(axil::Answer answer, uint32_t offset) {
+  if (answer == axil::Answer::Okay) return;
+  const char *what = answer == axil::Answer::Refused ? "refused" : "not answered";
+  std::exit((std::fprintf(stderr, "register 0x%02x: an access was %s\n", offset, what), 3));
 }
 
 }  // namespace
@@ -59,46 +61,13 @@ extern "C" void board_reset(unsigned pause) {
 }
 
 extern "C" void board_write(void *, uint32_t offset, uint32_t value) {
-  core->s_axil_awaddr_i = offset;
-  core->s_axil_wdata_i = value;
-  core->s_axil_wstrb_i = 15;
-  core->s_axil_awvalid_i = core->s_axil_wvalid_i = core->s_axil_bready_i = 1;
-  for (int cycle = 0; cycle < 100; cycle++) {
-    core->eval();
-    bool aw = core->s_axil_awvalid_i && core->s_axil_awready_o;
-    bool w = core->s_axil_wvalid_i && core->s_axil_wready_o;
-    bool b = core->s_axil_bvalid_o;
-    int response = core->s_axil_bresp_o;
-    tick();
-    if (aw) core->s_axil_awvalid_i = 0;
-    if (w) core->s_axil_wvalid_i = 0;
-    if (b) {
-      core->s_axil_bready_i = 0;
-      if (response != 0) die("a write was refused", offset);
-      return;
-    }
-  }
-  die("a write was not answered", offset);
+  require(axil::write(*core, tick, offset, value), offset);
 }
 
 extern "C" uint32_t board_read(void *, uint32_t offset) {
-  core->s_axil_araddr_i = offset;
-  core->s_axil_arvalid_i = core->s_axil_rready_i = 1;
-  for (int cycle = 0; cycle < 100; cycle++) {
-    core->eval();
-    bool ar = core->s_axil_arvalid_i && core->s_axil_arready_o;
-    bool r = core->s_axil_rvalid_o;
-    uint32_t data = core->s_axil_rdata_o;
-    int response = core->s_axil_rresp_o;
-    tick();
-    if (ar) core->s_axil_arvalid_i = 0;
-    if (r) {
-      core->s_axil_rready_i = 0;
-      if (response != 0) die("a read was refused", offset);
-      return data;
-    }
-  }
-  die("a read was not answered", offset);
+  uint32_t value = 0;
+  require(axil::read(*core, tick, offset, value), offset);
+  return value;
 }
 
 extern "C" int board_interrupt(void) { return core->irq_o; }

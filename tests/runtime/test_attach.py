@@ -13,9 +13,11 @@ import spike_compressor
 import torch
 from helpers import tiny_models
 from helpers.messages import naming
+from helpers.simulated_core import BACKENDS
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
 from spike_compressor.modality import adapter_for
+from spike_compressor.rtl import Work, watching
 from spike_compressor.runtime import (
     AttentionSpec,
     LayerSpec,
@@ -25,6 +27,7 @@ from spike_compressor.runtime import (
     detach,
     get_backend,
     integer_weight,
+    set_backend,
     spiking_layers,
     spiking_state,
     suspended,
@@ -83,13 +86,30 @@ def test_detach_after_load(workshop: Workshop) -> None:
     assert torch.equal(tiny_models.logits(model, batch), tiny_models.logits(plain, batch))
 
 
+@pytest.mark.usefixtures("simulated_core")
 def test_backends_agree(quantized: Any, workshop: Workshop) -> None:
     batch = workshop.batch("llava", "right")
-    results = [tiny_models.logits(spike(copy.deepcopy(quantized), backend), batch) for backend in ("fused", "unrolled")]
-    assert torch.equal(*results)
-    assert set(available_backends()) >= {"fused", "unrolled"}
+    first, *others = (tiny_models.logits(spike(copy.deepcopy(quantized), backend), batch) for backend in BACKENDS)
+    assert all(torch.equal(other, first) for other in others)
+    assert set(available_backends()) >= set(BACKENDS)
     with pytest.raises(InputError, match=naming("'magic'", "fused", "unrolled")):
         get_backend("magic")
+
+
+@pytest.mark.usefixtures("simulated_core")
+def test_chosen_layers_have_another_backend(quantized: Any, workshop: Workshop) -> None:
+    model, batch = spike(copy.deepcopy(quantized)), workshop.batch("llava")
+    expected, names = tiny_models.logits(model, batch), list(spiking_layers(model))
+    for pattern in ("re:.*vision_tower", None):
+        chosen, works = set_backend(model, "rtl", pattern), list[Work]()
+        with watching(works.append):
+            assert torch.equal(tiny_models.logits(model, batch), expected)
+        assert sorted(work.name for work in works) == sorted(chosen)
+        assert 0 < len(chosen) < len(names) or chosen == names
+    set_backend(model, "fused", names[0])
+    assert [one.backend.name for one in spiking_layers(model).values()] == ["fused", *["rtl"] * (len(names) - 1)]
+    with pytest.raises(InputError, match=naming("layers", "'re:nothing'", names[0])):
+        set_backend(model, "rtl", "re:nothing")
 
 
 def test_all_layers_or_none(quantized: Any, workshop: Workshop) -> None:

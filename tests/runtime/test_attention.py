@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import tiny_models
 from helpers.messages import naming
+from helpers.simulated_core import backends
 from helpers.tiny_architectures import ARCHITECTURES
 from helpers.workshop import RTN, Workshop, recipe
 from spike_compressor.errors import InputError
@@ -147,8 +148,11 @@ def golden_attention(
     return out, sums
 
 
-@pytest.mark.parametrize("backend", ["fused", "unrolled"])
-@pytest.mark.parametrize("coding", ["tc_lif", "csd", "unary", "tc_lif_rdoq"])
+@pytest.mark.usefixtures("simulated_core")
+@pytest.mark.parametrize(
+    ("coding", "backend"),
+    [(coding, one) for coding in ("tc_lif", "csd", "unary", "tc_lif_rdoq") for one in backends(coding)],
+)
 def test_the_products_are_those_of_the_golden_model_to_the_bit(backend: str, coding: str) -> None:
     generator = torch.Generator().manual_seed(1)
     q, k, v = (torch.randn(2, heads, 9, 8, generator=generator) * 2 for heads in (6, 2, 2))

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from helpers.messages import naming
+from helpers.simulated_core import BACKENDS, backends
 from helpers.tiny_models import randomized_linear
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TokenRows, adapter_for, rows_scope
 from spike_compressor.runtime import IntegerWeight, LayerSpec, SpikingLinear, attach, integer_weight
 from spike_compressor.runtime.matmul import IntegerMatmul
+
+pytestmark = pytest.mark.usefixtures("simulated_core")
 
 F32 = np.float32
 CODINGS = ("tc_lif", "csd", "unary", "unary_unsigned", "binary_unsigned")
@@ -170,7 +173,7 @@ def test_codes_accumulators_and_output_are_the_golden_models(coding: str, weight
         q = golden_neuron(x.numpy(), act, T)
         acc = golden_acc(q, codes, scales.shape[1])
         out = golden_output(acc, act, scales, linear.bias.detach().numpy() if bias else None)
-        for backend in ("fused", "unrolled"):
+        for backend in backends(coding):
             layer = spiking(
                 randomized_linear(19, 45, bias=bias, **WEIGHTS[weights]),
                 backend,
@@ -196,7 +199,7 @@ def test_rows_by_their_means_are_the_golden_models(statistic: str) -> None:
     act = np.where(mean == 0, F32(1), ratio * mean).astype(F32)
     codes, scales = weights_of(randomized_linear(19, 45, bias=False, **WEIGHTS["group"]))
     q = golden_neuron(x.numpy(), act, T)
-    for backend in ("fused", "unrolled"):
+    for backend in BACKENDS:
         linear = randomized_linear(19, 45, bias=False, **WEIGHTS["group"])
         timesteps, ratios = {"vision": 4, "text": 7}, {"vision": 0.8, "text": 0.05}
         layer = spiking(linear, backend, timesteps=timesteps, ratio=ratios, statistic=statistic)
@@ -246,7 +249,7 @@ def test_inputs_of_half_precision_go_through_float32(dtype: torch.dtype) -> None
     wide = x.float().numpy()
     act = golden_scale(wide, T, np.ones(7, F32))
     out = golden_output(golden_acc(golden_neuron(wide, act, T), codes, 1), act, scales, linear.bias.detach().numpy())
-    for backend in ("fused", "unrolled"):
+    for backend in BACKENDS:
         got, _ = run(spiking(randomized_linear(19, 45), backend), x, MIXED)
         assert got.dtype == dtype
         assert torch.equal(got, torch.from_numpy(out).to(dtype))
@@ -259,7 +262,7 @@ def test_every_t_with_static_thresholds(T: int) -> None:
     codes, scales = weights_of(linear)
     act = np.where(np.array(MIXED) == 1, F32(0.25), F32(0.013)).astype(F32)
     q = golden_neuron(x.numpy(), act, np.full(7, T))
-    for backend in ("fused", "unrolled"):
+    for backend in BACKENDS:
         layer = spiking(
             randomized_linear(5, 24),
             backend,
@@ -294,8 +297,8 @@ def test_the_shape_of_the_input_is_kept() -> None:
 
 def test_silencing_a_neuron_takes_exactly_its_contribution_away() -> None:
     x = inputs(7, 45)
-    for backend in ("fused", "unrolled"):
-        for coding in CODINGS:
+    for coding in CODINGS:
+        for backend in backends(coding):
             layer = spiking(randomized_linear(19, 45, bias=False), backend, coding=coding)
             _, before = run(layer, x, MIXED)
             k = int(before.codes.ne(0).sum(0).argmax())
@@ -313,7 +316,7 @@ def test_silencing_a_neuron_takes_exactly_its_contribution_away() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("spec", [{}, {"threshold": "static", "scale": {"vision": 0.1, "text": 0.1}}])
-@pytest.mark.parametrize("backend", ["fused", "unrolled"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_number_that_is_none_is_refused_by_the_layers_name(bad: float, spec: dict[str, Any], backend: str) -> None:
     x = inputs(7, 45)
     x[4, 3] = bad

@@ -40,8 +40,8 @@ def load(
 
     Args:
         path: the directory.
-        backend: `fused` (all timesteps at once, as integers) or `unrolled` (one timestep at a time); the results are
-            the same to the bit.
+        backend: `fused` (all timesteps at once, as integers), `unrolled` (one timestep at a time) or `rtl` (on the
+            simulated core); the results are the same to the bit.
         trust_remote_code: run code that the checkpoint brings.
         kwargs: go to `from_pretrained`: `dtype` (the checkpoint's unless it is given; `torch_dtype` means the same),
             `attn_implementation`, `device_map`, ... What would open another model than the saved one is refused.

@@ -22,7 +22,8 @@ class Demo(Command):
     examples = """\
   spike-compressor demo
   spike-compressor demo --recipe rtn_w4_tclif_34 --out out/rtn
-  spike-compressor demo --questions 100 --json | jq .accuracy.spiking.average"""
+  spike-compressor demo --questions 100 --json | jq .accuracy.spiking.average
+  spike-compressor demo --questions 1 --backend rtl --rtl-layers 're:.*vision_tower'"""
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--out", type=Path, default=Path("out/demo"), help="output folder (default: %(default)s)")
@@ -41,6 +42,19 @@ class Demo(Command):
             help="processes that answer questions (default: one a core, fewer for few questions)",
         )
 
+        parser.add_argument(
+            "--backend",
+            choices=("fused", "rtl"),
+            default="fused",
+            help="rtl: the simulated core answers a question as well, token by token (docs/rtl_backend.md)",
+        )
+        parser.add_argument(
+            "--rtl-layers",
+            nargs="+",
+            metavar="NAME",
+            help="names or re: patterns of the layers that the core computes (default: all that spike)",
+        )
+
     def run(self, args: argparse.Namespace) -> dict[str, Any]:
         recipe = None if args.recipe is None else recipe_path(args.recipe)  # before seconds of imports
         quiet_libraries(args.verbose)
@@ -49,7 +63,15 @@ class Demo(Command):
         from spike_compressor.progress import Steps
 
         jobs = args.jobs or worthwhile_jobs(args.questions)
-        return run_demo(args.out, recipe or DEFAULT_RECIPE, args.questions, Steps(verbose=args.verbose), jobs)
+        return run_demo(
+            args.out,
+            recipe or DEFAULT_RECIPE,
+            args.questions,
+            Steps(verbose=args.verbose),
+            jobs,
+            args.backend,
+            args.rtl_layers,
+        )
 
     def show(self, result: dict[str, Any], args: argparse.Namespace) -> None:
         from spike_compressor.demo.report import print_report

@@ -35,7 +35,7 @@ class Trace(Command):
         parser.add_argument(
             "--tokens", type=at_least_one, help="rows to keep in each layer, of all modalities (default: all)"
         )
-        parser.add_argument("--backend", default="fused", help="fused or unrolled (default: %(default)s)")
+        parser.add_argument("--backend", default="fused", help="fused, unrolled or rtl (default: %(default)s)")
         parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
         parser.add_argument("--trust-remote-code", action="store_true", help="allow code from the checkpoint")
 

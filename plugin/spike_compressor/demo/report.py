@@ -43,6 +43,14 @@ def print_report(result: dict[str, Any]) -> None:
     print(f"coverage: {100 * result['coverage']:.1f} % of all multiply-accumulates are done by spikes")
     print(f"spiking against float: {-loss:+.2f} points")
     print(f"picture: {picture['path']}  ({picture['question']} -> {picture['answer']})")
+    if "rtl" in result:
+        found = result["rtl"]
+        print(
+            f"on the simulated core, {found['layers']} of {found['spiking']} layers: {found['question']} -> "
+            f"{found['answer']}, {found['cycles']:,} cycles, {found['spikes']:,} spikes, "
+            f"{found['cycles_per_token']:,.0f} cycles per token, {found['seconds']:.0f} s; logits and "
+            "accumulators equal those of fused"
+        )
     print(f"checkpoint: {result['checkpoint']}")
     print(f"trace of every layer: {result['trace']}")
     replay = "make rtl TRACE=" + os.path.abspath(result["trace"])

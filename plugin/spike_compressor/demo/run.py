@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from spike_compressor.checkpoint import load, save
 from spike_compressor.demo.data import KINDS, Item, calibration_batches, items, require_enough
 from spike_compressor.demo.evaluate import evaluate, predict
 from spike_compressor.demo.model import load_model, load_processor, model_directory, prompt
+from spike_compressor.demo.on_core import answer_on_core
 from spike_compressor.demo.picture import answered_picture
 from spike_compressor.demo.side_by_side import Exam, Examinee, examination
 from spike_compressor.errors import InputError
@@ -23,6 +25,7 @@ from spike_compressor.files import replacing_file, write_text
 from spike_compressor.metrics import SpikeRecord, record_spikes
 from spike_compressor.processes import require_jobs
 from spike_compressor.progress import Steps
+from spike_compressor.runtime import chosen_names, get_backend
 from spike_compressor.shipped import recipe_path
 from spike_compressor.threads import small_model_threads, use_threads
 from spike_compressor.trace.export import export_trace
@@ -49,6 +52,8 @@ def run_demo(
     questions: int = 1000,
     steps: Steps | None = None,
     jobs: int = 1,
+    backend: str = "fused",
+    rtl_layers: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Quantize, spike, save, reload and evaluate the embedded model.
 
@@ -58,12 +63,15 @@ def run_demo(
         questions: test questions of each kind.
         steps: shows how far it is; by default on standard error.
         jobs: processes that answer questions; 1: this one. The answers do not depend on it.
+        backend: `rtl` has the simulated core answer a question, too; `fused` answers the others in any case.
+        rtl_layers: names or `re:` patterns of the layers that the core computes; None for all.
 
     Returns:
         What `spike-compressor demo --json` prints; docs/demo.md names the fields.
 
     Raises:
-        InputError: no such recipe, no process at all, or fewer test questions of a kind than asked for.
+        InputError: no such recipe, no process at all, or fewer test questions of a kind than asked for; no simulated
+            core, or a pattern that matches no layer.
     """
     started = time.monotonic()
     path = recipe_path(recipe)
@@ -72,6 +80,9 @@ def run_demo(
     except ValueError as error:
         raise InputError(f"--questions {questions}: {error}") from error
     require_jobs(jobs)
+    get_backend(backend)
+    if rtl_layers is not None and backend != "rtl":
+        raise InputError("--rtl-layers says which layers the simulated core computes: give --backend rtl as well")
     out.mkdir(parents=True, exist_ok=True)
     steps = steps or Steps()
     threads = small_model_threads()
@@ -81,6 +92,7 @@ def run_demo(
         with steps.step("open the model"):
             processor = load_processor()
             model = load_model()
+            chosen_names([name for name, _ in model.named_modules() if name], rtl_layers, "--rtl-layers")
             embedded = Examinee(model_directory(), "float")
             exams = {
                 "float": Exam(ask, embedded, processor, test),
@@ -96,6 +108,11 @@ def run_demo(
             _check_reload(checkpoint, spiking, processor, test)
             exams["w4"] = Exam(ask, Examinee(checkpoint, "weight_only"), processor, test)
             exams["spiking"] = Exam(ask, Examinee(checkpoint, "spiking"), processor, test)
+        simulated = {}
+        if backend == "rtl":
+            with steps.step("answer a question on the simulated core") as step:
+                asked = _pictured(test)
+                simulated["rtl"] = answer_on_core(spiking, processor, asked, rtl_layers, step.write, step)
         with steps.step("count spikes") as step, record_spikes(spiking) as record:
             evaluate(spiking, processor, _some_of_each_kind(test, COUNTED), progress=step)
         with steps.step("export a trace of every layer"):
@@ -121,6 +138,7 @@ def run_demo(
         "checkpoint": str(checkpoint),
         "picture": picture,
         "trace": str(trace),
+        **simulated,
         "seconds": time.monotonic() - started,
     }
     write_text(out / "report.json", json.dumps(result, indent=2) + "\n")
@@ -164,8 +182,13 @@ def _some_of_each_kind(test: list[Item], count: int) -> list[Item]:
     return [item for chosen in taken.values() for item in chosen]
 
 
+def _pictured(test: list[Item]) -> Item:
+    """The question that is shown, whose answer has several tokens."""
+    return next((item for item in test if item.kind == "read"), test[0])
+
+
 def _picture(path: Path, model: Any, processor: Any, test: list[Item]) -> dict[str, str]:
-    item = next((item for item in test if item.kind == "read"), test[0])
+    item = _pictured(test)
     answer = predict(model, processor, item.image, item.question)
     with replacing_file(path) as fresh:
         answered_picture(item.image, item.question, answer, item.answer).save(fresh)

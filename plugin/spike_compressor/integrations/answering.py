@@ -32,7 +32,7 @@ def open_spiking(
         path: of the checkpoint.
         plain: the harness's own model for checkpoints without spikes, which the error names.
         device: None for where `load` leaves it.
-        backend: `fused` or `unrolled`.
+        backend: `fused`, `unrolled` or `rtl`.
         dtype: None or `auto` for the checkpoint's.
         trust_remote_code: run code that the checkpoint brings.
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from spike_compressor.runtime.backends import available_backends as available_backends
     from spike_compressor.runtime.backends import get_backend as get_backend
     from spike_compressor.runtime.backends import register_backend as register_backend
+    from spike_compressor.runtime.choosing import chosen_names as chosen_names
+    from spike_compressor.runtime.choosing import set_backend as set_backend
     from spike_compressor.runtime.forwards import SpikingInactiveError as SpikingInactiveError
     from spike_compressor.runtime.integers import IntegerWeight as IntegerWeight
     from spike_compressor.runtime.linear import SpikingLinear as SpikingLinear
@@ -72,6 +74,7 @@ __all__ = [
     "added_to",
     "attach",
     "available_backends",
+    "chosen_names",
     "decoder_attention",
     "dequantized",
     "describes_weight",
@@ -86,6 +89,7 @@ __all__ = [
     "register_backend",
     "require_integer_weights",
     "require_spiking",
+    "set_backend",
     "spiking_attention",
     "spiking_layers",
     "spiking_state",
@@ -116,6 +120,7 @@ _MODULES = {
     "added_to": "observers",
     "attach": "attaching",
     "available_backends": "backends",
+    "chosen_names": "choosing",
     "decoder_attention": "attention_interface",
     "dequantized": "neurons",
     "describes_weight": "shown_weight",
@@ -130,6 +135,7 @@ _MODULES = {
     "register_backend": "backends",
     "require_integer_weights": "weights",
     "require_spiking": "attaching",
+    "set_backend": "choosing",
     "spiking_attention": "attaching",
     "spiking_layers": "attaching",
     "spiking_state": "attaching",

@@ -20,7 +20,7 @@ from spike_compressor.coding import NonFiniteInputError, absmax_scale, quantize_
 from spike_compressor.errors import InputError
 from spike_compressor.modality import TEXT, TokenRows, current_rows, tokens_here, traced_modality
 from spike_compressor.runtime import compiled
-from spike_compressor.runtime.backends import Drive, get_backend
+from spike_compressor.runtime.backends import Backend, Drive, get_backend
 from spike_compressor.runtime.cache import (
     SCALE_BYTES,
     pack_rows,
@@ -91,6 +91,7 @@ class SpikingAttention:
     def __init__(self, name: str, spec: AttentionSpec, backend: str, fixed_modality: int | None) -> None:
         self.name, self.spec, self.fixed_modality = name, spec, fixed_modality
         self.backend = get_backend(backend)
+        self.require(self.backend)
         self.observers: list[AttentionObserver] = []
         self.contexts: list[Callable[[], contextlib.AbstractContextManager[Any]]] = []
         self.number = number_of(self)
@@ -98,6 +99,15 @@ class SpikingAttention:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.number = number_of(self)  # a copy is another one
+
+    def require(self, backend: Backend) -> None:
+        """Check that a backend can compute such products.
+
+        Raises:
+            InputError: it cannot.
+        """
+        rows = self.spec.rows
+        backend.require(f"attention {self.name}", rows.coding, max(rows.timesteps.values()), 1, 1)
 
     # Coding rows
 
@@ -281,7 +291,9 @@ class SpikingAttention:
         x = x.reshape(-1, K)
         try:
             scale = absmax_scale(x, flat, self.spec.ratio)
-            result = self.backend.run(Drive(x, scale, flat, self.spec.rows.coding, product))
+            result = self.backend.run(
+                Drive(x, scale, flat, self.spec.rows.coding, product, observed=bool(self.observers))
+            )
         except NonFiniteInputError as error:
             raise error.at(f"attention {self.name}, {'queries' if operand == 'q' else 'probabilities'}") from None
         shape = (batch, heads, rows)

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from spike_compressor.coding import clipped, encode, get_coding, quantize_rows, spike_table, spikes_from_codes
+from spike_compressor.errors import InputError
 from spike_compressor.kernels import Layer, NativeLayer, NativeRows
 from spike_compressor.registry import Registry
+from spike_compressor.rtl import core
 
-#: Exact integer product of codes [M, K] with what the spikes select: accumulators int32 [M, N] or [M, N, G].
-IntegerProduct = Callable[[Tensor], Tensor]
+
+class IntegerProduct(Protocol):
+    """Exact integer product of codes with what the spikes select.
+
+    Attributes:
+        name: of the layer or product.
+        groups: G, groups of consecutive inputs that are summed apart.
+    """
+
+    name: str
+    groups: int
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        """Accumulators int32 [M, N], or [M, N, G] with groups, of codes [M, K]."""
+
+    def synapses(self) -> Tensor:
+        """What the spikes select, int8 [B, N, K]: of the first M / B rows, and so on."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,7 @@ class Drive:
         zero_point: integer [M] for unsigned codings, else None.
         silenced: bool [K], True at neurons that must not fire; None if all may.
         coded: what `codes` gives, where it is known already.
+        observed: somebody looks at the codes: a backend that fires by itself gives those that it fired.
     """
 
     x: Tensor
@@ -40,6 +58,7 @@ class Drive:
     zero_point: Tensor | None = None
     silenced: Tensor | None = None
     coded: tuple[Tensor, int] | None = None
+    observed: bool = False
 
     def codes(self) -> tuple[Tensor, int]:
         """Integer codes [M, K] of the rows, zero where neurons are silenced, and how many codes are at the limit.
@@ -87,6 +106,20 @@ class Backend:
         super().__init_subclass__()
         if "run" in cls.__dict__ and "outputs" not in cls.__dict__:
             cls.outputs = Backend.outputs  # type: ignore[method-assign]  # not the way around another class's `run`
+
+    def require(self, name: str, coding: str, timesteps: int, inputs: int, groups: int) -> None:
+        """Check that a layer or product can be computed, before it is to spike. Here, any can.
+
+        Args:
+            name: of it, for the message.
+            coding: of its rows.
+            timesteps: the largest T of its rows.
+            inputs: K; of attention, whose keys are not known yet, the least.
+            groups: G.
+
+        Raises:
+            InputError: it cannot; says why.
+        """
 
     def run(self, drive: Drive) -> Synapses:
         """Codes and accumulators of the rows.
@@ -205,3 +238,52 @@ class Unrolled(Backend):
                 layer.outputs_steps(planes, of_steps if one else of_steps[some].t(), encoded.scale[some], bias)
             )
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], -1)
+
+
+#: Fraction bits of the membranes that the core gets; any number of them gives the same codes.
+_FRAC_BITS = 8
+#: Codings that the core fires.
+_CORE_CODINGS = ("tc_lif", "csd")
+
+
+@register_backend("rtl")
+class Rtl(Backend):
+    """The SystemVerilog core, simulated: membranes and weights are streamed in, accumulators come out.
+
+    Raises:
+        InputError: the library of the core is not there; names the remedy.
+    """
+
+    def __init__(self) -> None:
+        core()
+
+    def require(self, name: str, coding: str, timesteps: int, inputs: int, groups: int) -> None:
+        if coding not in _CORE_CODINGS:
+            raise InputError(
+                f"{name} is coded in {coding!r}, which the core of backend 'rtl' does not fire: it has "
+                f"{', '.join(_CORE_CODINGS)}. Leave it to another backend with set_backend(model, 'rtl', layers=…)."
+            )
+        core().require(name, timesteps, inputs, groups)
+
+    def run(self, drive: Drive) -> Synapses:
+        codes, saturated = drive.codes()
+        product, codec = drive.product, get_coding(drive.coding)
+        if not codes.numel():  # no rows, no job
+            return Synapses(codes, product(codes), saturated)
+        T = torch.as_tensor(drive.timesteps, device=drive.x.device).expand(codes.shape[0])
+        membrane = drive.silence(codec.membrane(drive.x, drive.scale, drive.timesteps, _FRAC_BITS))
+        acc, spikes = core().compute(
+            product.name,
+            membrane.cpu(),
+            T.to("cpu", torch.uint8),
+            product.synapses().cpu(),
+            frac_bits=_FRAC_BITS,
+            groups=product.groups,
+            csd=drive.coding == "csd",
+            fired=drive.observed,
+        )
+        if spikes is not None:
+            weights = codec.step_weights(T.cpu()).unsqueeze(-1)  # [steps, M, 1]
+            codes = (spikes * weights).sum(dim=0, dtype=torch.int32).to(codes)
+        acc = acc.to(codes.device)
+        return Synapses(codes, acc if product.groups > 1 else acc[:, :, 0], saturated)

@@ -55,6 +55,8 @@ class IntegerMatmul:
         kernel: `native`, `int8`, `float` or None for what suits the device.
 
     Attributes:
+        name: of the layer.
+        groups: G, of its weights.
         bound: what no accumulator exceeds in magnitude.
         native: what the native kernels need to know of the layer; None where they cannot carry its codes.
 
@@ -65,7 +67,7 @@ class IntegerMatmul:
     def __init__(
         self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None, group: int = 1
     ) -> None:
-        self._weight, self.groups = weight, weight.groups
+        self._weight, self.name, self.groups = weight, name, weight.groups
         self.bound = max_code * _largest_sum(weight, group)
         if self.bound > _INT32_LIMIT:
             raise InputError(
@@ -115,6 +117,10 @@ class IntegerMatmul:
                 return self.native.accumulate(codes.contiguous())
             return self.native.accumulate(self.native.laid_out(codes.to(torch.int8)))
         return self._int8(codes) if kernel == "int8" else self._float(codes)
+
+    def synapses(self) -> Tensor:
+        """The integer weights, int8 [1, N, K]."""
+        return self._weight.codes.unsqueeze(0)
 
     def _suited(self, codes: Tensor) -> str:
         native = isinstance(self.native, NativeLayer)
@@ -180,13 +186,16 @@ class OperandMatmul:
     Args:
         operand: integer codes [batch, K, N].
         bound: what no accumulator, and no partial sum of one, exceeds in magnitude.
-        name: of the product, for the error.
+        name: of the product.
 
     Raises:
         InputError: if an accumulator could leave int32.
     """
 
+    groups = 1
+
     def __init__(self, operand: Tensor, bound: int, name: str) -> None:
+        self.name = name
         if bound > _INT32_LIMIT:
             raise InputError(
                 f"{name}: an accumulator could reach {bound}, beyond int32, with {operand.shape[1]} inputs; use fewer "
@@ -200,3 +209,7 @@ class OperandMatmul:
         batch, K, N = self._operand.shape
         left = codes.to(self._operand.dtype).view(batch, -1, K)
         return torch.bmm(left, self._operand).to(torch.int32).view(-1, N)
+
+    def synapses(self) -> Tensor:
+        """The operand as weights, int8 [batch, N, K]."""
+        return self._operand.transpose(1, 2).to(torch.int8)

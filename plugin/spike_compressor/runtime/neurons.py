@@ -20,7 +20,7 @@ from spike_compressor.coding import (
 from spike_compressor.errors import InputError
 from spike_compressor.kernels import Layer, NativeRows, NotFiniteError
 from spike_compressor.modality import TEXT, RowSelection, current_rows, modality_names, rows_of
-from spike_compressor.runtime.backends import Drive, Synapses, get_backend
+from spike_compressor.runtime.backends import Backend, Drive, Synapses, get_backend
 from spike_compressor.runtime.compiled import number_of
 from spike_compressor.runtime.integers import IntegerWeight
 from spike_compressor.runtime.matmul import IntegerMatmul
@@ -129,12 +129,22 @@ class Neurons:
         self.name, self.spec, self.present, self.fixed_modality = name, spec, integer, fixed_modality
         self.master: Master | None = None
         self.backend = get_backend(backend)
+        self.require(self.backend)
         self.dtype = torch.float32
         self.silenced: Tensor | None = None
         self.observers: list[Callable[[Any, LayerSpikes], None]] = []
         self.number = number_of(self)
         self._matmul = IntegerMatmul(integer, spec.largest_level, name, group=self._coding.group)
         self._native_rows: RowsByModality | None = None
+
+    def require(self, backend: Backend) -> None:
+        """Check that a backend can compute this layer.
+
+        Raises:
+            InputError: it cannot.
+        """
+        longest = max(self.spec.timesteps.values())
+        backend.require(self.name, self.spec.coding, longest, self.present.shape[1], self.present.groups)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_native_rows": None}  # addresses are of this process and this object
@@ -203,15 +213,15 @@ class Neurons:
             NonFiniteInputError: NaN or infinity in x; names the layer.
             InputError: rows whose modality is not known.
         """
-        timesteps, coding = self.timesteps(x), self.spec.coding
+        timesteps, coding, observed = self.timesteps(x), self.spec.coding, bool(self.observers)
         try:
             native = self._native(x)
             if native is not None:
                 encoded = native.encode(x, self._coded(x))
                 coded = native.plain(encoded.codes), encoded.clipped
-                return Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded)
+                return Drive(x, encoded.scale, timesteps, coding, self._matmul, None, self.silenced, coded, observed)
             scale, zero_point = self.thresholds(x, timesteps)
-            return Drive(x, scale, timesteps, coding, self._matmul, zero_point, self.silenced)
+            return Drive(x, scale, timesteps, coding, self._matmul, zero_point, self.silenced, observed=observed)
         except NotFiniteError:
             raise self._not_finite(x) from None
         except NonFiniteInputError as error:

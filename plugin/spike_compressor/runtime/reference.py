@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from spike_compressor.kernels import NotFiniteError, encode_groups
 from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
 from spike_compressor.runtime.attention_interface import install, uninstall
-from spike_compressor.runtime.backends import Drive
+from spike_compressor.runtime.backends import Drive, IntegerProduct
 from spike_compressor.runtime.linear import SpikingLinear
 from spike_compressor.runtime.precision import without_autocast
 from spike_compressor.runtime.straight_through import Computed, rows_to_outputs
@@ -82,7 +82,7 @@ class _IntegerActivations:
         acc = torch.bmm(codes.unflatten(1, (groups, codes.shape[1] // groups)).transpose(0, 1), self._codes)
         acc = acc.permute(1, 2, 0) if groups > 1 else acc[0]
         out = neurons.dequantize(acc.to(torch.int32), scale, layer.bias)
-        drive = Drive(x, scale, T, neurons.spec.coding, self._no_product, zero_point)
+        drive = Drive(x, scale, T, neurons.spec.coding, cast(IntegerProduct, self._no_product), zero_point)
         return Computed(drive, codes, True, out)
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from spike_compressor._version import __version__
 from spike_compressor.coding import encode, get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.modality import modality_names, rows_by_modality
-from spike_compressor.runtime import LayerSpikes, SpikingLinear, observing, spiking_state
+from spike_compressor.runtime import LayerSpikes, SpikingLinear, chosen_names, observing, spiking_state
 from spike_compressor.trace.codecs import CODECS
 from spike_compressor.trace.schema import least_frac_bits
 from spike_compressor.trace.thresholds import Threshold
@@ -59,7 +58,7 @@ def export_trace(
         TraceError: `out_dir` exists.
     """
     state = spiking_state(model)
-    chosen = _chosen_layers(list(state.layers), layers)
+    chosen = chosen_names(list(state.layers), layers)
     for name in chosen:
         spec = state.layers[name].spec
         if spec.coding not in CODECS or not spec.symmetric:
@@ -97,29 +96,6 @@ def export_trace(
         if not observer.written:
             raise InputError("no spiking layer ran on these inputs")
     return Path(out_dir)
-
-
-def _chosen_layers(known: list[str], wanted: Sequence[str] | None) -> list[str]:
-    if wanted is None:
-        return known
-    if isinstance(wanted, str):
-        wanted = [wanted]
-    chosen: set[str] = set()
-    for pattern in wanted:
-        try:
-            matches = [n for n in known if _matches(n, pattern)]
-        except re.error as error:
-            raise InputError(f"layers: {pattern!r} is no regular expression: {error}") from error
-        if not matches:
-            raise InputError(f"layers: {pattern!r} matches none of the {len(known)} spiking layers, such as {known[0]}")
-        chosen.update(matches)
-    if not chosen:
-        raise InputError("layers: the list is empty; name spiking layers, or leave it out for all of them")
-    return [name for name in known if name in chosen]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return re.match(pattern[3:], name) is not None if pattern.startswith("re:") else name == pattern
 
 
 class _Exporter:

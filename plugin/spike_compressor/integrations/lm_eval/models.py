@@ -18,7 +18,7 @@ _FOREIGN = ("peft", "delta", "autogptq", "gptqmodel", "gguf_file", "parallelize"
 class _Spiking:
     """Opens checkpoints with `spike_compressor.load`; a mixin of the harness's model classes.
 
-    `spike_backend` (`fused` or `unrolled`) among the model arguments chooses how spikes are computed.
+    `spike_backend` (`fused`, `unrolled` or `rtl`) among the model arguments chooses how spikes are computed.
     """
 
     def _create_model(self, pretrained: str, **kwargs: Any) -> None:

@@ -29,7 +29,7 @@ class Spike(lmms):
         device: as torch names it.
         batch_size: questions computed together.
         dtype: None or `auto` for the checkpoint's.
-        spike_backend: `fused` or `unrolled`.
+        spike_backend: `fused`, `unrolled` or `rtl`.
         trust_remote_code: run code that the checkpoint brings.
         unknown: any other argument is refused.
 

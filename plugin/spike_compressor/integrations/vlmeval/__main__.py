@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--model", nargs="+", required=True, help="directories of checkpoints, or VLMEvalKit's names")
     parser.add_argument("--device", default="cpu", help="where checkpoints compute (default: cpu)")
     parser.add_argument("--dtype", help="of what stands between spiking layers (default: the checkpoint's)")
-    parser.add_argument("--backend", default="fused", help="fused or unrolled (default: fused)")
+    parser.add_argument("--backend", default="fused", help="fused, unrolled or rtl (default: fused)")
     parser.add_argument("--max-new-tokens", type=int, default=512, help="longest answer (default: 512)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that checkpoints bring")
     options, others = parser.parse_known_args()

@@ -17,7 +17,7 @@ class Spike(BaseModel):
         max_new_tokens: the longest answer.
         device: as torch names it.
         dtype: None or `auto` for the checkpoint's.
-        backend: `fused` or `unrolled`.
+        backend: `fused`, `unrolled` or `rtl`.
         trust_remote_code: run code that the checkpoint brings.
     """
 
