@@ -68,3 +68,14 @@ def test_citation_and_changelog_name_the_version() -> None:
     assert "2604.18610" in citation["references"][0]["url"]
     titles = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert titles[:2] == ["Unreleased", spike_compressor.__version__]
+
+
+def test_serving_is_what_its_page_says() -> None:
+    page = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    server = r"^serving/bin/python -m vllm(?:.*\\\n)*.*$"
+    assert re.findall(server, TEXT, re.MULTILINE) == re.findall(server, page, re.MULTILINE)
+    assert len(re.findall(server, TEXT, re.MULTILINE)) == 1
+    install = r"^serving/bin/pip .*?(?=\s+#|$)"
+    assert re.findall(install, TEXT, re.MULTILINE) == re.findall(install, page, re.MULTILINE)
+    exports = r"^export VLLM_\w+=\d+"
+    assert re.findall(exports, TEXT, re.MULTILINE) == re.findall(exports, page, re.MULTILINE) != []
