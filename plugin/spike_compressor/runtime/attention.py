@@ -55,6 +55,10 @@ class AttentionSpikes:
         out_features: accumulators that one code can reach: keys for `q`, the width of a head for `p`.
         valid: bool [M], False at padding, or None.
         saturated: number of codes at the limit.
+        acc: of `q` and `p`, int32 [M, N]; None for `k` and `v`.
+        product: of `q` and `p`: what their spikes select, an entry for each sequence and head of keys, M / B rows each.
+        sequences: in the batch; rows are sequences, heads, tokens.
+        length: tokens of a sequence.
     """
 
     name: str
@@ -68,6 +72,10 @@ class AttentionSpikes:
     out_features: int
     valid: Tensor | None
     saturated: int
+    acc: Tensor | None = None
+    product: OperandMatmul | None = None
+    sequences: int = 1
+    length: int = 1
 
 
 AttentionObserver = Callable[["SpikingAttention", AttentionSpikes], None]
@@ -240,7 +248,10 @@ class SpikingAttention:
         if keys > MAX_KEYS:
             raise InputError(f"attention {self.name}: {keys} keys; the softmax is exact up to {MAX_KEYS}")
         limit = (2 ** max(self.spec.rows.timesteps.values()) - 1) ** 2
-        into_keys = OperandMatmul(key_codes.reshape(-1, keys, D).transpose(1, 2), limit * D, f"{self.name}: Q K^T")
+        into_keys = OperandMatmul(
+            *(key_codes.reshape(-1, keys, D).transpose(1, 2), limit * D, f"{self.name}: Q K^T"),
+            scale=key_scale.reshape(-1, keys),
+        )
         into_values = OperandMatmul(value_codes.reshape(-1, keys, width), limit * keys, f"{self.name}: P V")
         # one row of scales a query head: heads that share keys lie together
         key_scale, value_scale = (
@@ -309,6 +320,7 @@ class SpikingAttention:
                 out_features,
                 result.saturated,
                 first,
+                (result.acc, product),
             )
         return result.acc.view(*shape, -1), scale
 
@@ -323,6 +335,7 @@ class SpikingAttention:
         out_features: int,
         saturated: int,
         first: int = 0,
+        sums: tuple[Tensor, OperandMatmul] | tuple[None, None] = (None, None),
     ) -> None:
         if is_recomputing():
             return
@@ -349,6 +362,7 @@ class SpikingAttention:
             out_features,
             valid,
             saturated,
+            *(*sums, batch, length),
         )
         for observer in list(self.observers):
             observer(self, event)

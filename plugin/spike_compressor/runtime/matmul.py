@@ -187,6 +187,7 @@ class OperandMatmul:
         operand: integer codes [batch, K, N].
         bound: what no accumulator, and no partial sum of one, exceeds in magnitude.
         name: of the product.
+        scale: what one unit of the operand stands for, float32 [batch, N]; None where that is 1.
 
     Raises:
         InputError: if an accumulator could leave int32.
@@ -194,8 +195,8 @@ class OperandMatmul:
 
     groups = 1
 
-    def __init__(self, operand: Tensor, bound: int, name: str) -> None:
-        self.name = name
+    def __init__(self, operand: Tensor, bound: int, name: str, scale: Tensor | None = None) -> None:
+        self.name, self.scale = name, scale
         if bound > _INT32_LIMIT:
             raise InputError(
                 f"{name}: an accumulator could reach {bound}, beyond int32, with {operand.shape[1]} inputs; use fewer "

@@ -15,12 +15,22 @@ from spike_compressor._version import __version__
 from spike_compressor.coding import encode, get_coding
 from spike_compressor.errors import InputError
 from spike_compressor.modality import modality_names, rows_by_modality
-from spike_compressor.runtime import LayerSpikes, SpikingLinear, chosen_names, observing, spiking_state
+from spike_compressor.runtime import (
+    AttentionSpikes,
+    LayerSpikes,
+    SpikingAttention,
+    SpikingLinear,
+    chosen_names,
+    observing,
+    spiking_state,
+)
 from spike_compressor.trace.codecs import CODECS
 from spike_compressor.trace.schema import least_frac_bits
 from spike_compressor.trace.thresholds import Threshold
 from spike_compressor.trace.writer import BundleWriter
 
+#: What the products of an attention module are called, by the operand that fires.
+_PRODUCTS = {"q": "q_k", "p": "p_v"}
 #: Fractional bits of exported membranes. All that a coding needs give the same codes; 8 keep one of T = 7 in 16 bits.
 FRAC_BITS = 8
 
@@ -43,7 +53,8 @@ def export_trace(
         model: a spiking model (`load`, or after `oneshot`).
         inputs: keyword arguments of one forward pass (what a processor returns).
         out_dir: the bundle's directory; written to a temporary sibling first, then moved into place.
-        layers: names or `re:` patterns of spiking layers; None for all that take part in the pass.
+        layers: names or `re:` patterns of spiking layers, and of attention modules whose products spike; None for all
+            that take part in the pass.
         tokens: a number of rows to keep in each layer, shared fairly between modalities and spread over the rows of
             each; or the row indices themselves, counted over the flattened batch; None for all rows.
         frac_bits: fractional bits of the membranes, where the coding does not fix them; 2 at least for `tc_lif_rdoq`.
@@ -58,9 +69,9 @@ def export_trace(
         TraceError: `out_dir` exists.
     """
     state = spiking_state(model)
-    chosen = chosen_names(list(state.layers), layers)
+    chosen = chosen_names([*state.layers, *state.attention], layers)
     for name in chosen:
-        spec = state.layers[name].spec
+        spec = state.layers[name].spec if name in state.layers else state.attention[name].spec.rows
         if spec.coding not in CODECS or not spec.symmetric:
             raise InputError(
                 f"layer {name} has coding {spec.coding!r}; trace bundles hold {', '.join(CODECS)}. Leave it out "
@@ -71,7 +82,7 @@ def export_trace(
             raise InputError(
                 f"layer {name} has coding {spec.coding!r}: `frac_bits` must be at least {least} there, not {frac_bits}"
             )
-        if state.layers[name].silenced is not None:
+        if name in state.layers and state.layers[name].silenced is not None:
             raise InputError(
                 f"layer {name} has silenced neurons, which a bundle cannot tell; call its silence(None) first"
             )
@@ -83,12 +94,16 @@ def export_trace(
     producer = {
         "name": "spike-compressor",
         "version": __version__,
-        "backend": next(iter(state.layers.values())).backend.name,
+        "backend": next(iter([*state.layers.values(), *state.attention.values()])).backend.name,
     }
     names = modality_names()
     with BundleWriter(out_dir, producer=producer, model=origin, modalities=names, overwrite=overwrite) as bundle:
-        observer = _Exporter(bundle, tokens, frac_bits)
-        with observing(model, layers=observer, names=chosen), torch.inference_mode():
+        observer = _Exporter(bundle, tokens, frac_bits, chosen)
+        linears = [name for name in chosen if name in state.layers]
+        with (
+            observing(model, layers=observer, attention=observer.product, names=linears),
+            torch.inference_mode(),
+        ):
             model(**inputs)
         idle = [name for name in chosen if name not in observer.written]
         if idle and layers is not None:
@@ -99,41 +114,100 @@ def export_trace(
 
 
 class _Exporter:
-    """Observer that writes a layer's first call into the bundle."""
+    """Observer that writes a layer's first call into the bundle, and the first of an attention's products."""
 
-    def __init__(self, bundle: BundleWriter, tokens: int | Sequence[int] | None, frac_bits: int) -> None:
-        self.bundle, self.tokens, self.frac_bits = bundle, tokens, frac_bits
+    def __init__(
+        self, bundle: BundleWriter, tokens: int | Sequence[int] | None, frac_bits: int, chosen: Sequence[str]
+    ) -> None:
+        self.bundle, self.tokens, self.frac_bits, self.chosen = bundle, tokens, frac_bits, frozenset(chosen)
         self.written: set[str] = set()
+        self._products: set[str] = set()
 
     def __call__(self, layer: SpikingLinear, event: LayerSpikes) -> None:
         if event.name in self.written:
             return
-        rows = _chosen_rows(event, self.tokens)
-        x, T, scale = event.x[rows], event.timesteps[rows], event.scale[rows]
-        codec = get_coding(layer.spec.coding)
-        train = encode(x, scale, T, codec.name)
-        integer = layer.integer
-        bias = layer.bias
-        self.bundle.add_layer(
+        self.written.add(event.name)
+        integer, bias = layer.integer, layer.bias
+        self._write(
             event.name,
-            coding=layer.spec.coding,
-            frac_bits=codec.membrane_bits or self.frac_bits,
+            layer.spec.coding,
+            event,
+            _chosen_rows(event, self.tokens),
+            acc=event.acc,
+            weight=integer.codes,
             weight_bits=integer.bits,
+            weight_scale=integer.scale if integer.groups > 1 else integer.scale[:, 0],
+            output=event.output,
+            bias=None if bias is None else _numpy(bias.detach().to(torch.float32)),
+            threshold=_threshold(layer),
+        )
+
+    def product(self, attention: SpikingAttention, event: AttentionSpikes) -> None:
+        """Write the product of queries or probabilities, each sequence and head of keys as a layer."""
+        acc, product, spec = event.acc, event.product, attention.spec.rows
+        name = f"{event.name}.{_PRODUCTS.get(event.operand)}"
+        if acc is None or product is None or event.name not in self.chosen or name in self._products:
+            return
+        self._products.add(name)
+        self.written.add(event.name)
+        synapses = product.synapses()
+        scales = torch.ones(synapses.shape[:2]) if product.scale is None else product.scale
+        output = (acc.to(torch.float32) * event.scale.unsqueeze(1)).unflatten(0, (len(synapses), -1))
+        output = (output * scales.unsqueeze(1)).flatten(0, 1)
+        for entry, rows in enumerate(_rows_by_entry(event, len(synapses), self.tokens)):
+            if not len(rows):  # a sequence of padding, or none of its tokens is asked for
+                continue
+            sequence, head = divmod(entry, len(synapses) // event.sequences)
+            self._write(
+                f"{name}.{sequence}.{head}",
+                spec.coding,
+                event,
+                rows,
+                acc=acc,
+                weight=synapses[entry],
+                weight_bits=max(spec.timesteps.values()) + 1,
+                weight_scale=scales[entry],
+                output=output,
+                bias=None,
+                threshold=Threshold("dynamic", "absmax", dict.fromkeys(spec.timesteps, attention.spec.ratio)),
+            )
+
+    def _write(
+        self,
+        name: str,
+        coding: str,
+        event: LayerSpikes | AttentionSpikes,
+        rows: Tensor,
+        *,
+        acc: Tensor,
+        weight: Tensor,
+        weight_bits: int,
+        weight_scale: Tensor,
+        output: Tensor,
+        bias: Any,
+        threshold: Threshold,
+    ) -> None:
+        x, T, scale = event.x[rows], event.timesteps[rows], event.scale[rows]
+        codec = get_coding(coding)
+        self.bundle.add_layer(
+            name,
+            coding=coding,
+            frac_bits=codec.membrane_bits or self.frac_bits,
+            weight_bits=weight_bits,
             membrane=_numpy(codec.membrane(x, scale, T, self.frac_bits)),
             timesteps=_numpy(T.to(torch.uint8)),
             modality=_numpy(event.modality[rows]),
             codes=_numpy(event.codes[rows].to(torch.int16)),
-            spikes=_numpy(train.spikes),
-            weight=_numpy(integer.codes),
-            acc=_numpy(event.acc[rows]),
+            spikes=_numpy(encode(x, scale, T, codec.name).spikes),
+            weight=_numpy(weight),
+            acc=_numpy(acc[rows]),
             act_scale=_numpy(scale),
-            weight_scale=_numpy(integer.scale if integer.groups > 1 else integer.scale[:, 0]),
-            output=_numpy(event.output[rows]),
-            bias=None if bias is None else _numpy(bias.detach().to(torch.float32)),
+            weight_scale=_numpy(weight_scale),
+            output=_numpy(output[rows]),
+            bias=bias,
             output_dtype="float32",
-            threshold=_threshold(layer),
+            threshold=threshold,
         )
-        self.written.add(event.name)
 
 
 def _threshold(layer: SpikingLinear) -> Threshold:
@@ -156,10 +230,29 @@ def _chosen_rows(event: LayerSpikes, tokens: int | Sequence[int] | None) -> Tens
         if not len(rows) or int(rows[0]) < 0 or int(rows[-1]) >= M:
             raise InputError(f"layer {event.name} has rows 0 to {M - 1}; `tokens` asks for {list(tokens)}")
         return rows
+    return _fair(event, live, tokens)
+
+
+def _rows_by_entry(event: AttentionSpikes, entries: int, tokens: int | Sequence[int] | None) -> list[Tensor]:
+    """Likewise of each entry of a product: a sequence and a head of keys, which has `M / entries` rows."""
+    M = event.x.shape[0]
+    row = torch.arange(M, device=event.x.device)
+    live = torch.ones_like(row, dtype=torch.bool) if event.valid is None else event.valid.clone()
+    if not (tokens is None or isinstance(tokens, (int, np.integer))):
+        # rows are sequences, heads, tokens
+        token = row // (M // event.sequences) * event.length + row % event.length
+        live &= torch.isin(token, torch.tensor(sorted(set(tokens)), dtype=token.dtype, device=token.device))
+        tokens = None
+    pools = [row[live & (row // (M // entries) == entry)] for entry in range(entries)]
+    return pools if tokens is None else [_fair(event, pool, tokens) for pool in pools]
+
+
+def _fair(event: LayerSpikes | AttentionSpikes, live: Tensor, tokens: int) -> Tensor:
+    """So many of some rows, shared fairly between modalities and spread over the rows of each; ascending."""
     if tokens < 1:
         raise InputError(f"`tokens` must be at least 1, got {tokens}")
     pools = sorted((live[mask] for mask in rows_by_modality(event.modality[live]).values()), key=len)
-    kept, left = [], int(tokens)
+    kept, left = [live[:0]], int(tokens)
     for position, pool in enumerate(pools):  # the smaller pool first: what it cannot fill, the next one gets
         count = min(len(pool), left // (len(pools) - position))
         kept.append(pool[torch.linspace(0, len(pool) - 1, count, dtype=torch.float64).round().long()])
