@@ -21,6 +21,10 @@ def drawing(result: dict[str, Any]) -> str | None:
         return _tradeoff(result["rows"], *QUANTIZERS[result["benchmark"]])
     if result["benchmark"].startswith("frontier_"):
         return frontier_picture(result["rows"])
+    if result["benchmark"] in ("estimate", "estimate_72b"):
+        from spike_compressor.estimate.draw import tornado_svg
+
+        return tornado_svg(result)
     if result["benchmark"] == "evolution":
         return _evolution(result["rows"])
     return None

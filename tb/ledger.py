@@ -79,4 +79,5 @@ def benches(*names: str) -> list[Path]:
                 waiting += [TB / f"{one.name}.py" for one in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 waiting.append(TB / f"{node.module}.py")
-    return [*found, *(ROOT / "plugin" / "spike_compressor" / "trace").rglob("*.py")]
+    package = ROOT / "plugin" / "spike_compressor"
+    return [*found, *(package / "trace").rglob("*.py"), package / "estimate" / "words.py"]

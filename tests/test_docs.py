@@ -39,6 +39,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/demo.md": {"command": 4, "table": 3, "link": 4},
     "docs/glossary.md": {"table": 3, "link": 2},
     "docs/gpu.md": {"sh": 1, "table": 1, "link": 2},
+    "docs/hardware.md": {"sh": 1, "command": 4, "table": 5, "link": 25, "picture": 1},
     "docs/kernels.md": {"sh": 1, "command": 1, "table": 2, "link": 1},
     "docs/limits.md": {"link": 5},
     "docs/moe.md": {"yaml": 1, "table": 2, "link": 1},

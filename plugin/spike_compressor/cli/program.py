@@ -12,10 +12,10 @@ from inspect import cleandoc
 from typing import Any, NoReturn, cast
 
 from spike_compressor._version import __version__
-from spike_compressor.cli import compare, demo, inspect, oneshot, recipes, trace
+from spike_compressor.cli import compare, demo, estimate, inspect, oneshot, recipes, trace
 from spike_compressor.cli.command import COMMANDS, Command, json_argument, verbose_argument
 
-__all__ = ["compare", "demo", "inspect", "main", "oneshot", "recipes", "run", "trace"]
+__all__ = ["compare", "demo", "estimate", "inspect", "main", "oneshot", "recipes", "run", "trace"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

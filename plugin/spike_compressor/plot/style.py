@@ -64,8 +64,13 @@ def drawn_svg(draw: Callable[[Any], None], size: tuple[float, float]) -> str:
     with drawing() as figure_class:
         figure = figure_class(figsize=size, layout="constrained")
         draw(figure.add_subplot())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        return figure_text(figure)
+
+
+def figure_text(figure: Any) -> str:
+    """A figure of matplotlib as the text of an SVG file, the same for the same figure; within `drawing`."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()
 
 
