@@ -91,11 +91,8 @@ def export_trace(
         "architecture": getattr(config, "model_type", ""),
         "name": Path(getattr(config, "_name_or_path", "")).name,
     }
-    producer = {
-        "name": "spike-compressor",
-        "version": __version__,
-        "backend": next(iter([*state.layers.values(), *state.attention.values()])).backend.name,
-    }
+    computing: list[SpikingLinear | SpikingAttention] = [*state.layers.values(), *state.attention.values()]
+    producer = {"name": "spike-compressor", "version": __version__, "backend": computing[0].backend.name}
     names = modality_names()
     with BundleWriter(out_dir, producer=producer, model=origin, modalities=names, overwrite=overwrite) as bundle:
         observer = _Exporter(bundle, tokens, frac_bits, chosen)
