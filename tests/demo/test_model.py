@@ -9,7 +9,7 @@ from helpers.messages import naming
 from safetensors import safe_open
 from spike_compressor.demo.data import KINDS, calibration_batches, items
 from spike_compressor.demo.evaluate import predict
-from spike_compressor.demo.model import MODEL_DIR, build, build_processor, load_model, load_processor, prompt
+from spike_compressor.demo.model import BOS, MODEL_DIR, build, build_processor, load_model, load_processor, prompt
 from spike_compressor.demo.scenes import vocabulary
 
 
@@ -77,8 +77,13 @@ def test_generate_answers_a_left_padded_batch_as_it_answers_one(model, processor
 
 
 def test_chat_template_gives_the_prompt(processor):
+    picture = items("validation", 1)[0].image
     message = {"role": "user", "content": [{"type": "text", "text": "largest digit?"}, {"type": "image"}]}
-    assert processor.apply_chat_template([message], tokenize=False) == prompt("largest digit?")
+    assert processor.apply_chat_template([message], tokenize=False) == BOS + prompt("largest digit?")
+    asked = [{"role": "user", "content": [{"type": "image", "image": picture}, *message["content"][:1]]}]
+    given = processor.apply_chat_template(asked, tokenize=True, return_dict=True, return_tensors="pt")
+    expected = processor(images=picture, text=prompt("largest digit?"), return_tensors="pt")
+    assert torch.equal(given["input_ids"], expected["input_ids"])
 
 
 def test_calibration_batches(processor):

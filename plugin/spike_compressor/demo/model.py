@@ -30,7 +30,9 @@ IMAGE_TOKENS = (SIZE // PATCH) ** 2
 # No answer is longer: five letters, or four digits, and the end token.
 MAX_ANSWER_TOKENS = 6
 
+# It begins with the first token, as servers take a template as it stands.
 _CHAT_TEMPLATE = (
+    "{{ bos_token }}"
     "{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %} {{ part['text'] }}{% endfor %}"

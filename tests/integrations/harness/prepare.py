@@ -56,9 +56,7 @@ def main(out: Path) -> None:
 
     processor = load_processor()
     before = processor.chat_template
-    processor.chat_template = processor.tokenizer.bos_token + before.replace(
-        "{{ part['text'] }}", "{{ " + FIRST_LINE + " }}"
-    )
+    processor.chat_template = before.replace("{{ part['text'] }}", "{{ " + FIRST_LINE + " }}")
     assert FIRST_LINE in processor.chat_template
     recipe = RECIPE.read_text(encoding="utf-8").replace("timesteps: {vision: 3, text: 4}", TIMESTEPS)
     assert TIMESTEPS in recipe

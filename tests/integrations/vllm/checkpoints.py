@@ -119,7 +119,7 @@ def make(name: str, out: Path) -> None:
         with counting as record:
             tokens, logits[str(number)] = _greedy(model, inputs, count)
         counts = {"counts": _counts(model, record)} if record is not None else {}
-        cases.append({**case, "tokens": tokens, **counts})
+        cases.append({**case, "tokens": tokens, "length": inputs["input_ids"].shape[1], **counts})
         if name == "embedded":
             again[str(number)] = _in_one_pass(model, inputs, tokens)
     if again:

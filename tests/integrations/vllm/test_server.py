@@ -103,10 +103,12 @@ def test_answers_with_pictures_are_those_of_load(cases: Any, checkpoint: Callabl
     asked, tokenizer = items("test", PER_KIND), AutoTokenizer.from_pretrained(checkpoint("embedded"))
     seen = [case for case in cases("embedded") if case["seen"]][:40]
     with _served(checkpoint, tmp_path) as address:
-        found = [_text(_answer(address, asked[case["number"]].question, asked[case["number"]].image)) for case in seen]
+        answers = [_answer(address, asked[case["number"]].question, asked[case["number"]].image) for case in seen]
         with pytest.raises(urllib.error.HTTPError, match="404"):
             _read(f"{address}/spikes")
         assert "spike_compressor" not in _read(f"{address}/metrics")
+    assert [answer["usage"]["prompt_tokens"] for answer in answers] == [case["length"] for case in seen]
+    found = [_text(answer) for answer in answers]
     assert found == [tokenizer.decode(case["tokens"], skip_special_tokens=True).strip() for case in seen]
     assert len(set(found)) > 5
 
