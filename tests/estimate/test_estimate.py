@@ -22,7 +22,7 @@ from spike_compressor.estimate.phases import phase
 from spike_compressor.estimate.plans import plan_from
 from spike_compressor.estimate.report import rounded
 from spike_compressor.estimate.rivals import gpu, roofline
-from spike_compressor.estimate.run import estimate, phases
+from spike_compressor.estimate.run import Service, estimate, phases
 from spike_compressor.estimate.scale import Prices, fleet, group
 from spike_compressor.estimate.technology import technology
 from spike_compressor.estimate.work import Load, decode, weight_bytes
@@ -232,6 +232,10 @@ def config(**changes: Any) -> Callable[[Path], Any]:
         (lambda folder: plan_from("3/4", "1/1", "gauss", folder), ("--trace", "--spikes")),
         (lambda folder: gpu("A900"), ("A900", "H200 SXM")),
         (lambda folder: Load(batch=0), ("batch", 0)),
+        (lambda folder: Load(head_bits=1), ("head_bits", 1)),
+        (lambda folder: Service(-5.0), ("tokens_a_day", -5)),
+        (lambda folder: Service(1e9, prices=Prices(busy=0)), ("busy", 0)),
+        (lambda folder: Service(1e9, prices=Prices(busy=2)), ("busy", 2)),
         (
             lambda folder: phases(read_accelerator("dense-7nm"), MODEL, plan_from("7", "0.7", "laplace", None), LOAD),
             (7, 4),

@@ -18,7 +18,8 @@ class Estimate(Command):
     """Estimate time, power and energy of a model on accelerators of spiking or dense cores, beside GPUs.
 
     Nothing is run: cycles come from a model that is held against the RTL, areas and clocks from synthesis, the rest
-    from publications and stated assumptions (docs/hardware.md). Every figure is an estimate, and has an interval.
+    from publications and stated assumptions (docs/hardware.md). Every figure is an estimate; those of
+    accelerators have intervals.
     """
 
     examples = """\
@@ -89,8 +90,9 @@ class Estimate(Command):
         plan = plan_from(args.timesteps, args.spikes, args.distribution, args.trace)
         image_tokens = model.image_tokens if args.image_tokens is None else args.image_tokens
         load = Load(args.batch, image_tokens, args.text_tokens, args.new_tokens, args.head_bits, args.kv_bits)
-        if args.draws < 0:
-            raise InputError(f"--draws is {args.draws}; it must be 0 or more")
+        for name in ("draws", "seed"):
+            if getattr(args, name) < 0:
+                raise InputError(f"--{name} is {getattr(args, name)}; it must be 0 or more")
         service = None
         if args.tokens_per_day is not None:
             prices = Prices(args.chip_usd, args.years, args.kwh_usd, args.pue, args.busy)

@@ -63,6 +63,7 @@ class ModelFields(CheckedFields):
     parameters: float | None = None
     image_tokens: int = Field(default=0, ge=0)
     patches_per_token: int = Field(default=1, ge=1)
+    patches_together: int | None = Field(default=None, ge=1)  # that see each other in the tower; None: all
     decoder: DecoderFields
     vision: VisionFields | None = None
     projector: list[ProjectorFields] = Field(default_factory=list)
@@ -182,6 +183,7 @@ def from_config(config: Mapping[str, Any], where: str) -> ModelFields:
         source=where,
         image_tokens=side * side // merged,
         patches_per_token=merged,
+        patches_together=side * side or None,
         decoder=decoder,
         vision=vision,
         projector=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import inf
 from typing import Any
 
 from spike_compressor.errors import InputError
@@ -34,6 +35,15 @@ class Service:
     chips: Sequence[int] = (1, 2, 4, 8, 16)
     step_ms: float = 50.0
     prices: Prices = field(default_factory=Prices)
+
+    def __post_init__(self) -> None:
+        amounts = {"tokens_a_day": self.tokens_a_day, "step_ms": self.step_ms, **asdict(self.prices)}
+        for name, value in amounts.items():
+            free = name in ("chip_usd", "kwh_usd") and value == 0
+            if not (0 < value < inf or free):
+                raise InputError(f"{name} is {value:g}; it must be a number greater than 0")
+        if self.prices.busy > 1:
+            raise InputError(f"busy is {self.prices.busy:g}; it must be a share of the capacity, 1 at most")
 
 
 def estimate(

@@ -36,6 +36,9 @@ class Load:
         for name, least in (("batch", 1), ("image_tokens", 0), ("text_tokens", 1), ("new_tokens", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("head_bits", "kv_bits"):
+            if not 2 <= getattr(self, name) <= 16:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be from 2 to 16")
 
     @property
     def prompt(self) -> int:
@@ -116,12 +119,8 @@ def prefill(model: ModelFields, load: Load) -> Iterator[Work]:
             macs = model.decoder.heads * model.decoder.head_dim * float(load.prompt) ** 2 * load.batch
         elif one.kind == "vision tower" and tower and one.outputs == 3 * tower.hidden:
             own = load.image_tokens * model.patches_per_token
-            macs = 2.0 * tower.hidden * own * min(own, PICTURE_PATCHES) * load.batch
+            macs = 2.0 * tower.hidden * own * min(own, model.patches_together or own) * load.batch
         yield Work(one, present, macs)
-
-
-#: Patches that see each other in a tower: a tile, or a picture of moderate size.
-PICTURE_PATCHES = 4096
 
 
 def decode(model: ModelFields, load: Load) -> Iterator[Work]:
