@@ -3,6 +3,8 @@
 python benchmarks/traces.py embedded --out out/traces/embedded
 python benchmarks/traces.py embedded --recipe gptq_w4_g64 --budget 7/7 --statistic rms --ratio 0.5/0.4 --out out/rms
 python benchmarks/traces.py embedded --recipe gptq_w4_tclif_rebuilt --budget spikes:0.75 --out out/traces/rebuilt
+python benchmarks/traces.py embedded --recipe gptq_w4_g64 --budget 5/6 --coding group4_beam4 --statistic rms \\
+    --ratio 0.5/0.38 --out out/groups
 python benchmarks/traces.py smollm2 --rows 8 --layers 're:.*layers\\.15\\..*' --out out/traces/smollm2
 python benchmarks/traces.py smollm2 --recipe autoround_w4_tclif_rdoq --rows 8 --layers 're:.*layers\\.15\\..*' --out ar
 """
@@ -65,6 +67,7 @@ def main() -> int:
     parser.add_argument("--recipe", default="quip_gptq_w4_channel", help="name of a file in recipes/compare")
     parser.add_argument("--budget", default="3/4", help="T of vision / text, or as `spike-compressor compare` takes it")
     parser.add_argument("--statistic", help="threshold_statistic: absmax, rms, mean_abs (default: the recipe's)")
+    parser.add_argument("--coding", help="of the spikes: tc_lif, group4_beam4, … (likewise)")
     parser.add_argument("--ratio", type=ratio_of, help="threshold_ratio: one, of vision / text, or auto (likewise)")
     parser.add_argument("--rows", type=int, help="rows to keep of each layer, shared between modalities (default: all)")
     parser.add_argument("--layers", nargs="+", help="names or re: patterns (default: all)")
@@ -88,7 +91,7 @@ def main() -> int:
     bench = Sweep(directory, {args.recipe: recipe}, (budget,), (), calibration, folder).bench(0)
     if args.weights is not None:
         bench = replace(bench, folder=args.weights)
-    given = {"threshold_statistic": args.statistic, "threshold_ratio": args.ratio}
+    given = {"coding": args.coding, "threshold_statistic": args.statistic, "threshold_ratio": args.ratio}
     thresholds = {field: value for field, value in given.items() if value is not None}
     model = bench.spiking(recipe.spiking(budget.fields, **thresholds))
     args.out.parent.mkdir(parents=True, exist_ok=True)

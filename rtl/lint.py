@@ -17,6 +17,7 @@ sys.path.insert(0, str(RTL.parent / "tb"))
 
 from toolchain import (  # noqa: E402
     BASELINE,
+    GROUP,
     HARNESS,
     LADDER,
     SOURCES,
@@ -76,6 +77,20 @@ OFFSET_SHAPES = (
     {"WeightBits": 4, "ActBits": 5, "AccWidth": 20, "SignMagnitude": 1},
     {"WeightBits": 4, "ActBits": 6, "AccWidth": 20, "SignMagnitude": 1, "PassBits": 3},
 )
+GROUP_SHAPES = (
+    {"Rows": 4, "Columns": 6, "MaxInputs": 512},
+    {
+        "Rows": 3,
+        "Columns": 5,
+        "Groups": 4,
+        "Units": 2,
+        "WeightInputs": 8,
+        "WeightBits": 3,
+        "Steps": 5,
+        "MaxInputs": 64,
+        "UserTimesteps": 1,
+    },
+)
 STREAMED_SHAPES = (
     {"Rows": 4, "Columns": 6, "MaxInputs": 512},
     {**SHAPES[1], "DataWidth": 64, "AddrWidth": 40, "MaxBurst": 4},
@@ -87,6 +102,7 @@ STREAMED_SHAPES = (
 DESIGNS = (
     ("spike_core", SHAPES, SOURCES),
     ("dense_core", DENSE_SHAPES, [*SOURCES, *BASELINE]),
+    ("group_core", GROUP_SHAPES, [*SOURCES, *BASELINE, *GROUP]),
     ("fp_column", FP_SHAPES, LADDER),
     ("int_column", INT_SHAPES, [RTL / "spike_csa.sv", *LADDER]),
     ("row_offset", OFFSET_SHAPES, [RTL / "spike_csa.sv", RTL / "baseline" / "row_offset.sv"]),
@@ -142,6 +158,7 @@ def verible() -> list[str]:
             *SOURCES,
             *BASELINE,
             *LADDER,
+            *GROUP,
             *STREAMER,
             *sorted(VARIANTS.glob("*/*.sv")),
             *sorted(RTL.glob("*.svh")),
@@ -164,7 +181,8 @@ def slang() -> list[str]:
     for top, shape, sources in elaborations():
         arguments = ["-Weverything", *(f"-Wno-{name}" for name in SLANG_WAIVED), f"-I{RTL}", "--top", top]
         if top != "spike_core":
-            arguments.append("-Wno-unused-def")  # it shares some of the core's modules, not all
+            # it shares some of the core's modules, not all
+            arguments += ["-Wno-unused-def", "-Wno-unused-package-subroutine"]
         arguments += [f"-G{name}={value}" for name, value in shape.items()] + [str(path) for path in sources]
         program = (
             "import sys\nfrom pyslang import driver\nd = driver.Driver()\nd.addStandardArgs()\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from beats import BeatError, Streams
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotb.utils import get_sim_time
-from cycle_model import expected_counters
+from cycle_model import expected_counters, group_counters
 from images import (
     MismatchError,
     Plan,
@@ -108,6 +108,7 @@ class CoreDriver:
         self.dut.rst_n.value = 1
         await RisingEdge(self.dut.clk)
         self.shape = shape_of(*[await self.read(address) for address in (SHAPE, LIMITS, BLOCKS, STREAMS)])
+        self.shape = replace(self.shape, units=int(self.dut.encoders.value))
         await self.write(IRQ_ENABLE, IRQ_DONE | IRQ_ERROR)
 
     # --------------------------------------------------------------------------------------------- registers
@@ -398,7 +399,7 @@ def shape_of(shape: int, limits: int, blocks: int, streams: int) -> Shape:
 def limit(layer: Layer, shape: Shape, stalls: Stalls | None = None) -> int:
     """Cycles after which a job counts as hung: the dense worst case, times what the stalls may cost, with room."""
     cut = plan(layer, shape)
-    fire = layer.info.tokens * (1 + cut.row_chunks * (layer.info.steps + 1))
+    fire = layer.info.tokens * (1 + cut.row_units * (layer.info.steps + 1) + 32)
     beats = max(layer.info.steps, shape.lanes // shape.weight_inputs) + 1
     work = shape.rows * cut.row_blocks * (layer.info.steps * shape.slots + 2)
     passes = cut.row_tiles * cut.column_tiles * (work + 2 * cut.row_chunks * beats + cut.groups * (shape.rows + 4) + 8)
@@ -414,7 +415,7 @@ def check_counters(
     Args:
         planes: the counters are those of a dense baseline that has so many.
     """
-    expected = expected_counters(layer, shape)
+    expected = expected_counters(layer, shape) if not shape.units else group_counters(layer, shape)
     if planes is not None:
         del expected["additions"]  # it multiplies
         expected["words"] = int(dense_words(layer, shape, planes).sum()) * plan(layer, shape).column_tiles

@@ -42,3 +42,20 @@ def expected_counters(layer: Layer, shape: Shape) -> dict[str, int]:
         "skipped": int(steps.sum()) * layer.info.in_features - fired,
     }
     return want | {f"rows_t{t}": int(np.count_nonzero(own == t)) for t in range(1, 8)}
+
+
+def group_words(layer: Layer, shape: Shape) -> int:
+    """Cycles that the array of a group core works: a chunk takes as many as its row tile has steps, whatever fires."""
+    cut = plan(layer, shape)
+    steps = np.maximum.reduceat(layer.timesteps.astype(np.int64), np.arange(0, layer.info.tokens, shape.rows))
+    return int(steps.sum()) * cut.row_chunks * cut.column_tiles
+
+
+def group_counters(layer: Layer, shape: Shape) -> dict[str, int]:
+    """As `expected_counters`, for a group core."""
+    want = {
+        "rows": layer.info.tokens,
+        "spikes": int(np.count_nonzero(layer.spikes)),
+        "words": group_words(layer, shape),
+    }
+    return want | {f"rows_t{t}": int(np.count_nonzero(layer.timesteps == t)) for t in range(1, 8)}

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from spike_compressor.trace import Layer, LayerInfo, golden, steps_of
+from spike_compressor.trace import Layer, LayerInfo, decode_groups, fire_groups, golden, group_membranes, steps_of
+from spike_compressor.trace.schema import GROUP_CODINGS
 
 
 def arrays_from_membranes(
@@ -24,8 +25,13 @@ def arrays_from_membranes(
     """Every array of a layer that has these membranes and weights."""
     M, N = membrane.shape[0], weight.shape[0]
     grouped = groups > 1 if grouped is None else grouped
-    codes = golden.codes_from_membranes(membrane, timesteps, frac_bits)
     steps = None if max_timesteps is None else steps_of(max_timesteps, coding)
+    if coding in GROUP_CODINGS:
+        spikes = fire_groups(membrane, timesteps, GROUP_CODINGS[coding], steps)
+        codes = decode_groups(spikes, timesteps).astype(np.int16)
+    else:
+        spikes = golden.fire(membrane, timesteps, frac_bits, coding, steps)
+        codes = golden.codes_from_membranes(membrane, timesteps, frac_bits)
     acc = golden.accumulate(codes, weight, groups).astype(np.int32)
     act_scale = rng.uniform(1e-3, 1.0, M).astype(np.float32)
     weight_scale = rng.uniform(1e-3, 1e-1, (N, groups)).astype(np.float32)
@@ -38,7 +44,7 @@ def arrays_from_membranes(
         "timesteps": timesteps,
         "modality": rng.integers(0, 2, M).astype(np.uint8),
         "codes": codes,
-        "spikes": golden.fire(membrane, timesteps, frac_bits, coding, steps),
+        "spikes": spikes,
         "weight": weight,
         "acc": acc,
         "act_scale": act_scale,
@@ -63,6 +69,7 @@ def random_arrays(
     grouped: bool | None = None,
     max_timesteps: int | None = None,
     in_turn: bool = False,
+    ends: int = 0,
 ) -> dict[str, Any]:
     """Arrays of a layer as a model would have it.
 
@@ -71,9 +78,16 @@ def random_arrays(
         distribution: gaussian, laplace (real activations), zeros, extreme (codes at both ends of the range and the
             membranes next to every rounding boundary), rare, usual, dense (so many spikes per input and step).
         in_turn: rows take the values of `timesteps` in turn.
+        ends: of a group coding: 1 or -1 for the largest sums there are, with that sign.
     """
     choices = np.atleast_1d(np.asarray(timesteps))
     T = (np.resize(choices, M) if in_turn else rng.choice(choices, M)).astype(np.uint8)
+    if coding in GROUP_CODINGS:
+        membrane, weight = _of_groups(rng, T, K, N, weight_bits, distribution, ends)
+        return arrays_from_membranes(
+            membrane, T, weight, coding=coding, frac_bits=frac_bits, groups=groups, rng=rng, grouped=grouped,
+            max_timesteps=max_timesteps,
+        )  # fmt: skip
     top = (1 << T.astype(np.int64)) - 1
     limit = (1 << (T.astype(np.int64) + frac_bits)) - 1
     if distribution == "extreme":
@@ -112,6 +126,28 @@ def random_arrays(
         grouped=grouped,
         max_timesteps=max_timesteps,
     )
+
+
+def _of_groups(
+    rng: np.random.Generator, timesteps: np.ndarray, K: int, N: int, weight_bits: int, distribution: str, ends: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Membranes and weights of a layer in a group coding; see `random_arrays`."""
+    M, S, half = len(timesteps), timesteps.astype(np.int64)[:, None], 1 << (weight_bits - 1)
+    top = (3**S - 2**S) << (8 - S)
+    weight = np.clip(np.rint(rng.normal(size=(N, K)) * half / 2.5), -half, half - 1).astype(np.int8)
+    if ends:  # the first input of each group alone, as large as can be
+        membrane = np.where(np.arange(K) % 4 == 0, -ends * top, 0)
+        return membrane.astype(np.int32), np.full((N, K), -half, np.int8)
+    if distribution == "extreme":
+        places = np.array([0, 1, 63, 64, 65, 128, 192, 288, 432])
+        membrane = rng.choice(places, (M, K)) * rng.choice([-1, 1], (M, K))
+        membrane = np.where(rng.random((M, K)) < 0.2, np.where(rng.random((M, K)) < 0.5, -top, top), membrane)
+        weight = rng.choice(np.array([-half, half - 1, 0, -1, 1]), (N, K)).astype(np.int8)
+        return np.clip(membrane, -top, top).astype(np.int32), weight
+    spread = {"gaussian": rng.normal, "laplace": rng.laplace, "zeros": lambda size: np.zeros(size)}[distribution]
+    x = spread(size=(M, K)).astype(np.float32)
+    scale = (0.3 / 2.0 ** (S[:, 0] - 1)).astype(np.float32)
+    return group_membranes(x, scale, timesteps), weight
 
 
 #: Spikes per input and step that distributions of `random_arrays` aim at.

@@ -29,6 +29,12 @@ class Shape:
     blocks: int = 32
     csd: bool = True
     streams: Streams = UNIT_BEATS
+    units: int = 0  # encoders of a group core; 0: it is another core
+
+    @property
+    def fire_lanes(self) -> int:
+        """Inputs of a unit of the membrane stream."""
+        return 4 * self.units or self.lanes
 
     def parameters(self) -> dict[str, int]:
         """Parameters of `spike_core` that give this shape; of its streams those that are not at their defaults."""
@@ -43,6 +49,7 @@ class Shape:
             "MaxInputs": self.capacity,
             "Csd": int(self.csd),
             **self.streams.parameters(),
+            **({"Units": self.units} if self.units else {}),
         }
 
     @property
@@ -57,10 +64,16 @@ class Plan:
 
     group_inputs: int
     groups: int
+    group_units: int
     group_chunks: int
     group_blocks: int
     row_tiles: int
     column_tiles: int
+
+    @property
+    def row_units(self) -> int:
+        """Units of membranes of one row."""
+        return self.groups * self.group_units
 
     @property
     def row_chunks(self) -> int:
@@ -83,6 +96,7 @@ def plan(layer: Layer, shape: Shape) -> Plan:
     return Plan(
         group_inputs=size,
         groups=layer.groups,
+        group_units=-(-size // shape.fire_lanes),
         group_chunks=-(-size // shape.lanes),
         group_blocks=-(-size // (shape.lanes * shape.slots)),
         row_tiles=-(-layer.info.tokens // shape.rows),
@@ -116,13 +130,13 @@ def dense_products(layer: Layer, shape: Shape, planes: int) -> np.ndarray:
 
 
 def _padded(values: np.ndarray, cut: Plan, lanes: int, noise: np.random.Generator) -> np.ndarray:
-    """[X, K] -> [X, row_chunks, lanes]. Places that hold no input get noise: the core must not care."""
+    """[X, K] -> [X, chunks or units, lanes]. Places that hold no input get noise: the core must not care."""
     X = values.shape[0]
     low, high = np.iinfo(values.dtype).min, np.iinfo(values.dtype).max
-    shape = (X, cut.groups, cut.group_chunks * lanes)
+    shape = (X, cut.groups, -(-cut.group_inputs // lanes) * lanes)
     out = noise.integers(low, high, shape, dtype=values.dtype, endpoint=True)
     out[:, :, : cut.group_inputs] = values.reshape(X, cut.groups, cut.group_inputs)
-    return out.reshape(X, cut.row_chunks, lanes)
+    return out.reshape(X, -1, lanes)
 
 
 def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tuple[bytes, int]:
@@ -137,10 +151,10 @@ def membrane_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tu
     membrane = layer.membrane.astype(f"<i{bits // 8}")
     if not np.array_equal(membrane, layer.membrane):
         raise MismatchError(f"layer {layer.name}: a membrane does not fit the stream's {bits} bits")
-    units = np.empty((M, 1 + cut.row_chunks, shape.lanes), membrane.dtype)
-    units[:, 0] = noise.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (M, shape.lanes))
+    units = np.empty((M, 1 + cut.row_units, shape.fire_lanes), membrane.dtype)
+    units[:, 0] = noise.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (M, shape.fire_lanes))
     units[:, 0, 0] = (units[:, 0, 0] & ~0xFF) | layer.timesteps
-    units[:, 1:] = _padded(membrane, cut, shape.lanes, noise)
+    units[:, 1:] = _padded(membrane, cut, shape.fire_lanes, noise)
     user = shape.streams.user
     image, beats = sent(np.ascontiguousarray(units[:, int(user) :]).view(np.uint8), shape.streams.membrane, noise)
     if user:
@@ -166,6 +180,8 @@ def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tupl
 def units_of(layer: Layer, shape: Shape) -> tuple[int, int]:
     """Units of a layer's spike stream, and of its accumulator stream."""
     cut = plan(layer, shape)
+    if shape.units:
+        return layer.info.tokens * cut.row_units, layer.info.tokens * cut.column_tiles * cut.groups
     steps = int((layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)).sum())
     return steps * cut.row_chunks, layer.info.tokens * cut.column_tiles * cut.groups
 
@@ -176,7 +192,7 @@ Units = tuple[np.ndarray, np.ndarray]
 
 def spike_units(words: np.ndarray, shape: Shape) -> Units:
     """The spike stream, in the words that the harness writes. Raises BeatError for what no core may send."""
-    return received(words, 2 * shape.lanes // 8, shape.streams.spike)
+    return received(words, 4 * shape.units or 2 * shape.lanes // 8, shape.streams.spike)
 
 
 def acc_units(words: np.ndarray, shape: Shape) -> Units:
@@ -189,7 +205,7 @@ def parse_spikes(units: Units, layer: Layer, shape: Shape) -> np.ndarray:
     cut = plan(layer, shape)
     M, K = layer.info.tokens, layer.info.in_features
     steps = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
-    beats = steps * cut.row_chunks
+    beats = np.full(M, cut.row_units) if shape.units else steps * cut.row_chunks
     data, last = units
     if len(data) != beats.sum():
         raise MismatchError(f"layer {layer.name}: spike stream: expected {beats.sum()} beats, got {len(data)}")
@@ -200,6 +216,8 @@ def parse_spikes(units: Units, layer: Layer, shape: Shape) -> np.ndarray:
         raise MismatchError(
             f"layer {layer.name}: spike stream: TLAST at beat {at}: expected {ends[at]}, got {last[at]}"
         )
+    if shape.units:
+        return _group_spikes(data, layer, cut)
     bits = np.unpackbits(data, axis=1, bitorder="little")
     pairs = bits[:, 0::2] | bits[:, 1::2] << 1
     values = np.array([0, 1, 2, -1], np.int8)[pairs]  # 2 is no spike code and shows up as a mismatch
@@ -213,6 +231,27 @@ def parse_spikes(units: Units, layer: Layer, shape: Shape) -> np.ndarray:
         spikes[: steps[m], m] = row[:, :, : cut.group_inputs].reshape(steps[m], K)
         start += beats[m]
     return spikes
+
+
+def _group_spikes(data: np.ndarray, layer: Layer, cut: Plan) -> np.ndarray:
+    """Units of a group core's spike stream -> int8 [steps, M, K]; raises MismatchError as `parse_spikes` does."""
+    M, K, most = layer.info.tokens, layer.info.in_features, layer.info.steps
+    words = np.ascontiguousarray(data).view("<u4").reshape(M, cut.groups, -1)
+    groups = -(-cut.group_inputs // 4)
+    spikes = np.zeros((most, M, cut.groups, 4 * words.shape[2]), np.int8)
+    for m, steps in enumerate(layer.timesteps.tolist()):
+        for t in range(8):
+            field = words[m] >> np.uint32(4 * (7 - t)) & 15
+            step = t - (8 - steps)  # the last step is lowest
+            if step < 0 or (field[:, groups:] & 8).any():
+                if (field & 8).any():
+                    raise MismatchError(f"layer {layer.name}: row {m}: a spike in a step or of inputs that it has not")
+                continue
+            g, i = np.nonzero(field & 8)
+            spikes[step, m, g, 4 * i + (field[g, i] & 3)] = np.where(field[g, i] & 4, -1, 1)
+    if spikes[:, :, :, cut.group_inputs :].any():
+        raise MismatchError(f"layer {layer.name}: an input beyond the last of a scale group fired")
+    return spikes[:, :, :, : cut.group_inputs].reshape(most, M, K)
 
 
 def parse_acc(units: Units, layer: Layer, shape: Shape) -> np.ndarray:

@@ -59,6 +59,14 @@ DENSE_SHAPES = {
     "halves": {"Rows": 2, "Columns": 3, "Lanes": 4, "MaxInputs": 64, "Tmax": 6, "Planes": 3, "Multiply": 1},
 }
 
+#: Of the group core.
+GROUP_SHAPES = {
+    "group": Shape(4, 6, lanes=16, slots=1, weight_inputs=4, weight_bits=4, tmax=7, blocks=6, csd=False, units=1),
+    "group pairs": Shape(
+        3, 5, lanes=32, slots=1, weight_inputs=32, weight_bits=3, tmax=5, blocks=4, csd=False, units=2
+    ),
+}
+
 #: A small core with a streamer: 20-byte sums that fill three beats of 8 bytes; 8-byte sums, four in a beat of 32.
 STREAMED = {"Rows": 3, "Lanes": 4, "Slots": 2, "WeightInputs": 2, "WeightBits": 4, "MaxInputs": 128}
 
@@ -117,6 +125,9 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
         "row_offset",
         {"Lanes": 8, "WeightBits": 4, "ActBits": 6, "AccWidth": 20, "SignMagnitude": 1, "PassBits": 3},
     ),
+    ("group_column", "group_column", {"Groups": 8}),
+    ("group_column", "group_column", {"Groups": 4, "WeightBits": 3, "Steps": 3, "AccWidth": 11}),
+    ("group_encoder", "group_encoder", {}),
     ("axil_checker", "axil_checker", {"Fatal": 0}),
     ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
@@ -215,6 +226,28 @@ def dense(name: str, seed: int = SEED, variant: str = "") -> Path:
         folder,
         "core_harness",
         "bench_dense",
+        work,
+        seed=seed,
+        plusargs=[f"+images={images}"],
+        env={"SPIKE_IMAGES": str(images)},
+    )
+    return work
+
+
+def group(name: str, seed: int = SEED, variant: str = "") -> Path:
+    """Run the bench of the group core on a shape; the folder of its log. Raises AssertionError if a test fails.
+
+    Args:
+        variant: folder of `rtl/variants/` whose modules take the place of the core's.
+    """
+    replaced = variant_sources(variant) if variant else None
+    folder = build("core_harness", GROUP_SHAPES[name].parameters(), fast=True, replaced=replaced)
+    work = BUILD / "units" / "-".join(filter(None, [variant, name.replace(" ", "_"), str(seed)]))
+    images = work / "images"
+    simulate(
+        folder,
+        "core_harness",
+        "bench_group",
         work,
         seed=seed,
         plusargs=[f"+images={images}"],

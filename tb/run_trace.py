@@ -3,6 +3,8 @@
     python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--stream-width BITS] [--memory NAME]
                            [--user-timesteps] [--seed N] [--json]
 
+Layers of `group4_beam4` run on the group core, others on the spike core.
+
 Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
 arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
 """
@@ -16,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from images import Shape, plan  # noqa: E402
 from spike_compressor.trace import CODINGS, Bundle, TraceError, open_bundle  # noqa: E402
 from toolchain import BUILD, TB, VARIANTS, ToolError, build, simulate, variant_sources, wants_waves  # noqa: E402
 
+#: Steps of a row in the group core, at most.
+GROUP_STEPS = 7
 #: Widths that a core's streams may have, in bits; 0 is a beat of one unit.
 WIDTHS = (0, 32, 64, 128, 256, 512, 1024)
 #: Memories that may take the place of the core's.
@@ -52,14 +57,46 @@ def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str
     return facts, blocks
 
 
-def require_core_coding(bundle: Bundle, names: list[str]) -> None:
-    """Refuse layers that no hardware here computes. Raises TraceError for the first one."""
+#: What the group core computes: the search of its encoders keeps four states.
+GROUP_CODING = "group4_beam4"
+
+
+def require_core_coding(bundle: Bundle, names: list[str], codings: Sequence[str] = CODINGS) -> None:
+    """Refuse layers that no hardware here computes, or not the one that knows `codings`. Raises TraceError."""
     for name in names:
         coding = bundle.layer(name).info.coding
-        if coding not in CODINGS:
+        if coding not in codings:
             raise TraceError(
-                f"layer {name} is coded in {coding}, which no RTL here computes: it has {', '.join(CODINGS)}"
+                f"layer {name} is coded in {coding}, which no RTL here computes: it has {', '.join(codings)}"
             )
+
+
+def group_shape(bundle: Bundle, names: list[str]) -> Shape:
+    """A group core that can compute these layers. Raises TraceError for rows or scale groups that none has."""
+    layers = [bundle.layer(name) for name in names]
+    for layer in layers:
+        if layer.info.max_timesteps > GROUP_STEPS:
+            raise TraceError(
+                f"layer {layer.name}: rows of {layer.info.max_timesteps} steps; the group core has up to {GROUP_STEPS}"
+            )
+        size = layer.info.in_features // layer.groups
+        if layer.groups > 1 and size % 4:
+            raise TraceError(
+                f"layer {layer.name}: scales for {size} inputs each; groups of four that belong to two scales "
+                "have no place in the group core: let a scale's inputs be a multiple of 4"
+            )
+    return Shape(
+        rows=4,
+        columns=16,
+        lanes=64,
+        slots=1,
+        weight_inputs=16,
+        weight_bits=max(layer.info.weight_bits for layer in layers),
+        tmax=GROUP_STEPS,
+        blocks=8,
+        csd=False,
+        units=4,
+    )
 
 
 def dense_shape(bundle: Bundle, names: list[str]) -> Shape:
@@ -232,18 +269,27 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         if wants_waves() and not options.json:
             print("recording a waveform; this is slow", file=sys.stderr)
-        require_core_coding(bundle, names)
-        shape = dense_shape(bundle, names) if options.dense else Shape()
-        verdicts = run(
-            bundle,
-            names,
-            seed=options.seed,
-            stalls=options.stalls,
-            quiet=options.json,
-            shape=replace(shape, streams=Streams.of_width(options.stream_width, user=options.user_timesteps)),
-            dense=options.dense,
-            memory=options.memory,
-        )
+        require_core_coding(bundle, names, CODINGS if options.dense else (*CODINGS, GROUP_CODING))
+        streams = Streams.of_width(options.stream_width, user=options.user_timesteps)
+        groups = [] if options.dense else [n for n in names if bundle.layer(n).info.coding == GROUP_CODING]
+        others = [name for name in names if name not in groups]
+        shapes = []
+        if others:
+            shapes.append((others, dense_shape(bundle, others) if options.dense else Shape()))
+        if groups:
+            shapes.append((groups, group_shape(bundle, groups)))
+        verdicts = []
+        for these, shape in shapes:
+            verdicts += run(
+                bundle,
+                these,
+                seed=options.seed,
+                stalls=options.stalls,
+                quiet=options.json,
+                shape=replace(shape, streams=streams),
+                dense=options.dense,
+                memory=options.memory,
+            )
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

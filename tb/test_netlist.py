@@ -6,9 +6,10 @@ import re
 import netlist
 import pytest
 from helpers.messages import naming
-from toolchain import BASELINE, RTL, SOURCES, ToolError
+from toolchain import BASELINE, GROUP, RTL, SOURCES, ToolError
 
 SMALL = {"Rows": 2, "Columns": 4, "Lanes": 4, "Slots": 4, "MaxInputs": 64, "WeightBits": 4, "Tmax": 4}
+SMALL_GROUPS = {"Rows": 2, "Columns": 4, "Groups": 4, "WeightInputs": 8, "Steps": 3, "MaxInputs": 64}
 #: Cells that a core of additions has no use for.
 MULTIPLIERS = "t:$mul t:$macc t:$macc_v2 t:$div t:$mod t:$divfloor t:$modfloor t:$pow"
 LATCHES = "t:$dlatch t:$adlatch t:$dlatchsr t:$sr"
@@ -38,6 +39,13 @@ def test_the_core_adds_and_holds_and_does_nothing_worse(tmp_path):
     cells = check(tmp_path)
     assert cells["$add"] > 10  # it was the core that was looked at
     assert cells["$dff"] > 100
+
+
+def test_the_group_core_does_nothing_worse_either(tmp_path):
+    """The same, and no input reaches an output within a cycle."""
+    cells = check(tmp_path, [*SOURCES, *BASELINE, *GROUP], SMALL_GROUPS, "group_core")
+    assert cells["$add"] > 10
+    assert paths(tmp_path, [*SOURCES, *BASELINE, *GROUP], "group_core", SMALL_GROUPS) == set()
 
 
 @pytest.mark.parametrize(

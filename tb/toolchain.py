@@ -30,6 +30,8 @@ PACKAGE = RTL / "spike_pkg.sv"
 SOURCES = [PACKAGE, *sorted(path for path in RTL.glob("*.sv") if path != PACKAGE)]
 BASELINE = sorted((RTL / "baseline").glob("*.sv"))
 LADDER = sorted((RTL / "baseline" / "ladder").glob("*.sv"))
+GROUP_PACKAGE = RTL / "group" / "group_pkg.sv"
+GROUP = [GROUP_PACKAGE, *sorted(path for path in (RTL / "group").glob("*.sv") if path != GROUP_PACKAGE)]
 STREAMER_PACKAGE = RTL / "streamer" / "streamer_pkg.sv"
 STREAMER = [STREAMER_PACKAGE, *sorted(path for path in (RTL / "streamer").glob("*.sv") if path != STREAMER_PACKAGE)]
 HARNESS = sorted((TB / "hdl").glob("*.sv"))
@@ -42,7 +44,7 @@ def sources_of(*tops: str) -> list[Path]:
 
     Raises ToolError if one is none of them.
     """
-    known = {path.stem: path for path in (*SOURCES, *BASELINE, *LADDER)}
+    known = {path.stem: path for path in (*SOURCES, *BASELINE, *LADDER, *GROUP)}
     found, left = {PACKAGE, *RTL.glob("*.svh")}, list(tops)
     while left:
         module = left.pop()
@@ -188,7 +190,7 @@ def build(
     replaced = replaced or {}
     files = [
         other
-        for path in (CONTROL, *SOURCES, *BASELINE, *LADDER, *STREAMER, *HARNESS)
+        for path in (CONTROL, *SOURCES, *BASELINE, *LADDER, *GROUP, *STREAMER, *HARNESS)
         for other in replaced.get(path, [path])
     ]
     sources = hashlib.sha256()

@@ -166,7 +166,13 @@ module dense_weights
 
   assign error_last_o = take && weight_last_i != pass_last;
   assign lanes        = tail ? tail_lanes_i : LaneWidth'(Lanes);
-  assign first        = LaneWidth'(beat_q) * LaneWidth'(WeightInputs);
+
+  always_comb begin
+    first = '0;
+    for (int unsigned b = 0; b < Beats; b++) begin
+      if (beat_q == BeatWidth'(b)) first = LaneWidth'(b * WeightInputs);
+    end
+  end
 
   always_comb begin
     error_range_o = 1'b0;

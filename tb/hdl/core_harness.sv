@@ -27,7 +27,8 @@ module core_harness
   parameter bit          LateCounters = 1'b0,  // of the spike core: counters come out of reset just below a carry
   parameter bit          Dense        = 1'b0,  // the dense baseline instead of the spike core
   parameter int unsigned Planes       = Tmax,  // its bits of a magnitude in a pass
-  parameter bit          Multiply     = 1'b0   // its products with `*`
+  parameter bit          Multiply     = 1'b0,  // its products with `*`
+  parameter int unsigned Units        = 0      // encoders of a group core, which takes the spike core's place; 0: none
 );
 
   // ---------------------------------------------------------------------------------------- seen by the bench
@@ -48,6 +49,7 @@ module core_harness
   logic        sending            /* verilator public_flat_rw */;  // a source has something on offer
   logic [31:0] max_groups         /* verilator public_flat_rw */ = MaxGroups;
   logic [31:0] planes             /* verilator public_flat_rw */ = Planes;
+  logic [31:0] encoders           /* verilator public_flat_rw */ = Units;
 
   logic        s_axil_awvalid     /* verilator public_flat_rw */ = 1'b0;
   logic        s_axil_awready     /* verilator public_flat_rw */;
@@ -68,10 +70,12 @@ module core_harness
   logic [1:0]  s_axil_rresp       /* verilator public_flat_rw */;
 
   // --------------------------------------------------------------------------------------------------- streams
-  localparam int unsigned MembraneBeat = (MembraneStream != 0) ? MembraneStream : Lanes * MembraneBits;
+  localparam int unsigned FireLanes    = (Units != 0) ? 4 * Units : Lanes;  // membranes of a unit
+  localparam int unsigned SpikeUnit    = (Units != 0) ? 32 * Units : 2 * Lanes;
+  localparam int unsigned MembraneBeat = (MembraneStream != 0) ? MembraneStream : FireLanes * MembraneBits;
   localparam int unsigned WeightUnit   = WeightInputs * Columns * (NibbleWeights ? 4 : 8);
   localparam int unsigned WeightBeat   = (WeightStream != 0) ? WeightStream : WeightUnit;
-  localparam int unsigned SpikeBeat    = (SpikeStream != 0) ? SpikeStream : 2 * Lanes;
+  localparam int unsigned SpikeBeat    = (SpikeStream != 0) ? SpikeStream : SpikeUnit;
   localparam int unsigned AccBeat      = (AccStream != 0) ? AccStream : Columns * AccWidth;
   localparam int unsigned KeepSpike    = SpikeBeat / 8;
   localparam int unsigned KeepAcc      = AccBeat / 8;
@@ -233,6 +237,64 @@ module core_harness
     assign spike_data  = '0;
     assign spike_keep  = '0;
     assign spike_last  = 1'b0;
+  end else if (Units != 0) begin : gen_group
+    group_core #(
+      .Rows           (Rows),
+      .Columns        (Columns),
+      .Groups         (Lanes / 4),
+      .Units          (Units),
+      .WeightInputs   (WeightInputs),
+      .WeightBits     (WeightBits),
+      .Steps          (Tmax),
+      .MaxInputs      (MaxInputs),
+      .MembraneBits   (MembraneBits),
+      .NibbleWeights  (NibbleWeights),
+      .UserTimesteps  (UserTimesteps),
+      .MembraneStream (MembraneStream),
+      .WeightStream   (WeightStream),
+      .SpikeStream    (SpikeStream),
+      .AccStream      (AccStream)
+    ) u_core (
+      .clk_i                    (clk),
+      .rst_ni                   (rst_n),
+      .s_axil_awvalid_i         (s_axil_awvalid),
+      .s_axil_awready_o         (s_axil_awready),
+      .s_axil_awaddr_i          (s_axil_awaddr),
+      .s_axil_wvalid_i          (s_axil_wvalid),
+      .s_axil_wready_o          (s_axil_wready),
+      .s_axil_wdata_i           (s_axil_wdata),
+      .s_axil_wstrb_i           (s_axil_wstrb),
+      .s_axil_bvalid_o          (s_axil_bvalid),
+      .s_axil_bready_i          (s_axil_bready),
+      .s_axil_bresp_o           (s_axil_bresp),
+      .s_axil_arvalid_i         (s_axil_arvalid),
+      .s_axil_arready_o         (s_axil_arready),
+      .s_axil_araddr_i          (s_axil_araddr),
+      .s_axil_rvalid_o          (s_axil_rvalid),
+      .s_axil_rready_i          (s_axil_rready),
+      .s_axil_rdata_o           (s_axil_rdata),
+      .s_axil_rresp_o           (s_axil_rresp),
+      .irq_o                    (irq),
+      .s_axis_membrane_tvalid_i (membrane_valid),
+      .s_axis_membrane_tready_o (membrane_ready),
+      .s_axis_membrane_tdata_i  (membrane_data),
+      .s_axis_membrane_tlast_i  (membrane_last),
+      .s_axis_membrane_tuser_i  (membrane_user),
+      .s_axis_weight_tvalid_i   (weight_valid),
+      .s_axis_weight_tready_o   (weight_ready),
+      .s_axis_weight_tdata_i    (weight_data),
+      .s_axis_weight_tlast_i    (weight_last),
+      .m_axis_spike_tvalid_o    (spike_valid),
+      .m_axis_spike_tready_i    (spike_ready),
+      .m_axis_spike_tdata_o     (spike_data),
+      .m_axis_spike_tkeep_o     (spike_keep),
+      .m_axis_spike_tlast_o     (spike_last),
+      .m_axis_acc_tvalid_o      (acc_valid),
+      .m_axis_acc_tready_i      (acc_ready),
+      .m_axis_acc_tdata_o       (acc_data),
+      .m_axis_acc_tkeep_o       (acc_keep),
+      .m_axis_acc_tlast_o       (acc_last)
+    );
   end else begin : gen_spike
     spike_core #(
       .Rows         (Rows),
