@@ -36,11 +36,11 @@ import sta  # noqa: E402
 import technology  # noqa: E402
 from cells import mean  # noqa: E402
 from ladder_report import table  # noqa: E402
-from rungs import RUNGS, Frame, Rung, SpikeRung  # noqa: E402
+from rungs import RUNGS, Frame, GroupRung, Rung, SpikeRung  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
 from sram import memory  # noqa: E402
 from synth import FLOW, LIBRARY, LIBRARY_REMEDY, simulator  # noqa: E402
-from toolchain import BASELINE, LADDER, RTL, SOURCES, ToolError, sources_of  # noqa: E402
+from toolchain import BASELINE, GROUP, LADDER, RTL, SOURCES, ToolError, sources_of  # noqa: E402
 
 RESULTS = HERE / "ladder.json"
 PAGE = ROOT / "docs" / "results" / "ladder.md"
@@ -75,6 +75,7 @@ class Block:
 MEASURES = (
     *(HERE / name for name in ("rungs.py", "ladder.py", "gates.py", "power.py", "sta.py", "sram.py", "toggle.cpp")),
     ROOT / "tb" / "ladder_model.py",
+    ROOT / "tb" / "group_model.py",
 )
 
 
@@ -94,7 +95,7 @@ def mapped(
     folder = work / cells.slug / name
     stamp, key = folder / "digest", digest(top, parameters, keep, modules=[top], cells=cells)
     if not (stamp.is_file() and stamp.read_text() == key):
-        mapping.synthesise(top, parameters, [*SOURCES, *BASELINE, *LADDER], RTL, cells, folder, keep=keep)
+        mapping.synthesise(top, parameters, [*SOURCES, *BASELINE, *LADDER, *GROUP], RTL, cells, folder, keep=keep)
         stamp.write_text(key)
     flat = gates.flatten(json.loads((folder / "netlist.json").read_text())["modules"], top, cells)
     flat.lay_wires()
@@ -242,10 +243,65 @@ def spikes(rung: SpikeRung, cells: technology.Technology, work: Path, toggle: Pa
     }
 
 
+#: Encoders beside the array, enough that it never waits for layers of 2,048 outputs.
+ENCODERS = 2
+
+
+def groups(rung: GroupRung, cells: technology.Technology, work: Path, toggle: Path) -> dict[str, Any]:
+    """An array of group coding, with its front end and encoders: others have far less of one, which is left out."""
+    most, chunks = max(rung.steps), INPUTS // rung.lanes
+    shape = {"Groups": rung.lanes // 4, "Steps": most}
+    column = mapped(rung.top, rung.parameters, rung.keep, cells, work)
+    excess = mapped(rung.top, {**rung.parameters, "Excess": 1}, rung.keep, cells, work)
+    one = {**shape, "Rows": 1, "Columns": 1, "WeightBits": rung.weight_bits, "AccBits": rung.acc_bits}
+    row = mapped("group_array", one, (rung.top,), cells, work)
+    front = mapped("group_front", {**shape, "Rows": ROWS, "Chunks": chunks}, ("group_encoder",), cells, work)
+    encoder = gates.areas(front.netlist)["group_encoder"]
+    per_step = energy(column, list(rung.frames(np.random.default_rng(1), CHUNKS)), toggle)
+    flop_area, flop_energy = flip_flop(cells)
+    macs = ROWS * COLUMNS * rung.lanes / rung.mean_steps
+    weights = rung.lanes * COLUMNS * rung.weight_bits
+    store = memory(2 * chunks * most, rung.lanes, node=cells.node)  # four bits for four inputs
+    parts = {
+        "columns": ROWS * COLUMNS * column.area,
+        "row offsets": ROWS * excess.area,
+        "picks of spikes": ROWS * (row.area - column.area - excess.area),
+        "weight register": 1.75 * weights * flop_area,  # the chunk, and three quarters of the next one
+        "buffer of sums": ROWS * (COLUMNS + 1) * rung.acc_bits * flop_area,
+        "store of spikes": ROWS * store.area,
+        "front end": front.area - encoder,
+        "encoders": ENCODERS * encoder,
+    }
+    energies = {
+        "columns": ROWS * COLUMNS * per_step / macs,
+        "row offsets": ROWS * per_step * excess.area / column.area / macs,  # as much a um2 as columns
+        "weight register": 1.75 * weights * flop_energy / rung.mean_steps / macs,
+        "store of spikes": ROWS * store.read_pj / macs,
+    }
+    periods = {block.netlist.top: block.period() for block in (column, row, front)}
+    slowest = max(periods, key=lambda top: periods[top][0])
+    return {
+        "macs_per_cycle": macs,
+        "steps": rung.mean_steps,
+        "encoder_um2": encoder,
+        "column_um2_per_mac": column.area * rung.mean_steps / rung.lanes,
+        "area_um2": parts,
+        "energy_pj_per_mac": energies,
+        "period_ns": max(periods[slowest][0], store.access_ns),
+        "periods_ns": {top: period for top, (period, _) in periods.items()},
+        "critical_path": periods[slowest][1],
+    }
+
+
 def measure(rung: Rung, cells: technology.Technology, work: Path) -> dict[str, Any]:
     """Area, energy and clock of one rung's array."""
     toggle = simulator(work)
-    found = spikes(rung, cells, work, toggle) if isinstance(rung, SpikeRung) else dense(rung, cells, work, toggle)
+    if isinstance(rung, SpikeRung):
+        found = spikes(rung, cells, work, toggle)
+    elif isinstance(rung, GroupRung):
+        found = groups(rung, cells, work, toggle)
+    else:
+        found = dense(rung, cells, work, toggle)
     return {"name": rung.name, **found}
 
 

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from group_model import accumulated, picks, step_sums
 from ladder_model import column, int_column, pattern
 from numpy.typing import NDArray
+from spike_compressor.trace import fire_groups, group_membranes
 
 GROUP = 64  # chunks of a group: 512 inputs
 Frame = dict[str, int]
@@ -291,6 +293,83 @@ class SpikeRung(Rung):
             }
 
 
+@dataclass(frozen=True)
+class GroupRung(Rung):
+    """Weights that are picked, one of four in a step: group_column. `lanes` are the inputs of a chunk.
+
+    Args:
+        steps: chunks have these numbers of steps in turn.
+        scale: what a spike of the last step is worth, over the root mean square of a row.
+    """
+
+    steps: tuple[int, ...] = (7,)
+    scale: float = 0.2
+
+    @property
+    def top(self) -> str:
+        """Module of the column."""
+        return "group_column"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """All that are mapped for it."""
+        return (self.top, "group_array", "group_front")
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Its parameters."""
+        return {
+            "Groups": self.lanes // 4,
+            "WeightBits": self.weight_bits,
+            "Steps": max(self.steps),
+            "AccWidth": self.acc_bits,
+        }
+
+    @property
+    def mean_steps(self) -> float:
+        """Of a chunk."""
+        return sum(self.steps) / len(self.steps)
+
+    def spikes(self, generator: np.random.Generator, steps: int) -> NDArray[np.int8]:
+        """What fires in a chunk of normally distributed inputs; int8 [steps, groups, 4]."""
+        x = generator.standard_normal((1, self.lanes)).astype(np.float32)
+        row = np.array([steps], np.uint8)
+        unit = np.array([self.scale / 2 ** (steps - 1)], np.float32)
+        return fire_groups(group_membranes(x, unit, row), row, 4).reshape(steps, -1, 4)
+
+    def frames(self, generator: np.random.Generator, chunks: int) -> Iterator[Frame]:
+        """See Rung; here a cycle is a step of a chunk."""
+        base, most = 1 << (self.weight_bits - 1), max(self.steps)
+        places: list[tuple[int, int]] = []  # chunk and step of a cycle
+        fired, weights, acc = [], [], [0]  # acc: behind each chunk
+        while len(places) < chunks:
+            chunk, steps = len(fired), self.steps[len(fired) % len(self.steps)]
+            fired.append(self.spikes(generator, steps))
+            weights.append(codes(generator, 1, self.lanes, base - 1).reshape(-1, 4))
+            sums = step_sums(fired[-1], weights[-1], self.weight_bits)
+            before = acc[-1] if chunk % GROUP else 0
+            acc.append((before + accumulated(sums[None], most)) % (1 << self.acc_bits))
+            places += [(chunk, step) for step in range(steps)]
+        for cycle in range(chunks):
+            chunk, step = places[cycle]
+            flushed = [places[at][0] for at in range(max(cycle - 3, 0)) if places[at + 1][0] != places[at][0]]
+            pick, neg = picks(fired[chunk][step])
+            last = cycle >= 3 and places[cycle - 3][0] != places[cycle - 2][0]
+            yield {
+                "enable_i": 1,
+                "tree_en_i": 1,
+                "pick_i": packed(pick, 4),
+                "neg_i": packed(neg.astype(np.int64), 1),
+                "weights_i": packed((weights[chunk] + base).reshape(-1), self.weight_bits),
+                "sum_en_i": int(cycle >= 1),
+                "step_en_i": int(cycle >= 2),
+                "first_i": int(cycle >= 2 and places[cycle - 2][1] == 0),
+                "flush_i": int(last),
+                "fresh_i": int(last and places[cycle - 3][0] % GROUP == 0),
+                "acc_o": acc[flushed[-1] + 1] if flushed else 0,
+            }
+
+
 RUNGS: dict[str, Rung] = {
     rung.name: rung
     for rung in (
@@ -299,6 +378,11 @@ RUNGS: dict[str, Rung] = {
         IntRung("INT8 x INT8", 8, 8, 28),
         IntRung("INT4 x INT8 (W4A8)", 8, 4, 24),
         DenseRung("INT4 x (sign + 4)", 5, 4, 20),
+        DenseRung("INT4 x (sign + 4), 16 inputs", 5, 4, 20, lanes=16),
+        DenseRung("INT4 x (sign + 3)", 4, 4, 19),
+        DenseRung("INT4 x (sign + 3), 16 inputs", 4, 4, 19, lanes=16),
         SpikeRung("spikes, INT4, T up to 4", 5, 4, 17, lanes=16),
+        GroupRung("groups, INT4, S = 5.5", 4, 4, 23, lanes=128, steps=(5, 6), scale=0.3),
+        GroupRung("groups, INT4, S = 7", 4, 4, 25, lanes=128),
     )
 }
