@@ -99,7 +99,8 @@ def test_what_the_core_counts() -> None:
     assert work.counters["rows_t2"] == 3
     tiles = -(-21 // core().shape.columns)
     assert work.counters["additions"] == tiles * work.counters["spikes"]
-    assert observed.counters["cycles"] >= work.counters["cycles"] >= work.counters["words"] > 0
+    # with an observer the core sends what it has fired, and waits for that stream
+    assert observed.counters["cycles"] > work.counters["cycles"] >= work.counters["words"] > 0
 
 
 @pytest.mark.parametrize("rows", [0, 1])
