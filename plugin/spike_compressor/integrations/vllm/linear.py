@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from spike_compressor.integrations.vllm.counting import Counter
 from spike_compressor.integrations.vllm.opaque import remember
 from spike_compressor.integrations.vllm.rows import rows_of_step
 from spike_compressor.integrations.vllm.scheme import Shard
-from spike_compressor.integrations.vllm.split import SplitPart
+from spike_compressor.integrations.vllm.split import SplitPart, require_whole_groups
+from spike_compressor.integrations.vllm.stored import by_row, centred
 from spike_compressor.runtime import IntegerWeight, Neurons
 
 
@@ -52,6 +54,29 @@ class Part:
                 observer(self, neurons.event(drive, synapses, out))
             out = out.reshape(*x.shape[:-1], out.shape[-1])
         return out.to(x.dtype)
+
+
+def parts_of(shards: list[Shard], codes: Tensor, scale: Tensor, sizes: Sequence[int]) -> list[Part]:
+    """Merged layers, cut where their inputs are coded otherwise.
+
+    Args:
+        shards: the layers.
+        codes: their weights, int8 [N, K].
+        scale: of the weights, float32 [N, G].
+        sizes: outputs of each, N in all.
+    """
+    ends = list(itertools.accumulate(sizes))
+    parts = []
+    first = 0
+    while first < len(shards):
+        last = first
+        while last + 1 < len(shards) and shards[last + 1].codes_as(shards[first]):
+            last += 1
+        rows = slice(ends[first] - sizes[first], ends[last])
+        integer = IntegerWeight(codes[rows], scale[rows], shards[first].scheme.bits)
+        parts.append(Part(shards[first : last + 1], rows, integer))
+        first = last + 1
+    return parts
 
 
 class SpikeLinearMethod(LinearMethodBase):
@@ -87,11 +112,7 @@ class SpikeLinearMethod(LinearMethodBase):
         loader = extra_weight_attrs["weight_loader"]
         scheme, N, K = self.shards[0].scheme, sum(output_partition_sizes), input_size_per_partition
         split = input_size_per_partition != input_size
-        if scheme.group is not None and K % scheme.group:
-            raise InputError(
-                f"{self.shards[0].name}: its groups of {scheme.group} weights cannot be split over processes that have "
-                f"{K} inputs each; pass a smaller tensor_parallel_size (--tensor-parallel-size)"
-            )
+        require_whole_groups(self.shards[0], K)
         layer.register_parameter(
             "weight",
             ModelWeightParameter(
@@ -123,22 +144,20 @@ class SpikeLinearMethod(LinearMethodBase):
     def process_weights_after_loading(self, layer: nn.Module) -> None:
         sizes: list[int] = layer.spike_partitions  # type: ignore[assignment]
         codes = _values(layer, "weight")
-        scale = _by_row(_values(layer, "weight_scale"), sizes)
+        scale = by_row(_values(layer, "weight_scale"), sizes)
         if not bool(scale.isfinite().all()):
             raise InputError(f"vLLM found no scales of {self.shards[0].name} in the files that it reads weights from")
         if hasattr(layer, "weight_zero_point"):
-            zero = _by_row(_values(layer, "weight_zero_point"), sizes).to(torch.int16)
-            zero = zero.repeat_interleave(layer.input_size // zero.shape[1], dim=1)  # type: ignore[operator]
-            if zero.shape[1] != codes.shape[1]:
-                first = get_tensor_model_parallel_rank() * codes.shape[1]
-                zero = zero[:, first : first + codes.shape[1]]
-            codes = (codes.to(torch.int16) - zero).to(torch.int8)
+            inputs: int = layer.input_size  # type: ignore[assignment]
+            first = get_tensor_model_parallel_rank() * codes.shape[1]
+            codes = centred(codes, by_row(_values(layer, "weight_zero_point"), sizes), inputs, first)
         parts: list[Part] | list[SplitPart]
         if layer.spike_split:
             (shard,) = self.shards
             parts = [SplitPart(shard, codes, scale)]
         else:
-            parts = self._parts(codes, scale, sizes)
+            # one that is merged in the checkpoint already has outputs of all
+            parts = parts_of(self.shards, codes, scale, sizes if len(self.shards) > 1 else [sum(sizes)])
         layer.__dict__["spike_parts"] = parts
         if self._counter is not None:
             widths = dict(zip((shard.name for shard in self.shards), _widths(layer, len(self.shards)), strict=True))
@@ -147,23 +166,6 @@ class SpikeLinearMethod(LinearMethodBase):
         for key in ("weight", "weight_scale", "weight_zero_point"):  # the parts hold them
             if hasattr(layer, key):
                 delattr(layer, key)
-
-    def _parts(self, codes: Tensor, scale: Tensor, sizes: list[int]) -> list[Part]:
-        """The merged weights, cut where their inputs are coded otherwise."""
-        if len(self.shards) == 1:
-            sizes = [sum(sizes)]  # merged in the checkpoint already
-        ends = list(itertools.accumulate(sizes))
-        parts = []
-        first = 0
-        while first < len(self.shards):
-            last = first
-            while last + 1 < len(self.shards) and self.shards[last + 1].codes_as(self.shards[first]):
-                last += 1
-            rows = slice(ends[first] - sizes[first], ends[last])
-            integer = IntegerWeight(codes[rows], scale[rows], self.shards[first].scheme.bits)
-            parts.append(Part(self.shards[first : last + 1], rows, integer))
-            first = last + 1
-        return parts
 
     def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
         if torch.compiler.is_compiling():
@@ -192,10 +194,3 @@ def _values(layer: nn.Module, key: str) -> Tensor:
     parameter: Any = getattr(layer, key)
     values: Tensor = parameter.data
     return values.as_subclass(Tensor)
-
-
-def _by_row(table: Tensor, sizes: list[int]) -> Tensor:
-    """Scales or zero points, one a partition or by row already, as [N, G]."""
-    if table.dim() == 2:
-        return table
-    return torch.cat([value.expand(size) for value, size in zip(table, sizes, strict=True)]).unsqueeze(1)

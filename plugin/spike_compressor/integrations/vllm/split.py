@@ -13,8 +13,25 @@ from torch import Tensor
 from vllm.distributed import get_tp_group, tensor_model_parallel_all_gather
 
 from spike_compressor.coding import NonFiniteInputError, quantize_rows
+from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm.scheme import Shard
 from spike_compressor.runtime import Drive, IntegerMatmul, IntegerWeight, Neurons, Synapses, dequantized
+
+
+def require_whole_groups(shard: Shard, inputs: int) -> None:
+    """
+    Args:
+        shard: a layer.
+        inputs: of it that a process has.
+
+    Raises:
+        InputError: groups of weights would be cut.
+    """
+    if shard.scheme.group is not None and inputs % shard.scheme.group:
+        raise InputError(
+            f"{shard.name}: its groups of {shard.scheme.group} weights cannot be split over processes that have "
+            f"{inputs} inputs each; pass a smaller tensor_parallel_size (--tensor-parallel-size)"
+        )
 
 
 class SplitPart:
