@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,12 @@ def _roundings(pairs: list[tuple[Tensor, Tensor]], what: str, least: int) -> Ten
     return roundings
 
 
+def _of_part(module: Any, part: Any, x: Tensor) -> Tensor:
+    """What one part of a layer of vLLM's gives, by the layer's own method."""
+    whole: Tensor = module.quant_method.apply(module, x, module.bias)
+    return whole[:, part.rows]
+
+
 def compare_layers(llm: Any, path: Path) -> list[str]:
     """Give each layer of an engine the inputs that `load`'s had, with the modality of their rows.
 
@@ -98,21 +107,38 @@ def compare_layers(llm: Any, path: Path) -> list[str]:
     kept, config = load_file(path), llm.llm_engine.vllm_config
     mask: Tensor | None = kept["modality"] == VISION if "modality" in kept else None
 
+    @contextlib.contextmanager
+    def step() -> Iterator[None]:
+        with set_current_vllm_config(config), set_forward_context({}, config):
+            if mask is not None:
+                get_forward_context().additional_kwargs[rows.KEY] = rows.rows_of_mask(mask, mask.numel())
+            yield
+
+    def same(part: Any, outputs: Callable[[Tensor], Tensor]) -> list[str]:
+        first = 0
+        for shard in part.shards:
+            x, expected = kept[f"{shard.name}.input"], kept[f"{shard.name}.output"]
+            with step():
+                out = outputs(x)
+            assert torch.equal(out[:, first : first + expected.shape[1]], expected), shard.name
+            first += expected.shape[1]
+        return [shard.name for shard in part.shards]
+
     def compare(model: torch.nn.Module) -> list[str]:
-        seen = []
+        seen: list[str] = []
         for module in model.modules():
             for part in getattr(module, "spike_parts", ()):
-                first = 0
-                for shard in part.shards:
-                    x, expected = kept[f"{shard.name}.input"], kept[f"{shard.name}.output"]
-                    with set_current_vllm_config(config), set_forward_context({}, config):
-                        if mask is not None:
-                            made = rows.rows_of_mask(mask, mask.numel())
-                            get_forward_context().additional_kwargs[rows.KEY] = made
-                        out = module.quant_method.apply(module, x, module.bias)[:, part.rows]
-                    assert torch.equal(out[:, first : first + expected.shape[1]], expected), shard.name
-                    first += expected.shape[1]
-                    seen.append(shard.name)
+                seen += same(part, functools.partial(_of_part, module, part))
+            for expert in getattr(module, "spike_experts", ()):
+                for part in expert.parts:
+                    seen += same(part, functools.partial(part.outputs, bias=None))
+            if hasattr(module, "spike_experts"):
+                (name,) = {one.rpartition(".experts.")[0] for one in seen[-3:]}
+                x, weights, chosen, expected = (
+                    kept[f"{name}.experts.{what}"] for what in ("rows", "weights", "chosen", "sums")
+                )
+                with step():
+                    assert torch.equal(module.quant_method.apply(module, x, weights, chosen), expected), name
         return seen
 
     seen = llm.apply_model(compare)[0]

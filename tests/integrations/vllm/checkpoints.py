@@ -5,13 +5,15 @@
 LLM Compressor and vLLM want different versions of compressed-tensors, so this runs where the package itself does, and
 leaves for each NAME in OUT: `NAME/` (the checkpoint), `NAME.json` (prompts, the greedy tokens that follow, and for the
 first COUNTED of them what fired meanwhile), `NAME.logits.safetensors` (of each of these tokens, prompt by prompt) and
-`NAME.layers.safetensors` (inputs and outputs of every layer in one pass over a prompt, and the modality of its rows).
+`NAME.layers.safetensors` (inputs and outputs of every layer in one pass over a prompt, the modality of its rows, and
+what the experts of each mixture add up to).
 Of the embedded model there is `embedded.again.safetensors`, too: logits of `load` where floats round otherwise.
 What is there already is kept.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -29,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 import smollm2
 import spike_compressor
 from helpers import tiny_models, tiny_pictures
-from helpers.workshop import GPTQ_GROUP, RTN, Workshop, recipe
+from helpers.tiny_moe import TINY_MOE
+from helpers.workshop import GPTQ_GROUP, RTN, Processor, Workshop, recipe
 from spike_compressor.demo.data import calibration_batches, items
 from spike_compressor.demo.model import load_model, load_processor, prompt
 from spike_compressor.layer_kinds import layer_kind
@@ -76,6 +79,12 @@ PICTURES = {
     "qwen2_5_vl": recipe(ONE_SCALE.replace("symmetric: true", "symmetric: false"), BY_RMS, SENSITIVE),
     "llava": recipe(RTN, BY_RMS, SENSITIVE),
 }
+#: of `tiny_moe`: experts in each of the forms that files have; gate and up that code alike, and such that do not
+MIXTURES = {
+    "mixtral": recipe(RTN, msts=EVENLY),
+    "qwen2_moe": recipe(GPTQ_GROUP, BY_RMS, SENSITIVE),
+    "qwen3_moe": recipe(QUIP + RTN.replace("symmetric: true", "symmetric: false"), BY_RMS, SENSITIVE),
+}
 
 
 def make(name: str, out: Path) -> None:
@@ -89,6 +98,13 @@ def make(name: str, out: Path) -> None:
         # vLLM's attention on CPUs takes heads of 32 features and their multiples
         model = tiny_models.saved(tiny_models.llama(head_dim=32), out / "sources" / name)
         Workshop(out / "sources").oneshot("llama", LLAMAS[name], model, output_dir=str(out / name))
+    elif name in MIXTURES:
+        moe = TINY_MOE[name]
+        wide = dataclasses.replace(moe, config=lambda: _wide(moe.config()))
+        # with seed 0 one text of Qwen2-MoE has a code next to a threshold, which vLLM rounds to the other side
+        model = tiny_models.saved(wide.model(seed=int(name == "qwen2_moe")), out / "sources" / name)
+        oneshot(model=model, processor=Processor(), dataset=moe.loader(), recipe=MIXTURES[name])
+        spike_compressor.save(model, out / name)
     elif name in tiny_pictures.MODELS:
         model = tiny_models.saved(tiny_pictures.model(name), out / "sources" / name)
         processor = tiny_pictures.processor(name)
@@ -176,6 +192,13 @@ def make_smollm2(out: Path) -> None:
     (out / "smollm2.json").write_text(json.dumps(cases), encoding="utf-8")
 
 
+def _wide(config: Any) -> Any:
+    """The same mixture for vLLM's attention on CPUs, and with experts whose groups two processes can share."""
+    own = "moe_intermediate_size" if hasattr(config, "moe_intermediate_size") else "intermediate_size"
+    config.update({"num_attention_heads": 2, "head_dim": 32, own: 64})
+    return config
+
+
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
     save_file({key: value.contiguous() for key, value in tensors.items()}, path)
 
@@ -249,7 +272,17 @@ def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 
         return hook
 
+    def summed(name: str) -> Any:
+        def hook(experts: Any, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            for what, tensor in zip(("rows", "chosen", "weights", "sums"), (*args, output), strict=True):
+                kept[f"{name}.{what}"] = tensor.detach().clone()
+
+        return hook
+
     handles = []
+    for name, module in model.named_modules():
+        if name.endswith(".experts"):
+            handles.append(module.register_forward_hook(summed(name)))
     for name, layer in spiking_layers(model).items():
         handles.append(layer.register_forward_pre_hook(enters(name), prepend=True))  # online rotations are hooks, too
         handles.append(layer.register_forward_hook(leaves(name)))
@@ -263,7 +296,7 @@ def _layers(model: Any, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    known = [*LLAMAS, *tiny_pictures.MODELS, "embedded"]
+    known = [*LLAMAS, *MIXTURES, *tiny_pictures.MODELS, "embedded"]
     if smollm2.available():
         known.append("smollm2")
     else:

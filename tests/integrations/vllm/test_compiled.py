@@ -11,7 +11,7 @@ pytest.importorskip("vllm")
 
 import torch
 from spike_compressor.demo.data import items
-from spike_compressor.integrations.vllm import linear, opaque, rows, spike_counts
+from spike_compressor.integrations.vllm import experts, linear, opaque, rows, spike_counts
 from vllm import SamplingParams
 from vllm.config import CompilationMode
 
@@ -41,18 +41,28 @@ def _is_compiled(llm: Any) -> bool:
 def operations(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the layers whose operation runs in a compiled graph, one after the other."""
     ran: list[str] = []
-    outputs = linear.SpikeLinearMethod.outputs
 
-    def spied(self: Any, layer: Any, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if sys._getframe(1).f_code is opaque._outputs.__code__:
-            ran.append(layer.prefix)
-        return outputs(self, layer, x, bias)
+    def spy(method: Any, name: str, operation: Any) -> None:
+        outputs = method.outputs
 
-    monkeypatch.setattr(linear.SpikeLinearMethod, "outputs", spied)
+        def spied(self: Any, layer: Any, *args: Any) -> torch.Tensor:
+            if sys._getframe(1).f_code is operation.__code__:
+                ran.append(getattr(layer, name))
+            made: torch.Tensor = outputs(self, layer, *args)
+            return made
+
+        monkeypatch.setattr(method, "outputs", spied)
+
+    spy(linear.SpikeLinearMethod, "prefix", opaque._outputs)
+    spy(experts.SpikeExpertsMethod, "layer_name", opaque._of_experts)
     return ran
 
 
-@pytest.mark.parametrize("name", ["llama_groups", "llama"])
+#: Of two layers: q/k/v, o, gate/up and down; or the experts in place of the latter, and a shared one with its own gate
+OPERATIONS = {"llama_groups": 8, "llama": 8, "mixtral": 6, "qwen2_moe": 12}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_greedy_tokens_of_a_compiled_model_are_those_of_load(
     name: str, engine: Any, cases: Any, operations: list[str]
 ) -> None:
@@ -61,7 +71,7 @@ def test_greedy_tokens_of_a_compiled_model_are_those_of_load(
     prompts = [{"prompt_token_ids": case["ids"]} for case in expected]
     operations.clear()
     assert _tokens(llm, prompts, 12) == [case["tokens"] for case in expected]
-    assert len(set(operations)) == 8  # q/k/v, o, gate/up and down of two layers
+    assert len(set(operations)) == OPERATIONS[name]
 
 
 def test_rows_of_pictures_are_known_in_a_compiled_model(engine: Any, cases: Any, operations: list[str]) -> None:

@@ -42,7 +42,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"online_rotations": {"transforms": {"R4": ["input"], "R3": ["k_cache", "q_attn"]}}},
         "the online rotation 'R3' of k_cache",
     ),
-    "experts": ({"experts": "separate"}, "mixtures of experts"),
+    "experts": ({"experts": "separate", "architecture": "granitemoe"}, "mixtures of experts of the architecture 'gran"),
+    "floats": ({"experts": "stacked", "architecture": "mixtral"}, "experts that do not spike"),
     "audio": ({"modalities": ["text", "audio"]}, "rows of audio"),
     "architecture": ({"architecture": "idefics3", "modalities": ["text", "vision"]}, "architecture 'idefics3'"),
 }
@@ -54,6 +55,7 @@ def test_what_can_be_served_is_not_refused() -> None:
     refusals.require_servable_checkpoint(
         SpikeConfig(**PLAIN | {"architecture": "llava", "modalities": ["text", "vision"]})
     )
+    refusals.require_servable_checkpoint(SpikeConfig(**PLAIN | {"architecture": "mixtral", "experts": "separate"}))
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -114,6 +116,12 @@ def test_weights_that_are_packed() -> None:
     settings = {"format": "pack-quantized", "config_groups": {"w4": {"targets": ["Linear"], "weights": weights}}}
     with pytest.raises(InputError, match="'pack-quantized' cannot be served"):
         WeightScheme.of("model.layers.0.mlp.up_proj", settings)
+    expert = "model.layers.0.mlp.experts.0.up_proj"
+    assert WeightScheme.of(expert, settings) == WeightScheme(bits=4, packed=True)
+    weights["symmetric"] = False  # zero points would be packed, too
+    with pytest.raises(InputError, match="'pack-quantized' cannot be served"):
+        WeightScheme.of(expert, settings)
+    weights["symmetric"] = True
     settings["format"] = "int-quantized"
     assert WeightScheme.of("model.layers.0.mlp.up_proj", settings) == WeightScheme(bits=4)
 

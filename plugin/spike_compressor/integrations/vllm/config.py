@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from compressed_tensors.transform import TransformConfig
 from vllm.config import get_current_vllm_config
+from vllm.model_executor.layers.fused_moe import RoutedExperts
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
 
@@ -20,7 +21,9 @@ from spike_compressor.checkpoint.agreement import verify_agreement
 from spike_compressor.checkpoint.seal import verify_files, weight_files
 from spike_compressor.checkpoint.specs import layer_specs
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.asking import let_all_ask
 from spike_compressor.integrations.vllm.counting import Counter, install, wanted
+from spike_compressor.integrations.vllm.experts import SpikeExpertsMethod, names_of
 from spike_compressor.integrations.vllm.linear import SpikeLinearMethod
 from spike_compressor.integrations.vllm.refusals import (
     require_servable_checkpoint,
@@ -142,12 +145,20 @@ class SpikeQuantizationConfig(QuantizationConfig):
             orig_to_new_suffix={**mapper.orig_to_new_suffix, **here},
         )
 
+    def spikes(self, prefix: str) -> bool:
+        """Whether a layer that vLLM calls so is one layer of the plan."""
+        own = self._renamed.get(prefix)
+        return own is not None and own in self.specs
+
     def get_quant_method(self, layer: torch.nn.Module, prefix: str) -> QuantizeMethodBase | None:
         """The method of a layer: spikes for those of the plan, vLLM's own for all others.
 
         Raises:
             InputError: a layer of which the checkpoint says nothing, or that merges what spikes with what does not.
         """
+        let_all_ask()  # here, since each process of an engine builds layers, and one alone opens the checkpoint
+        if isinstance(layer, RoutedExperts):
+            return self._experts_method(layer, prefix)
         if not isinstance(layer, LinearBase):
             own = self._renamed.get(prefix)
             if own in self.specs:
@@ -165,12 +176,43 @@ class SpikeQuantizationConfig(QuantizationConfig):
                 f"vLLM computes {', '.join(names)} as one layer, and of these only {', '.join(spiking)} spike in "
                 f"{self.directory}; let all or none of them spike in the recipe"
             )
+        self._prepare_engine()
+        return SpikeLinearMethod([self._shard(name, layer.input_size) for name in names], self.counter)
+
+    def _experts_method(self, layer: Any, prefix: str) -> SpikeExpertsMethod:
+        """The method of a mixture's experts.
+
+        Raises:
+            InputError: they do not all spike, or are in a class of vLLM's whose experts cannot.
+        """
+        experts = names_of(self._renamed, prefix, layer.global_num_experts)
+        other = next((name for expert in experts for name in expert.values() if name not in self.specs), None)
+        if other is not None or not experts:
+            raise InputError(
+                f"vLLM computes the experts of {prefix} as one layer, and {other or prefix} does not spike in "
+                f"{self.directory}; let all of them spike in the recipe"
+            )
+        if type(layer) is not RoutedExperts:  # the Transformers backend's
+            raise InputError(
+                "experts that spike were served in vLLM's own classes only; leave out model_impl='transformers' "
+                "(--model-impl transformers)"
+            )
+        self._prepare_engine()
+        features = {"w1": layer.hidden_size, "w3": layer.hidden_size, "w2": layer.moe_config.intermediate_size}
+        made = [{one: self._shard(name, features[one]) for one, name in expert.items()} for expert in experts]
+        return SpikeExpertsMethod(layer, made, self.counter)
+
+    def _prepare_engine(self) -> None:
+        """Before the first layer that spikes.
+
+        Raises:
+            InputError: settings of the engine that these do not go with.
+        """
         require_servable_engine(self.adapter.multimodal)
         if self.adapter.multimodal:
             carry_modalities()
         if self.counter is None and wanted(get_current_vllm_config()):
             self.counter = install()
-        return SpikeLinearMethod([self._shard(name, layer.input_size) for name in names], self.counter)
 
     def _shard(self, name: str, features: int) -> Shard:
         rotation = self.rotations.of(name, features)

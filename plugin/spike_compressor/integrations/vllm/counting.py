@@ -49,6 +49,7 @@ class Counter:
         self._layers, self._tokens = layers, tokens
         self._widths: dict[str, int] = {}
         self._owners: Owners = []
+        self._chosen: Tensor | None = None
 
     @contextlib.contextmanager
     def rows_of(self, owners: Owners) -> Iterator[None]:
@@ -58,6 +59,15 @@ class Counter:
             yield
         finally:
             self._owners = before
+
+    @contextlib.contextmanager
+    def chosen(self, rows: Tensor) -> Iterator[None]:
+        """Within the block layers get only these rows of the step, int64 [M]."""
+        self._chosen = rows
+        try:
+            yield
+        finally:
+            self._chosen = None
 
     def watch(self, part: Part, widths: Mapping[str, int]) -> None:
         """Count what a part of a merged layer does, whose layers have so many outputs in all processes together."""
@@ -86,9 +96,13 @@ class Counter:
     def _shares(self, modality: Tensor, *of_rows: Tensor) -> Iterator[tuple[str, str, int, list[int]]]:
         """Request, modality, rows and sums of numbers int64 [M] of the rows; padding is no one's."""
         sizes = [modality.numel() if count is None else count for _, count in self._owners]
-        if sum(sizes) > modality.numel():
-            raise InputError(f"{sum(sizes)} rows of requests were announced, and a layer got {modality.numel()}")
         owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        if self._chosen is not None:
+            kept = self._chosen < len(owner)
+            owner, modality = owner[self._chosen[kept]], modality[kept]
+            of_rows = tuple(one[kept] for one in of_rows)
+        elif len(owner) > modality.numel():
+            raise InputError(f"{len(owner)} rows of requests were announced, and a layer got {modality.numel()}")
         for name, rows in rows_by_modality(modality[: len(owner)].cpu()).items():
             whose = owner[rows]
             counted = torch.bincount(whose, minlength=len(sizes)).tolist()

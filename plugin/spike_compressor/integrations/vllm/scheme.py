@@ -11,6 +11,9 @@ from spike_compressor.errors import InputError
 from spike_compressor.integrations.vllm.rotations import Rotation
 from spike_compressor.runtime import LayerSpec
 
+#: In the names of layers that are one expert's.
+EXPERTS = ".experts."
+
 
 @dataclass(frozen=True)
 class WeightScheme:
@@ -21,12 +24,14 @@ class WeightScheme:
         group: inputs that share a scale; None where all of an output do.
         symmetric: False where codes have a zero point.
         per_tensor: whether all outputs share one scale.
+        packed: whether files hold several codes in an int32, as they do of experts.
     """
 
     bits: int
     group: int | None = None
     symmetric: bool = True
     per_tensor: bool = False
+    packed: bool = False
 
     @classmethod
     def of(cls, name: str, settings: Mapping[str, Any]) -> WeightScheme:
@@ -38,7 +43,9 @@ class WeightScheme:
         group = group_of(name, settings)
         weights = (group or {}).get("weights") or {}
         packing = (group or {}).get("format") or settings.get("format")
-        if packing != "int-quantized":
+        symmetric = bool(weights.get("symmetric", True))
+        packed = packing == "pack-quantized" and symmetric and EXPERTS in name
+        if packing != "int-quantized" and not packed:
             raise InputError(
                 f"{name}: weights in the format {packing!r} cannot be served, only 'int-quantized', "
                 "which spike_compressor.save writes"
@@ -49,8 +56,9 @@ class WeightScheme:
         return cls(
             bits=int(weights["num_bits"]),
             group=int(weights["group_size"]) if strategy == "group" else None,
-            symmetric=bool(weights.get("symmetric", True)),
+            symmetric=symmetric,
             per_tensor=strategy == "tensor",
+            packed=packed,
         )
 
 
