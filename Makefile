@@ -19,7 +19,7 @@
 #   make docs                  the documentation as a site, with an API reference
 #   make bench                 benchmarks: hours; a killed run goes on where it was
 #   make kernels               the C++ kernels of this checkout, beside its package; the other targets do it where they are old
-#   make setup                 the package and what it depends on, as for `make demo`; test-setup: what tests need, too
+#   make setup                 the package and what it depends on, as for `make demo`; test-, lint-, docs-setup: what those need
 
 PYTHON ?= python3
 VENV   := .venv
@@ -53,7 +53,7 @@ REPORTS       := build/reports
 junit          = -o junit_logging=system-out --junitxml=$(REPORTS)/$@/$(1).xml
 report         = $(1) tools/test_report.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup lint-setup docs-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -190,6 +190,10 @@ harness-test: $(TEST_PACKAGES) $(HARNESS)/.ready
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py
 	@$(PY) -m pytest -q tests/test_house.py
+
+lint-setup: $(LINTERS)
+
+docs-setup: $(DOCS)
 
 lint: $(LINTERS)
 	$(VENV)/bin/ruff check .
