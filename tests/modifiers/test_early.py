@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+import yaml
+from compressed_tensors.quantization import QuantizationScheme, QuantizationStatus
 from helpers import tiny_models
 from helpers.messages import naming
 from helpers.workshop import GPTQ, IGNORE, RTN, W4, Processor, Workshop, recipe
@@ -15,7 +17,9 @@ from llmcompressor import oneshot
 from spike_compressor import MSTSModifier, TCLIFModifier
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers.reading import read_recipe
+from spike_compressor.modifiers.sums import require_sums
 from spike_compressor.runtime import spiking_layers, spiking_state
+from spike_compressor.runtime.weights import stored_codes
 from torch.utils.data import DataLoader
 
 
@@ -48,6 +52,76 @@ def refused(model: Any, text: Any, names: tuple[object, ...], **options: Any) ->
 def llava(workshop: Workshop) -> Any:
     """A model that only refused recipes run on."""
     return workshop.model("llava")
+
+
+# Sums that could leave int32
+
+#: Inputs of which 8-bit weights and codes up to 127 could, just so.
+WIDE = (2**31 - 1) // (127 * 128) + 1
+DOWN = "model.layers.0.mlp.down_proj"
+W8 = "{targets: [Linear], weights: {num_bits: 8, type: int, symmetric: true, strategy: channel}}"
+GROUPS = W8.replace("channel", "group, group_size: 5")
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model with one Linear of so many inputs."""
+    settings = tiny_models._text(hidden_size=8, num_hidden_layers=1, intermediate_size=WIDE, num_attention_heads=1)
+    settings |= {"num_key_value_heads": 1, "head_dim": 8}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**settings))
+    with torch.no_grad():
+        for layer in model.model.layers:
+            layer.mlp.down_proj.weight.normal_(0, 0.01)
+    path = tmp_path_factory.mktemp("wide")
+    model.save_pretrained(path)
+    return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+
+
+def at(weights: str, neurons: str, msts: str = "") -> str:
+    """A recipe for the wide layer alone."""
+    planner = f"    MSTSModifier: {{{msts}}}\n" if msts else ""
+    only = f"targets: ['{DOWN}']"
+    weights = weights.replace("targets: [Linear]", only)
+    modifiers = f"  m_modifiers:\n    GPTQModifier: {{config_groups: {{w: {weights}}}}}\n"
+    return f"s_stage:\n{modifiers}{planner}    TCLIFModifier: {{{only}, {neurons}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("weights", "neurons", "msts"),
+    [
+        (W8, "timesteps: 7", ""),
+        (W8, "coding: csd", "allocation: fixed, timesteps: 7"),
+        (W8, "threshold_ratio: auto", "allocation: sensitivity, budget: {mean_timesteps: 3}"),
+        (
+            W8,
+            "ignore: []",
+            "allocation: uniform, budget: {mean_timesteps: 7}, max_timesteps: 6, overrides: {'re:.*': 7}",
+        ),
+        (W8[:-1] + ", input_activations: {num_bits: 8, type: int, dynamic: true, strategy: token}}", "ignore: []", ""),
+    ],
+)
+def test_sums_beyond_int32_are_refused_by_their_sizes(weights: str, neurons: str, msts: str, wide: Any) -> None:
+    refused(wide, at(weights, neurons, msts), (DOWN, "int32", 127 * 128 * WIDE, WIDE))
+
+
+@pytest.mark.parametrize(
+    ("weights", "coding", "T"), [(W8, "tc_lif", 6), (W4, "tc_lif", 7), (GROUPS, "csd", 7), (W8, "group4", 5)]
+)
+def test_sums_that_fit_are_not_refused(weights: str, coding: str, T: int) -> None:
+    linear = torch.nn.Linear(WIDE, 1)
+    linear.quantization_scheme = QuantizationScheme(**yaml.safe_load(weights))
+    require_sums("layer", linear, coding, T)
+
+
+def test_integers_that_are_there_are_asked_themselves() -> None:
+    """Weights of 8 bits that are small fit where the largest would not."""
+    linear = tiny_models.randomized_linear(1, WIDE, num_bits=8)
+    with pytest.raises(InputError, match=naming("layer", "int32")):
+        require_sums("layer", linear, "tc_lif", 7)
+    linear.weight_scale.data *= 4
+    linear.weight = torch.nn.Parameter(stored_codes(linear, linear.weight), requires_grad=False)
+    linear.quantization_status = QuantizationStatus.COMPRESSED
+    require_sums("layer", linear, "tc_lif", 7)
 
 
 # Layers that a quantization modifier passes over

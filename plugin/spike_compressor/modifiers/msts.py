@@ -280,6 +280,19 @@ class MSTSModifier(CheckedFields, Modifier):
             scale.ratio is not None for table in self._plan.values() for scale in table.values()
         )
 
+    def most_timesteps(self) -> dict[str, int]:
+        """The largest T that each layer may get, as far as it is known before there is a plan."""
+        if self._plan is not None:
+            return {name: max(scale.timesteps for scale in table.values()) for name, table in self._plan.items()}
+        assert self._strategy is not None
+        bounds, pinned = self._strategy.most_timesteps(self._modalities), self._pinned()
+        if bounds is None:
+            return {}
+        return {
+            name: max(pinned.get((name, m), Override()).timesteps or bounds[m] for m in self._modalities)
+            for name in self._modules
+        }
+
     def spike_plan(self) -> dict[str, dict[str, TemporalScale]]:
         """The plan: module name -> modality -> T, and a threshold ratio where the plan decides it.
 

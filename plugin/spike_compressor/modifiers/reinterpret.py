@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +42,40 @@ def activation_scheme(name: str, module: nn.Module) -> Any:
     return args
 
 
+def inherited_coding(scheme: Any, coding: str) -> str:
+    """The coding of a scheme that is reinterpreted: zero points need unsigned spikes."""
+    return "binary_unsigned" if not scheme.symmetric and get_coding(coding).signed else coding
+
+
+def refuse_fields(name: str, scheme: Any, threshold: str | None, chosen: Iterable[str]) -> None:
+    """Refuse fields of `TCLIFModifier` that do not apply to the thresholds of a scheme that is reinterpreted.
+
+    Args:
+        name: of the layer.
+        scheme: of its inputs.
+        threshold: the field `threshold`, None where it is left out.
+        chosen: which of `threshold_ratio` and `threshold_statistic` have another value than their default.
+
+    Raises:
+        InputError: names the layer and the field.
+    """
+    static = scheme.dynamic is False
+    for field in chosen:
+        if static and threshold is None:
+            raise InputError(
+                f"{name} inherits a static threshold, to which TCLIFModifier.{field} does not apply; remove it, or "
+                "set `threshold: dynamic`"
+            )
+        if not scheme.symmetric:
+            what = f"{name}: TCLIFModifier.{field} does not apply to an asymmetric scheme"
+            raise InputError(f"{what}; remove it, or make its input_activations symmetric")
+    if threshold == "static" and not static and not scheme.symmetric:
+        raise InputError(
+            f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; make its "
+            "input_activations static, or leave TCLIFModifier.threshold out"
+        )
+
+
 def reinterpret(name: str, module: nn.Linear, coding: str, modalities: Sequence[str]) -> LayerSpec:
     """The spike code of the activation scheme that a recipe gave a layer.
 
@@ -55,8 +89,7 @@ def reinterpret(name: str, module: nn.Linear, coding: str, modalities: Sequence[
     """
     args = activation_scheme(name, module)
     timesteps = dict.fromkeys(modalities, args.num_bits - 1)
-    if not args.symmetric and get_coding(coding).signed:
-        coding = "binary_unsigned"
+    coding = inherited_coding(args, coding)
     if args.dynamic:
         return LayerSpec(timesteps, coding, symmetric=args.symmetric)
     return _static(module, args, timesteps, coding)

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.utils import match_named_modules
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers import Modifier
@@ -32,8 +31,15 @@ from spike_compressor.modifiers.recipe import (
     require_read,
     that_need_data,
 )
-from spike_compressor.modifiers.reinterpret import activation_scheme, reinterpret, set_activation_bits
+from spike_compressor.modifiers.reinterpret import (
+    activation_scheme,
+    inherited_coding,
+    refuse_fields,
+    reinterpret,
+    set_activation_bits,
+)
 from spike_compressor.modifiers.starting import take_over
+from spike_compressor.modifiers.sums import require_sums
 from spike_compressor.modifiers.thresholds import MagnitudeHistogram, RatioHistogram
 from spike_compressor.modifiers.unreached import Reached, lend_input_scales
 from spike_compressor.modifiers.upstream import work_around
@@ -244,30 +250,23 @@ class TCLIFModifier(CheckedFields, Modifier, ObeysSpikePlan):
         """What would stop `on_finalize` stops the recipe here, before hours of calibration."""
         if self._calibrates and self.fits_ratios:
             get_coding(self.coding).require_rounding("threshold_ratio: auto", "give one, or let `sensitivity` choose")
+        most = {} if self._planner is None else self._planner.most_timesteps()
         for name, module in self._modules.items():
             require_integer_weights(module, name)
-            if self._plan is None and self._planner is None:
+            coding, T = self.coding, most.get(name)
+            if self._plan is not None:
+                T = max(scale.timesteps for scale in self._plan[name].values())
+            elif self._planner is None:
                 get_coding(self.coding).require_rounding(f"the activation scheme of {name}", "set `timesteps`")
-                self._check_inherited(name, activation_scheme(name, module))
-
-    def _check_inherited(self, name: str, scheme: QuantizationArgs) -> None:
-        """Refuse fields that do not apply to the thresholds of a scheme that is reinterpreted."""
-        static = scheme.dynamic is False
-        for field, default in (("threshold_ratio", 1.0), ("threshold_statistic", "absmax")):
-            chosen = getattr(self, field) != default
-            if chosen and static and self.threshold is None:
-                raise InputError(
-                    f"{name} inherits a static threshold, to which TCLIFModifier.{field} does not apply; remove it, or "
-                    "set `threshold: dynamic`"
-                )
-            if chosen and not scheme.symmetric:
-                what = f"{name}: TCLIFModifier.{field} does not apply to an asymmetric scheme"
-                raise InputError(f"{what}; remove it, or make its input_activations symmetric")
-        if self.threshold == "static" and not static and not scheme.symmetric:
-            raise InputError(
-                f"{name}: static thresholds of an asymmetric scheme are inherited, not calibrated; make its "
-                "input_activations static, or leave TCLIFModifier.threshold out"
-            )
+                scheme = activation_scheme(name, module)
+                chosen = {
+                    "threshold_ratio": self.threshold_ratio != 1,
+                    "threshold_statistic": self.threshold_statistic != "absmax",
+                }
+                refuse_fields(name, scheme, self.threshold, [field for field, given in chosen.items() if given])
+                coding, T = inherited_coding(scheme, self.coding), scheme.num_bits - 1
+            if T is not None:
+                require_sums(name, module, coding, T)
 
     def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
         self._reached.watch(self._modules, self.register_hook)

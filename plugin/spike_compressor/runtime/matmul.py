@@ -41,7 +41,34 @@ def has_int8_kernel(device: torch.device) -> bool:
 
 def surely_fits(inputs: int, groups: int, bits: int, max_code: int) -> bool:
     """Whether no weights of so many bits could bring an accumulator of such codes beyond int32."""
-    return max_code * (inputs // groups) * 2 ** (bits - 1) <= _INT32_LIMIT
+    return max_code * worst_sum(inputs, groups, bits) <= _INT32_LIMIT
+
+
+def worst_sum(inputs: int, groups: int, bits: int, together: int = 1) -> int:
+    """`largest_sum` of weights of which nothing is known but their bits.
+
+    Args:
+        inputs: K.
+        groups: of weight scales.
+        bits: of the weights.
+        together: consecutive inputs whose codes' magnitudes have a common limit.
+    """
+    own = inputs // groups
+    together = _together(own, groups, together)
+    return -(-own // together) * 2 ** (bits - 1)
+
+
+def require_int32(bound: int, name: str, inputs: int, max_code: int) -> None:
+    """Check a bound of a layer's accumulators.
+
+    Raises:
+        InputError: beyond int32; names the layer, the bound and what would make it less.
+    """
+    if bound > _INT32_LIMIT:
+        raise InputError(
+            f"{name}: an accumulator could reach {bound}, beyond int32, with K = {inputs} inputs and codes up to "
+            f"{max_code}; use fewer timesteps, fewer weight bits or weight groups."
+        )
 
 
 class IntegerMatmul:
@@ -68,12 +95,8 @@ class IntegerMatmul:
         self, weight: IntegerWeight, max_code: int, name: str, kernel: str | None = None, group: int = 1
     ) -> None:
         self._weight, self.name, self.groups = weight, name, weight.groups
-        self.bound = max_code * _largest_sum(weight, group)
-        if self.bound > _INT32_LIMIT:
-            raise InputError(
-                f"{name}: an accumulator could reach {self.bound}, beyond int32, with K = {weight.shape[1]} inputs and "
-                f"codes up to {max_code}; use fewer timesteps, fewer weight bits or weight groups."
-            )
+        self.bound = max_code * largest_sum(weight, group)
+        require_int32(self.bound, name, weight.shape[1], max_code)
         if kernel not in (None, *_KERNELS):
             raise InputError(f"unknown kernel {kernel!r}; there are: {', '.join(_KERNELS)}")
         if kernel in ("int8", "native") and max_code > 127:
@@ -159,14 +182,20 @@ class IntegerMatmul:
         return torch.stack(sums).permute(1, 2, 0)
 
 
-def _largest_sum(weight: IntegerWeight, group: int) -> int:
+def _together(own: int, groups: int, together: int) -> int:
+    # inputs that are coded together may lie in two groups of weights
+    return 1 if groups > 1 and own % together else together
+
+
+def largest_sum(weight: IntegerWeight, together: int) -> int:
     """The largest sum of magnitudes of one accumulator's weights: what no sum of any of its terms exceeds.
 
-    Of weights whose inputs are coded together the largest one counts for all of them.
+    Args:
+        weight: of a layer.
+        together: consecutive inputs that are coded together: the largest of their weights counts for all of them.
     """
     N, K = weight.shape
-    if weight.groups > 1 and K // weight.groups % group:
-        group = 1  # inputs that are coded together lie in two groups of weights
+    group = _together(K // weight.groups, weight.groups, together)
     if not N or not K:
         return 0
     largest, codes = 0, weight.codes

@@ -14,6 +14,12 @@ from spike_compressor.modality import in_order, modality_code, modality_names
 ThresholdMode = Literal["dynamic", "static"]
 
 
+def largest_level(coding: str, timesteps: int) -> int:
+    """The largest integer that is multiplied with weights in a coding of T timesteps: a code or, unsigned, a level."""
+    codec = get_coding(coding)
+    return codec.largest(timesteps) if codec.signed else 2 ** (timesteps + 1) - 1
+
+
 @dataclass(frozen=True)
 class LayerSpec:
     """The spiking encoding of one Linear's input.
@@ -118,8 +124,7 @@ class LayerSpec:
     @property
     def largest_level(self) -> int:
         """The largest integer that any backend multiplies: a code, a spike, or an unsigned coding's level."""
-        T, coding = max(self.timesteps.values()), get_coding(self.coding)
-        return coding.largest(T) if coding.signed else 2 ** (T + 1) - 1
+        return largest_level(self.coding, max(self.timesteps.values()))
 
     @cached_property
     def _by_code(self) -> tuple[str, ...]:

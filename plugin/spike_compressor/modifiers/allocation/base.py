@@ -70,6 +70,10 @@ class Allocation:
             InputError: no plan can keep the settings.
         """
 
+    def most_timesteps(self, modalities: Sequence[str]) -> Mapping[str, int] | None:
+        """The largest T that a plan may have, by modality; None where only the plan will tell."""
+        return None
+
     def plan(self, modules: Sequence[str], measured: Measured) -> SpikePlan:
         """T of every module in `modules`, for every one of `measured.modalities`, or a `TemporalScale`: T and a ratio.
 

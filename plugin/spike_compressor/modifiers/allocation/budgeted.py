@@ -45,6 +45,9 @@ class Budgeted(Allocation):
                 )
         return lowest, highest
 
+    def most_timesteps(self, modalities: Sequence[str]) -> Mapping[str, int]:
+        return self.bounds(modalities)[1]
+
     def check(self, modules: Mapping[str, Sequence[str]], pinned: Mapping[Slot, Override]) -> None:
         lowest, _ = self.bounds(tuple(dict.fromkeys(name for names in modules.values() for name in names)))
         slots = [(module, modality) for module, modalities in modules.items() for modality in modalities]
