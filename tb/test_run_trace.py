@@ -15,6 +15,7 @@ import toolchain
 from beats import BeatError, distance, received, sent
 from generate import random_arrays
 from helpers.messages import naming
+from helpers.odd_rows import FRAC_BITS, golden_layer, odd_rows
 from regression import REPLAYS, replay
 from spike_compressor.trace import BundleWriter, TraceError, validate
 from toolchain import RTL, TB
@@ -61,6 +62,27 @@ def test_good_bundle(tmp_path, capsys):
     for name in ("vision.fc1", "text.down_proj", "csd.q_proj", "one", "roomy", "one_group"):
         assert re.search(rf"^{re.escape(name)} .* rows .* spikes +[\d,]+ +cycles +[\d,]+ +ok$", out, re.MULTILINE), out
     assert "6 layers, 45 rows" in out
+
+
+def test_rows_whose_numbers_lie(tmp_path, capsys):
+    """Zeros, outliers, subnormal numbers, a single input, one step and seven: the sums that torch and NumPy have."""
+    kept = [row for row, name in enumerate(odd_rows(1)) if not name.startswith("the largest")]  # outputs are finite
+    cases = {
+        f"T{T}.{coding}.{K}.{groups}": (T, K, coding, groups)
+        for T in (1, 7)
+        for coding in ("tc_lif", "csd")
+        for K, groups in ((45, 1), (45, 3), (1, 1))
+    }
+    with BundleWriter(tmp_path / "odd", **FACTS) as bundle:
+        for name, (T, K, coding, groups) in cases.items():
+            arrays = golden_layer(T, K, coding, groups)
+            del arrays["x"]
+            for key in ("membrane", "timesteps", "modality", "codes", "acc", "act_scale", "output"):
+                arrays[key] = arrays[key][kept]
+            arrays["spikes"] = arrays["spikes"][:, kept]
+            bundle.add_layer(name, coding=coding, frac_bits=FRAC_BITS, weight_bits=8, **arrays)
+    assert run_trace.main([str(tmp_path / "odd")]) == 0
+    assert f"{len(cases)} layers, {len(cases) * len(kept)} rows" in capsys.readouterr().out
 
 
 def test_stalls_layers_and_json(tmp_path, capsys):

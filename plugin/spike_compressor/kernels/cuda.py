@@ -25,7 +25,11 @@ _AMPERE = (8, 0)  # Triton multiplies no 8-bit integers before it
 
 def int_mm(left: Tensor, right: Tensor) -> Tensor:
     """Exact int32 product of int8 [M, K] and [K, N]; on CUDA padded to the sizes that cuBLAS takes."""
-    return _padded_int_mm(left, right) if left.is_cuda else torch._int_mm(left, right)
+    if left.is_cuda:
+        return _padded_int_mm(left, right)
+    if left.shape[1] == 1:  # torch 2.13 leaves memory as it was where K is 1, on processors with 8-bit products
+        left, right = (torch.nn.functional.pad(part, pad) for part, pad in ((left, (0, 1)), (right, (0, 0, 0, 1))))
+    return torch._int_mm(left, right)
 
 
 def _padded_int_mm(left: Tensor, right: Tensor) -> Tensor:

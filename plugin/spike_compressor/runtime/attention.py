@@ -322,7 +322,7 @@ class SpikingAttention:
                 first,
                 (result.acc, product),
             )
-        return result.acc.view(*shape, -1), scale
+        return result.acc.view(*shape, result.acc.shape[-1]), scale
 
     def _observe(
         self,

@@ -237,7 +237,8 @@ class Unrolled(Backend):
             parts.append(
                 layer.outputs_steps(planes, of_steps if one else of_steps[some].t(), encoded.scale[some], bias)
             )
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], -1)
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return out.view(*x.shape[:-1], out.shape[-1])  # -1 would be ambiguous without a row
 
 
 #: Fraction bits of the membranes that the core gets; any number of them gives the same codes.

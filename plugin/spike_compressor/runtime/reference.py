@@ -10,7 +10,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from spike_compressor.coding import MAX_TIMESTEPS, get_coding, quantize_rows
+from spike_compressor.coding import MAX_TIMESTEPS, NonFiniteInputError, get_coding, quantize_rows
 from spike_compressor.kernels import NotFiniteError, encode_groups
 from spike_compressor.modality import carry
 from spike_compressor.runtime.attaching import SpikingState, spiking_state
@@ -34,8 +34,11 @@ class _ReferenceLinear(SpikingLinear):
     reference: Reference
 
     def outputs(self, input: Tensor) -> Tensor:
-        with without_autocast(input.device):
-            out = self.reference.forward(self, input)
+        try:
+            with without_autocast(input.device):
+                out = self.reference.forward(self, input)
+        except NonFiniteInputError as error:
+            raise error.at(f"layer {self.neurons.name}") from None
         carry(input, out)
         return out
 

@@ -65,7 +65,8 @@ def export_trace(
 
     Raises:
         InputError: the model does not spike, a pattern matches nothing, a row index is out of range, a layer's coding
-            has no place in a bundle or needs more fraction bits, neurons are silenced, or a chosen layer did not run.
+            has no place in a bundle or needs more fraction bits, neurons are silenced, or a chosen layer did not run
+            on anything but padding.
         TraceError: `out_dir` exists.
     """
     state = spiking_state(model)
@@ -104,9 +105,12 @@ def export_trace(
             model(**inputs)
         idle = [name for name in chosen if name not in observer.written]
         if idle and layers is not None:
-            raise InputError(f"layer {idle[0]} did not run on these inputs; leave it out, or give inputs that use it")
+            raise InputError(
+                f"layer {idle[0]} did not run on these inputs, or on padding alone; leave it out, or give inputs that "
+                "use it"
+            )
         if not observer.written:
-            raise InputError("no spiking layer ran on these inputs")
+            raise InputError("no spiking layer ran on these inputs, or each of them on padding alone")
     return Path(out_dir)
 
 
@@ -123,13 +127,16 @@ class _Exporter:
     def __call__(self, layer: SpikingLinear, event: LayerSpikes) -> None:
         if event.name in self.written:
             return
+        rows = _chosen_rows(event, self.tokens)
+        if not len(rows):  # padding alone
+            return
         self.written.add(event.name)
         integer, bias = layer.integer, layer.bias
         self._write(
             event.name,
             layer.spec.coding,
             event,
-            _chosen_rows(event, self.tokens),
+            rows,
             acc=event.acc,
             weight=integer.codes,
             weight_bits=integer.bits,
@@ -146,7 +153,6 @@ class _Exporter:
         if acc is None or product is None or event.name not in self.chosen or name in self._products:
             return
         self._products.add(name)
-        self.written.add(event.name)
         synapses = product.synapses()
         scales = torch.ones(synapses.shape[:2]) if product.scale is None else product.scale
         output = (acc.to(torch.float32) * event.scale.unsqueeze(1)).unflatten(0, (len(synapses), -1))
@@ -154,6 +160,7 @@ class _Exporter:
         for entry, rows in enumerate(_rows_by_entry(event, len(synapses), self.tokens)):
             if not len(rows):  # a sequence of padding, or none of its tokens is asked for
                 continue
+            self.written.add(event.name)
             sequence, head = divmod(entry, len(synapses) // event.sequences)
             self._write(
                 f"{name}.{sequence}.{head}",
@@ -248,6 +255,8 @@ def _fair(event: LayerSpikes | AttentionSpikes, live: Tensor, tokens: int) -> Te
     """So many of some rows, shared fairly between modalities and spread over the rows of each; ascending."""
     if tokens < 1:
         raise InputError(f"`tokens` must be at least 1, got {tokens}")
+    if not len(live):
+        return live
     pools = sorted((live[mask] for mask in rows_by_modality(event.modality[live]).values()), key=len)
     kept, left = [live[:0]], int(tokens)
     for position, pool in enumerate(pools):  # the smaller pool first: what it cannot fill, the next one gets

@@ -27,7 +27,13 @@ def membranes(x: Array, scale: Array, timesteps: Array, frac_bits: int) -> NDArr
 
     Returns:
         int32 [M, K]: sign * floor(|x / s| * 2^F) with the IEEE float32 quotient, within +-(2^(T+F) - 1).
+
+    Raises:
+        ValueError: NaN or infinity in x; names the first row.
     """
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad):
+        raise ValueError(f"activations must be finite; those of row {bad[0]} are not")
     y = (x.astype(np.float32) / scale.astype(np.float32)[:, None]).astype(np.float64)
     limit = (1 << (timesteps.astype(np.int64) + frac_bits)) - 1
     magnitude = np.minimum(np.floor(np.abs(y) * 2.0**frac_bits), limit[:, None].astype(np.float64))
