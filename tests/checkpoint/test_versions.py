@@ -58,6 +58,21 @@ def test_there_is_a_step_from_each_version() -> None:
     assert sorted(MIGRATIONS) == list(range(1, SCHEMA_VERSION))
 
 
+def test_a_file_of_each_version_is_kept_and_read(tmp_path: Path) -> None:
+    kept: dict[int, list[Path]] = {}
+    for path in DATA.glob("spike_config_schema_*.json"):
+        kept.setdefault(json.loads(path.read_text())["schema_version"], []).append(path)
+    assert sorted(kept) == list(range(1, SCHEMA_VERSION + 1))
+    for path in (path for paths in kept.values() for path in paths):
+        shutil.copy(path, tmp_path / "spike_config.json")
+        config = read_config(tmp_path)
+        assert config.schema_version == SCHEMA_VERSION
+        assert config.plan
+    (newest,) = kept[4]
+    shutil.copy(newest, tmp_path / "spike_config.json")
+    assert {entry.threshold_statistic for entry in read_config(tmp_path).plan.values()} == {"rms"}
+
+
 def test_a_file_of_schema_1_is_read(old: Path) -> None:
     content = json.loads(WRITTEN_BY_0_1_0.read_text())
     assert content["schema_version"] == 1

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from helpers.messages import naming
 from spike_compressor.errors import InputError
 from spike_compressor.modifiers import MSTSModifier
@@ -456,3 +457,24 @@ def test_a_plan_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=naming(tmp_path / "folder")):
         write_plan({}, tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_plan_files_of_each_form_are_kept_and_read(tmp_path: Path) -> None:
+    """T alone, as the first release wrote it; ratios beside it; what people write by hand."""
+    folder = Path(__file__).parent / "data"
+    query, down = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj"
+    assert read_plan(folder / "plan_timesteps.yaml") == {
+        query: {"vision": 3, "text": 4},
+        down: {"vision": 5, "text": 6},
+    }
+    ratios = {query: {"text": TemporalScale(7, 0.35)}, down: {"text": TemporalScale(6, 0.4000000059604645)}}
+    assert read_plan(folder / "plan_ratios.yaml") == ratios
+    by_hand = read_plan(folder / "plan_by_hand.yaml", [query, down], ("text", "vision", "audio"))
+    assert by_hand == {
+        query: dict.fromkeys(("text", "vision", "audio"), 3),
+        down: {"text": 6, "vision": TemporalScale(7, 0.5), "audio": 2},
+    }
+    for name in ("plan_timesteps", "plan_ratios"):  # what is written of them today is the same
+        kept = folder / f"{name}.yaml"
+        written = write_plan(read_plan(kept), tmp_path / "plan.yaml")
+        assert yaml.safe_load(kept.read_text()) == yaml.safe_load(written.read_text())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from helpers.messages import naming
 from helpers.trace_layers import make_arrays
-from spike_compressor.trace import BundleWriter, TraceError, open_bundle, validate
+from spike_compressor.trace import VERSION, BundleWriter, TraceError, open_bundle, validate
 
 FACTS = {"producer": {"name": "tests"}, "model": {"name": "toy"}}
 SETTINGS = {"coding": "tc_lif", "frac_bits": 10, "weight_bits": 4}
@@ -64,6 +64,20 @@ def refuse(bundle, *names):
     assert "\n" not in text
     assert re.search(naming(*names), text), text
     return text
+
+
+@pytest.mark.parametrize("version", range(1, VERSION + 1))
+def test_a_bundle_of_each_version_is_kept_and_valid(version):
+    """Written once by a released format, and never again."""
+    path = Path(__file__).parent / "data" / f"version_{version}"
+    assert json.loads((path / "manifest.json").read_text())["version"] == version
+    bundle = validate(path)
+    assert {layer.info.coding for layer in bundle} == CODINGS_OF[version]
+    assert all(layer["codes"].any() and layer.info.threshold is not None for layer in bundle)
+
+
+#: What the kept bundles have.
+CODINGS_OF = {1: {"tc_lif", "csd"}, 2: {"tc_lif", "tc_lif_rdoq", "group4"}}
 
 
 @pytest.mark.parametrize("coding", ["tc_lif", "csd"])
