@@ -10,8 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spike_compressor import _registration
+from spike_compressor import _registration, supported
 from spike_compressor._version import __version__
+
+supported.require_python()
 
 # public name -> module that defines it, imported on first use
 _PUBLIC = {
@@ -64,6 +66,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
+        supported.require_supported("torch", "transformers", "compressed-tensors")
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

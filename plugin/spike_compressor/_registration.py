@@ -14,10 +14,13 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from spike_compressor.supported import require_supported
+
 _HOST = "llmcompressor"
 
 
 def _register() -> None:
+    require_supported("llmcompressor", "compressed-tensors", "transformers", "torch")
     importlib.import_module("spike_compressor.modifiers")  # which registers them while it is imported
 
 
