@@ -1,6 +1,7 @@
 """Zeros, NaN, outliers, subnormal numbers, K = 1, no row, the edge of int32: the same everywhere, or one error.
 
-The golden model says what comes out; benches replay the same rows on the RTL (tb/test_run_trace.py).
+The golden model says what comes out; the RTL computes the same rows, as a backend and from a bundle
+(tb/test_run_trace.py).
 """
 
 from __future__ import annotations
@@ -105,6 +106,16 @@ def test_every_way_gives_the_golden_models_numbers(T: int, coding: str, K: int, 
             np.testing.assert_array_equal(found.numpy(), want[key], f"{key} of {backend}, {level}")
         with using_level(level), integer_activations(model):
             assert bits(model(x)) == bits(out), (backend, level)
+
+
+@pytest.mark.usefixtures("simulated_core")
+@pytest.mark.parametrize(("K", "groups"), [(45, 1), (45, 3), (1, 1)])
+@pytest.mark.parametrize(("T", "coding"), [(1, "tc_lif"), (7, "tc_lif"), (7, "csd")])
+def test_the_simulated_core_gives_them_too(T: int, coding: str, K: int, groups: int) -> None:
+    want = golden_layer(T, K, coding, groups)
+    out, event = run(Model(LayerSpec({"text": T}, coding), want, "rtl"), torch.from_numpy(want["x"]))
+    for key, found in (("codes", event.codes), ("acc", event.acc), ("act_scale", event.scale), ("output", out)):
+        np.testing.assert_array_equal(found.numpy(), want[key], key)
 
 
 @pytest.mark.parametrize("K", [45, 1])
