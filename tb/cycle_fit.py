@@ -11,10 +11,9 @@ import re
 from typing import Any
 
 import numpy as np
-from cycle_model import block_words
 from images import Shape, plan
 from spike_compressor.estimate.organisations import ORGANISATIONS, Job, make
-from spike_compressor.estimate.organisations.event import exact_blocks
+from spike_compressor.estimate.organisations.event import EventCore
 from spike_compressor.estimate.statistics import Spikes, parts_of
 from spike_compressor.trace import Layer
 
@@ -45,7 +44,7 @@ def array_of(kind: str, shape: Shape) -> dict[str, int]:
 def facts(bundle: str, layer: Layer) -> dict[str, Any]:
     """What the cycle model takes of a layer, whatever shape computes it."""
     event = next(shape for kind, shape in SHAPES.values() if kind == "event")
-    starts = range(0, layer.info.tokens, event.rows)
+    words = EventCore(array_of("event", event), {}).tile_words(layer)
     return {
         "bundle": bundle,
         "layer": layer.name,
@@ -55,7 +54,7 @@ def facts(bundle: str, layer: Layer) -> dict[str, Any]:
         "outputs": layer.info.out_features,
         "groups": plan(layer, event).groups,
         "parts": [[rows, list(one.codes), one.spread] for rows, one in parts_of(layer)],
-        "words": np.add.reduceat(block_words(layer, event), starts, axis=0).tolist(),
+        "words": [] if words is None else words.tolist(),
         "shapes": {},
     }
 
@@ -70,25 +69,10 @@ def predictions(layer: dict[str, Any], name: str, constants: Constants) -> dict[
     """Cycles of a layer on a shape by the model: from `statistics`, and from its `spikes` where it hangs on them."""
     kind, shape = SHAPES[name]
     organisation, job = make(kind, array_of(kind, shape), constants), job_of(layer)
-    parts, often = organisation.terms(job)
-    added = sum(constants[kind][constant] * count for constant, count in often.items())
-    found = {"statistics": max(parts.values()) + added}
+    found = {"statistics": organisation.cycles(job).total}
     if kind == "event":
-        rows = [min(shape.rows, layer["rows"] - start) for start in range(0, layer["rows"], shape.rows)]
-        fire = 1 + layer["groups"] * -(-layer["inputs"] // layer["groups"] // shape.lanes)
-        tiles = -(-layer["outputs"] // shape.columns)
-        load = _load(layer, shape)
-        delays = {delay: constants[kind][delay] for delay in ("start", "handover")}
-        known = exact_blocks(layer["words"], load, rows, tiles, fire, **delays)
-        found["spikes"] = max(parts["firing"], known) + added
+        found["spikes"] = organisation.exact(job, layer["words"])
     return found
-
-
-def _load(layer: dict[str, Any], shape: Shape) -> list[int]:
-    """Cycles that the weights of each block of a row take to load."""
-    size, block = layer["inputs"] // layer["groups"], shape.lanes * shape.slots
-    sizes = [min(block, size - start) for start in range(0, size, block)] * layer["groups"]
-    return [shape.lanes // shape.weight_inputs * -(-inputs // shape.lanes) for inputs in sizes]
 
 
 def fit(layers: list[dict[str, Any]]) -> Constants:

@@ -180,6 +180,10 @@ def test_a_config_and_a_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         np.count_nonzero(arrays["spikes"][:, arrays["modality"] == 0]) / 512 / (arrays["modality"] == 0).sum(), rel=1e-3
     )
     assert found["load"]["image_tokens"] == 0
+    event, dense = found["traced"][0], found["traced"][1]
+    assert event["layers"] == dense["layers"] == 1
+    assert event["spikes"] == pytest.approx(event["statistics"], rel=0.1)
+    assert dense["spikes"] == dense["statistics"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"estimate.json", "estimate.md", "tornado.svg"}
     assert json.loads((tmp_path / "out" / "estimate.json").read_text(encoding="utf-8")) == found == rounded(found)
     assert command_line(arguments) == 0

@@ -84,6 +84,7 @@ class Estimate(Command):
         from spike_compressor.estimate.run import Service, estimate
         from spike_compressor.estimate.scale import Prices
         from spike_compressor.estimate.work import Load
+        from spike_compressor.trace import open_bundle
 
         model = read_model(args.model)
         chips = [read_accelerator(name) for name in args.accelerator]
@@ -98,7 +99,17 @@ class Estimate(Command):
             prices = Prices(args.chip_usd, args.years, args.kwh_usd, args.pue, args.busy)
             service = Service(args.tokens_per_day, tuple(args.chips), args.step_ms, prices)
         chosen = gpus().values() if args.gpu is None else [gpu(name) for name in args.gpu]
-        result = estimate(model, chips, plan, load, chosen, draws=args.draws, seed=args.seed, service=service)
+        result = estimate(
+            model,
+            chips,
+            plan,
+            load,
+            chosen,
+            draws=args.draws,
+            seed=args.seed,
+            service=service,
+            trace=None if args.trace is None else open_bundle(args.trace),
+        )
         if args.out is not None:
             command = shlex.join(["spike-compressor", *sys.argv[1:]])
             write(result, args.out, f"Estimate: {model.name}", command)

@@ -30,6 +30,8 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
     found = [_main(result), _bounds(result), _layers(result), _energy(result), _gpus(result), _ladder(result)]
     if result["spikes"]:
         found.insert(0, _spikes(result))
+    if "traced" in result:
+        found.append(_traced(result["traced"]))
     found += [_tornado(chip) for chip in result["chips"]]
     if "service" in result:
         found += [_service(result["service"]), _batches(result["service"]), _gpu_batches(result["service"])]
@@ -359,3 +361,21 @@ def _gpu_batches(service: Mapping[str, Any]) -> Table:
     )
     heading = ("GPU, format", "batch", "decode: memory decides, %", "tokens/s", "J a token")
     return Table("GPUs by batch", note, heading, rows)
+
+
+def _traced(parts: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        (
+            one["name"],
+            one["kind"],
+            str(one["layers"]),
+            f"{one['macs']:,}",
+            f"{one['spikes']:,.0f}",
+            f"{one['statistics']:,.0f}",
+            f"{one['macs'] / one['spikes']:.1f}",
+        )
+        for one in parts
+    ]
+    note = "Cycles of one core for the rows of the trace: the model knows every spike, or their statistics alone."
+    heading = ("accelerator", "layers", "number", "MACs", "cycles, by spikes", "by statistics", "MACs a cycle")
+    return Table("Traced layers", note, heading, rows, 2)

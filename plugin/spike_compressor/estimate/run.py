@@ -10,11 +10,15 @@ from typing import Any
 from spike_compressor.errors import InputError
 from spike_compressor.estimate.accelerator import Chip
 from spike_compressor.estimate.models import ModelFields, linears, parameters
+from spike_compressor.estimate.organisations import Job
 from spike_compressor.estimate.phases import Phase, phase
 from spike_compressor.estimate.rivals import FORMATS, Gpu, Roofline, ladder, roofline
 from spike_compressor.estimate.scale import FILLED, Group, Prices, fleet, group, largest_batch
+from spike_compressor.estimate.statistics import parts_of
 from spike_compressor.estimate.uncertainty import UNCERTAIN, changed, intervals, tornado
 from spike_compressor.estimate.work import Load, Plan, cache_bytes, decode, prefill
+from spike_compressor.layer_kinds import layer_kind
+from spike_compressor.trace import Bundle
 
 #: Figures that have a tornado.
 TORNADO = ("prefill_tokens_per_s", "prefill_joules_per_token", "decode_joules_per_token")
@@ -56,6 +60,7 @@ def estimate(
     draws: int = 200,
     seed: int = 0,
     service: Service | None = None,
+    trace: Bundle | None = None,
 ) -> dict[str, Any]:
     """Time, power and energy of a model on accelerators, beside what else one would take.
 
@@ -68,6 +73,7 @@ def estimate(
         draws: for intervals; 0 leaves them out.
         seed: of the draws.
         service: many chips.
+        trace: whose layers are to be shown by themselves, too.
 
     Returns:
         Plain values, all *estimated*; `report` shows them.
@@ -92,10 +98,36 @@ def estimate(
         ],
         "uncertain": [asdict(one) for one in UNCERTAIN],
     }
+    if trace is not None:
+        result["traced"] = traced(chips, trace)
     if service is not None:
         result["service"] = _service(chips, model, plan, load, service)
         result["service"]["gpus"] = [row for one in gpus for row in _gpu_batches(one, model, load)]
     return result
+
+
+def traced(chips: Sequence[Chip], bundle: Bundle) -> list[dict[str, Any]]:
+    """Cycles of one core for the layers of a trace, by kind: from every spike, and from their statistics.
+
+    Args:
+        chips: accelerators; a layer that has more inputs than a core holds is taken as if it held them.
+        bundle: of layers in `tc_lif`.
+    """
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for info in bundle.infos:
+        layer = bundle.layer(info.name)
+        job = Job(tuple(parts_of(layer)), info.in_features, info.out_features, layer.groups)
+        kind = layer_kind(info.name, {layer.modalities[code] for code in layer.modality})
+        for chip in chips:
+            core, name = chip.organisation, chip.fields.name
+            row = found.setdefault(
+                (name, kind), {"name": name, "kind": kind, "layers": 0, "macs": 0, "spikes": 0.0, "statistics": 0.0}
+            )
+            row["layers"] += 1
+            row["macs"] += job.macs
+            row["spikes"] += core.exact(job, core.tile_words(layer))
+            row["statistics"] += core.cycles(job).total
+    return list(found.values())
 
 
 def phases(chip: Chip, model: ModelFields, plan: Plan, load: Load) -> tuple[Phase, Phase]:

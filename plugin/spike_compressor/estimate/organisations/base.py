@@ -8,7 +8,9 @@ from typing import Any, ClassVar, TypeVar
 
 from spike_compressor.errors import InputError
 from spike_compressor.estimate.statistics import Spikes
+from spike_compressor.estimate.words import Array
 from spike_compressor.registry import Registry
+from spike_compressor.trace import Layer
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,23 @@ class Organisation:
     def work(self, job: Job) -> tuple[float, float, float]:
         """Words, additions and products of a job."""
         raise NotImplementedError
+
+    def tile_words(self, layer: Layer) -> Array | None:
+        """What cycles of a traced layer hang on, beside its sizes: words of row tiles and blocks, int [tiles, blocks].
+
+        Returns:
+            None where they hang on no spike.
+        """
+        return None
+
+    def exact(self, job: Job, words: Array | None) -> float:
+        """Cycles of a job on one core whose every spike is known.
+
+        Args:
+            job: the layer.
+            words: as `tile_words` gives them.
+        """
+        return self.cycles(job).total
 
 
 ORGANISATIONS: Registry[type[Organisation]] = Registry("organisation", "spike_compressor.organisations", named=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from math import erf, exp, pi, sqrt
 from typing import ClassVar
 
+import numpy as np
+
 from spike_compressor.estimate.organisations.base import Job, Organisation, register_organisation
 from spike_compressor.estimate.statistics import mean_words
-from spike_compressor.estimate.words import Array
+from spike_compressor.estimate.words import Array, block_words, lane_counts
+from spike_compressor.trace import Layer, steps_of
 
 #: How much words grow with spikes, both in %: fuller words take the rest (docs/rtl.md has how full words are).
 GROWTH = 0.65
@@ -53,6 +56,30 @@ class EventCore(Organisation):
     def work(self, job: Job) -> tuple[float, float, float]:
         words = sum(count * self._words(job, size) for size, count in self._blocks(job))
         return words * job.rows * -(-job.outputs // self.array["columns"]), job.additions, 0.0
+
+    def tile_words(self, layer: Layer) -> Array | None:
+        own = layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)
+        size = layer.info.in_features // layer.groups
+        counts, group_blocks = lane_counts(layer.spikes, own, size, self.array["lanes"], self.array["slots"])
+        words = block_words(counts, group_blocks, self.array["rows"])
+        return np.add.reduceat(words, range(0, len(words), self.array["rows"]), axis=0)
+
+    def exact(self, job: Job, words: Array | None) -> float:
+        if words is None:
+            return self.cycles(job).total
+        parts, often = self.terms(job)
+        blocks, tiles = self._blocks(job), self._tiles(job.rows)
+        each = [self._load(size) for size, count in blocks for _ in range(count // job.groups)]
+        known = exact_blocks(
+            words,
+            each * job.groups,
+            [rows for rows, times in tiles for _ in range(times)],
+            -(-job.outputs // self.array["columns"]),
+            1 + sum(count * -(-size // self.array["lanes"]) for size, count in blocks),
+            start=self.constants["start"],
+            handover=self.constants["handover"],
+        )
+        return max(parts["firing"], known) + sum(self.constants[name] * count for name, count in often.items())
 
     def _blocks(self, job: Job) -> list[tuple[int, int]]:
         """Inputs of a block of a row, and how many blocks have so many."""
