@@ -11,12 +11,13 @@ Made by `make ladder LIBERTY="FILE …"`, once for each library; [synthesis.md](
 the libraries are found. Areas and clocks are synthesised, energies simulated on the netlist, memories and wires
 estimated.
 
-Every array of a rung does 1,024 products a cycle (8 rows x 16 columns x 8 inputs). The spike core has 1,024 adder
-slots (64 x 16); what it does with them hangs on the spikes: three kinds of inputs at T = 4, whose codes are those
-of INT4 x (sign + 4), so these two rungs give the same sums to the bit. The other rungs compute something else, at
-another accuracy. An area counts the columns, what counts a row's offset, memories, weight register and sums; front
-end, registers and control, alike in all rungs, are left out, and of the spike core's energy its lanes, picker and
-pipeline, some 10 to 15 % (rtl/synth/results.md)."""
+Every array of a rung has 8 rows x 16 columns, and does 1,024 products a cycle (8 inputs; those of 16 inputs 2,048;
+those of groups 128 inputs in S cycles). The spike core has 1,024 adder slots (64 x 16); what it does with them hangs on
+the spikes: three kinds of inputs at T = 4, whose codes are those of INT4 x (sign + 4), so these two rungs give the same
+sums to the bit. The other rungs compute something else, at another accuracy. Rungs of groups have a front end, and
+encoders enough for layers of 2,048 outputs. An area counts the columns, what counts a row's offset, memories, weight
+register and sums; front end, registers and control, alike in all other rungs, are left out, and of the spike core's
+energy its lanes, picker and pipeline, some 10 to 15 % (rtl/synth/results.md)."""
 
 
 MEMORIES = ("store of activations", "weight banks", "store of spikes")
