@@ -15,7 +15,7 @@ async def chunks(dut):
     half, width = 1 << bits - 1, int(dut.AccWidth.value)
     names = ("tree_en_i", "sum_en_i", "step_en_i", "first_i", "flush_i", "fresh_i")
     await start(dut, enable_i=1, **dict.fromkeys(names, 0))
-    for case in range(20):
+    for case in range(12):
         steps, count = int(generator.integers(1, most + 1)), int(generator.integers(1, 4))
         pause = 0.3 * (case % 2)
         spikes = np.stack([random_spikes(generator, steps, groups) for _ in range(count)])
