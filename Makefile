@@ -20,6 +20,8 @@
 #   make bench                 benchmarks: hours; a killed run goes on where it was
 #   make kernels               the C++ kernels of this checkout, beside its package; the other targets do it where they are old
 #   make setup                 the package and what it depends on, as for `make demo`; test-, lint-, docs-setup: what those need
+#   make locked-setup          first of all: each package that CI takes, by its SHA-256 (locks/); lock-file makes the list anew
+#   make licences              docs/licences.md from what is installed; sbom: the same as a bill of materials (CycloneDX)
 
 PYTHON ?= python3
 VENV   := .venv
@@ -56,6 +58,22 @@ report         = $(1) tools/test_report.py section $@ 'make $@' $(REPORTS)/$@/*.
 .PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup lint-setup docs-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
+
+# Of continuous integration: what the other targets then find is there. Without a list for this Python and platform they
+# install by version alone.
+.PHONY: locked-setup lock-file licences sbom
+locked-setup:
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) tools/lock.py install
+
+lock-file: | $(PIP_READY)
+	$(PY) tools/lock.py make
+
+licences: $(TEST_PACKAGES) $(LINTERS) $(DOCS)
+	$(PY) tools/licences.py
+
+sbom: $(TEST_PACKAGES) $(LINTERS) $(DOCS)
+	$(PY) tools/sbom.py
 
 $(PIP_READY):
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' \

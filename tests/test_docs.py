@@ -29,6 +29,7 @@ COMMAND = re.compile(r"(?:\.venv/bin/)?(spike-compressor|make) ")
 SHOWS: dict[str, dict[str, int]] = {
     "README.md": {"python": 1, "text": 1, "sh": 2, "command": 4, "table": 2, "link": 20, "picture": 1},
     "CHANGELOG.md": {"link": 1},
+    "SECURITY.md": {"link": 3},
     "CONTRIBUTING.md": {"python": 6, "systemverilog": 1, "sh": 5, "command": 1, "link": 8},
     "docs/architectures.md": {"table": 4, "link": 2},
     "docs/architecture.md": {"python": 2, "text": 1, "toml": 1, "table": 3, "link": 10},
@@ -41,6 +42,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/gpu.md": {"sh": 1, "table": 1, "link": 2},
     "docs/hardware.md": {"sh": 1, "command": 4, "table": 5, "link": 25, "picture": 1},
     "docs/kernels.md": {"sh": 1, "command": 1, "table": 2, "link": 1},
+    "docs/licences.md": {"table": 3, "link": 1},
     "docs/limits.md": {"link": 5},
     "docs/moe.md": {"yaml": 1, "table": 2, "link": 1},
     "docs/msts.md": {"sh": 1, "table": 3, "link": 10, "picture": 1},
