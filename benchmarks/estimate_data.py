@@ -17,6 +17,14 @@ SYNTH = ROOT / "rtl" / "synth"
 TARGET = ROOT / "plugin" / "spike_compressor" / "estimate" / "data" / "synthesis.json"
 #: Rung of the ladder that each kind of core contains.
 RUNGS = {"spike": "spikes, INT4, T up to 4", "dense": "INT4 x (sign + 4)"}
+#: Rungs of the ladder that estimates use: what cores contain, and dense arrays beside them.
+KEPT = (
+    "FP16 x FP16, FP32 add",
+    "BF16 x BF16, FP32 add",
+    "INT8 x INT8",
+    "INT4 x INT8 (W4A8)",
+    *reversed(RUNGS.values()),
+)
 #: Clock in MHz, and area over that in results.json, of the cores as they are now: docs/synthesis.md, "Clock and area of
 #: the pipelined cores", from `spike 32x16, 16 slots` and `dense 8x16x8`; energies were not made again.
 PIPELINED = {"spike": (239.0, 5.93 / 5.68), "dense": (228.0, 6.88 / 6.92)}
@@ -42,8 +50,14 @@ def synthesis() -> dict[str, Any]:
         "made_by": "python benchmarks/estimate_data.py",
         "library": results["library"],
         "designs": designs,
-        "ladder": {name: {rung: _rung(one) for rung, one in entry["rungs"].items()} for name, entry in ladder.items()},
+        "ladder": {name: {rung: _rung(_named(entry, rung)) for rung in KEPT} for name, entry in ladder.items()},
     }
+
+
+def _named(library: dict[str, Any], rung: str) -> dict[str, Any]:
+    """A rung of a library, by the name that tables have."""
+    found: dict[str, Any] = next(entry for entry in library["rungs"].values() if entry["name"] == rung)
+    return found
 
 
 def _rung(entry: dict[str, Any]) -> dict[str, float]:
