@@ -51,6 +51,7 @@ SHAPES = (
         "MaxInputs": 2048,
         "Csd": 0,
         "UserTimesteps": 1,
+        "OneBlock": 1,
     },
 )
 

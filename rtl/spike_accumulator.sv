@@ -3,7 +3,7 @@
 //
 // Adds the sums of a row's blocks into the row's accumulators, and sends those that are complete: with the last block of
 // a group a row leaves, through a queue of two, and nothing is written back. They are kept in as many bits as the largest sum
-// needs, and leave with their sign extended.
+// needs, and leave with their sign extended. With OneBlock every block is a whole group: nothing is added, and there is no memory.
 //
 //   beat    `Columns` accumulators of one row, 32 bits each, column 0 lowest; columns beyond N are 0
 //   TLAST   ends a tile (one group of one column tile of one row tile)
@@ -20,6 +20,7 @@ module spike_accumulator
   parameter int unsigned Columns   = 16,
   parameter int unsigned HalfWidth = 26,
   parameter int unsigned SumBits   = AccWidth,  // hold any sum of a row, at most AccWidth
+  parameter bit          OneBlock  = 1'b0,      // a group has one block
   localparam int unsigned RowWidth = $clog2(Rows + 1),
   localparam int unsigned ColWidth = $clog2(Columns + 1)
 ) (
@@ -51,7 +52,7 @@ module spike_accumulator
   localparam int unsigned AddrWidth = (Rows > 1) ? $clog2(Rows) : 1;
 
   logic                              leave, keep, queue_ready, queue_room;
-  logic [Columns-1:0][SumBits-1:0]   old, total, row, out;
+  logic [Columns-1:0][SumBits-1:0]   total, row, out;
 
   assign leave    = valid_i && place_i.acc_last;
   assign keep     = valid_i && !place_i.acc_last;
@@ -62,23 +63,40 @@ module spike_accumulator
     else enable_o <= queue_room || !(enable_o ? soon_i && soon_last_i : leave);
   end
 
-  spike_ram #(
-    .Width (Columns * SumBits),
-    .Depth (Rows)
-  ) u_sums (
-    .clk_i,
-    .we_i    (keep),
-    .waddr_i (row_i[AddrWidth-1:0]),
-    .wdata_i (total),
-    .re_i    (soon_i && !soon_first_i && enable_o),
-    .raddr_i (soon_row_i[AddrWidth-1:0]),
-    .rdata_o (old)
-  );
+  if (OneBlock) begin : gen_whole
+    for (genvar c = 0; c < Columns; c++) begin : gen_sum
+      logic signed [HalfWidth-1:0] sum;
+      assign sum      = sums_i[c];
+      assign total[c] = SumBits'(sum >>> 1);
+    end
+
+    logic unused;
+    assign unused = ^{keep, soon_first_i, soon_row_i, row_i, place_i.acc_first};
+  end else begin : gen_sums
+    logic [Columns-1:0][SumBits-1:0] old;
+
+    spike_ram #(
+      .Width   (Columns * SumBits),
+      .Depth   (Rows),
+      .OnePort (1'b1)
+    ) u_sums (
+      .clk_i,
+      .we_i    (keep),
+      .waddr_i (row_i[AddrWidth-1:0]),
+      .wdata_i (total),
+      .re_i    (soon_i && !soon_first_i && enable_o),
+      .raddr_i (soon_row_i[AddrWidth-1:0]),
+      .rdata_o (old)
+    );
+
+    for (genvar c = 0; c < Columns; c++) begin : gen_sum
+      logic signed [HalfWidth-1:0] sum;
+      assign sum      = sums_i[c];
+      assign total[c] = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
+    end
+  end
 
   for (genvar c = 0; c < Columns; c++) begin : gen_column
-    logic signed [HalfWidth-1:0] sum;
-    assign sum           = sums_i[c];
-    assign total[c]      = (place_i.acc_first ? '0 : old[c]) + SumBits'(sum >>> 1);
     assign row[c]        = (ColWidth'(c) < columns_i) ? total[c] : '0;
     assign acc_data_o[c] = AccWidth'(signed'(out[c]));
   end
@@ -104,6 +122,8 @@ module spike_accumulator
   end
 
   `SPIKE_ASSERT(Stops, enable_o == (!leave || queue_ready))
+  `SPIKE_EXPECT(Apart, !(soon_i && valid_i))
+  `SPIKE_EXPECT(Whole, !OneBlock || !valid_i || (place_i.acc_first && place_i.acc_last))
   `SPIKE_EXPECT(WholeSums, !valid_i || !sums_i[0][0])
   `SPIKE_ASSERT_STABLE(AccStable, acc_valid_o, acc_ready_i, {acc_data_o, acc_last_o})
 

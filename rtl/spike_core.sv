@@ -35,6 +35,7 @@ module spike_core
   parameter int unsigned SpikeStream    = 0,    // the same; 0: the spikes of a chunk
   parameter int unsigned AccStream      = 0,    // the same; 0: Columns accumulators
   parameter bit          Csd          = 1'b1,  // able to fire csd; tc_lif alone needs less storage
+  parameter bit          OneBlock     = 1'b0,  // a group fits into a block, Lanes x Slots inputs: no sums are kept
   parameter bit          LateCounters = 1'b0, // for simulations: counters come out of reset just below a carry
   localparam int unsigned MembraneUnit   = Lanes * MembraneBits,
   localparam int unsigned WeightUnit     = WeightInputs * Columns * (NibbleWeights ? 4 : 8),
@@ -108,12 +109,12 @@ module spike_core
   localparam int unsigned AddrWidth  = (Slots > 1) ? $clog2(Slots) : 1;
   localparam int unsigned BankWidth  = $clog2(Slots) + 1;
   localparam int unsigned HalfWidth  = WeightBits + $clog2(Lanes) + $clog2(Slots) + Planes + 1;
-  // MaxInputs inputs of less than 2^Tmax, weights of WeightBits
-  localparam int unsigned LargestSum = WeightBits + Tmax + $clog2(MaxInputs);
+  // of inputs of less than 2^Tmax, weights of WeightBits
+  localparam int unsigned LargestSum = WeightBits + Tmax + $clog2(OneBlock ? Lanes * Slots : MaxInputs);
   localparam int unsigned SumBits    = (LargestSum < AccWidth) ? LargestSum : AccWidth;
 
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
-  localparam logic [31:0] Limits = {15'd0, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
+  localparam logic [31:0] Limits = {14'd0, OneBlock, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
 
   // log2 of the widths, 0 as above; how membranes and weights are sent
   localparam logic [31:0] Streams = {
@@ -322,10 +323,11 @@ module spike_core
   assign idle = fire_idle && load_idle && walk_idle && pick_idle && array_idle && acc_idle;
 
   spike_sequencer #(
-    .Lanes  (Lanes),
-    .Slots  (Slots),
-    .Blocks (Blocks),
-    .Csd    (Csd)
+    .Lanes       (Lanes),
+    .Slots       (Slots),
+    .Blocks      (Blocks),
+    .Csd         (Csd),
+    .GroupBlocks (OneBlock ? 1 : Blocks)
   ) u_sequencer (
     .clk_i,
     .rst_ni         (engine_rst_n),
@@ -649,7 +651,8 @@ module spike_core
     .Rows      (Rows),
     .Columns   (Columns),
     .HalfWidth (HalfWidth),
-    .SumBits   (SumBits)
+    .SumBits   (SumBits),
+    .OneBlock  (OneBlock)
   ) u_accumulator (
     .clk_i,
     .rst_ni       (engine_rst_n),

@@ -151,13 +151,12 @@ module spike_picker
   end
 
   // -------------------------------------------------------------------------------------------------- words
-  // The sum of a row is read from memory one cycle before the row's next sum is written, so two sums of one row must not
-  // follow each other at once. Whether they would is known when a plane becomes the present one.
-  logic                first_q, shift_q, just_q, again_q, again;
-  logic [RowWidth-1:0] just_row_q;
+  // A row's sum so far is read from memory in the cycle in which the sum before it is written, if their last words follow
+  // each other at once; and the memory has one port. Whether they could is known when a plane becomes the present one: a
+  // row that has no plane but the lowest may be one word.
+  logic first_q, shift_q, just_q, again_q, again;
 
-  assign again   = valid_q ? plane_q.last && next_q.last && next_q.row == plane_q.row
-                           : just_q && !enable_i && next_q.last && next_q.row == just_row_q;
+  assign again   = next_q.last && (valid_q ? plane_q.last : just_q && !enable_i);
   assign issue   = valid_q && enable_i && !again_q;
   assign advance = ends_q && enable_i && !again_q;
 
@@ -176,10 +175,6 @@ module spike_picker
       if (move) again_q <= again;
       else if (enable_i) again_q <= 1'b0;
     end
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (issue) just_row_q <= plane_q.row;
   end
 
   assign word_valid_o   = issue;

@@ -76,7 +76,7 @@ package spike_pkg;
     RegId          = 8'h00,
     RegVersion     = 8'h04,
     RegShape       = 8'h08,  // {weight_inputs, lanes, columns, rows}, 8 bits each
-    RegLimits      = 8'h0c,  // {0, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
+    RegLimits      = 8'h0c,  // {0, one_block, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
     RegBlocks      = 8'h10,  // capacity of the spike store, in blocks of lanes x slots inputs
     RegCtrl        = 8'h14,  // W1: [0] start, [1] clear counters
     RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error, [3] queued

@@ -8,6 +8,7 @@
 //   - an address is not read in the cycle in which it is written
 //   - Halves = 1: the words below Depth/2 and those above are two memories, of which one is written while the other
 //     is read; neither is written and read in one cycle, so each may be a macro of one port
+//   - OnePort = 1: the whole is never written and read in one cycle
 //
 // This file is for synthesis that infers memories with a port for each (block RAM, two-port macros). variants/ has others
 // of the same name: a pair of single-port macros for the halves, and latches.
@@ -17,6 +18,7 @@ module spike_ram #(
   parameter int unsigned Depth  = 1024,
   parameter int unsigned Parts  = 1,
   parameter bit          Halves = 1'b0,
+  parameter bit          OnePort = 1'b0,
   localparam int unsigned AddrWidth = (Depth > 1) ? $clog2(Depth) : 1,
   localparam int unsigned PartWidth = Width / Parts
 ) (
@@ -40,8 +42,8 @@ module spike_ram #(
     if (re_i) rdata_o <= mem[raddr_i];
   end
 
-  // Halves are of no interest to a memory with two ports.
-  logic unused_halves;
-  assign unused_halves = Halves;
+  // Neither is of interest to a memory with two ports.
+  logic unused;
+  assign unused = Halves || OnePort;
 
 endmodule

@@ -23,6 +23,7 @@ module spike_sequencer
   parameter bit          Csd    = 1'b1,
   parameter int unsigned Inputs = 2,
   parameter int unsigned Groups = Blocks,  // a row has no more groups
+  parameter int unsigned GroupBlocks = Blocks,  // a group has no more blocks
   localparam int unsigned LaneWidth  = $clog2(Lanes + 1),
   localparam int unsigned SlotWidth  = $clog2(Slots + 1),
   localparam int unsigned BlockWidth = $clog2(Blocks + 1)
@@ -85,7 +86,8 @@ module spike_sequencer
     tail_lanes_o   <= LaneWidth'((job_i.group_inputs - 1'b1) & CountWidth'(Lanes - 1)) + 1'b1;
     tail_chunks_o  <= (SlotWidth'(chunks_q - 1'b1) & SlotWidth'(Slots - 1)) + 1'b1;
     group_blocks_o <= blocks[BlockWidth-1:0];
-    fits_q         <= blocks <= (CountWidth + 1)'(Blocks) && (Groups >= Blocks || job_i.groups <= CountWidth'(Groups));
+    fits_q         <= blocks <= (CountWidth + 1)'(GroupBlocks)
+                      && (Groups >= Blocks || job_i.groups <= CountWidth'(Groups));
   end
 
   assign row_blocks_o = row_blocks_q;

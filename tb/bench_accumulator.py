@@ -9,23 +9,22 @@ from unit import Sink, pack, rng, start, unpack
 @cocotb.test()
 @cocotb.parametrize(stall=[0.0, 0.7], gap=[0.0, 0.5])
 async def rows(dut, stall, gap):
-    """Tiles of random rows, columns and blocks; sums come two cycles apart for one row at the earliest."""
+    """Tiles of random rows, columns and blocks; sums come two cycles apart at the earliest."""
     generator = rng(dut)
     R, C, width = int(dut.Rows.value), int(dut.Columns.value), int(dut.HalfWidth.value)
+    most = 1 if int(dut.OneBlock.value) else 4
     await start(dut, soon_i=0, valid_i=0)
     sink = Sink(dut, "acc_valid_o", "acc_ready_i", ["acc_data_o", "acc_last_o"], stall)
     want, jobs = [], []
     for _ in range(25):
-        rows, columns, blocks = (int(generator.integers(1, n + 1)) for n in (R, C, 4))
+        rows, columns, blocks = (int(generator.integers(1, n + 1)) for n in (R, C, most))
         totals = np.zeros((rows, C), int)
         for b in range(blocks):
             for r in range(rows):
                 sums = generator.integers(-(1 << width - 2), 1 << width - 2, C)
                 totals[r] += sums
                 place = int(b == 0) << 2 | int(b == blocks - 1) << 1 | int(r == rows - 1)
-                jobs.append((r, columns, place, sums))
-                if rows == 1:
-                    jobs.append(None)
+                jobs += [(r, columns, place, sums), None]
         for r in range(rows):
             beat = np.where(np.arange(C) < columns, totals[r], 0)
             want.append((beat.tolist(), int(r == rows - 1)))

@@ -393,6 +393,7 @@ def shape_of(shape: int, limits: int, blocks: int, streams: int) -> Shape:
         blocks=blocks,
         csd=bool(limits >> 16 & 1),
         streams=Streams.of_register(streams),
+        one_block=bool(limits >> 17 & 1),
     )
 
 

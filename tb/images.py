@@ -29,6 +29,7 @@ class Shape:
     blocks: int = 32
     csd: bool = True
     streams: Streams = UNIT_BEATS
+    one_block: bool = False
     units: int = 0  # encoders of a group core; 0: it is another core
 
     @property
@@ -48,6 +49,7 @@ class Shape:
             "Tmax": self.tmax,
             "MaxInputs": self.capacity,
             "Csd": int(self.csd),
+            **({"OneBlock": 1} if self.one_block else {}),
             **self.streams.parameters(),
             **({"Units": self.units} if self.units else {}),
         }

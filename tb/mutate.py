@@ -46,6 +46,7 @@ STAGES = (
         "largest_sums",
         "zeros",
         "group_scales",
+        "largest_groups",
         "full_store",
         "longest_fraction",
     ),

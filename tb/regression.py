@@ -37,9 +37,10 @@ CORNERS = {
     "weight bits 2": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=2, tmax=4, blocks=8),
     "tmax 1": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=1, blocks=8),
     "least": Shape(1, 1, lanes=4, slots=1, weight_inputs=1, weight_bits=2, tmax=1, blocks=8, csd=False),
+    "one block": Shape(3, 5, lanes=4, slots=4, weight_inputs=2, weight_bits=4, tmax=7, blocks=16, one_block=True),
 }
 #: Tests of bench_core that corners run.
-CORNER_TESTS = ("extremes", "random_jobs", "group_scales", "reset_in_mid_stream")
+CORNER_TESTS = ("extremes", "random_jobs", "group_scales", "largest_groups", "reset_in_mid_stream")
 
 #: Of the dense baseline.
 DENSE_SHAPES = {
@@ -108,6 +109,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("array", "spike_array", {"Rows": 3, "Columns": 4, "Lanes": 8, "Slots": 4, "WeightBits": 4, "Tmax": 4}),
     ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20}),
     ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20, "SumBits": 21}),
+    ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20, "SumBits": 19, "OneBlock": 1}),
     ("sequencer", "spike_sequencer", {"Lanes": 8, "Slots": 4, "Blocks": 16}),
     ("sequencer", "spike_sequencer", {"Lanes": 4, "Slots": 1, "Blocks": 64, "Csd": 0}),
     ("counters", "spike_counters", {}),

@@ -34,6 +34,7 @@ BROKEN = [
         "fire_q <= turn_i ? next_fire_q : fire_d;",
     ),
     ("picker", "spike_picker.sv", "&through && !(turn_q && !next_valid_q)", "&through"),
+    ("picker", "spike_picker.sv", "(valid_q ? plane_q.last : just_q", "(valid_q ? next_q.place.acc_first : just_q"),
     ("tiler", "spike_tiler.sv", "begin_row ? one_d : one_q", "one_d"),
     ("tiler", "spike_tiler.sv", "rows_left_q <= CountWidth'(2 * Rows)", "rows_left_q < CountWidth'(2 * Rows)"),
     ("chunker", "spike_chunker.sv", "row_left_q == BlockWidth'(1)", "group_left_q == BlockWidth'(1)"),

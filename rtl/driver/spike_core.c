@@ -39,6 +39,7 @@ int spike_core_open(spike_core *core, uint32_t (*read)(void *context, uint32_t o
   core->tmax = FIELD(limits, LIMITS, TMAX);
   core->slots = FIELD(limits, LIMITS, SLOTS);
   core->csd = FIELD(limits, LIMITS, CSD) != 0;
+  core->one_block = FIELD(limits, LIMITS, ONE_BLOCK) != 0;
   core->blocks = get(core, REGISTER(BLOCKS));
   streams = get(core, REGISTER(STREAMS));
   core->membrane_beat = beat_bytes(FIELD(streams, STREAMS, MEMBRANE));
@@ -62,7 +63,7 @@ int spike_core_submit(spike_core *core, const spike_core_layer *layer) {
   }
   group = layer->inputs / layer->groups;
   blocks = parts(parts(group, core->lanes), core->slots);
-  if (blocks > core->blocks / layer->groups) return SPIKE_CORE_TOO_LARGE;
+  if (blocks > core->blocks / layer->groups || (core->one_block && blocks > 1)) return SPIKE_CORE_TOO_LARGE;
   if (get(core, REGISTER(STATUS)) & SPIKE_CORE__STATUS__QUEUED_bm) return SPIKE_CORE_BUSY;
   mode = layer->frac_bits << SPIKE_CORE__MODE__FRAC_BITS_bp;
   if (layer->csd) mode |= SPIKE_CORE__MODE__CODING_bm;

@@ -46,6 +46,7 @@ typedef struct {
   uint32_t membrane_beat, weight_beat, acc_beat; /* bytes; 0: a beat is one unit, see docs/rtl.md */
   uint32_t membrane_bits, weight_field;          /* bits of a membrane, and of a weight, in the streams */
   int csd;
+  int one_block;      /* a group has one block, lanes * slots inputs, at most */
   int user_timesteps; /* T of a row goes in TUSER with its membranes, not in a header before them */
   uint32_t jobs; /* done, when it was last looked at */
 } spike_core;

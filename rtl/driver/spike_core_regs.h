@@ -60,6 +60,9 @@ extern "C" {
 #define SPIKE_CORE__LIMITS__CSD_bm 0x10000
 #define SPIKE_CORE__LIMITS__CSD_bp 16
 #define SPIKE_CORE__LIMITS__CSD_bw 1
+#define SPIKE_CORE__LIMITS__ONE_BLOCK_bm 0x20000
+#define SPIKE_CORE__LIMITS__ONE_BLOCK_bp 17
+#define SPIKE_CORE__LIMITS__ONE_BLOCK_bw 1
 
 // reg - spike_core::BLOCKS
 #define SPIKE_CORE__BLOCKS__VALUE_bm 0xffffffff

@@ -10,7 +10,7 @@ from typing import Any
 
 from cells import mean
 from mapping import GATE, MEMORY
-from sram import Memory, memory
+from sram import Memory, memory, one_port
 from technology import Technology
 
 ZERO, ONE = 0, 1
@@ -58,9 +58,10 @@ class Netlist:
 
 
 def shape(netlist: Netlist, cell: Instance) -> Memory:
-    """What a memory would be built of. All but the accumulators' have halves never written and read at once."""
+    """What a memory would be built of: the accumulators' has one port, others halves never written and read at once."""
     depth, width, _ = dimensions(cell)
-    return memory(depth, width, halves=cell.module != "spike_accumulator", node=netlist.technology.node)
+    kind = one_port if cell.module == "spike_accumulator" else memory
+    return kind(depth, width, node=netlist.technology.node)
 
 
 def dimensions(cell: Instance) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ from cells import mean  # noqa: E402
 from ladder_report import table  # noqa: E402
 from rungs import RUNGS, Frame, GroupRung, Rung, SpikeRung  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
-from sram import memory  # noqa: E402
+from sram import memory, one_port  # noqa: E402
 from synth import FLOW, LIBRARY, LIBRARY_REMEDY, simulator  # noqa: E402
 from toolchain import BASELINE, GROUP, LADDER, RTL, SOURCES, ToolError, sources_of  # noqa: E402
 
@@ -207,7 +207,7 @@ def spikes(rung: SpikeRung, cells: technology.Technology, work: Path, toggle: Pa
     slots = SPIKE_COLUMNS * SPIKE_LANES
     bank = memory(2 * SPIKE_SLOTS, SPIKE_COLUMNS * rung.weight_bits, node=cells.node)
     plane = memory(2 * ROWS * blocks, SPIKE_LANES * SPIKE_SLOTS, node=cells.node)
-    accumulators = memory(ROWS, SPIKE_COLUMNS * total, halves=False, node=cells.node)
+    accumulators = one_port(ROWS, SPIKE_COLUMNS * total, node=cells.node)
     parts = {
         "columns": SPIKE_COLUMNS * column.area,
         "pipeline and picker": array.area - SPIKE_COLUMNS * column.area + picker.area,

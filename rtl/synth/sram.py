@@ -105,14 +105,25 @@ def memory(words: int, bits: int, *, halves: bool = True, node: Node = OSU180) -
     else:
         area, read, write, access = _macro(DOUBLE, words, node)
         sram = Memory(macros * area, macros * read, macros * write, access, "dual-port SRAM")
-    latches = Memory(
+    return min(sram, _latches(words, bits, node), key=lambda one: one.area)
+
+
+def one_port(words: int, bits: int, *, node: Node = OSU180) -> Memory:
+    """Estimate for a memory of `words` x `bits` that is written or read in a cycle, never both."""
+    macros = bits / MACRO_BITS
+    area, read, write, access = _macro(SINGLE, words, node)
+    sram = Memory(macros * area, macros * read, macros * write, access, "single-port SRAM")
+    return min(sram, _latches(words, bits, node), key=lambda one: one.area)
+
+
+def _latches(words: int, bits: int, node: Node) -> Memory:
+    return Memory(
         bits * words * (node.latch_area + node.read_area),
         bits * LATCH_READ_PJ * node.latch_energy,
         bits * LATCH_WRITE_PJ * node.latch_energy,
         LATCH_ACCESS_NS * node.speed,
         "latches",
     )
-    return min(sram, latches, key=lambda one: one.area)
 
 
 def _macro(table: dict[int, tuple[float, float, float, float]], words: float, node: Node) -> tuple[float, ...]:

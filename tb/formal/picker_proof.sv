@@ -3,7 +3,7 @@
 //
 // Proof: of every plane that goes into the picker, every spike comes out in exactly one word of its row, with its own
 // sign, and by the shifts that follow it weighs 2^exponent in the row's sum. Words keep the row's place, and no
-// plane waits forever.
+// plane waits forever. Two rows never end in words that the array takes one right behind the other.
 //
 // One spike, of any lane and slot, is picked at an arbitrary moment and followed. Rows come as the walker sends them: planes
 // from any exponent down to 0.
@@ -182,6 +182,13 @@ module picker_proof
     end
   end
 
+  logic ended_q;  // in the word before
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) ended_q <= 1'b0;
+    else if (enable_i) ended_q <= row_out;
+  end
+
   always_comb begin
     if (rst_ni) begin
       InItsRow:  assert (!mine || rows_ahead_q == '0);
@@ -194,12 +201,13 @@ module picker_proof
       RowsOnce:  assert (!row_out || rows_q != '0);
       Idle:      assert (!idle || (waiting_q == '0 && rows_q == '0) || inside_q);
       Release:   assert (!word_release || word_last);
+      Apart:     assert (!(row_out && ended_q));
     end
   end
 
   // ------------------------------------------------------------------------------------------ no deadlock
   // The array goes on and a plane is offered: it is taken after at most as many words as a lane has slots, and one cycle
-  // more where two sums of one row would meet.
+  // more where two sums would meet.
   logic [3:0] patience_q;
 
   always_ff @(posedge clk_i) begin

@@ -12,6 +12,7 @@ module spike_ram #(
   parameter int unsigned Depth  = 1024,
   parameter int unsigned Parts  = 1,
   parameter bit          Halves = 1'b0,
+  parameter bit          OnePort = 1'b0,
   localparam int unsigned AddrWidth = (Depth > 1) ? $clog2(Depth) : 1,
   localparam int unsigned PartWidth = Width / Parts
 ) (
@@ -50,8 +51,8 @@ module spike_ram #(
     end
   end
 
-  // Halves are of no interest to latches.
-  logic unused_halves;
-  assign unused_halves = Halves;
+  // Neither is of interest to latches.
+  logic unused;
+  assign unused = Halves || OnePort;
 
 endmodule

@@ -1,8 +1,9 @@
 // Copyright spike-compressor contributors.
 // SPDX-License-Identifier: Apache-2.0
 //
-// spike_ram for libraries of single-port macros. With halves it is two of them, of Depth/2 words, and a multiplexer; what
-// has no halves (the accumulators) stays a memory of two ports. Put the library's macros where the arrays `mem` are.
+// spike_ram for libraries of single-port macros. With halves it is two of them, of Depth/2 words, and a multiplexer; with
+// OnePort it is one. What has neither stays a memory of two ports; none in the core is such. Put the library's macros
+// where the arrays `mem` are.
 //
 // In simulation this is the worst macro that the core has to live with: its output is lost in the cycle after a write,
 // and a write and a read of one macro in one cycle are an error. Nothing of that is left in synthesis.
@@ -12,6 +13,7 @@ module spike_ram #(
   parameter int unsigned Depth  = 1024,
   parameter int unsigned Parts  = 1,
   parameter bit          Halves = 1'b0,
+  parameter bit          OnePort = 1'b0,
   localparam int unsigned AddrWidth = (Depth > 1) ? $clog2(Depth) : 1,
   localparam int unsigned PartWidth = Width / Parts
 ) (
@@ -72,8 +74,28 @@ module spike_ram #(
     assign rdata_o = data[read_high_q];
 
 `ifndef SYNTHESIS
-    OnePort : assert property (@(posedge clk_i) $time == 0 || !(write && re_i && write_high == read_high))
+    OneOfThem : assert property (@(posedge clk_i) $time == 0 || !(write && re_i && write_high == read_high))
       else $error("%m: one macro is written and read in one cycle");
+`endif
+  end else if (OnePort) begin : gen_one
+    logic [Parts-1:0][PartWidth-1:0] mem [Depth];
+
+    always_ff @(posedge clk_i) begin
+      if (write) begin
+        for (int unsigned p = 0; p < Parts; p++) begin
+          if (we_i[p]) mem[waddr_i][p] <= wdata_i[p];
+        end
+`ifndef SYNTHESIS
+        rdata_o <= ~wdata_i;
+`endif
+      end else if (re_i) begin
+        rdata_o <= mem[raddr_i];
+      end
+    end
+
+`ifndef SYNTHESIS
+    OnlyPort : assert property (@(posedge clk_i) $time == 0 || !(write && re_i))
+      else $error("%m: it is written and read in one cycle");
 `endif
   end else begin : gen_two_ports
     logic [Parts-1:0][PartWidth-1:0] mem [Depth];

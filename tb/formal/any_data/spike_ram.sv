@@ -8,6 +8,7 @@ module spike_ram #(
   parameter int unsigned Depth  = 1024,
   parameter int unsigned Parts  = 1,
   parameter bit          Halves = 1'b0,
+  parameter bit          OnePort = 1'b0,
   localparam int unsigned AddrWidth = (Depth > 1) ? $clog2(Depth) : 1,
   localparam int unsigned PartWidth = Width / Parts
 ) (
