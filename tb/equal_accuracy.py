@@ -1,0 +1,311 @@
+"""The spike core against dense arrays of equal accuracy: whole models, memories in.
+
+    python tb/equal_accuracy.py [--library SLUG …] [--traces DIR] [--out docs/results/equal_accuracy.json]
+
+A case is a bundle that an event-driven core runs, the row of a results page that says how accurate the model is with
+it, and what a dense array may run instead. The same codes are always among that: an array of fewer planes than T takes
+chunks that have larger magnitudes in two passes. The best of them for the dense array counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
+
+import numpy as np  # noqa: E402
+from account import ONE_BLOCK, TODAY, UPGRADES, Core, Library, total  # noqa: E402
+from account import Dense as Array  # noqa: E402
+from accuracy_cases import CASES, RESULTS, SAME, Case  # noqa: E402
+from spike_compressor.trace import Layer, TraceError, open_bundle  # noqa: E402
+from toolchain import ROOT  # noqa: E402
+
+SYNTH = ROOT / "rtl" / "synth" / "results.json"
+#: Columns of each kind of spike core: 1,024 slots, fewer, more.
+CORES = {
+    "spike, 16 lanes, 4 slots": (64, 128),
+    "spike, 8 lanes, 8 slots": (64, 96, 128, 192),
+    "spike, 4 lanes, 16 slots": (128, 192),
+}
+#: Of arrays.json.
+LIBRARIES = ["osu180", "sky130hd"]
+#: Parts of a spike core.
+MEMORIES = ("weight banks", "sums", "store of spikes")
+#: Columns of the dense arrays: 1,024 and 2,048 products a cycle.
+DENSE_COLUMNS = (16, 32)
+
+
+def dense_side(case: Case, layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
+    """What dense arrays take for the case: MACs a cycle and mm2, the best first."""
+    macs = work(layers)
+    largest = max(int(layer.timesteps.max()) for layer in layers)
+    found = []
+    for one in (*SAME, *case.others):
+        if one.array is not None and one.passes is None and library.arrays[one.array]["tmax"] < largest:
+            continue
+        for columns in DENSE_COLUMNS if one.array is not None else DENSE_COLUMNS[:1]:
+            array = Array(library, one.array or "dense, T 4", columns)
+            cycles = sum(array.cycles(layer, one_pass=one.passes is not None) for layer in layers)
+            cycles *= one.passes or 1.0
+            area = (sum(array.areas().values()) if one.array is not None else library.eight_bits()) / 1e6
+            found.append(
+                {
+                    "name": one.name,
+                    "array": one.array,
+                    "columns": columns,
+                    "accuracy": (one.row or case.row).accuracy(),
+                    "spikes_per_input": one.row and one.row.accuracy()["spikes_per_input"],
+                    "passes": cycles * columns * 64 / macs,
+                    "macs_per_cycle": macs / cycles,
+                    "mm2": area,
+                    "macs_per_cycle_mm2": macs / cycles / area,
+                }
+            )
+    return list(_best(found, "name"))
+
+
+def spike_side(layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
+    """What spike cores take for the same, in every organisation, the best first."""
+    macs = work(layers)
+    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
+    found = []
+    for name, choices in CORES.items():
+        for columns in choices:
+            for how in UPGRADES:
+                core = Core(library, name, columns, how)
+                cycles = total(core.cycles(layer) for layer in layers)
+                area, rate = sum(core.areas().values()) / 1e6, macs / sum(cycles.values())
+                found.append(
+                    {
+                        "name": name,
+                        "columns": columns,
+                        "organisation": how.name,
+                        "filled": spikes / cycles["words"] / core.adders,
+                        "cycles": cycles,
+                        "area_um2": {part: round(value) for part, value in core.areas().items()},
+                        "macs_per_cycle": rate,
+                        "mm2": area,
+                        "macs_per_cycle_mm2": rate / area,
+                    }
+                )
+    return list(_best(found, "name", "organisation"))
+
+
+def energies(dense: Sequence[dict[str, Any]], spike: Sequence[dict[str, Any]], layers: Sequence[Layer]) -> None:
+    """Add `energy_pj_per_mac` to arrays whose like synthesis has been asked for energies.
+
+    Those of spike 64x16 and dense 8x16x8 in results.json: whole cores for T up to 4, in 180 nm. What a cycle and a word
+    take is taken in proportion to the columns.
+    """
+    macs = work(layers)
+    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
+    data = json.loads(SYNTH.read_text(encoding="utf-8"))
+    each = {entry["name"]: entry["energy_pj"] for kind in ("spike", "dense") for entry in data[kind]}
+    core, array = each["spike 64x16, 16 slots"], each["dense 8x16x8"]
+    for one in spike:
+        if one["name"].startswith("spike, 16 lanes"):
+            each_word = sum(one["cycles"].values()) * core["cycle"] + one["cycles"]["words"] * core["word"]
+            one["energy_pj_per_mac"] = (each_word * one["columns"] / 64 + spikes * core["addition"]) / macs
+    for one in dense:
+        if one["array"] not in (None, "dense, T 7"):
+            fired = one["spikes_per_input"] or spikes / macs
+            one["energy_pj_per_mac"] = (
+                one["passes"] * (array["cycle"] / 1024 + array["mac"]) + fired * array["addition"]
+            )
+
+
+def work(layers: Sequence[Layer]) -> float:
+    """MACs of layers."""
+    return float(sum(layer.info.tokens * layer.info.in_features * layer.info.out_features for layer in layers))
+
+
+def _best(found: Sequence[dict[str, Any]], *keys: str) -> Iterator[dict[str, Any]]:
+    """The best of all that have the same values of some keys, the best of these first."""
+    seen = set()
+    for one in sorted(found, key=_rank, reverse=True):
+        what = tuple(one[key] for key in keys)
+        if what not in seen:
+            yield one
+        seen.add(what)
+
+
+def _rank(one: dict[str, Any]) -> float:
+    return float(one["macs_per_cycle_mm2"])
+
+
+def examine(case: Case, traces: Path, libraries: Sequence[Library]) -> dict[str, Any]:
+    """Both sides of a case in each library. Raises TraceError for a bundle that is not there."""
+    bundle = open_bundle(traces / case.bundle)
+    layers = [bundle.layer(info.name) for info in bundle.infos]
+    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
+    found = {}
+    for library in libraries:
+        dense, ours = dense_side(case, layers, library), spike_side(layers, library)
+        if library.slug == "osu180":
+            energies(dense, ours, layers)
+        for one in ours:
+            one["per_area"] = _rank(one) / _rank(dense[0])
+        found[library.slug] = {"name": library.name, "dense": dense, "spike": ours}
+    return {
+        "case": case.name,
+        "bundle": case.bundle,
+        "layers": len(layers),
+        "spikes_per_input": spikes / work(layers),
+        "mean_timesteps": sum(float(layer.timesteps.mean()) * work([layer]) for layer in layers) / work(layers),
+        "accuracy": case.row.accuracy(),
+        "note": case.note,
+        "libraries": found,
+    }
+
+
+HEAD = """# Equal accuracy: the spike core against dense arrays
+
+Label: estimated by `{command}`: cycles from the cycle model on bundles of real layers;
+logic synthesised by block, with wires (`python rtl/synth/arrays.py`), memories estimated; accuracies measured, on the
+pages named. The bundles hold 32 rows of every layer (of SmolLM2 three of the 30 decoder layers);
+[synthesis.md](../synthesis.md#equal-accuracy) makes them and explains the organisations. No design waits for its
+streams or its first block. Front end, registers and counters, which both need alike, are left out.
+
+A dense array may run whatever is as accurate, and the best of that counts. It always may run the very same codes: an
+array of fewer planes than T takes a chunk in two passes where a row of its tile has a larger magnitude. Rotations cost
+it nothing here. `per area`: MACs a cycle and mm2 over those of the best dense array, at the same clock; above 1 the
+spike core is ahead. Of each array the number of columns is shown that is best for it."""
+
+
+def accuracy(one: dict[str, Any]) -> str:
+    """An accuracy with its interval, and where it stands."""
+    which = " ".join(str(one[key]) for key in ("weights", "code"))
+    numbers = f"{one['estimate']:.5g} ({one['low']:.5g} .. {one['high']:.5g})"
+    return f"{numbers} {one['what']}, [{which}]({one['page']}.md)"
+
+
+def summary(case: dict[str, Any], found: dict[str, Any]) -> str:
+    """A sentence on a case in a library."""
+
+    def at(name: str) -> dict[str, Any]:
+        return next(one for one in found["spike"] if one["organisation"] == name)
+
+    same = next(one for one in found["dense"] if one["accuracy"] == case["accuracy"])
+    first, last = at(UPGRADES[0].name), found["spike"][0]
+    return (
+        f"- {case['case']}, {found['name']}: the spike core does {first['per_area']:.2f} of the work per area of the "
+        f"best dense array ({found['dense'][0]['name']}) with two-port sums, {at(TODAY.name)['per_area']:.2f} with "
+        f"one-port sums, {at(ONE_BLOCK.name)['per_area']:.2f} built for groups of one block, {last['per_area']:.2f} at "
+        f"best ({last['organisation']}). Over a dense array that runs the same codes ({same['name'].split(', ')[1]}): "
+        f"{_rank(at(ONE_BLOCK.name)) / _rank(same):.2f} built for groups of one block."
+    )
+
+
+def limits(cases: Sequence[dict[str, Any]]) -> str:
+    """What keeps the spike core where it is, in figures of all cases in the first library."""
+    found = [next(iter(case["libraries"].values())) for case in cases]
+    cores = [next(one for one in each["spike"] if one["organisation"] == TODAY.name) for each in found]
+    filled = [one["filled"] for one in cores]
+    kept = [sum(one["area_um2"][part] for part in MEMORIES) / sum(one["area_um2"].values()) for one in cores]
+    passes = [
+        one["passes"] - 1 for each in found for one in each["dense"] if one["array"] == "dense, T 7 in passes of 4"
+    ]
+    best = max(one["per_area"] for case in cases for each in case["libraries"].values() for one in each["spike"])
+    return (
+        f"No core comes up to the best dense array (at most {best:.2f}). The same codes cost an array of 4 planes "
+        f"{min(passes):.0%} to {max(passes):.0%} of a second pass, so range without rotations is cheap for it as well. "
+        f"Words are filled to {min(filled):.2f} to {max(filled):.2f}: a group of 64 inputs has some 40 to 50 spikes, "
+        f"and its fullest lane decides. And {min(kept):.0%} to {max(kept):.0%} of the core's array are memories, most "
+        "of which the dense array does without."
+    )
+
+
+def lines(report: dict[str, Any]) -> Iterator[str]:
+    """The page."""
+    yield HEAD.format(command=report["command"])
+    yield from ("", "## What it says", "")
+    for case in report["cases"]:
+        for found in case["libraries"].values():
+            yield summary(case, found)
+    yield from ("", limits(report["cases"]))
+    for case in report["cases"]:
+        yield from ("", f"## {case['case'][0].upper()}{case['case'][1:]}", "")
+        yield (
+            f"`{case['bundle']}`: {case['layers']} layers, {case['spikes_per_input']:.2f} spikes per input, mean T "
+            f"{case['mean_timesteps']:.2f}. Accuracy: {accuracy(case['accuracy'])}."
+        )
+        if case["note"]:
+            yield f"Note: {case['note']}."
+        for found in case["libraries"].values():
+            yield from ("", f"### {case['case'][0].upper()}{case['case'][1:]}: {found['name']}", "")
+            yield "| dense array | columns | accuracy | MACs a cycle | mm2 | MACs a cycle and mm2 |"
+            yield "| --- | --: | --- | --: | --: | --: |"
+            for one in found["dense"]:
+                own = accuracy(one["accuracy"]) if one["accuracy"] != case["accuracy"] else "the same"
+                yield f"| {one['name']} | {one['columns']} | {own} | {_numbers(one)} |"
+            yield from _energy(found)
+            yield ""
+            yield (
+                "| spike core | columns | organisation | words filled | cycles beside words | MACs a cycle | mm2 "
+                "| MACs a cycle and mm2 | per area |"
+            )
+            yield "| --- | --: | --- | --: | --: | --: | --: | --: | --: |"
+            for one in found["spike"]:
+                more = sum(one["cycles"].values()) / one["cycles"]["words"] - 1
+                yield (
+                    f"| {one['name'].removeprefix('spike, ')} | {one['columns']} | {one['organisation']} "
+                    f"| {one['filled']:.2f} | {more:.1%} | {_numbers(one)} | {one['per_area']:.2f} |"
+                )
+
+
+def _energy(found: dict[str, Any]) -> Iterator[str]:
+    """A sentence on energies, where they are known."""
+    known = [one for one in found["dense"] if "energy_pj_per_mac" in one]
+    core = next(
+        (one for one in found["spike"] if one["organisation"] == TODAY.name and "energy_pj_per_mac" in one), None
+    )
+    if core is not None and known:
+        yield ""
+        yield (
+            "Energy, from what a cycle, a word, an addition and a product take in whole cores of 1,024 slots for T up "
+            "to 4 ([results.md](../../rtl/synth/results.md), before either design was pipelined; too much for arrays "
+            "built for T = 3, too little for those that hold T = 7): the spike core, 16 lanes, "
+            f"{core['energy_pj_per_mac']:.2f} pJ a MAC; dense arrays "
+            + ", ".join(f"{one['energy_pj_per_mac']:.2f} ({one['name']})" for one in known)
+            + "."
+        )
+
+
+def _numbers(one: dict[str, Any]) -> str:
+    return f"{one['macs_per_cycle']:.0f} | {one['mm2']:.3g} | {one['macs_per_cycle_mm2']:.1f}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="equal_accuracy.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--library", nargs="+", default=LIBRARIES, help="of rtl/synth/arrays.json")
+    parser.add_argument("--traces", type=Path, default=ROOT / "out" / "traces", help="folder of the bundles")
+    parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this one")
+    parser.add_argument("--out", type=Path, default=RESULTS / "equal_accuracy.json", help="and a page beside it")
+    options = parser.parse_args(arguments)
+    libraries = [Library.read(slug) for slug in options.library]
+    try:
+        chosen = [case for case in CASES if not options.case or case.name in options.case]
+        cases = [examine(case, options.traces, libraries) for case in chosen]
+    except TraceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    command = "python tb/equal_accuracy.py"
+    if options.library != LIBRARIES:
+        command += f" --library {' '.join(options.library)}"
+    report = {"label": "estimated", "command": command, "cases": cases}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    page = "\n".join(lines(report)) + "\n"
+    options.out.with_suffix(".md").write_text(page, encoding="utf-8")
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
