@@ -185,7 +185,7 @@ class Synth:
             entries = data.get("dense" if name == MULTIPLY else name, [])
             for entry in entries if isinstance(entries, list) else [entries]:
                 plain = name == MULTIPLY and "Multiply" not in entry["shape"]
-                known = {"Planes": 0} | entry["shape"]  # 0: all in one pass
+                known = {"Planes": 0, "OneBlock": 0} | entry["shape"]  # 0: all in one pass; sums are kept
                 if not plain and all(known.get(key, value) == value for key, value in shape.items()):
                     self.found[name] = entry
         missing = sorted(set(shapes) - set(self.found) - {MULTIPLY})
@@ -328,6 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=range(1, 8),
         help="of the dense array: chunks with larger magnitudes take two passes",
     )
+    parser.add_argument("--one-block", action="store_true", help="a core that keeps no sums: each group is a block")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     options = parser.parse_args(arguments)
     try:
@@ -336,6 +337,9 @@ def main(arguments: list[str] | None = None) -> int:
         require_core_coding(bundle, names)
         size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
         shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense, options.planes)
+        shape = replace(shape, one_block=options.one_block)
+        if options.one_block and any(plan(bundle.layer(name), shape).group_blocks > 1 for name in names):
+            raise TraceError(f"--one-block: groups have more than the {shape.lanes * shape.slots} inputs of a block")
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
         verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
         if dense.planes is not None and not dense.planes <= shape.tmax <= 2 * dense.planes:
@@ -355,7 +359,7 @@ def main(arguments: list[str] | None = None) -> int:
     if failed or len(verdicts) != len(names) or (simulated and len(baselines) != len(names)):
         print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
         return 1
-    area = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
+    area = {"OneBlock": 0} | {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     baseline = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
     shapes = {
         "spike": area,
