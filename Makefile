@@ -12,6 +12,7 @@
 #   make vllm-test             checkpoints served by vLLM, in an environment of its own (2 GB)
 #   make ray-test              comparisons on a Ray cluster of two machines, both of them this one; in a folder of its own
 #   make harness-test          three evaluation harnesses on one checkpoint, by load and by vLLM (beside vLLM 1 GB)
+#   make test-matrix           some tests on each Python from 3.10 to 3.13, and with the oldest versions allowed; gigabytes
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -204,6 +205,11 @@ harness-test: $(TEST_PACKAGES) $(HARNESS)/.ready
 	  SPIKE_HARNESS_FILES=$(HARNESS_FILES) SPIKE_HARNESS_VLLM=$(CURDIR)/$(HARNESS)-vllm \
 	  SPIKE_VLLM_PYTHON=$(CURDIR)/$(VLLM)/bin/python $(PY) -m pytest $(call junit,harness) tests/integrations/harness
 	PYTHONPATH=$(HARNESS) $(call report,$(PY),lm_eval lmms-eval ms-vlmeval torch transformers llmcompressor)
+
+# Environments in build/matrix; NAMES="'3.12 newest'" runs some of them.
+.PHONY: test-matrix
+test-matrix: $(TEST_PACKAGES)
+	$(PY) tools/matrix.py $(NAMES)
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py
