@@ -84,20 +84,18 @@ def test_the_next_writer_removes_what_a_killed_one_left(put: Callable[..., None]
             os._exit(1)
     os.waitpid(child, 0)
     assert content(target) == "old"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3  # it, what was begun, and the claim
     put(target, "newest")
     assert [path.name for path in tmp_path.iterdir()] == ["target.txt"]
 
 
 @PUT
-def test_what_a_living_process_is_writing_stays(put: Callable[..., None], tmp_path: Path) -> None:
-    others = [
-        tmp_path / name for name in (f".target.new-{os.getppid()}", ".target.new-notes", ".targets.new-999999999")
-    ]
-    for other in others:
-        other.mkdir()
+def test_what_is_no_leftover_stays(put: Callable[..., None], tmp_path: Path) -> None:
+    names = (".target.new-notes", ".targets.new-0123456789abcdef", ".target.new-0123456789abcdef.txt", ".target.new-12")
+    for name in names:
+        (tmp_path / name).mkdir()
     put(tmp_path / "target", "mine")
-    assert all(other.is_dir() for other in others)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "target"])
 
 
 @PUT

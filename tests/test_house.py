@@ -38,7 +38,7 @@ def test_coding_and_the_bundle_reader_need_nothing_else(package: house.Source) -
         if module.startswith(f"{NAME}.coding"):
             outside = {name for name in foreign(module) if not name.startswith(NAME)}
             assert outside <= {"torch"}, module
-    beside = {f"{NAME}.errors", f"{NAME}.files", f"{NAME}.reading"}
+    beside = {f"{NAME}.errors", f"{NAME}.claims", f"{NAME}.files", f"{NAME}.reading"}
     for name in READER:
         module = f"{NAME}.trace" if name == "__init__" else f"{NAME}.trace.{name}"
         own = {name for name in foreign(module) if not name.startswith(f"{NAME}.trace")}

@@ -1,11 +1,10 @@
-"""Damaged checkpoints are refused by the name of what is wrong; killed runs leave the old directory or none."""
+"""Damaged checkpoints are refused by the name of what is wrong; saves that fail leave the old directory or none."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from helpers import tiny_models
 from helpers.messages import naming
 from helpers.workshop import RTN, Workshop, recipe
 from safetensors.torch import load_file, save_file
+from spike_compressor import files
 from spike_compressor.checkpoint import read_config
 from spike_compressor.checkpoint.schema import sealed
 from spike_compressor.errors import InputError
@@ -191,8 +191,7 @@ def listing(path: Path) -> dict[str, bytes]:
         "sha256_of",
         "save_pretrained",
         "processor",
-        "first move",
-        "second move",
+        "move",
     ],
 )
 def test_a_crash_while_saving_leaves_the_old_directory_or_none(
@@ -216,16 +215,8 @@ def test_a_crash_while_saving_leaves_the_old_directory_or_none(
     with monkeypatch.context() as patched:
         if where == "processor":
             processor = type("Processor", (), {"save_pretrained": crash})()
-        elif where.endswith("move"):
-            replace, calls = os.replace, iter(range(9))
-            fatal = 0 if where.startswith("first") or not exists else 1
-
-            def fatal_replace(source: Any, destination: Any) -> None:
-                if next(calls) == fatal:
-                    raise Crash
-                replace(source, destination)
-
-            patched.setattr(os, "replace", fatal_replace)
+        elif where == "move":
+            patched.setattr(*((files, "_exchange") if exists else (os, "replace")), crash)
         elif where == "save_pretrained":
             patched.setattr(transformers.PreTrainedModel, where, crash)
         else:  # the name `save` of the package is the function
@@ -238,43 +229,6 @@ def test_a_crash_while_saving_leaves_the_old_directory_or_none(
     assert torch.equal(tiny_models.logits(model, batch), expected)
     spike_compressor.save(model, target)
     assert torch.equal(tiny_models.logits(spike_compressor.load(target), batch), expected)
-
-
-def _save_and_die(model: Any, target: Path, moment: str) -> None:
-    """In a forked child: killed while it saves."""
-
-    def die(*_: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if moment == "writing":
-        sys.modules["spike_compressor.checkpoint.saving"].sha256_of = die  # type: ignore[attr-defined]
-    else:
-        replace, moves = os.replace, iter(range(9))
-        os.replace = lambda a, b: die() if next(moves) == 1 else replace(a, b)  # type: ignore[assignment]
-    spike_compressor.save(model, target)
-
-
-@pytest.mark.parametrize("moment", ["writing", "between the moves"])
-def test_sigkill_leaves_the_old_directory_or_none(moment: str, workshop: Workshop, tmp_path: Path) -> None:
-    source = workshop.made("llava", STATIC)[1]
-    target = Path(shutil.copytree(workshop.made("llava", recipe(RTN))[1], tmp_path / "checkpoint"))
-    before = listing(target)
-    model = spike_compressor.load(source)
-    child = os.fork()
-    if child == 0:
-        try:
-            _save_and_die(model, target, moment)
-        finally:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    if moment == "writing":
-        assert listing(target) == before
-    else:
-        assert not target.exists()
-    # the next save clears away what was left beside it
-    spike_compressor.save(model, target)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
-    spike_compressor.load(target)
 
 
 def test_nothing_but_a_checkpoint_is_replaced(workshop: Workshop, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from spike_compressor.checkpoint.seal import SEALED
 from spike_compressor.checkpoint.stored_form import stored_form, turned_back
 from spike_compressor.checkpoint.verify import Extent, require_extent, verify_written
 from spike_compressor.errors import InputError
-from spike_compressor.files import replacing_directory, sha256_of
+from spike_compressor.files import replacing_directory, require_replaceable, sha256_of
 from spike_compressor.reading import read_object
 from spike_compressor.runtime import (
     SpikingState,
@@ -63,9 +63,9 @@ def save(
 ) -> Path:
     """Write a spiking model, and its processor, as a spike-ready checkpoint directory.
 
-    Everything is written to a temporary sibling first and moved into place at the end: a killed run leaves the old
-    directory or none, never half a new one. After `oneshot`, `model.save_pretrained(path)` does the same, without the
-    processor.
+    Everything is written to a temporary sibling first, which takes the place of the old directory in one step: a killed
+    run leaves the old one or the new one. After `oneshot`, `model.save_pretrained(path)` does the same, without the
+    processor; `oneshot(output_dir=)` does it with the processor.
 
     Args:
         path: of the directory; an existing checkpoint there is replaced.
@@ -81,7 +81,8 @@ def save(
 
     Raises:
         InputError: the model does not spike, or not with all layers of its plan; or `path` holds something that is no
-            spike-ready checkpoint. Or an argument would put other content into the checkpoint, or is not known.
+            spike-ready checkpoint, cannot be written, or is being written by another process. Or an argument would put
+            other content into the checkpoint, or is not known.
     """
     # as for `_upstream_method`
     from spike_compressor.checkpoint import experts, plain
@@ -95,8 +96,8 @@ def save(
     require_own_state(model, kwargs.pop("state_dict", None))
     arguments = save_arguments(kwargs)
     require_extent(verify)
-    _check_target(target)
-    with _writing(target), replacing_directory(target) if first else contextlib.nullcontext(target) as directory:
+    require_replaceable(target, CONFIG_NAME)
+    with replacing_directory(target) if first else contextlib.nullcontext(target) as directory, _writing(target):
         with stored_form(model, state), suspended(model, stored=True), turned_back(model), experts.as_stored(model):
             with _upstream_method(model) as save_pretrained:
                 save_pretrained(str(directory), **arguments)
@@ -128,25 +129,40 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-class _SaveSpikeReady:
+class SaveSpikeReady:
     """`model.save_pretrained` of a spiking model: the checkpoint is spike-ready.
 
     An object instead of a closure, so that a spiking model can be copied and pickled with it.
     """
 
     _overridden = True  # LLM Compressor must not wrap it
+    _processor: Any = None
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
+    @property
+    def spikes(self) -> bool:
+        """Whether the model does, so that what is called writes a spike-ready checkpoint."""
+        return getattr(self.model, "_spiking_state", None) is not None
+
+    @contextlib.contextmanager
+    def with_processor(self, processor: Any) -> Iterator[None]:
+        """Within the block what is called writes this processor too."""
+        self._processor = processor
+        try:
+            yield
+        finally:
+            del self._processor
+
     def __call__(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
-        if args and getattr(self.model, "_spiking_state", None) is not None:
+        if args and self.spikes:
             raise InputError("save_pretrained: give its arguments by their names; only the directory goes without")
-        if getattr(self.model, "_spiking_state", None) is None:
+        if not self.spikes:
             with _upstream_method(self.model) as plain:
                 plain(save_directory, *args, **kwargs)
         else:
-            save(self.model, save_directory, **kwargs)
+            save(self.model, save_directory, self._processor, **kwargs)
 
 
 def _takes_part(is_main_process: Any, first: bool) -> bool:
@@ -163,7 +179,7 @@ def _takes_part(is_main_process: Any, first: bool) -> bool:
 def make_saveable(model: Any) -> None:
     """Let `model.save_pretrained` write spike-ready checkpoints as long as the model spikes."""
     if hasattr(model, "save_pretrained"):
-        model.__dict__["save_pretrained"] = _SaveSpikeReady(model)
+        model.__dict__["save_pretrained"] = SaveSpikeReady(model)
 
 
 @contextlib.contextmanager
@@ -194,14 +210,6 @@ def _write_recipe(state: SpikingState, directory: Path) -> None:
         path.unlink(missing_ok=True)
     else:
         path.write_text(recipe, encoding="utf-8")
-
-
-def _check_target(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; name a directory for the checkpoint")
-    if path.is_dir() and any(path.iterdir()) and not (path / CONFIG_NAME).is_file():
-        # a float model among them: the directory is replaced as a whole, and weights cannot be had back
-        raise InputError(f"{path} is not empty and holds no checkpoint of ours ({CONFIG_NAME}); name another directory")
 
 
 def _write_explicit_targets(model: nn.Module, state: SpikingState, directory: Path) -> None:

@@ -10,6 +10,7 @@ from spike_compressor.cli.command import Command, at_least_one, register_command
 from spike_compressor.cli.inspect import checkpoint_result, show_checkpoint
 from spike_compressor.cli.names import MODEL_HELP, model_directory
 from spike_compressor.errors import InputError
+from spike_compressor.files import require_replaceable
 from spike_compressor.quiet import quiet_libraries
 from spike_compressor.shipped import recipe_path
 
@@ -93,9 +94,6 @@ class OneShot(Command):
 
 def _check_target(out: Path, model: Path) -> None:
     """Refuse before hours of calibration what must not be written over: anything but an older result."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; name a directory for the checkpoint")
     if out.resolve() == model.resolve():
         raise InputError(f"--out {out} is the model itself; name another directory for the checkpoint")
-    if out.is_dir() and any(out.iterdir()) and not (out / "spike_config.json").is_file():
-        raise InputError(f"--out {out} is not empty and holds no spike-ready checkpoint; name another directory")
+    require_replaceable(out, "spike_config.json")

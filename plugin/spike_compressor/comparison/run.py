@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spike_compressor.checkpoint.opening import open_config
+from spike_compressor.claims import claimed
 from spike_compressor.comparison.budget import SpikeBudget
 from spike_compressor.comparison.cells import Cells
 from spike_compressor.comparison.engines import Engine, make_engine
@@ -19,6 +21,7 @@ from spike_compressor.comparison.workers import run_cells
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import Evaluation, parse_evaluation
 from spike_compressor.evaluations.disjoint import require_disjoint
+from spike_compressor.files import writing
 from spike_compressor.fingerprint import versions
 from spike_compressor.progress import Steps
 from spike_compressor.threads import use_threads
@@ -72,7 +75,8 @@ def compare(
         Plain values, as docs/compare.md describes them; `spike_compressor.comparison.report.write` draws them.
 
     Raises:
-        InputError: settings that make no sense, or calibration data that are evaluated on; before anything runs.
+        InputError: settings that make no sense, calibration data that are evaluated on, a folder that cannot be written
+            or that another comparison is at; before anything runs.
         RuntimeError: the integer reference and the spikes disagree.
     """
     named = recipes if isinstance(recipes, Mapping) else {Path(path).stem: path for path in recipes}
@@ -98,7 +102,7 @@ def compare(
         trust_remote_code,
     )
     steps = steps or Steps()
-    with use_threads(threads):
+    with use_threads(threads), _alone(sweep):
         with steps.step("check that no calibration data are evaluated on"):
             _require_disjoint(sweep)
         rows = run_cells(sweep, engine, steps)
@@ -119,6 +123,17 @@ def compare(
         }
     check_integers(result)
     return result
+
+
+@contextlib.contextmanager
+def _alone(sweep: Sweep) -> Iterator[None]:
+    """No two comparisons work in one folder at a time: one would compute what the other is computing."""
+    cells = sweep.folder / "cells"
+    with contextlib.ExitStack() as stack:
+        with writing(cells):
+            sweep.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(claimed(cells))
+        yield
 
 
 def _require_disjoint(sweep: Sweep) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from spike_compressor.checkpoint import SCHEMA_VERSION, load, save
+from spike_compressor.claims import claimed
 from spike_compressor.comparison.dependencies import adapter_settings, spiking_code, weights_code
 from spike_compressor.comparison.recipe import SplitRecipe, recipe_text
 from spike_compressor.fingerprint import digest, digest_of_batches, digest_of_model, versions
@@ -74,14 +76,18 @@ class Workbench:
     def quantized(self, recipe: SplitRecipe) -> Path:
         """The checkpoint with the recipe's quantized weights, made on the first call; it spikes with T = 7.
 
-        A killed run leaves none. Where the recipe reinterprets an activation scheme, it spikes as the recipe says.
+        A killed run leaves none; another process that is making them is waited for. Where the recipe reinterprets an
+        activation scheme, it spikes as the recipe says.
         """
         path = self.folder / f"weights-{digest(self.weights_parts(recipe))[:32]}"
-        if not (path / "spike_config.json").is_file():
-            model = self.open()
-            torch.manual_seed(self.seed)
-            self._oneshot(model, (recipe if recipe.reinterprets else recipe.exact()).text())
-            save(model, path, self.processor)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # recipes that differ in their spikes alone have these weights in common, and may run side by side
+        with claimed(path.with_name(f"{path.name}.making"), patience_s=math.inf):
+            if not (path / "spike_config.json").is_file():
+                model = self.open()
+                torch.manual_seed(self.seed)
+                self._oneshot(model, (recipe if recipe.reinterprets else recipe.exact()).text())
+                save(model, path, self.processor)
         return path
 
     def exact(self, recipe: SplitRecipe) -> Any:

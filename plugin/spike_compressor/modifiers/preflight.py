@@ -28,6 +28,7 @@ from spike_compressor.errors import InputError
 from spike_compressor.modifiers.distributed import require_group
 from spike_compressor.modifiers.matching import ModuleNames
 from spike_compressor.modifiers.msts import MSTSModifier
+from spike_compressor.modifiers.output import require_output
 from spike_compressor.modifiers.reading import read_recipe
 from spike_compressor.modifiers.reconstruction import SpikeReconstructionModifier
 from spike_compressor.modifiers.smoothing import SpikeSmoothingModifier
@@ -51,6 +52,7 @@ def install_preflight() -> None:
             recipe = read_recipe(recipe, recipe_stage)
             check_modifiers(recipe.modifiers)
             if spikes(recipe.modifiers):
+                require_output()
                 require_group(kwargs["model"])
                 require_data(recipe.modifiers, kwargs.get("calib_data"))
                 check_names(recipe.modifiers, kwargs["model"])

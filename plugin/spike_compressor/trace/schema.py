@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spike_compressor.errors import shown
+from spike_compressor.errors import InputError, shown
 
 from .thresholds import Threshold
 
@@ -39,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _LONGEST = 500
 
 
-class TraceError(ValueError):
+class TraceError(InputError):
     """A bundle is not what it should be. The message is one line: where, what was expected, what found."""
 
 

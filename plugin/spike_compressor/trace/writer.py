@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spike_compressor.files import replacing_directory, sha256_of
+from spike_compressor.files import replacing_directory, sha256_of, writing
 
 from .bundle import Array, Layer
 from .schema import FORMAT, MANIFEST, MODALITIES, LayerInfo, TraceError, version_of
@@ -60,8 +60,8 @@ class BundleWriter:
         self._replacing = ExitStack()
 
     def __enter__(self) -> BundleWriter:
-        if self.path.exists() or self.path.is_symlink():
-            replaceable = self._overwrite and (self.path / MANIFEST).is_file()
+        if os.path.lexists(self.path):
+            replaceable = self._overwrite and os.path.isfile(self.path / MANIFEST)
             if not replaceable:
                 raise TraceError(f"{self.path}: already exists; choose another directory, or allow overwriting")
         self._staging = self._replacing.enter_context(replacing_directory(self.path))
@@ -154,7 +154,7 @@ class BundleWriter:
             Layer(info, arrays=arrays, modalities=self._modalities).check()
         self._most_modalities = max(self._most_modalities, 1 + int(modality.max(initial=0)))
         target = self._staging / info.file
-        with target.open("wb") as stream:
+        with writing(self.path), target.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
         info = LayerInfo.from_json({**entry, "sha256": sha256_of(target)}, f"layer {name}")
         self._infos.append(info)
@@ -173,4 +173,5 @@ class BundleWriter:
             "layers": [info.to_json() for info in self._infos],
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-        (self._staging / MANIFEST).write_text(text, encoding="utf-8")
+        with writing(self.path):
+            (self._staging / MANIFEST).write_text(text, encoding="utf-8")
