@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from spike_compressor import files
+from spike_compressor.claims import claimed
 from spike_compressor.errors import InputError
 from spike_compressor.files import replacing_directory, replacing_file, sha256_of, write_text
 
@@ -87,6 +89,36 @@ def test_the_next_writer_removes_what_a_killed_one_left(put: Callable[..., None]
     assert len(list(tmp_path.iterdir())) == 3  # it, what was begun, and the claim
     put(target, "newest")
     assert [path.name for path in tmp_path.iterdir()] == ["target.txt"]
+
+
+@PUT
+@pytest.mark.parametrize("done", [False, True])
+def test_a_folder_is_swept(
+    put: Callable[..., None], done: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of what a run left that was killed when its file was in place, and that nobody writes again."""
+    target, other = tmp_path / "target.txt", tmp_path / "other"
+    (tmp_path / ".mine.new-0123456789abcdef").touch()
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            if done:
+                monkeypatch.setattr(files, "_flush_folder" if put is put_file else "_remove", die)
+            put(target, "new", (lambda: None) if done else die)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    with claimed(other):
+        files.sweep(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *(["target.txt"] if done else []),
+            ".other.lock",
+            ".mine.new-0123456789abcdef",
+        }
 
 
 @PUT

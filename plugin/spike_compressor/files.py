@@ -160,6 +160,19 @@ def replacing_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
                 _remove(old)
 
 
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Clear away what killed runs left in a folder whose files and directories are written once, and then only read.
+
+    What living processes are at stays, and so does what cannot be removed.
+    """
+    for lock in Path(folder).glob(".*.lock"):  # which a run that is killed leaves whatever else it leaves
+        target = lock.with_name(lock.name[1 : -len(".lock")])
+        with contextlib.suppress(InputError, OSError), claimed(target) as alone:
+            if alone:
+                _sweep(target, target.stem, target.suffix)
+                _sweep(target, target.name)
+
+
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     """Whatever `OSError` the block raises is an `InputError` that names the path.

@@ -21,6 +21,7 @@ from spike_compressor.comparison.workers import run_cells
 from spike_compressor.errors import InputError
 from spike_compressor.evaluations.base import Evaluation, parse_evaluation
 from spike_compressor.evaluations.disjoint import require_disjoint
+from spike_compressor.files import sweep as clear
 from spike_compressor.files import writing
 from spike_compressor.fingerprint import versions
 from spike_compressor.progress import Steps
@@ -133,6 +134,8 @@ def _alone(sweep: Sweep) -> Iterator[None]:
         with writing(cells):
             sweep.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(claimed(cells))
+        for part in (cells, sweep.folder / "weights"):
+            clear(part)
         yield
 
 
