@@ -13,6 +13,7 @@
 #   make ray-test              comparisons on a Ray cluster of two machines, both of them this one; in a folder of its own
 #   make harness-test          three evaluation harnesses on one checkpoint, by load and by vLLM (beside vLLM 1 GB)
 #   make test-matrix           some tests on each Python from 3.10 to 3.13, and with the oldest versions allowed; gigabytes
+#   make fuzz                  50,000 damaged files of every kind that is read; CASES=, SEED= (docs/reliability.md)
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -56,7 +57,7 @@ REPORTS       := build/reports
 junit          = -o junit_logging=system-out --junitxml=$(REPORTS)/$@/$(1).xml
 report         = $(1) tools/test_report.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test house lint docs bench bench-setup test-setup lint-setup docs-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test fuzz house lint docs bench bench-setup test-setup lint-setup docs-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 

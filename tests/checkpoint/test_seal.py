@@ -183,6 +183,27 @@ def _out_of_plan(content: dict[str, Any]) -> None:
     del content["plan"][Q_PROJ]
 
 
+def _far_too_many_layers(content: dict[str, Any]) -> None:
+    content["num_hidden_layers"] = 3_000_000  # hours, if they were made
+
+
+def _broken_pattern(content: dict[str, Any]) -> None:
+    content["quantization_config"]["ignore"].append("re:[")
+
+
+def _no_text(content: dict[str, Any]) -> None:
+    timesteps = content["plan"][Q_PROJ]["timesteps"]
+    timesteps["tex"] = timesteps.pop("text")
+
+
+def _fired_otherwise(content: dict[str, Any]) -> None:
+    content["activity"]["totals"]["saturation"] = {"tex": 0.5}
+
+
+def _no_samples(content: dict[str, Any]) -> None:
+    content["calibration"] = {"tokens": {"text": 4}}
+
+
 def _fewer_layers(content: dict[str, Any]) -> None:
     content["num_hidden_layers"] = 1
 
@@ -190,6 +211,11 @@ def _fewer_layers(content: dict[str, Any]) -> None:
 FILES: dict[str, tuple[str, Callable[[dict[str, Any]], Any], tuple[object, ...]]] = {
     "bits in config.json": ("config.json", _more_bits, (8, 5, "config.json", "spike_config.json")),
     "a layer that config.json ignores": ("config.json", _not_quantized, (Q_PROJ, "config.json", "plan")),
+    "more layers than tensors": ("config.json", _far_too_many_layers, ("num_hidden_layers", 3_000_000, "tensors")),
+    "a pattern that is none": ("config.json", _broken_pattern, ("ignore", "'re:['")),
+    "a modality without T": ("spike_config.json", _no_text, (Q_PROJ, "timesteps", "text")),
+    "modalities that fired": ("spike_config.json", _fired_otherwise, ("activity", "saturation", "firing_rate")),
+    "a calibration without samples": ("spike_config.json", _no_samples, ("samples",)),
     "timesteps in the plan": ("spike_config.json", _other_timesteps, (Q_PROJ, 5, 2)),
 }
 #: what only shows when the model is made

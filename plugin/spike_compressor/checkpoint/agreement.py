@@ -14,11 +14,13 @@ from typing import Any
 
 from spike_compressor.checkpoint.schema import CONFIG_NAME, THRESHOLDS_NAME, SpikeConfig
 from spike_compressor.checkpoint.seal import weight_files
-from spike_compressor.errors import InputError
+from spike_compressor.errors import InputError, shown
 from spike_compressor.reading import parse_json, read_object
 
 #: Places of a rotation that is merged into weights; at all others it runs at inference.
 _MERGED = ("weight_input", "weight_output")
+#: What the table of a safetensors file says of a tensor, beside its dtype.
+_LISTS = ("shape", "data_offsets")
 #: Dtypes, as safetensors spells them, of weights that are not quantized.
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -30,11 +32,13 @@ def verify_agreement(directory: Path, config: SpikeConfig) -> None:
         InputError: a layer of the plan that config.json does not quantize, or to other bits; thresholds or scales that
             are missing or belong to no layer; a rotation that only one of the two configs knows, or that no file holds.
     """
-    settings = read_object(directory / "config.json").get("quantization_config")
+    model = read_object(directory / "config.json")
+    settings = model.get("quantization_config")
     if not isinstance(settings, dict) or not isinstance(settings.get("config_groups"), dict):
         raise InputError(f"{directory / 'config.json'} has no quantization_config, and {CONFIG_NAME} has a plan")
     _require_form(settings, directory / "config.json")
     tensors = _tensors(directory, config)
+    _require_so_many_layers(model, len(tensors), str(directory / "config.json"))
     _rotations(directory, config, settings, tensors)
     for name, entry in config.plan.items():
         group = group_of(name, settings)
@@ -77,8 +81,28 @@ def _require_form(settings: dict[str, Any], file: Path) -> None:
                 raise InputError(f"{file}: quantization_config.{where}.{name} must be a mapping with a list `{field}`")
             if field == "apply" and not all(isinstance(args, dict) for args in group[field]):
                 raise InputError(f"{file}: quantization_config.{where}.{name}.apply must be a list of mappings")
-    if not isinstance(settings.get("ignore") or [], list):
-        raise InputError(f"{file}: quantization_config.ignore must be a list")
+            if field == "targets":
+                _require_patterns(group[field], f"{file}: quantization_config.{where}.{name}.targets")
+    _require_patterns(settings.get("ignore") or [], f"{file}: quantization_config.ignore")
+
+
+def _require_patterns(entries: Any, where: str) -> None:
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise InputError(f"{where} must be a list of names and patterns")
+    for entry in entries:
+        try:
+            re.compile(entry.removeprefix("re:") if entry.startswith("re:") else "")
+        except (re.error, OverflowError, RecursionError) as error:
+            raise InputError(f"{where}: {shown(entry)} is no regular expression: {error}") from None
+
+
+def _require_so_many_layers(settings: Any, tensors: int, where: str) -> None:
+    """transformers makes as many layers as a config says before it looks for their tensors: hours, for some numbers."""
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        _require_so_many_layers(value, tensors, f"{where}: {key}")
+        counts = "layers" in key or "blocks" in key or key in ("depth", "n_layer", "depths")
+        if counts and isinstance(value, int) and value > tensors:
+            raise InputError(f"{where}: {key} is {shown(value)}, and the weight files hold {tensors} tensors in all")
 
 
 def _end(name: str) -> str:
@@ -172,4 +196,8 @@ def _header(path: Path) -> dict[str, Any]:
     table = None if head is None else parse_json(head, f"the table of tensors in {path}")
     if not isinstance(table, dict):
         raise InputError(f"{path} is no safetensors file: it has no table of tensors")
-    return {key: entry for key, entry in table.items() if key != "__metadata__"}
+    found = {key: entry for key, entry in table.items() if key != "__metadata__"}
+    for key, entry in found.items():
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(field), list) for field in _LISTS):
+            raise InputError(f"{path}: the table of tensors has no dtype, shape and place of {shown(key)}")
+    return found

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spike_compressor.errors import shown
+
 if TYPE_CHECKING:  # reading a config must not wait for torch
     from spike_compressor.modality import AdapterRecord
     from spike_compressor.runtime import AttentionSpec, LayerSpec
@@ -188,6 +190,13 @@ class ActivityTotals(_Strict):
     inputs: int
     dead: int
 
+    @model_validator(mode="after")
+    def _the_same_modalities(self) -> ActivityTotals:
+        for name in ("spikes_per_neuron", "sops_per_token", "saturation"):
+            if getattr(self, name).keys() != self.firing_rate.keys():
+                raise ValueError(f"{name} and firing_rate are of different modalities")
+        return self
+
 
 class Activity(_Strict):
     """What really spiked when the freshly attached model ran on calibration data, or why that was not measured."""
@@ -217,6 +226,13 @@ class Adapter(_Strict):
     configured: bool = False
 
 
+class _CalibrationRun(BaseModel):
+    """What `calibration` says at least."""
+
+    samples: int
+    tokens: dict[str, int]
+
+
 class SpikeConfig(_Strict):
     """The whole file."""
 
@@ -241,6 +257,27 @@ class SpikeConfig(_Strict):
     opens_in_plain_transformers: bool
     why_not_plain: str | None = None
     sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _every_modality(self) -> SpikeConfig:
+        """What is shown or computed of a modality is there for each of them."""
+        tables = {
+            f"plan.{name}.{field}": getattr(entry, field)
+            for name, entry in self.plan.items()
+            for field in ("timesteps", "threshold_ratio", "zero_point")
+        }
+        tables |= {f"attention.{name}.timesteps": entry.timesteps for name, entry in (self.attention or {}).items()}
+        for where, table in tables.items():
+            lacking = [name for name in self.modalities if table is not None and name not in table]
+            if lacking:
+                raise ValueError(f"{where} has no value for {lacking[0]}, which `modalities` names")
+        for name, entry in self.plan.items():
+            strange = [modality for modality in entry.modalities or () if modality not in self.modalities]
+            if strange:
+                raise ValueError(f"plan.{name}.modalities has {shown(strange[0])}, and `modalities` has not")
+        if self.calibration is not None:
+            _CalibrationRun.model_validate(self.calibration)
+        return self
 
     def adapter_record(self) -> AdapterRecord | None:
         """What made the masks; None in files that do not say."""

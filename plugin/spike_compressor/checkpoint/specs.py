@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from spike_compressor.checkpoint.schema import CONFIG_NAME, THRESHOLDS_NAME, LayerEntry, SpikeConfig
 from spike_compressor.errors import InputError
 from spike_compressor.modality import register_modality
+from spike_compressor.reading import BROKEN, one_line
 from spike_compressor.runtime import LayerSpec
 
 
@@ -19,7 +20,7 @@ def layer_specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
     Raises:
         InputError: an entry that no layer can have, or a threshold that is missing; names the layer.
     """
-    scales = load_file(directory / THRESHOLDS_NAME) if THRESHOLDS_NAME in config.sha256 else {}
+    scales = _thresholds(directory / THRESHOLDS_NAME) if THRESHOLDS_NAME in config.sha256 else {}
     specs = {}
     for modality in config.modalities:
         register_modality(modality)
@@ -34,10 +35,17 @@ def layer_specs(directory: Path, config: SpikeConfig) -> dict[str, LayerSpec]:
     return specs
 
 
-def _scale(name: str, entry: LayerEntry, scales: dict[str, torch.Tensor]) -> dict[str, float] | None:
+def _thresholds(file: Path) -> dict[str, float]:
+    try:
+        return {key: float(tensor) for key, tensor in load_file(file).items()}
+    except (OSError, SafetensorError, *BROKEN, RuntimeError) as error:  # the last for what is no single number
+        raise InputError(f"{file} holds no thresholds, a number each: {one_line(error)}") from error
+
+
+def _scale(name: str, entry: LayerEntry, scales: dict[str, float]) -> dict[str, float] | None:
     if entry.threshold == "dynamic":
         return None
     missing = [modality for modality in entry.timesteps if f"{name}.{modality}" not in scales]
     if missing:
         raise InputError(f"{THRESHOLDS_NAME} has no threshold for {missing[0]} rows")
-    return {modality: float(scales[f"{name}.{modality}"]) for modality in entry.timesteps}
+    return {modality: scales[f"{name}.{modality}"] for modality in entry.timesteps}

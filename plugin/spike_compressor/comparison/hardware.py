@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spike_compressor.errors import InputError
-from spike_compressor.reading import read_json
+from spike_compressor.reading import BROKEN, one_line, read_json
 
 #: Fields of `total` that the report shows.
 _TOTAL = ("macs", "spikes_per_input", "utilisation", "throughput_per_area_ratio", "energy_per_mac_ratio")
@@ -34,11 +34,21 @@ def read_hardware(paths: Iterable[str | os.PathLike[str]]) -> list[dict[str, Any
         keys = ("bundle", "spike", "dense", "total", "by_kind", "by_modality", "by_timesteps")
         missing = [key for key in keys if not isinstance(report, dict) or key not in report]
         if not missing:
-            missing = [f"total.{key}" for key in (*_TOTAL, "spike", "dense") if key not in report["total"]]
+            total = report["total"] if isinstance(report["total"], dict) else {}
+            missing = [f"total.{key}" for key in (*_TOTAL, "spike", "dense") if key not in total]
         if missing:
             raise InputError(f"--rtl {path}: no report of `make rtl-bench`, it lacks {missing[0]}")
         kept = {key: report[key] for key in keys}
-        found.append({"file": path.name, **kept, "bundle": Path(report["bundle"]).name, "note": report.get("note", "")})
+        try:
+            kept["bundle"] = Path(report["bundle"]).name
+            (
+                kept["spike"]["cycles"],
+                kept["dense"]["cycles"],
+                hardware_rows([kept]),
+            )  # now, and not when hours of rows are to be shown beside it
+        except BROKEN as error:
+            raise InputError(f"--rtl {path}: a number in it is none of `make rtl-bench`: {one_line(error)}") from error
+        found.append({"file": path.name, **kept, "note": str(report.get("note", ""))})
     return found
 
 
