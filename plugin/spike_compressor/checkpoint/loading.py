@@ -68,6 +68,7 @@ def load(
     files = weight_files(directory, config)
     unread -= apply_online_rotations(model, model_config, files, config.online_rotations.transforms)
     _require_all_known(model, directory, config, unread)
+    _require_shapes(model, directory)
     rounded = _exact_scales(model, files)
     adapter = adapter_for(model, config.adapter_record())
     state = attach(model, specs, adapter, backend, _attention_specs(directory, config))
@@ -156,6 +157,17 @@ def _require_all_known(model: nn.Module, directory: Path, config: SpikeConfig, u
             continue
         if getattr(module, "quantization_scheme", None) is not None:
             raise InputError(f"{directory}: config.json quantizes {name}, and {CONFIG_NAME} does not know of it")
+
+
+def _require_shapes(model: nn.Module, directory: Path) -> None:
+    """transformers compares no shapes of what it opens compressed."""
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight") if isinstance(module, nn.Linear) else None
+        if weight is not None and tuple(weight.shape) != (module.out_features, module.in_features):
+            raise InputError(
+                f"{directory}: its files hold weights {list(weight.shape)} of {name}, which has {module.out_features} "
+                f"outputs and {module.in_features} inputs by config.json"
+            )
 
 
 def _experts() -> Any:
