@@ -16,11 +16,11 @@ def cycles(result: dict[str, Any]) -> str:
         "",
         "Constants were fitted on the first block of the embedded model's tower and decoder, with 1, 8 and 40 rows, "
         "rotated and not. Every other layer was held out: other blocks, the projector, and generated layers of sizes "
-        "that the model has not. `spikes`: the model knows every spike, as from a trace. `statistics`: it knows how "
-        "many inputs have each magnitude, and how far blocks differ. The dense array's cycles do "
-        "not hang on spikes. Error: of a layer's cycles; "
-        "`sum`: of those of all layers together. Every accumulator was compared. "
-        "By statistics, layers of a few row tiles and blocks are missed by chance: their own rows are not the mean.",
+        "that the model has not. Those of the group core are generated: of seven steps to fit, of five and six held "
+        "out. `spikes`: the model knows every spike, as from a trace. `statistics`: it knows how many inputs have each "
+        "magnitude, and how far blocks differ. Cycles of the dense array and the group core do not hang on spikes. "
+        "Error: of a layer's cycles; `sum`: of those of all layers together. Every accumulator was compared. By "
+        "statistics, layers of a few row tiles and blocks are missed by chance: their own rows are not the mean.",
         "",
         "| shape | layers | model knows | number | mean error | largest | sum |",
         "| --- | --- | --- | --: | --: | --: | --: |",

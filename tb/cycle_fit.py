@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
 from images import Shape, plan
+from run_trace import GROUP_CODING
 from spike_compressor.estimate.organisations import ORGANISATIONS, Job, make
 from spike_compressor.estimate.organisations.event import EventCore
 from spike_compressor.estimate.statistics import Spikes, parts_of
@@ -22,9 +24,11 @@ SHAPES: dict[str, tuple[str, Shape]] = {
     "event 64x16, 4 weights a beat": ("event", Shape(8, 64, 16, 16, 4, 4, 4, 16, False)),
     "event 64x16, 16 weights a beat": ("event", Shape(8, 64, 16, 16, 16, 4, 4, 16, False)),
     "dense 8x16x8": ("dense", Shape(8, 16, 8, 1, 8, 4, 4, 512, False)),
+    "group 4x8x8": ("group", Shape(4, 8, 32, 1, 8, 4, 7, 64, False, units=1)),
 }
-#: Layers that constants are fitted on: the first block of tower and decoder. All others are held out.
-CALIBRATION = re.compile(r"(vision_tower.*|language_model)\.layers\.0\.")
+#: Layers that constants are fitted on: the first block of tower and decoder, and random ones of seven steps. All others
+#: are held out.
+CALIBRATION = re.compile(r"(vision_tower.*|language_model)\.layers\.0\.|S = 7")
 
 Constants = dict[str, dict[str, float]]
 
@@ -37,6 +41,8 @@ def array_of(kind: str, shape: Shape) -> dict[str, int]:
         "lanes": shape.lanes,
         "slots": shape.slots,
         "weight_inputs": shape.weight_inputs,
+        "groups": shape.lanes // 4,
+        "units": shape.units,
     }
     return {field: known[field] for field in ORGANISATIONS.get(kind).fields}
 
@@ -44,7 +50,10 @@ def array_of(kind: str, shape: Shape) -> dict[str, int]:
 def facts(bundle: str, layer: Layer) -> dict[str, Any]:
     """What the cycle model takes of a layer, whatever shape computes it."""
     event = next(shape for kind, shape in SHAPES.values() if kind == "event")
-    words = EventCore(array_of("event", event), {}).tile_words(layer)
+    words, parts = None, steps_of_rows(layer)
+    if layer.info.coding != GROUP_CODING:
+        words = EventCore(array_of("event", event), {}).tile_words(layer)
+        parts = parts_of(layer)
     return {
         "bundle": bundle,
         "layer": layer.name,
@@ -53,10 +62,22 @@ def facts(bundle: str, layer: Layer) -> dict[str, Any]:
         "inputs": layer.info.in_features,
         "outputs": layer.info.out_features,
         "groups": plan(layer, event).groups,
-        "parts": [[rows, list(one.codes), one.spread] for rows, one in parts_of(layer)],
+        "parts": [[rows, list(one.codes), one.spread] for rows, one in parts],
         "words": [] if words is None else words.tolist(),
         "shapes": {},
     }
+
+
+def steps_of_rows(layer: Layer) -> list[tuple[int, Spikes]]:
+    """Rows of each number of steps in group coding, whose cycles hang on nothing else."""
+    counts = sorted(Counter(layer.timesteps.tolist()).items())
+    return [(rows, Spikes((1.0, *[0.0] * (2**steps - 1)))) for steps, rows in counts]
+
+
+def shapes_of(layer: Layer) -> list[str]:
+    """Names of the shapes that compute a layer's coding."""
+    group = layer.info.coding == GROUP_CODING
+    return [name for name, (kind, _) in SHAPES.items() if (kind == "group") == group]
 
 
 def job_of(layer: dict[str, Any]) -> Job:

@@ -22,11 +22,11 @@ _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(_ROOT / folder) for folder in ("tb", "plugin", "benchmarks")]
 
 import numpy as np  # noqa: E402
-from cycle_fit import SHAPES, conclusions, facts, worst  # noqa: E402
+from cycle_fit import SHAPES, conclusions, facts, shapes_of, worst  # noqa: E402
 from explore import activations, encoded  # noqa: E402
-from generate import arrays_from_membranes  # noqa: E402
+from generate import arrays_from_membranes, random_arrays  # noqa: E402
 from ledger import design, digest  # noqa: E402
-from run_trace import run  # noqa: E402
+from run_trace import GROUP_CODING, run  # noqa: E402
 from spike_compressor.files import write_text  # noqa: E402
 from spike_compressor.trace import Bundle, BundleWriter, TraceError, open_bundle  # noqa: E402
 from toolchain import ROOT, ToolError  # noqa: E402
@@ -57,6 +57,19 @@ BEST_RATIO = {
     ("gated", 3): 0.65,
     ("gated", 4): 0.75,
 }
+#: Rows, inputs, outputs and steps of layers in group coding.
+GROUPED = (
+    (1, 512, 128, 7),
+    (1, 2048, 256, 5),
+    (8, 512, 512, 5),
+    (8, 1024, 256, 7),
+    (8, 2048, 512, 6),
+    (20, 512, 256, 5),
+    (32, 1024, 256, 6),
+    (16, 2048, 128, 7),
+    (40, 192, 192, 6),
+    (24, 576, 192, 7),
+)
 GOAL = 0.05
 
 
@@ -75,10 +88,21 @@ def generated(folder: Path, count: int = len(GENERATED), seed: int = 0) -> Bundl
     return open_bundle(folder)
 
 
+def grouped(folder: Path, seed: int = 0) -> Bundle:
+    """A bundle of random layers in group coding."""
+    rng = np.random.default_rng(seed)
+    coded: dict[str, Any] = {"coding": GROUP_CODING, "frac_bits": 7, "weight_bits": 4}
+    with BundleWriter(folder, producer={"name": "tb"}, model={"name": "generated"}) as bundle:
+        for M, K, N, steps in GROUPED:
+            arrays = random_arrays(rng, M, K, N, timesteps=steps, max_timesteps=steps, **coded)
+            bundle.add_layer(f"groups, S = {steps}, {M} x {K} x {N}", **coded, **arrays)
+    return open_bundle(folder)
+
+
 def measure(bundle: Bundle, names: list[str], shapes: list[str] | None = None) -> list[dict[str, Any]]:
     """Layers with their simulated cycles on shapes, or on all. Raises ToolError, TraceError or AssertionError."""
     layers = {name: facts(bundle.path.name, bundle.layer(name)) for name in names}
-    for design_name in shapes or SHAPES:
+    for design_name in shapes or shapes_of(bundle.layer(names[0])):
         kind, shape = SHAPES[design_name]
         quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True, "spike_stream": False}
         for verdict in run(bundle, names, shape=shape, dense=kind == "dense", **quiet):
@@ -93,7 +117,7 @@ def recalled(bundle: Bundle, names: list[str], before: dict[tuple[str, str], Any
     layers = [facts(bundle.path.name, bundle.layer(name)) for name in names]
     for layer in layers:
         known = before[layer["bundle"], layer["layer"]]
-        layer["shapes"] = {name: {"cycles": known[name]["cycles"]} for name in SHAPES}
+        layer["shapes"] = {name: {"cycles": known[name]["cycles"]} for name in known}
     return layers
 
 
@@ -109,16 +133,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     layers: list[dict[str, Any]] = []
     before: dict[tuple[str, str], Any] = {}
+    sources = digest(design())
     if options.again:
         old = json.loads(options.again.read_text(encoding="utf-8"))
+        sources = old["settings"]["sources"]
         before = {(layer["bundle"], layer["layer"]): layer["shapes"] for layer in old["rows"]}
     try:
         with tempfile.TemporaryDirectory() as folder:
             bundles = [open_bundle(path) for path in options.bundles]
-            bundles += [generated(Path(folder) / "generated", options.generated)] if options.generated else []
+            if options.generated:
+                bundles += [generated(Path(folder) / "generated", options.generated), grouped(Path(folder) / "groups")]
             for bundle in bundles:
                 names = [info.name for info in bundle.infos]
-                if bundle.path.name != "generated":
+                if bundle.path.name not in ("generated", "groups"):
                     names = [name for name in names if re.search(options.layers, name)]
                 layers += recalled(bundle, names, before) if options.again else measure(bundle, names)
                 print(f"{bundle.path.name}: {len(layers)} layers in all", file=sys.stderr, flush=True)
@@ -128,13 +155,14 @@ def main(arguments: list[str] | None = None) -> int:
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    write(conclusions(layers), [Path(path).name for path in options.bundles], options.out, options.constants)
+    settings = {"bundles": [Path(path).name for path in options.bundles], "sources": sources}
+    write(conclusions(layers), settings, options.out, options.constants)
     off = worst(layers)
     print(f"{len(layers)} layers on {len(SHAPES)} shapes; the worst held-out layer is {100 * off:.2f} % off")
     return int(off > GOAL)
 
 
-def write(found: dict[str, Any], bundles: list[str], out: Path, constants: Path) -> None:
+def write(found: dict[str, Any], settings: dict[str, Any], out: Path, constants: Path) -> None:
     """The result with its page, and the constants."""
     from tables import publish
 
@@ -143,7 +171,7 @@ def write(found: dict[str, Any], bundles: list[str], out: Path, constants: Path)
         "label": "simulated, estimated",
         "command": "make rtl-estimate",
         "machine": {"cpu": "any: nothing is timed"},
-        "settings": {"bundles": bundles, "sources": digest(design())},
+        "settings": settings,
         **found,
     }
     kept = {

@@ -45,8 +45,8 @@ def test_held_out_layers_are_within_five_percent(result: dict[str, Any], again: 
     assert cycle_fit.worst(again["rows"], "statistics") <= 0.08
     held = [layer for layer in result["rows"] if not layer["fitted"]]
     assert len(held) > 80
-    for name in cycle_fit.SHAPES:
-        assert sum(name in layer["shapes"] for layer in held) > 80
+    for name, (kind, _) in cycle_fit.SHAPES.items():
+        assert sum(name in layer["shapes"] for layer in held) > (5 if kind == "group" else 80)
     assert {layer["rows"] for layer in held} >= {1, 8, 40}
     assert {layer["inputs"] for layer in held} >= {192, 512, 3584}
 

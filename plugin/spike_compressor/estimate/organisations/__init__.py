@@ -1,4 +1,4 @@
-"""Organisations of arrays: `event`, `dense`, and those that other packages bring."""
+"""Organisations of arrays: `event`, `dense`, `group`, and those that other packages bring."""
 
 from spike_compressor.estimate.organisations.base import (
     ORGANISATIONS,
