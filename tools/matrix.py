@@ -26,18 +26,16 @@ BUILD = ROOT / "build" / "matrix"
 PAGE = ROOT / "docs" / "results" / "test_matrix.md"
 #: Whose versions tell environments apart.
 SHOWN = ("torch", "transformers", "llmcompressor", "compressed-tensors")
-#: What is run in each: the arithmetic, recipes, checkpoints, bundles, and how the package meets LLM Compressor.
+#: What is run in each: the arithmetic, recipes from start to checkpoint and back, bundles, and how it meets its host.
 TESTS = (
     "tests/coding",
     "tests/checkpoint/test_roundtrip.py",
     "tests/checkpoint/test_versions.py",
     "tests/kernels/test_layers.py",
-    "tests/modifiers/test_recipes.py",
-    "tests/runtime/test_attention.py",
     "tests/runtime/test_golden.py",
     "tests/test_package.py",
     "tests/test_supported.py",
-    "tests/trace",
+    "tests/trace/test_bundle.py",
 )
 _ROW = re.compile(r"^\| ([\w. ]+) \| (.*) \|$", re.MULTILINE)
 
