@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from helpers.messages import naming
 from netlist import yosys
-from toolchain import BASELINE, RTL, SOURCES, ToolError, use_verilator
+from toolchain import BASELINE, GROUP, RTL, SOURCES, ToolError, use_verilator
 
 ILLEGAL = [
     ("spike_core", {"WeightInputs": 3}, "WeightInputs has to divide Lanes"),
@@ -15,6 +15,8 @@ ILLEGAL = [
     ("spike_core", {"MaxInputs": 300}, "MaxInputs has to be a multiple of Lanes x Slots"),
     ("dense_core", {"Columns": 2, "WeightInputs": 5}, "WeightInputs has to divide Lanes"),
     ("dense_core", {"Columns": 2, "MaxGroups": 129}, "MaxGroups has to be from 1 to MaxInputs / Lanes"),
+    ("group_core", {"Columns": 2, "Groups": 12}, "Groups has to be a power of two from 2 to 32"),
+    ("group_core", {"Columns": 2, "Steps": 8}, "Steps has to be from 2 to 7"),
 ]
 SMALL = {"Columns": 2, "Lanes": 4, "WeightInputs": 4}
 
@@ -24,14 +26,15 @@ def verilate(top, parameters, *options):
     use_verilator()
     command = ["verilator", "--lint-only", "--timing", *options, f"-I{RTL}", "--top-module", top]
     command += [f"-G{name}={value}" for name, value in parameters.items()]
-    result = subprocess.run([*command, *map(str, [*SOURCES, *BASELINE])], capture_output=True, text=True, check=False)
+    command += map(str, [*SOURCES, *BASELINE, *GROUP])
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.returncode == 0, result.stderr
 
 
 def read(top, parameters, log, *then):
     """What Yosys' front end and the commands after it said of a design. Raises ToolError if it does not take it."""
     given = " ".join(f"-G {name}={value}" for name, value in parameters.items())
-    sources = " ".join(map(str, [*SOURCES, *BASELINE]))
+    sources = " ".join(map(str, [*SOURCES, *BASELINE, *GROUP]))
     return yosys([f"read_slang -D SYNTHESIS -I {RTL} {given} --top {top} {sources}", *then], log)
 
 
