@@ -76,4 +76,8 @@ def test_attention_products_on_three_questions(opened: Any) -> None:
     modules = len(spiking_attention(model))
     assert modules == 6
     for item in items("test", 1)[:3]:
-        assert answer_on_core(model, processor, item)["layers"] == 68 + modules
+        found = answer_on_core(model, processor, item)
+        assert found["layers"] == 68 + modules
+        products = answer_on_core(model, processor, item, r"re:.*self_attn$")
+        assert products["layers"] == modules
+        assert found["equal"]["accumulators"] > products["equal"]["accumulators"] > 10_000

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +13,14 @@ from torch import Tensor
 from spike_compressor.demo.data import Item
 from spike_compressor.demo.model import MAX_ANSWER_TOKENS, prompt
 from spike_compressor.rtl import Work, core, watching
-from spike_compressor.runtime import observing, set_backend, spiking_attention, spiking_layers
+from spike_compressor.runtime import (
+    AttentionSpikes,
+    LayerSpikes,
+    observing,
+    set_backend,
+    spiking_attention,
+    spiking_layers,
+)
 
 #: Counters that are summed up by pass.
 _SUMMED = ("cycles", "spikes", "words", "additions")
@@ -53,7 +59,7 @@ class Pass:
 
 @dataclass
 class _Answer:
-    """What was generated: text, logits of each token, and accumulators in the order of calls, by layer."""
+    """What was generated: text, logits of each token, and accumulators in the order of calls, by layer or product."""
 
     text: str
     logits: Tensor
@@ -63,6 +69,7 @@ class _Answer:
         return (
             self.text == other.text
             and torch.equal(self.logits, other.logits)
+            and self.sums.keys() == other.sums.keys()
             and all(
                 len(sums) == len(other.sums[name]) and all(map(torch.equal, sums, other.sums[name]))
                 for name, sums in self.sums.items()
@@ -147,7 +154,7 @@ def _on_core(
     progress: Callable[[int, int], object],
 ) -> tuple[list[Pass], _Answer]:
     passes: list[Pass] = []
-    sums: dict[str, list[Tensor]] = {name: [] for name in names}
+    sums: dict[str, list[Tensor]] = {}
     calls, began = 0, time.monotonic()
 
     def begins(rows: Any) -> None:
@@ -161,8 +168,7 @@ def _on_core(
         progress(min(calls, len(names)), len(names))
         for name in _SUMMED:
             setattr(passes[-1], name, getattr(passes[-1], name) + work.counters[name])
-        if work.name in sums:
-            sums[work.name].append(work.acc)
+        sums.setdefault(work.name, []).append(work.acc)
 
     def ended(token: Tensor) -> None:
         passes[-1].answer = processor.tokenizer.decode(token)
@@ -171,24 +177,23 @@ def _on_core(
 
     with observing(model, rows=begins), watching(works):
         text, logits = _generated(model, processor, item, _Told(ended))
-    return passes, _Answer(text, logits, {name: found for name, found in sums.items() if found})
+    return passes, _Answer(text, logits, sums)
 
 
 def _on_fused(model: Any, processor: Any, item: Item, names: Sequence[str]) -> _Answer:
-    sums: dict[str, list[Tensor]] = {name: [] for name in names}
+    sums: dict[str, list[Tensor]] = {}
     linears = [name for name in names if name in spiking_layers(model)]
-    with _recorded(model, linears, sums):
+
+    def layers(_: Any, event: LayerSpikes) -> None:
+        sums.setdefault(event.name, []).append(event.acc)
+
+    def products(_: Any, event: AttentionSpikes) -> None:
+        if event.name in names and event.acc is not None and event.product is not None:
+            sums.setdefault(event.product.name, []).append(event.acc)
+
+    with observing(model, layers=layers, attention=products, names=linears):
         text, logits = _generated(model, processor, item)
     return _Answer(text, logits, sums)
-
-
-@contextmanager
-def _recorded(model: Any, names: Sequence[str], sums: dict[str, list[Tensor]]) -> Iterator[None]:
-    with ExitStack() as stack:
-        if names:
-            observer = lambda layer, event: sums[event.name].append(event.acc)  # noqa: E731
-            stack.enter_context(observing(model, layers=observer, names=names))
-        yield
 
 
 @torch.inference_mode()
