@@ -55,7 +55,7 @@ HARNESS_FILES := build/harness-files
 # What tests in environments of their own tell of themselves: an XML file each, and a section of docs/results/test_full.md.
 REPORTS       := build/reports
 junit          = -o junit_logging=system-out --junitxml=$(REPORTS)/$@/$(1).xml
-report         = $(1) tools/test_report.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
+report         = $(1) tools/reports.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
 
 .PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test fuzz house lint docs bench bench-setup test-setup lint-setup docs-setup clean
 

@@ -1,7 +1,7 @@
 """Reports of tests that run in environments of their own, from pytest's XML, as one page.
 
-    python tools/test_report.py section NAME COMMAND XML… --packages torch vllm    build/reports/NAME.md
-    python tools/test_report.py page                                               docs/results/test_full.md of them all
+    python tools/reports.py section NAME COMMAND XML… --packages torch vllm    build/reports/NAME.md
+    python tools/reports.py page                                               docs/results/test_full.md of them all
 
 A section is written by the interpreter that ran the tests, whose packages it names. Only the standard library is
 imported, so that any of them can.
@@ -29,7 +29,7 @@ SECTIONS = ("test-cuda", "ray-test", "vllm-test", "harness-test")
 _HEAD = """# Tests in environments of their own
 
 `make test-full` runs them, each in packages that the others must do without. Here is what each printed when it ran last
-(measured: the commands below, then `python tools/test_report.py page`).
+(measured: the commands below, then `python tools/reports.py page`).
 """
 #: Lines that a test prints for this page, as `LOGITS llava: …`; not those of a log.
 _SAID = re.compile(r"^(?!INFO|WARNING|ERROR|DEBUG)[A-Z0-9]{4,}(?: [\w.-]+)?: .+", re.MULTILINE)

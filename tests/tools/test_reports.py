@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import test_report
+import reports
 
 TESTS = """
 import pytest
@@ -40,12 +40,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_section_counts_what_passed_and_repeats_what_was_said(report: Path) -> None:
-    (found,) = test_report.outcomes(report)
+    (found,) = reports.outcomes(report)
     assert found.file.endswith("test_some.py")
     assert (found.passed, found.skipped, found.failed) == (2, ("no weights",), ("test_fails",))
     assert found.said == ("test_says: LOGITS tiny_model: 12 of 12 are equal",)
 
-    text = test_report.section("vllm-test", "make vllm-test", [found], ["pytest", "no-such-package"])
+    text = reports.section("vllm-test", "make vllm-test", [found], ["pytest", "no-such-package"])
     assert f"pytest {pytest.__version__}, no-such-package missing." in text
     assert "test_some.py | 2 | 1 | 1 |" in text
     assert "- failed: " in text
@@ -53,12 +53,12 @@ def test_a_section_counts_what_passed_and_repeats_what_was_said(report: Path) ->
 
 
 def test_a_page_takes_all_sections_or_names_what_lacks(report: Path, tmp_path: Path) -> None:
-    sections = [name for name in test_report.SECTIONS if name != "ray-test"]
+    sections = [name for name in reports.SECTIONS if name != "ray-test"]
     for name in sections:
         (tmp_path / f"{name}.md").write_text(f"## `make {name}`\n", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match="run make ray-test"):
-        test_report.page(tmp_path)
+        reports.page(tmp_path)
     (tmp_path / "ray-test.md").write_text("## `make ray-test`\n", encoding="utf-8")
-    assert [line for line in test_report.page(tmp_path).splitlines() if line.startswith("## ")] == [
-        f"## `make {name}`" for name in test_report.SECTIONS
+    assert [line for line in reports.page(tmp_path).splitlines() if line.startswith("## ")] == [
+        f"## `make {name}`" for name in reports.SECTIONS
     ]
