@@ -15,7 +15,7 @@ from helpers.workshop import Workshop
 from llmcompressor.modifiers.factory import ModifierFactory
 from llmcompressor.recipe import Recipe
 from spike_compressor.checkpoint import read_config
-from spike_compressor.runtime import detach, spiking_layers
+from spike_compressor.runtime import detach, spiking_attention, spiking_layers
 from spike_compressor.trace import validate
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -78,7 +78,12 @@ def test_memory_fused_and_unrolled_are_the_same_bits(name: str, workshop: Worksh
 def test_what_it_makes_can_be_traced(name: str, workshop: Workshop, tmp_path: Path) -> None:
     model, _ = made(workshop, name)
     bundle = validate(spike_compressor.export_trace(model, workshop.batch(kind_of(name)), tmp_path / "trace", tokens=4))
-    assert {info.name for info in bundle.infos} == set(spiking_layers(model))
+    names = {info.name for info in bundle.infos}
+    assert names >= set(spiking_layers(model))
+    attention = set(spiking_attention(model))
+    # products of attention are `MODULE.q_k.SEQUENCE.HEAD` and `MODULE.p_v.SEQUENCE.HEAD`
+    assert {name.rsplit(".", 3)[0] for name in names - set(spiking_layers(model))} == attention
+    assert bool(attention) is ("attention" in name)
     if name.startswith("autoround"):  # it turns the sign of scales, in groups whose largest weight is positive
         assert any((layer["weight_scale"] < 0).any() for layer in bundle)
 
