@@ -96,7 +96,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[object, ...]]] =
     "unknown layer field": (lambda c: next(iter(c["plan"].values())).update(speed=1), ("plan", "speed")),
     "field of another version": (lambda c: next(iter(c["plan"].values())).update(sees=["text"]), ("plan", "sees")),
     "T": (lambda c: next(iter(c["plan"].values()))["timesteps"].update(text=9), ("timesteps", "text", 9)),
-    "modality": (lambda c: next(iter(c["plan"].values()))["timesteps"].pop("text"), ("timesteps", "text", "modalities")),
+    "modality": (
+        lambda c: next(iter(c["plan"].values()))["timesteps"].pop("text"),
+        ("timesteps", "text", "modalities"),
+    ),
     "coding": (lambda c: next(iter(c["plan"].values())).update(coding="morse"), ("'morse'",)),
     "statistic": (lambda c: _statistic(c, "mode"), ("q_proj", "threshold statistic", "'mode'", "rms")),
     "statistic of static thresholds": (lambda c: _statistic(c, "rms"), ("q_proj", "threshold_statistic", "'rms'")),
