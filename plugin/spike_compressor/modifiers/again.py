@@ -24,11 +24,13 @@ from spike_compressor.modifiers.recipe import followed_by
 from spike_compressor.modifiers.tclif import TCLIFModifier
 from spike_compressor.runtime import attach, detach, is_spiking, spiking_state
 
+_MARK = "_takes_spiking_models"
+
 
 def take_spiking_models() -> None:
     """Let `oneshot` take models that spike. LLM Compressor has no event before the first modifier is initialized."""
     plain = Oneshot.apply_recipe_modifiers
-    if hasattr(plain, "__wrapped__"):
+    if hasattr(plain, _MARK):
         return
 
     @functools.wraps(plain)
@@ -50,6 +52,7 @@ def take_spiking_models() -> None:
             restore()
             raise
 
+    setattr(apply, _MARK, True)
     Oneshot.apply_recipe_modifiers = apply
 
 

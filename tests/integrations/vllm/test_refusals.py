@@ -26,7 +26,13 @@ PLAIN: dict[str, Any] = {
     "modalities": ["text"],
     "placeholders": {},
     "coding": "tc_lif",
-    "plan": {"model.layers.0.mlp.up_proj": {"timesteps": {"text": 3}, "coding": "tc_lif", "threshold": "dynamic"}},
+    "plan": {
+        "model.layers.0.mlp.up_proj": {
+            "timesteps": {"text": 3, "vision": 3, "audio": 3},
+            "coding": "tc_lif",
+            "threshold": "dynamic",
+        }
+    },
     "not_spiking": {},
     "budget": {"mean_timesteps": 3},
     "opens_in_plain_transformers": True,
