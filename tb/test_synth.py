@@ -195,7 +195,7 @@ def small(dense):
 
 @needs_library
 @needs_sta
-@pytest.mark.parametrize("dense", [False, True], ids=["spike", "dense"])
+@pytest.mark.parametrize("dense", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["spike", "dense"])
 def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     """Mapped, timed, replayed bit for bit on its netlist, and its energy found; a broken netlist is noticed."""
     bundle = tmp_path / "bundle"

@@ -419,6 +419,7 @@ def test_a_backend_of_another_package(crowded: Place, demo: Any) -> None:
     assert [one["sha256"] for one in ours["layers"]] == [one["sha256"] for one in theirs["layers"]]
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_another_package_in_worker_processes(crowded: Place) -> None:
     argv = [
         "--model",

@@ -144,6 +144,7 @@ print(overhead.peak_memory() - before)
     assert 190 < float(done.stdout) < 260
 
 
+@pytest.mark.slow
 def test_calibration_is_timed_by_allocation_and_finished_runs_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -324,6 +325,7 @@ def test_budgets_of_the_goals_are_in_the_sweeps() -> None:
     assert "3/4" in {SpikeBudget.parse(text).label for text in quantizers_embedded.SWEEP}
 
 
+@pytest.mark.slow
 def test_a_sweep_of_quantizers_writes_what_it_found(tmp_path: Path) -> None:
     """By its defaults of folders: the report is copied beside the result, not onto itself."""
     same = ["--recipes", "rtn_w4_channel", "--budgets", "3/4", "--seeds", "0", "1"]

@@ -11,8 +11,10 @@ import pytest
 LONGEST = (
     "tests/test_installed.py",
     "tb/test_core.py",
+    "tests/benchmarks/test_benchmarks.py",
     "tests/comparison/test_sweep.py",
     "tests/test_contributing.py",
+    "tests/modifiers/test_distributed.py",
     "tb/test_run_trace.py",
     "tb/test_units.py",
     "tb/test_dense.py",
@@ -26,7 +28,6 @@ LONGEST = (
     "tests/cli/test_demo.py",
     "tests/test_architecture_table.py",
     "tests/checkpoint/test_architectures.py",
-    "tests/benchmarks/test_benchmarks.py",
     "tests/test_docs.py",
 )
 ROOT = Path(__file__).parents[2]
