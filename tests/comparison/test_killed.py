@@ -20,17 +20,6 @@ RTN = Path(__file__).parents[2] / "recipes" / "compare" / "rtn_w4_g64.yaml"
 SEEDS = range(8)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of the demo's architecture."""
-    from spike_compressor.demo.model import build
-
-    path = tmp_path_factory.mktemp("models") / "untrained"
-    for part in build(seed=0):
-        part.save_pretrained(path)
-    return path
-
-
 def run(model: Path, folder: Path) -> None:
     result = compare(
         model, [RTN], ["2/3"], ["answers:1"], partial(calibration_of_seed, "demo", 8, 4), folder / "compared"

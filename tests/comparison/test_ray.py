@@ -34,17 +34,6 @@ CALIBRATION = partial(calibration_of_seed, "demo", 8, 4)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of the demo's architecture."""
-    from spike_compressor.demo.model import build
-
-    path = tmp_path_factory.mktemp("models") / "untrained"
-    for part in build(seed=0):
-        part.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A cluster of two machines with a CPU each, whose workers find the helpers of these tests."""
     from ray.cluster_utils import Cluster

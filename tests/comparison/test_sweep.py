@@ -44,18 +44,6 @@ CALIBRATION = partial(calibration_of_seed, "demo", 8, 4)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of the demo's architecture."""
-    from spike_compressor.demo.model import build
-
-    path = tmp_path_factory.mktemp("models") / "untrained"
-    untrained, processor = build(seed=0)
-    untrained.save_pretrained(path)
-    processor.save_pretrained(path)
-    return path
-
-
-@pytest.fixture(scope="module")
 def compared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     """One recipe at two budgets, and the folder that it was computed in."""
     folder = tmp_path_factory.mktemp("sweep")
