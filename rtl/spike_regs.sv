@@ -18,6 +18,7 @@
 module spike_regs
   import spike_pkg::*;
 #(
+  parameter logic [31:0] Id      = RegIdValue,
   parameter logic [31:0] Shape   = '0,
   parameter logic [31:0] Limits  = '0,
   parameter logic [31:0] Blocks  = '0,
@@ -252,7 +253,7 @@ module spike_regs
   always_comb begin
     read_ok = 1'b1;
     unique case (ar)
-      RegId:          read_data = RegIdValue;
+      RegId:          read_data = Id;
       RegVersion:     read_data = RegVersionValue;
       RegShape:       read_data = Shape;
       RegLimits:      read_data = Limits;

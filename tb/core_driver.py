@@ -39,8 +39,11 @@ from registers import (
     DONE,
     ERROR,
     ERRORS,
+    GROUP_ID_VALUE,
     GROUP_INPUTS,
     GROUPS,
+    ID,
+    ID_VALUE,
     IRQ_DONE,
     IRQ_ENABLE,
     IRQ_ERROR,
@@ -109,6 +112,7 @@ class CoreDriver:
         await RisingEdge(self.dut.clk)
         self.shape = shape_of(*[await self.read(address) for address in (SHAPE, LIMITS, BLOCKS, STREAMS)])
         self.shape = replace(self.shape, units=int(self.dut.encoders.value))
+        assert await self.read(ID) == (GROUP_ID_VALUE if self.shape.units else ID_VALUE)
         await self.write(IRQ_ENABLE, IRQ_DONE | IRQ_ERROR)
 
     # --------------------------------------------------------------------------------------------- registers

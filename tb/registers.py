@@ -61,6 +61,8 @@ ROWS, OUTPUTS, GROUPS, GROUP_INPUTS, IRQ_ENABLE, ABORT, JOBS, STREAMS = (
 ID_VALUE, VERSION_VALUE = (
     sum((field.reset or 0) << field.lsb for field in REGISTERS[name].fields) for name in ("ID", "VERSION")
 )
+#: ID of a group core, "SPG1"
+GROUP_ID_VALUE = 0x5350_4731
 ERRORS = tuple(field.name for field in REGISTERS["ERROR"].fields)
 START, CLEAR = (REGISTERS["CTRL"].bit(name) for name in ("start", "clear"))
 BUSY, DONE, FAULT, QUEUED = (REGISTERS["STATUS"].bit(name) for name in ("busy", "done", "error", "queued"))

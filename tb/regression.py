@@ -134,6 +134,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
     ("ports", "dense_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "MaxInputs": 16}),
+    ("ports", "group_core", {"Rows": 1, "Columns": 1, "Groups": 2, "WeightInputs": 8, "MaxInputs": 16}),
     ("streamed", "streamed_harness", STREAMED | {"Columns": 5, "DataWidth": 64, "MaxBurst": 4, "AddrWidth": 40}),
     ("streamed", "streamed_harness", STREAMED | {"Columns": 2, "DataWidth": 256, "Bursts": 2}),
 ]

@@ -14,6 +14,7 @@ from netlist import program
 from registers import VERSION_VALUE
 from toolchain import (
     BASELINE,
+    GROUP,
     RTL,
     SOURCES,
     STREAMER,
@@ -25,8 +26,18 @@ from toolchain import (
 )
 
 ROOT = RTL.parent
-CORES = {"spike_core": RTL / "spike_core.core", "dense_core": RTL / "baseline" / "dense_core.core"}
-SMALL = ["--Rows", "1", "--Columns", "2", "--Lanes", "4", "--WeightBits", "2", "--Tmax", "1", "--MaxInputs", "16"]
+CORES = {
+    "spike_core": RTL / "spike_core.core",
+    "dense_core": RTL / "baseline" / "dense_core.core",
+    "group_core": RTL / "group" / "group_core.core",
+}
+SMALL = ["--Rows", "1", "--Columns", "2", "--WeightBits", "2", "--MaxInputs", "16"]
+#: What only some cores have: a small one's parameters.
+OWN = {
+    "spike_core": ["--Lanes", "4", "--Tmax", "1", "--Slots", "1"],
+    "dense_core": ["--Lanes", "4", "--Tmax", "1"],
+    "group_core": ["--Groups", "2", "--Steps", "2"],
+}
 
 
 def described(core):
@@ -49,24 +60,27 @@ def read_list(path):
 
 def test_every_description_names_every_source():
     """In an order that compiles: the package first."""
-    own, baseline = listed("spike_core"), listed("dense_core")
+    own, baseline, groups = listed("spike_core"), listed("dense_core"), listed("group_core")
     assert own[0].name == "spike_assert.svh"
     assert own[1:] == SOURCES
     assert baseline == BASELINE
+    assert groups == GROUP
     assert read_list(RTL / "spike_core.f") == (SOURCES, [RTL])
     assert read_list(RTL / "baseline" / "dense_core.f") == ([*SOURCES, *BASELINE], [RTL])
+    assert read_list(RTL / "group" / "group_core.f") == ([*SOURCES, *BASELINE, *GROUP], [RTL])
     assert read_list(RTL / "streamer" / "streamed_core.f") == ([*SOURCES, *STREAMER], [RTL])
     manifest = yaml.safe_load((ROOT / "Bender.yml").read_text(encoding="utf-8"))
-    groups = {source.get("target", ""): [ROOT / file for file in source["files"]] for source in manifest["sources"]}
-    assert groups == {
+    targets = {source.get("target", ""): [ROOT / file for file in source["files"]] for source in manifest["sources"]}
+    assert targets == {
         "": SOURCES,
         "dense_core": BASELINE,
+        "group_core": GROUP,
         "streamed_core": STREAMER,
         "simulation": [*listed("spike_core", "bench"), *listed("spike_core", "top")],
         "all(simulation, dense_core)": listed("dense_core", "top"),
     }
     assert [ROOT / folder for folder in manifest["export_include_dirs"]] == [RTL]
-    assert all(path.is_file() for files in groups.values() for path in files)
+    assert all(path.is_file() for files in targets.values() for path in files)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -130,11 +144,12 @@ def fusesoc(home, where, core, target, *settings, cores=RTL):
 @pytest.mark.parametrize("core", CORES)
 def test_lint(core, home, tmp_path):
     """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
-    said, code = fusesoc(home, tmp_path, core, "lint", "--Lanes", "8")
+    name = "Groups" if core == "group_core" else "Lanes"
+    said, code = fusesoc(home, tmp_path, core, "lint", f"--{name}", "8")
     assert code == 0, said
     assert "Error" not in said, "in one of the core files that it found"
     (arguments,) = tmp_path.rglob("*.vc")
-    assert "-GLanes=8" in arguments.read_text()
+    assert f"-G{name}=8" in arguments.read_text()
     assert "--lint-only" in arguments.read_text()
 
 
@@ -173,7 +188,7 @@ def test_synth(core, home, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.prefix", str(home))
     (home / "bin").mkdir(exist_ok=True)
     yosys_tcl.install()
-    said, code = fusesoc(home, tmp_path, core, "synth", *SMALL, *(["--Slots", "1"] if core == "spike_core" else []))
+    said, code = fusesoc(home, tmp_path, core, "synth", *SMALL, *OWN[core])
     assert code == 0, said
     (netlist,) = tmp_path.rglob("*_2.0.0.json")
     assert '"TRELLIS_FF"' in netlist.read_text()

@@ -104,6 +104,7 @@ module group_core
   // Of the largest sum, with its sign: each group has magnitudes of at most 3^Steps - 2^Steps.
   localparam int unsigned AccBits = WeightBits + $clog2(MaxInputs / GroupInputs) + $clog2(3 ** Steps - 2 ** Steps);
 
+  localparam logic [31:0] Id = 32'h5350_4731;  // "SPG1": drivers of spike_core know that it is none
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
   localparam logic [31:0] Limits = {16'd0, 8'd1, StepWidth'(Steps), 4'(WeightBits)};
 
@@ -135,6 +136,7 @@ module group_core
   logic [Counters-1:0][63:0]         count;
 
   spike_regs #(
+    .Id      (Id),
     .Shape   (Shape),
     .Limits  (Limits),
     .Blocks  (32'(Chunks)),

@@ -70,11 +70,13 @@ module group_walker
     logic [ColWidth-1:0]  columns;
   } place_of_step_t;
 
-  logic                  tile_valid, row_tile_last, row_last, a_next, a_chunk, first_q, half_q;
+  logic                  tile_valid, row_tile_last, row_last, last, tile_end, tail, a_next, a_chunk, first_q, half_q;
   logic                  b_valid_q, b_go, c_valid_q, c_go;
   logic [1:0]            tiles_q;
   logic [LeftWidth-1:0]  left_q, left;
   logic [AddrWidth-1:0]  base_q;
+  logic [RowWidth-1:0]   rows;
+  logic [ColWidth-1:0]   columns;
   place_of_step_t        a, b_q, c_q;
 
   logic unused_one, unused_one_next;
@@ -90,14 +92,14 @@ module group_walker
     .outputs_i,
     .valid_o         (tile_valid),
     .next_i          (a_chunk && row_last),
-    .rows_o          (a.rows),
+    .rows_o          (rows),
     .one_o           (unused_one),
     .one_next_o      (unused_one_next),
-    .columns_o       (a.columns),
+    .columns_o       (columns),
     .row_tile_last_o (row_tile_last)
   );
 
-  logic                  unused_slot, unused_last, unused_group;
+  logic                  unused_slot, unused_last, unused_group, group_first;
   logic [ChunkWidth-1:0] unused_chunk;
 
   spike_chunker #(
@@ -112,8 +114,8 @@ module group_walker
     .next_i         (a_chunk),
     .block_o        (unused_chunk),
     .slot_o         (unused_slot),
-    .first_block_o  (a.step.group_first),
-    .tail_block_o   (a.tail),
+    .first_block_o  (group_first),
+    .tail_block_o   (tail),
     .block_last_o   (unused_last),
     .group_last_o   (unused_group),
     .row_last_o     (row_last)
@@ -122,15 +124,19 @@ module group_walker
   // How many steps the row tile has is known when it is complete.
   assign left = first_q ? store_most_i[half_q] : left_q;
 
-  assign a.step.first      = first_q;
-  assign a.step.last       = left == '0;
-  assign a.step.group_last = a.tail;
-  assign a.step.tile_end   = row_last && row_tile_last;
-  assign a.half            = half_q;
-  assign a.left            = left;
+  assign last     = left == '0;
+  assign tile_end = row_last && row_tile_last;
+  assign a        = '{
+    step:    '{first: first_q, last: last, group_first: group_first, group_last: tail, tile_end: tile_end},
+    half:    half_q,
+    left:    left,
+    tail:    tail,
+    rows:    rows,
+    columns: columns
+  };
 
   assign a_next  = tile_valid && tiles_q != '0 && (!b_valid_q || b_go);
-  assign a_chunk = a_next && a.step.last;
+  assign a_chunk = a_next && last;
   assign b_go    = b_valid_q && (!c_valid_q || c_go);
   assign c_go    = op_valid_o && enable_i;
 
@@ -162,9 +168,9 @@ module group_walker
       b_valid_q <= 1'b0;
       c_valid_q <= 1'b0;
     end else begin
-      tiles_q <= tiles_q + 2'(store_done_i) - 2'(a_chunk && a.step.tile_end);
-      if (a_chunk && a.step.tile_end) half_q <= !half_q;
-      if (a_next) first_q <= a.step.last;
+      tiles_q <= tiles_q + 2'(store_done_i) - 2'(a_chunk && tile_end);
+      if (a_chunk && tile_end) half_q <= !half_q;
+      if (a_next) first_q <= last;
       if (a_next) b_valid_q <= 1'b1;
       else if (b_go) b_valid_q <= 1'b0;
       if (b_go) c_valid_q <= 1'b1;
