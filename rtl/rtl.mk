@@ -7,7 +7,7 @@
 #                                                                   TUSER=1: T of a row beside the data
 #   make rtl-library [LIBRARY="--columns 32 …"]                     the core as a library beside the package, for
 #                                                                   load(path, backend="rtl"); see docs/rtl_backend.md
-#   make rtl-bench TRACE=dir [OUT=file.json]                        the core against its dense baseline on a trace bundle
+#   make rtl-bench TRACE=dir [OUT=file.json]                        event core, dense baseline, group core on a trace bundle
 #   make synth [TRACE=dir] [SYNTH="--design NAME"]                  area, clock and energy of both, see docs/synthesis.md;
 #              [LIBERTY="a.lib b.lib.gz"] [DESCRIPTION=file.json]   in a cell library of yours
 #   make ladder [LIBERTY="a.lib b.lib.gz"] [LADDER="--rung NAME"]   arrays from FP16 to spikes in a cell library

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,13 @@ ROWS, INPUTS, WEIGHT_BITS, GROUPS = 8, 2048, 4, 32
 EVERY = 31
 #: A rung of the ladder that stands beside the arrays.
 EIGHT_BITS = "INT4 x INT8 (W4A8)"
+#: Columns of the ladder's arrays.
+RUNG_COLUMNS = 16
+#: Rungs of dense arrays of 16 inputs, by the name of that of 8.
+WIDE = {"dense, T 3": "INT4 x (sign + 3), 16 inputs", "dense, T 4": "INT4 x (sign + 4), 16 inputs"}
+#: Rungs of group arrays, by most steps; inputs of their chunks.
+GROUPS_OF = {"groups, S 6": "groups, INT4, S = 5.5", "groups, S 7": "groups, INT4, S = 7"}
+CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,35 @@ class Library:
         found = data[slug]
         return cls(slug, found["name"], Node(**found["node"]), found["flop_um2"], found["arrays"])
 
+    def rung(self, name: str) -> dict[str, Any]:
+        """One of the ladder's arrays. Raises SystemExit if this library's was not measured."""
+        found = json.loads(LADDER.read_text(encoding="utf-8")).get(self.slug, {"rungs": {}})["rungs"]
+        if name not in found:
+            raise SystemExit(f"{LADDER} has no rung {name!r} of {self.slug}: run `make ladder` with its files first")
+        return dict(found[name])
+
+    def of_rung(self, name: str, beside: str, columns: int) -> dict[str, float]:
+        """um2 of an array of the ladder by part; what it leaves out is that of an array of arrays.json.
+
+        Args:
+            name: of the rung.
+            beside: a dense array that has a walker, a pipeline and a drain like it.
+            columns: how many; a rung has 16.
+        """
+        parts = {part: area for part, area in self.rung(name)["area_um2"].items() if part != "encoders"}
+        for part in ("columns", "weight register", "buffer of sums"):
+            parts[part] *= columns / RUNG_COLUMNS
+        like = logic(self.arrays[beside], columns)
+        bits = WEIGHT_BITS + self.arrays[beside]["tmax"] + (INPUTS - 1).bit_length()
+        return parts | {
+            "walker": like["walker"],
+            "pipeline": like["pipeline"],
+            "drain": like["drain"] - ROWS * columns * bits * self.flop,  # beside the buffer
+        }
+
     def eight_bits(self) -> float:
         """um2 of the ladder's array with activations of eight bits."""
-        rungs = json.loads(LADDER.read_text(encoding="utf-8"))[self.slug]["rungs"]
-        return float(sum(rungs[EIGHT_BITS]["area_um2"].values()))
+        return float(sum(self.rung(EIGHT_BITS)["area_um2"].values()))
 
 
 def logic(array: dict[str, Any], columns: int) -> dict[str, float]:
@@ -163,11 +195,16 @@ class Core:
 
 @dataclass(frozen=True)
 class Dense:
-    """A dense array of `columns` outputs and 8 rows."""
+    """A dense array of `columns` outputs and 8 rows.
+
+    Args:
+        lanes: inputs a cycle: 8, or 16 where `WIDE` has it.
+    """
 
     library: Library
     name: str
     columns: int
+    lanes: int = 8
 
     @property
     def array(self) -> dict[str, Any]:
@@ -176,6 +213,8 @@ class Dense:
 
     def areas(self) -> dict[str, float]:
         """um2 by part."""
+        if self.lanes == 16:
+            return self.library.of_rung(WIDE[self.name], self.name, self.columns)
         array, node = self.array, self.library.node
         store = memory(2 * INPUTS // array["lanes"], (array["tmax"] + 1) * array["lanes"], node=node)
         bits = WEIGHT_BITS + array["tmax"] + (INPUTS - 1).bit_length()
@@ -184,10 +223,73 @@ class Dense:
 
     def cycles(self, layer: Layer, *, one_pass: bool) -> float:
         """Of a layer: passes over chunks, or the rows of a tile whose sums leave, where more."""
-        tile = Shape(ROWS, self.columns, self.array["lanes"], 1, self.array["lanes"])
+        tile = Shape(ROWS, self.columns, self.lanes, 1, self.lanes)
         words = dense_words(layer, tile, EVERY if one_pass else self.array["planes"])
         own = np.minimum(ROWS, layer.info.tokens - np.arange(len(words)) * ROWS)
         return float(np.maximum(words, own[:, None]).sum() * plan(layer, tile).column_tiles)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group array of `columns` outputs and 8 rows, with encoders.
+
+    Args:
+        name: of `GROUPS_OF`.
+    """
+
+    library: Library
+    name: str
+    columns: int = 16
+    encoders: float = 1
+
+    @property
+    def rung(self) -> dict[str, Any]:
+        """Its blocks, as the ladder has them."""
+        return self.library.rung(GROUPS_OF[self.name])
+
+    @property
+    def shape(self) -> Shape:
+        """As layers are cut for it."""
+        return Shape(ROWS, self.columns, CHUNK, 1)
+
+    def areas(self) -> dict[str, float]:
+        """um2 by part."""
+        parts = self.library.of_rung(GROUPS_OF[self.name], "dense, T 4", self.columns)
+        return parts | {"encoders": self.encoders * float(self.rung["encoder_um2"])}
+
+    def cycles(self, job: Sequence[Layer], steps: float | None = None) -> float:
+        """Of layers that share their inputs and one encoding: the array's, or the encoders' where these are more.
+
+        Args:
+            job: the layers.
+            steps: of a row, on the mean; None: those of the layers' rows.
+        """
+        array = sum(self._array(layer, steps) for layer in job)
+        info = job[0].info
+        own = float(job[0].timesteps.sum()) if steps is None else info.tokens * steps
+        return max(array, own * -(-info.in_features // 4) / self.encoders)
+
+    def _array(self, layer: Layer, steps: float | None) -> float:
+        """Of the array: steps of a tile's chunks, or the rows of it whose sums leave, where more."""
+        cut = plan(layer, self.shape)
+        starts = np.arange(0, layer.info.tokens, ROWS)
+        most = np.maximum.reduceat(layer.timesteps.astype(float), starts) if steps is None else steps
+        own = np.minimum(ROWS, layer.info.tokens - starts)
+        return float(np.maximum(most * cut.group_chunks, own).sum() * cut.groups * cut.column_tiles)
+
+
+#: Layers that get the same inputs, by the last part of their names.
+SHARING = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"})
+
+
+def jobs(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Layers by what they are encoded together with: q, k and v of a block, and gate and up, in the order they come."""
+    found: dict[tuple[str, int, str], list[Layer]] = {}
+    for layer in layers:
+        parent, _, last = layer.name.rpartition(".")
+        kind = next((str(sorted(kinds)) for kinds in SHARING if last in kinds), last)
+        found.setdefault((parent, layer.info.in_features, kind), []).append(layer)
+    return list(found.values())
 
 
 def low_rows(layer: Layer, shape: Shape) -> int:

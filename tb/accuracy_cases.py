@@ -55,6 +55,23 @@ class Dense:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """What a group array runs.
+
+    Args:
+        name: of tables.
+        array: that it is.
+        steps: of a row, on the mean.
+        row: its accuracy.
+    """
+
+    name: str
+    array: str
+    steps: float
+    row: Row
+
+
+@dataclass(frozen=True)
 class Case:
     """One comparison.
 
@@ -63,6 +80,7 @@ class Case:
         bundle: its folder below that of the bundles.
         row: of the accuracy.
         others: what a dense array may run, beside the same codes.
+        groups: what a group array may run.
         note: what is not as it should be.
     """
 
@@ -70,6 +88,7 @@ class Case:
     bundle: str
     row: Row
     others: tuple[Dense, ...] = field(default=())
+    groups: tuple[Groups, ...] = field(default=())
     note: str = ""
 
 
@@ -82,6 +101,21 @@ SAME = (
 
 def _group(weights: str, code: str) -> Row:
     return Row("group_gates_embedded", {"weights": weights, "code": code})
+
+
+def _in_groups(page: str, weights: str, code: str, what: str) -> Groups:
+    """A row of the gates' page: S = 5.5 is 5 and 6 in turn."""
+    steps = 7.0 if code.startswith("S = 7") else 5.5
+    array = "groups, S 7" if steps == 7 else "groups, S 6"
+    return Groups(f"{what}, {code}", array, steps, Row(page, {"weights": weights, "code": code}))
+
+
+#: Of the embedded model.
+IN_GROUPS = tuple(
+    _in_groups("group_gates_embedded", weights, code, what)
+    for weights, what in (("none+gptq_g64", "not rotated"), ("quip+gptq_g64", "rotated"))
+    for code in ("S = 5.5", "S = 7")
+)
 
 
 def _embedded(code: str) -> Row:
@@ -106,6 +140,7 @@ CASES = (
             Dense("not rotated, absmax, T = 3", "dense, T 3", _group("none+gptq_g64", "T = 3")),
             Dense("rotated, absmax, T = 3", "dense, T 3", _group("quip+gptq_g64", "T = 3")),
         ),
+        IN_GROUPS,
     ),
     Case(
         "embedded, .75 spikes",
@@ -116,6 +151,7 @@ CASES = (
             Dense("rotated, absmax, T = 3", "dense, T 3", _group("quip+gptq_g64", "T = 3")),
             Dense("not rotated, absmax, T = 4", "dense, T 4", _group("none+gptq_g64", "T = 4")),
         ),
+        IN_GROUPS[1:],
     ),
     Case(
         "SmolLM2, .73 spikes",
@@ -132,7 +168,7 @@ CASES = (
             ),
             Dense("rotated, absmax, T = 4", "dense, T 4", _smollm2("quip+autoround_g64", "absmax@T4")),
         ),
-        "the bundle's weights are of GPTQ, its budget and coding TC-LIF's: the accuracy is of AutoRound's weights, in "
-        "tc_lif_rdoq, at as many spikes",
+        note="the bundle's weights are of GPTQ, its budget and coding TC-LIF's: the accuracy is of AutoRound's "
+        "weights, in tc_lif_rdoq, at as many spikes",
     ),
 )

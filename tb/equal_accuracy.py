@@ -18,14 +18,15 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
 
+import energies  # noqa: E402
 import numpy as np  # noqa: E402
-from account import ONE_BLOCK, TODAY, UPGRADES, Core, Library, total  # noqa: E402
+from account import ONE_BLOCK, TODAY, UPGRADES, WIDE, Core, Group, Library, jobs, total  # noqa: E402
 from account import Dense as Array  # noqa: E402
 from accuracy_cases import CASES, RESULTS, SAME, Case  # noqa: E402
 from spike_compressor.trace import Layer, TraceError, open_bundle  # noqa: E402
+from synthesised import ratio  # noqa: E402
 from toolchain import ROOT  # noqa: E402
 
-SYNTH = ROOT / "rtl" / "synth" / "results.json"
 #: Columns of each kind of spike core: 1,024 slots, fewer, more.
 CORES = {
     "spike, 16 lanes, 4 slots": (64, 128),
@@ -36,87 +37,134 @@ CORES = {
 LIBRARIES = ["osu180", "sky130hd"]
 #: Parts of a spike core.
 MEMORIES = ("weight banks", "sums", "store of spikes")
-#: Columns of the dense arrays: 1,024 and 2,048 products a cycle.
+#: Columns of the dense arrays, and of group arrays: 1,024 products a cycle and more.
 DENSE_COLUMNS = (16, 32)
+GROUP_COLUMNS = (16, 32)
+#: Encoders of a group array; the best count.
+ENCODERS = range(1, 33)
 
 
 def dense_side(case: Case, layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
     """What dense arrays take for the case: MACs a cycle and mm2, the best first."""
     macs = work(layers)
     largest = max(int(layer.timesteps.max()) for layer in layers)
+    same = fired(layers)
     found = []
     for one in (*SAME, *case.others):
         if one.array is not None and one.passes is None and library.arrays[one.array]["tmax"] < largest:
             continue
-        for columns in DENSE_COLUMNS if one.array is not None else DENSE_COLUMNS[:1]:
-            array = Array(library, one.array or "dense, T 4", columns)
-            cycles = sum(array.cycles(layer, one_pass=one.passes is not None) for layer in layers)
-            cycles *= one.passes or 1.0
-            area = (sum(array.areas().values()) if one.array is not None else library.eight_bits()) / 1e6
-            found.append(
-                {
-                    "name": one.name,
-                    "array": one.array,
-                    "columns": columns,
-                    "accuracy": (one.row or case.row).accuracy(),
-                    "spikes_per_input": one.row and one.row.accuracy()["spikes_per_input"],
-                    "passes": cycles * columns * 64 / macs,
-                    "macs_per_cycle": macs / cycles,
-                    "mm2": area,
-                    "macs_per_cycle_mm2": macs / cycles / area,
-                }
-            )
+        name = one.array or "dense, T 4"
+        spikes = (one.row and one.row.accuracy()["spikes_per_input"]) or same
+        for lanes in (8, 16) if one.array in WIDE else (8,):
+            for columns in DENSE_COLUMNS if one.array is not None else DENSE_COLUMNS[:1]:
+                array = Array(library, name, columns, lanes)
+                cycles = sum(array.cycles(layer, one_pass=one.passes is not None) for layer in layers)
+                cycles *= one.passes or 1.0
+                area = (sum(array.areas().values()) if one.array is not None else library.eight_bits()) / 1e6
+                planes = array.array["planes"]
+                passes = cycles * columns * 8 * lanes / macs if lanes == 8 else 1.0
+                pj = energies.dense(library.slug, planes, lanes, spikes, passes) if one.array else None
+                found.append(
+                    {
+                        "name": one.name,
+                        "array": one.array,
+                        "columns": columns,
+                        "inputs": lanes,
+                        "accuracy": (one.row or case.row).accuracy(),
+                        "spikes_per_input": one.row and one.row.accuracy()["spikes_per_input"],
+                        "passes": passes,
+                        "pj_per_mac": pj,
+                        **_density(macs, cycles, area),
+                    }
+                )
     return list(_best(found, "name"))
+
+
+def group_side(case: Case, layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
+    """What group arrays take for the same accuracy, with the number of encoders that is best, the best first."""
+    macs = work(layers)
+    found = []
+    for one in case.groups:
+        for columns in GROUP_COLUMNS:
+            for encoders in ENCODERS:
+                array = Group(library, one.array, columns, encoders)
+                cycles = sum(array.cycles(job, one.steps) for job in jobs(layers))
+                parts = array.areas()
+                area = sum(parts.values())
+                found.append(
+                    {
+                        "name": one.name,
+                        "columns": columns,
+                        "encoders": encoders,
+                        "encoders_share": parts["encoders"] / area,
+                        "accuracy": one.row.accuracy(),
+                        "pj_per_mac": energies.groups(library.slug, one.array, one.steps),
+                        **_density(macs, cycles, area / 1e6),
+                    }
+                )
+    return list(_best(found, "name"))
+
+
+def _density(macs: float, cycles: float, mm2: float) -> dict[str, float]:
+    return {"macs_per_cycle": macs / cycles, "mm2": mm2, "macs_per_cycle_mm2": macs / cycles / mm2}
 
 
 def spike_side(layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
     """What spike cores take for the same, in every organisation, the best first."""
     macs = work(layers)
-    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
+    spikes = fired(layers) * macs
     found = []
     for name, choices in CORES.items():
         for columns in choices:
             for how in UPGRADES:
                 core = Core(library, name, columns, how)
                 cycles = total(core.cycles(layer) for layer in layers)
-                area, rate = sum(core.areas().values()) / 1e6, macs / sum(cycles.values())
+                area, filled = sum(core.areas().values()) / 1e6, spikes / cycles["words"] / core.adders
                 found.append(
                     {
                         "name": name,
                         "columns": columns,
                         "organisation": how.name,
-                        "filled": spikes / cycles["words"] / core.adders,
+                        "filled": filled,
                         "cycles": cycles,
                         "area_um2": {part: round(value) for part, value in core.areas().items()},
-                        "macs_per_cycle": rate,
-                        "mm2": area,
-                        "macs_per_cycle_mm2": rate / area,
+                        "pj_per_mac": energies.event(library.slug, spikes / macs, filled, core.shape.lanes),
+                        **_density(macs, sum(cycles.values()), area),
                     }
                 )
     return list(_best(found, "name", "organisation"))
 
 
-def energies(dense: Sequence[dict[str, Any]], spike: Sequence[dict[str, Any]], layers: Sequence[Layer]) -> None:
-    """Add `energy_pj_per_mac` to arrays whose like synthesis has been asked for energies.
+def compared(found: dict[str, Any]) -> None:
+    """Add to spiking arrays of a library how they stand to the best dense one."""
+    best = found["dense"][0]
+    for one in (*found["spike"], *found["groups"]):
+        one["per_area"] = _rank(one) / _rank(best)
+        one["energy"] = ratio(one["pj_per_mac"], best["pj_per_mac"])
 
-    Those of spike 64x16 and dense 8x16x8 in results.json: whole cores for T up to 4, in 180 nm. What a cycle and a word
-    take is taken in proportion to the columns.
-    """
-    macs = work(layers)
-    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
-    data = json.loads(SYNTH.read_text(encoding="utf-8"))
-    each = {entry["name"]: entry["energy_pj"] for kind in ("spike", "dense") for entry in data[kind]}
-    core, array = each["spike 64x16, 16 slots"], each["dense 8x16x8"]
-    for one in spike:
-        if one["name"].startswith("spike, 16 lanes"):
-            each_word = sum(one["cycles"].values()) * core["cycle"] + one["cycles"]["words"] * core["word"]
-            one["energy_pj_per_mac"] = (each_word * one["columns"] / 64 + spikes * core["addition"]) / macs
-    for one in dense:
-        if one["array"] not in (None, "dense, T 7"):
-            fired = one["spikes_per_input"] or spikes / macs
-            one["energy_pj_per_mac"] = (
-                one["passes"] * (array["cycle"] / 1024 + array["mac"]) + fired * array["addition"]
-            )
+
+def kept(case: dict[str, Any]) -> dict[str, Any]:
+    """A case as the results have it, its energies made anew."""
+    for slug, found in case["libraries"].items():
+        library = Library.read(slug)
+        for one in found["dense"]:
+            planes = library.arrays[one["array"]]["planes"] if one["array"] else 0
+            spikes = one["spikes_per_input"] or case["spikes_per_input"]
+            inputs = one.setdefault("inputs", 8)
+            one["pj_per_mac"] = energies.dense(slug, planes, inputs, spikes, one["passes"])
+        for one in found["spike"]:
+            lanes = library.arrays[one["name"]]["lanes"]
+            one["pj_per_mac"] = energies.event(slug, case["spikes_per_input"], one["filled"], lanes)
+        for one in (*found["dense"], *found["spike"]):
+            one.pop("energy_pj_per_mac", None)
+        found.setdefault("groups", [])
+        compared(found)
+    return case
+
+
+def fired(layers: Sequence[Layer]) -> float:
+    """Spikes an input, weighted as products are."""
+    return sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers) / work(layers)
 
 
 def work(layers: Sequence[Layer]) -> float:
@@ -142,20 +190,17 @@ def examine(case: Case, traces: Path, libraries: Sequence[Library]) -> dict[str,
     """Both sides of a case in each library. Raises TraceError for a bundle that is not there."""
     bundle = open_bundle(traces / case.bundle)
     layers = [bundle.layer(info.name) for info in bundle.infos]
-    spikes = sum(np.count_nonzero(layer.spikes) * layer.info.out_features for layer in layers)
     found = {}
     for library in libraries:
         dense, ours = dense_side(case, layers, library), spike_side(layers, library)
-        if library.slug == "osu180":
-            energies(dense, ours, layers)
-        for one in ours:
-            one["per_area"] = _rank(one) / _rank(dense[0])
-        found[library.slug] = {"name": library.name, "dense": dense, "spike": ours}
+        groups = group_side(case, layers, library)
+        found[library.slug] = {"name": library.name, "dense": dense, "spike": ours, "groups": groups}
+        compared(found[library.slug])
     return {
         "case": case.name,
         "bundle": case.bundle,
         "layers": len(layers),
-        "spikes_per_input": spikes / work(layers),
+        "spikes_per_input": fired(layers),
         "mean_timesteps": sum(float(layer.timesteps.mean()) * work([layer]) for layer in layers) / work(layers),
         "accuracy": case.row.accuracy(),
         "note": case.note,
@@ -163,18 +208,25 @@ def examine(case: Case, traces: Path, libraries: Sequence[Library]) -> dict[str,
     }
 
 
-HEAD = """# Equal accuracy: the spike core against dense arrays
+HEAD = """# Equal accuracy: three organisations
 
 Label: estimated by `{command}`: cycles from the cycle model on bundles of real layers;
-logic synthesised by block, with wires (`python rtl/synth/arrays.py`), memories estimated; accuracies measured, on the
-pages named. The bundles hold 32 rows of every layer (of SmolLM2 three of the 30 decoder layers);
-[synthesis.md](../synthesis.md#equal-accuracy) makes them and explains the organisations. No design waits for its
-streams or its first block. Front end, registers and counters, which both need alike, are left out.
+logic synthesised by block, with wires (`python rtl/synth/arrays.py`; groups and 16 inputs: `make ladder`), memories
+estimated; accuracies measured, on the pages named. The bundles hold 32 rows of every layer (of SmolLM2 three of the 30
+decoder layers); [synthesis.md](../synthesis.md#equal-accuracy) makes them and explains the organisations. No design
+waits for its streams or its first block. Front end, registers and counters, which all need alike, are left out; the
+group array's front end and encoders are in.
 
 A dense array may run whatever is as accurate, and the best of that counts. It always may run the very same codes: an
 array of fewer planes than T takes a chunk in two passes where a row of its tile has a larger magnitude. Rotations cost
-it nothing here. `per area`: MACs a cycle and mm2 over those of the best dense array, at the same clock; above 1 the
-spike core is ahead. Of each array the number of columns is shown that is best for it."""
+it nothing here. A group array runs codes of its own that are as accurate; q, k and v are encoded once, gate and up too.
+These models' weights have scales for groups of 64 inputs, which half of its chunk of 128 inputs holds; and sums of 8
+rows leave after each such group, in 8 cycles where there are 5 to 7 steps. (Its energies are those of full chunks.)
+
+`per area`: MACs a cycle and mm2 over those of the best dense array, at the same clock; above 1 a core is ahead.
+`energy`: of a MAC, over that array's; below 1 it is ahead. Energies are of today's columns, simulated with wires, and
+memories, on Gaussian inputs; dense ones are scaled to the case's spikes (tb/energies.py); encoders, lanes, picker and
+control are in none. Of each array the number of columns, inputs and encoders is shown that is best for it."""
 
 
 def accuracy(one: dict[str, Any]) -> str:
@@ -192,13 +244,27 @@ def summary(case: dict[str, Any], found: dict[str, Any]) -> str:
 
     same = next(one for one in found["dense"] if one["accuracy"] == case["accuracy"])
     first, last = at(UPGRADES[0].name), found["spike"][0]
+    wide = next(one for one in found["spike"] if one["organisation"] == TODAY.name and one["energy"] is not None)
+    groups = next(iter(found["groups"]), None)
+    more = (
+        f" The group array does {groups['per_area']:.2f} of it ({groups['name']}; {groups['encoders']} encoders, "
+        f"{groups['encoders_share']:.0%} of its area), for {number(groups['energy'])} of the energy."
+        if groups
+        else ""
+    )
     return (
         f"- {case['case']}, {found['name']}: the spike core does {first['per_area']:.2f} of the work per area of the "
         f"best dense array ({found['dense'][0]['name']}) with two-port sums, {at(TODAY.name)['per_area']:.2f} with "
         f"one-port sums, {at(ONE_BLOCK.name)['per_area']:.2f} built for groups of one block, {last['per_area']:.2f} at "
         f"best ({last['organisation']}). Over a dense array that runs the same codes ({same['name'].split(', ')[1]}): "
-        f"{_rank(at(ONE_BLOCK.name)) / _rank(same):.2f} built for groups of one block."
+        f"{_rank(at(ONE_BLOCK.name)) / _rank(same):.2f} built for groups of one block. Energy of today's core "
+        f"of 16 lanes: {number(wide['energy'])} of the best dense array's.{more}"
     )
+
+
+def number(value: float | None) -> str:
+    """Two digits, or a dash."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def limits(cases: Sequence[dict[str, Any]]) -> str:
@@ -212,11 +278,11 @@ def limits(cases: Sequence[dict[str, Any]]) -> str:
     ]
     best = max(one["per_area"] for case in cases for each in case["libraries"].values() for one in each["spike"])
     return (
-        f"No core comes up to the best dense array (at most {best:.2f}). The same codes cost an array of 4 planes "
-        f"{min(passes):.0%} to {max(passes):.0%} of a second pass, so range without rotations is cheap for it as well. "
-        f"Words are filled to {min(filled):.2f} to {max(filled):.2f}: a group of 64 inputs has some 40 to 50 spikes, "
-        f"and its fullest lane decides. And {min(kept):.0%} to {max(kept):.0%} of the core's array are memories, most "
-        "of which the dense array does without."
+        f"No event core comes up to the best dense array (at most {best:.2f}). The same codes cost an array of 4 "
+        f"planes {min(passes):.0%} to {max(passes):.0%} of a second pass, so range without rotations is cheap for it "
+        f"as well. Words are filled to {min(filled):.2f} to {max(filled):.2f}: a group of 64 inputs has some 40 to 50 "
+        f"spikes, and its fullest lane decides. And {min(kept):.0%} to {max(kept):.0%} of the core's array are "
+        "memories, most of which the dense array does without."
     )
 
 
@@ -238,41 +304,42 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
             yield f"Note: {case['note']}."
         for found in case["libraries"].values():
             yield from ("", f"### {case['case'][0].upper()}{case['case'][1:]}: {found['name']}", "")
-            yield "| dense array | columns | accuracy | MACs a cycle | mm2 | MACs a cycle and mm2 |"
-            yield "| --- | --: | --- | --: | --: | --: |"
+            yield "| dense array | inputs x columns | accuracy | MACs a cycle | mm2 | MACs a cycle and mm2 | pJ a MAC |"
+            yield "| --- | --: | --- | --: | --: | --: | --: |"
             for one in found["dense"]:
                 own = accuracy(one["accuracy"]) if one["accuracy"] != case["accuracy"] else "the same"
-                yield f"| {one['name']} | {one['columns']} | {own} | {_numbers(one)} |"
-            yield from _energy(found)
+                size = f"{one['inputs']} x {one['columns']}"
+                yield f"| {one['name']} | {size} | {own} | {_numbers(one)} | {number(one['pj_per_mac'])} |"
+            yield from _groups(found)
             yield ""
             yield (
                 "| spike core | columns | organisation | words filled | cycles beside words | MACs a cycle | mm2 "
-                "| MACs a cycle and mm2 | per area |"
+                "| MACs a cycle and mm2 | per area | pJ a MAC | energy |"
             )
-            yield "| --- | --: | --- | --: | --: | --: | --: | --: | --: |"
+            yield "| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: |"
             for one in found["spike"]:
                 more = sum(one["cycles"].values()) / one["cycles"]["words"] - 1
                 yield (
                     f"| {one['name'].removeprefix('spike, ')} | {one['columns']} | {one['organisation']} "
-                    f"| {one['filled']:.2f} | {more:.1%} | {_numbers(one)} | {one['per_area']:.2f} |"
+                    f"| {one['filled']:.2f} | {more:.1%} | {_numbers(one)} | {one['per_area']:.2f} "
+                    f"| {number(one['pj_per_mac'])} | {number(one['energy'])} |"
                 )
 
 
-def _energy(found: dict[str, Any]) -> Iterator[str]:
-    """A sentence on energies, where they are known."""
-    known = [one for one in found["dense"] if "energy_pj_per_mac" in one]
-    core = next(
-        (one for one in found["spike"] if one["organisation"] == TODAY.name and "energy_pj_per_mac" in one), None
-    )
-    if core is not None and known:
+def _groups(found: dict[str, Any]) -> Iterator[str]:
+    """The table of group arrays, where there are any."""
+    if found["groups"]:
         yield ""
         yield (
-            "Energy, from what a cycle, a word, an addition and a product take in whole cores of 1,024 slots for T up "
-            "to 4 ([results.md](../../rtl/synth/results.md), before either design was pipelined; too much for arrays "
-            "built for T = 3, too little for those that hold T = 7): the spike core, 16 lanes, "
-            f"{core['energy_pj_per_mac']:.2f} pJ a MAC; dense arrays "
-            + ", ".join(f"{one['energy_pj_per_mac']:.2f} ({one['name']})" for one in known)
-            + "."
+            "| group array | columns | encoders | of the area | accuracy | MACs a cycle | mm2 | MACs a cycle and mm2 "
+            "| per area | pJ a MAC | energy |"
+        )
+        yield "| --- | --: | --: | --: | --- | --: | --: | --: | --: | --: | --: |"
+    for one in found["groups"]:
+        yield (
+            f"| {one['name']} | {one['columns']} | {one['encoders']} | {one['encoders_share']:.0%} "
+            f"| {accuracy(one['accuracy'])} | {_numbers(one)} | {one['per_area']:.2f} | {number(one['pj_per_mac'])} "
+            f"| {number(one['energy'])} |"
         )
 
 
@@ -285,13 +352,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="equal_accuracy.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--library", nargs="+", default=LIBRARIES, help="of rtl/synth/arrays.json")
     parser.add_argument("--traces", type=Path, default=ROOT / "out" / "traces", help="folder of the bundles")
-    parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="only this one")
+    parser.add_argument(
+        "--case", action="append", choices=[case.name for case in CASES], help="only this one; others stay"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "equal_accuracy.json", help="and a page beside it")
     options = parser.parse_args(arguments)
     libraries = [Library.read(slug) for slug in options.library]
     try:
-        chosen = [case for case in CASES if not options.case or case.name in options.case]
-        cases = [examine(case, options.traces, libraries) for case in chosen]
+        known = json.loads(options.out.read_text(encoding="utf-8"))["cases"] if options.case else []
+        found = {case["case"]: kept(case) for case in known}
+        for case in CASES:
+            if not options.case or case.name in options.case:
+                found[case.name] = examine(case, options.traces, libraries)
+        cases = [found[case.name] for case in CASES if case.name in found]
     except TraceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -48,7 +48,7 @@ GENERATED = (
     (16, 3584, 128, "gated", 4),
     (64, 1024, 256, "laplace", 3),
 )
-#: Threshold over a row's largest input that errs least (docs/results/rtl_map.md).
+#: Threshold over a row's largest input that errs least (docs/results/rtl_map_equal_t.md).
 BEST_RATIO = {
     ("gauss", 3): 0.7,
     ("gauss", 4): 0.8,

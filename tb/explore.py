@@ -1,12 +1,12 @@
 """How well words are filled, by distribution, T and shape of the array: the cycle model on generated codes.
 
     python tb/explore.py [--lanes N …] [--slots N …] [--inputs K] [--rows M] [--seed N]
-    python tb/explore.py --map docs/results/rtl_map.md
+    python tb/explore.py --map docs/results/rtl_map_equal_t.md
 
 `barrier` waits for the fullest lane after each plane, `lead` is the core's rule (a lane may be one plane ahead). Codes
 are as a threshold at the row's largest input gives them; `gated` is the product of a Gaussian and a gated Gaussian.
 `--map` sets the synthesised cores beside the synthesised dense arrays of as many slots, on such codes, memories
-included.
+included; `tb/quality_map.py` does so at equal quality.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import numpy as np  # noqa: E402
 from cycle_model import words_of  # noqa: E402
-from run_bench import SYNTH, Synth, ratio  # noqa: E402
+from synthesised import SYNTH, Synth, ratio  # noqa: E402
 
 DISTRIBUTIONS = ("gauss", "laplace", "gated")
 #: Of the map: how much larger than all others a row's largest input is.
@@ -154,7 +154,7 @@ def chart(options: argparse.Namespace) -> str:
     heads = [f"{core['name']}: {what}" for core, _ in pairs for what in figures]
     beside = "; ".join(f"of {core['name']} over {baseline['name']}" for core, baseline in pairs)
     lines = [
-        "# Where spikes win",
+        "# Where spikes win at equal T",
         "",
         f"Label: estimated by `python tb/explore.py --map FILE`: words from the cycle model on generated codes (K = "
         f"{options.inputs}, {options.rows} rows, seed {options.seed}), areas and energies from `make synth` (180 nm, "

@@ -1,14 +1,16 @@
-"""Compares the spike core with its dense baseline on a trace bundle: cycles, MACs per cycle, utilisation, area, energy.
+"""Compares three organisations of hardware on a trace bundle: event core, dense baseline, group core.
 
-    python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE] [--columns N] [--lanes N] [--slots N] [--rows N] [--json]
+    python tb/run_bench.py BUNDLE [--out FILE] [--synth FILE …] [--columns N] [--lanes N] [--slots N] [--json]
 
-Both are simulated, bit-exact, the spike core without the spike stream. With `--ideal`, and for layers in csd, which the
-baseline does not know, its cycles come from `dense_cycles` instead: what a dense array that never waits needs. With
-`--planes P` the baseline takes chunks with larger magnitudes than P bits in two passes.
-Areas and energies come from the results of `make synth`, if there are any for these shapes; without them the ratios
-that need them are null.
+All are simulated, bit-exact, without the spike stream: on the bundle's own codes where they take its coding, on its
+inputs coded anew where not (tb/organisations.py says how, and what is as good as what). `--ideal` takes the dense
+array's cycles from `dense_cycles` instead: what one that never waits needs. With `--planes P` it takes chunks with
+larger magnitudes than P bits in two passes.
+Areas and energies come from the results of `make synth`, a file a library, if there are any for these shapes; without
+them the ratios that need them are null. `tb/rtl_page.py` makes a page of reports.
 
-Exit codes: 0 done; 1 the core and the bundle differ; 2 malformed bundle, bad arguments or a missing tool.
+Exit codes: 0 done; 1 a core and its bundle differ; 2 malformed bundle, a coding that no core takes, bad arguments or a
+missing tool.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,58 +28,15 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import numpy as np  # noqa: E402
 from cycle_model import block_words  # noqa: E402
-from images import Shape, dense_products, dense_words, plan  # noqa: E402
-from run_trace import require_core_coding, run  # noqa: E402
-from spike_compressor.trace import Bundle, Layer, TraceError, open_bundle  # noqa: E402
-from toolchain import ROOT, ToolError  # noqa: E402
+from dense_model import EVERY, DenseShape, dense_cycles  # noqa: E402
+from images import Shape, dense_products, plan  # noqa: E402
+from organisations import Bench, group_core, worked  # noqa: E402
+from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
+from synthesised import MULTIPLY, SYNTH, Synth, ratio, standings  # noqa: E402
+from toolchain import ToolError  # noqa: E402
 
-SYNTH = ROOT / "rtl" / "synth" / "results.json"
-#: The baseline whose products are what synthesis makes of `*`: same cycles, another area and energy.
-MULTIPLY = "dense_multiply"
-#: Bits that no magnitude is larger than.
-EVERY = 31
-
-
-@dataclass(frozen=True)
-class DenseShape:
-    """A dense array: `rows` x `columns` accumulators, `lanes` products each and cycle.
-
-    Args:
-        planes: bits of a magnitude that a product takes in a pass; None: as many as the bundle's largest T.
-    """
-
-    rows: int = 8
-    columns: int = 16
-    lanes: int = 8
-    planes: int | None = None
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates a cycle."""
-        return self.rows * self.columns * self.lanes
-
-    @property
-    def tile(self) -> Shape:
-        """The baseline's shape as a core's, as far as it cuts layers into tiles."""
-        return Shape(self.rows, self.columns, self.lanes, 1, self.lanes)
-
-    def fitting(self, spike: Shape) -> Shape:
-        """The same with the limits of a spike core."""
-        blocks = max(2, spike.capacity // self.lanes)
-        return replace(self.tile, weight_bits=spike.weight_bits, tmax=spike.tmax, blocks=blocks, csd=False)
-
-
-def dense_cycles(layer: Layer, shape: DenseShape) -> np.ndarray:
-    """Cycles of a dense array that never waits for its inputs, per row: float [M].
-
-    A tile takes a cycle for each pass over a chunk; a group's sums leave a row a cycle, as the spike core's do, so it
-    never takes fewer cycles than the tile has rows. A tile's cycles are shared out evenly among its rows.
-    """
-    words = dense_words(layer, shape.tile, shape.planes or EVERY)
-    tiles = plan(layer, shape.tile).column_tiles
-    rows = np.minimum(shape.rows, layer.info.tokens - np.arange(len(words)) * shape.rows)  # of each tile
-    cycles = np.maximum(words, rows[:, None]).sum(axis=1) / rows
-    return tiles * np.repeat(cycles, rows)
+#: What a core is built for at least.
+LEAST_T = 4
 
 
 def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, lanes: int, slots: int | None) -> Shape:
@@ -94,7 +54,7 @@ def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, 
         slots=slots,
         weight_inputs=max(1, lanes // 4),
         weight_bits=max(layer.info.weight_bits for layer in infos),
-        tmax=max(layer.info.max_timesteps for layer in infos),
+        tmax=max(LEAST_T, *(layer.info.max_timesteps for layer in infos)),
         blocks=1,
         csd=any(layer.info.coding == "csd" for layer in infos),
     )
@@ -104,11 +64,6 @@ def kind(name: str) -> str:
     """Kind of a layer: the last part of its name, with the tower in front where it is a vision tower's."""
     last = name.rsplit(".", 1)[-1]
     return f"vision {last}" if "vision" in name else last
-
-
-def ratio(over: float | None, under: float | None) -> float | None:
-    """Quotient, None if either is unknown."""
-    return None if over is None or not under else over / under
 
 
 @dataclass
@@ -121,6 +76,7 @@ class Tally:
     spike_cycles: float = 0
     dense_cycles: float = 0
     products: float = 0
+    group_cycles: float | None = None
 
     def add(self, macs: float, additions: float, words: float, spike: float, dense: float, products: float) -> None:
         """Add work and what it took. Products: of the dense array, one for each MAC and pass."""
@@ -144,7 +100,7 @@ class Tally:
         return {"throughput_per_area_ratio": per_area, "energy_per_mac_ratio": energy}
 
     def report(self, spike: Shape, dense: DenseShape, synth: Synth) -> dict[str, Any]:
-        """Figures of both and their ratios."""
+        """Figures of all and the ratios of the first two."""
         cycles = self.spike_cycles
         slots = spike.lanes * spike.columns
         return {
@@ -161,47 +117,13 @@ class Tally:
                 "macs_per_cycle": self.macs / self.dense_cycles,
                 "macs_per_cycle_per_slot": self.macs / self.dense_cycles / dense.macs,
             },
+            "group": self.group_cycles
+            and {"cycles": int(self.group_cycles), "macs_per_cycle": self.macs / self.group_cycles},
             "utilisation": self.additions / self.words / slots,
             "utilisation_of_all_cycles": self.additions / cycles / slots,
             "slot_throughput_ratio": (self.macs / cycles / slots) / (self.macs / self.dense_cycles / dense.macs),
             **self.ratios(synth, "dense"),
         }
-
-
-class Synth:
-    """Area and energy of both designs, from the results of synthesis.
-
-    The file holds `{"spike": [...], "dense": [...]}`: designs with `shape` (parameters of the module), `area_um2`
-    (memories included) and `energy_pj`: what one `cycle`, `word`, `addition` (a lane and column) or `mac` takes; those
-    that are missing count as 0. Entries of another shape are not used.
-    """
-
-    def __init__(self, path: Path | None, shapes: dict[str, dict[str, int]]) -> None:
-        self.path, self.found, self.note = path, {}, "no results of synthesis"
-        if path is None or not path.exists():
-            return
-        data = json.loads(path.read_text())
-        for name, shape in shapes.items():
-            entries = data.get("dense" if name == MULTIPLY else name, [])
-            for entry in entries if isinstance(entries, list) else [entries]:
-                plain = name == MULTIPLY and "Multiply" not in entry["shape"]
-                known = {"Planes": 0, "OneBlock": 0} | entry["shape"]  # 0: all in one pass; sums are kept
-                if not plain and all(known.get(key, value) == value for key, value in shape.items()):
-                    self.found[name] = entry
-        missing = sorted(set(shapes) - set(self.found) - {MULTIPLY})
-        self.note = f"no results for the shape of: {', '.join(missing)}" if missing else ""
-
-    def area(self, name: str) -> float | None:
-        """Square micrometres, memories included."""
-        return self.found.get(name, {}).get("area_um2")
-
-    def energy(self, name: str, **events: float) -> float | None:
-        """Picojoules of some work, None if unknown."""
-        each = self.found.get(name, {}).get("energy_pj")
-        if each is None:
-            return None
-        singular = {"cycles": "cycle", "words": "word", "additions": "addition", "macs": "mac"}
-        return sum(each.get(singular[event], 0.0) * count for event, count in events.items())
 
 
 def compare(
@@ -211,14 +133,18 @@ def compare(
     dense: DenseShape,
     synth: Synth,
     baselines: dict[str, int] | None = None,
+    groups: dict[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """The report: every layer, sums by kind, modality and T, and the total.
 
     Args:
+        bundle: as the event core ran it.
+        verdicts: of that core.
         baselines: the dense array's simulated cycles by layer; rows share them as the ideal array's. None: the ideal's.
+        groups: the group core's cycles by layer, of each row. None: it has no codes that are as good.
     """
     layers, total = [], Tally()
-    groups: dict[str, dict[str, Tally]] = {"by_kind": {}, "by_modality": {}, "by_timesteps": {}}
+    parts: dict[str, dict[str, Tally]] = {"by_kind": {}, "by_modality": {}, "by_timesteps": {}}
     for verdict in verdicts:
         layer = bundle.layer(verdict["layer"])
         K, N = layer.info.in_features, layer.info.out_features
@@ -233,21 +159,20 @@ def compare(
             baseline *= baselines[layer.name] / baseline.sum()
         macs = np.full(len(words), K * N)
         products = dense_products(layer, dense.tile, dense.planes or EVERY)
-        whole = (macs.sum(), additions.sum(), words.sum(), verdict["cycles"], baseline.sum(), products.sum())
+        columns = [macs, additions, words, cycles, baseline, products]
+        every = np.full(len(words), True)
         tally = Tally()
-        tally.add(*whole)
-        total.add(*whole)
-        group = groups["by_kind"].setdefault(kind(layer.name), Tally())
-        group.add(*whole)
+        into = [(tally, every), (total, every), (parts["by_kind"].setdefault(kind(layer.name), Tally()), every)]
         for key, labels in (
             ("by_modality", [layer.modalities[int(m)] for m in layer.modality]),
             ("by_timesteps", [f"T={t}" for t in layer.timesteps]),
         ):
             for label in dict.fromkeys(labels):
-                rows = np.array([item == label for item in labels])
-                group = groups[key].setdefault(label, Tally())
-                done = (macs[rows].sum(), additions[rows].sum(), words[rows].sum())
-                group.add(*done, cycles[rows].sum(), baseline[rows].sum(), products[rows].sum())
+                into.append((parts[key].setdefault(label, Tally()), np.array([item == label for item in labels])))
+        for one, rows in into:
+            one.add(*(column[rows].sum() for column in columns))
+            if groups is not None:
+                one.group_cycles = (one.group_cycles or 0) + groups[layer.name][rows].sum()
         stalls = {name: count for name, count in verdict["counters"].items() if name.startswith("stall_")}
         layers.append({"name": layer.name, "kind": kind(layer.name), **tally.report(shape, dense, synth), **stalls})
     report: dict[str, Any] = {
@@ -273,8 +198,8 @@ def compare(
         "total": total.report(shape, dense, synth),
         "layers": layers,
     }
-    for key, parts in groups.items():
-        report[key] = {label: part.report(shape, dense, synth) for label, part in sorted(parts.items())}
+    for key, found in parts.items():
+        report[key] = {label: part.report(shape, dense, synth) for label, part in sorted(found.items())}
     return report
 
 
@@ -287,8 +212,14 @@ def table(report: dict[str, Any]) -> Iterable[str]:
         f"cycles {'from a model' if report['dense']['cycles'] == 'model' else 'simulated'}"
         + (f", {dense['planes']} planes" if dense["planes"] else "")
     )
+    if report["group"] is not None:
+        core = report["group"]["shape"]
+        yield (
+            f"group core {core['Rows']} rows x {core['Columns']} columns x {core['Groups']} groups, "
+            f"{core['Units']} encoders: cycles simulated"
+        )
     yield (
-        f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} "
+        f"{'':24} {'MACs':>13} {'spikes/input':>12} {'MACs/cycle':>11} {'dense':>8} {'groups':>8} "
         f"{'utilisation':>11} {'per area':>9} {'energy':>7}"
     )
     parts = [("total", report["total"])]
@@ -296,29 +227,43 @@ def table(report: dict[str, Any]) -> Iterable[str]:
     for label, part in parts:
         shown = [part["throughput_per_area_ratio"], part["energy_per_mac_ratio"]]
         area, energy = ("-" if value is None else f"{value:.2f}" for value in shown)
+        groups = f"{part['group']['macs_per_cycle']:.1f}" if part["group"] else "-"
         yield (
             f"{label:24} {part['macs']:13,} {part['spikes_per_input']:12.2f} {part['spike']['macs_per_cycle']:11.1f} "
-            f"{part['dense']['macs_per_cycle']:8.1f} {part['utilisation']:11.2f} {area:>9} {energy:>7}"
+            f"{part['dense']['macs_per_cycle']:8.1f} {groups:>8} {part['utilisation']:11.2f} {area:>9} {energy:>7}"
         )
     if report[MULTIPLY]["synthesis"]:
         area, energy = ("-" if value is None else f"{value:.2f}" for value in report[MULTIPLY]["total"].values())
-        yield f"{'total, baseline made of `*`':73} {area:>20} {energy:>7}"
-    if report["note"]:
-        yield f"areas and energies: {report['note']}"
+        yield f"{'total, baseline made of `*`':73} {area:>29} {energy:>7}"
+    for library in report["libraries"]:
+        yield f"{library['library']}: over {library['best']}"
+        for one in library["cores"]:
+            energy = "-" if one["energy"] is None else f"{one['energy']:.2f}"
+            yield (
+                f"  {one['design']:24} {one['macs_per_cycle']:8.1f} MACs/cycle ({one['cycles']}) "
+                f"{one['mm2']:7.3f} mm2 {one['macs_per_cycle_mm2']:9.1f} a mm2   per area {one['per_area']:.2f}   "
+                f"energy {energy}"
+            )
+    for note in filter(None, (report["note"], report["group_note"])):
+        yield f"note: {note}"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line's."""
     parser = argparse.ArgumentParser(prog="run_bench.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("bundle", help="directory with a manifest.json")
     parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
     parser.add_argument("--out", type=Path, help="write the report here, as JSON")
-    parser.add_argument("--synth", type=Path, default=SYNTH, help="results of synthesis (default: %(default)s)")
+    found = sorted(SYNTH.parent.glob("results*.json"), key=lambda path: (path != SYNTH, path.name))
+    parser.add_argument("--synth", type=Path, nargs="+", default=found, help="results of synthesis (default: all)")
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--lanes", type=int, default=16)
     parser.add_argument("--slots", type=int, help="default: what makes a block of the smallest group, at most 16")
     parser.add_argument("--dense", type=int, nargs=3, default=(8, 16, 8), metavar=("ROWS", "COLUMNS", "LANES"))
+    form = ("ROWS", "COLUMNS", "GROUPS", "ENCODERS")
+    parser.add_argument("--group", type=int, nargs=4, default=(8, 16, 32, 2), metavar=form, help="of the group core")
+    parser.add_argument("--no-group", action="store_true", help="do not simulate the group core")
     parser.add_argument(
         "--ideal", action="store_true", help="do not simulate the dense array; take one that never waits"
     )
@@ -330,45 +275,66 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--one-block", action="store_true", help="a core that keeps no sums: each group is a block")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def benched(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The report. Raises TraceError, ToolError, or AssertionError if a core and its bundle differ."""
+    bundle = open_bundle(options.bundle)
+    names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
+    bench = Bench.of(bundle, names, folder, ideal=options.ideal)
+    size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
+    shape, dense = fit_shape(bench.event, names, **size), DenseShape(*options.dense, options.planes)
+    shape = replace(shape, one_block=options.one_block)
+    if options.one_block and any(plan(bench.event.layer(name), shape).group_blocks > 1 for name in names):
+        raise TraceError(f"--one-block: groups have more than the {shape.lanes * shape.slots} inputs of a block")
+    if dense.planes is not None and not dense.planes <= shape.tmax <= 2 * dense.planes:
+        raise TraceError(f"--planes {dense.planes}: has to be from half of the bundle's T, {shape.tmax}, to all of it")
+    verdicts = bench.simulated(bench.event, shape)
+    cycles = None
+    if bench.dense is not None:
+        ran = bench.simulated(bench.dense, dense.fitting(shape), dense=True, planes=dense.planes)
+        cycles = {verdict["layer"]: verdict["cycles"] for verdict in ran}
+    group, groups = None, []
+    if bench.group is not None and not options.no_group:
+        group = group_core(bench.group, names, options.group)
+        groups = bench.simulated(bench.group, group)
+    area = {"OneBlock": 0} | {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
+    size = dense.parameters(shape.tmax)
+    # of these arrays there is no other kind
+    multiply = {key: size[key] for key in ("Rows", "Columns", "Lanes")} | {"Multiply": 1}
+    synth = Synth(options.synth[0] if options.synth else None, {"spike": area, "dense": size, MULTIPLY: multiply})
+    rows = bench.row_cycles(groups) if group is not None else None
+    report = compare(bench.event, verdicts, shape, dense, synth, cycles, rows)
+    report["bundle"] = str(bundle.path)
+    report["codings"] = sorted({bundle.layer(name).info.coding for name in names})
+    report["group"] = group and {
+        "design": "group_core",
+        "shape": group.parameters() | {"Groups": group.lanes // 4, "Steps": group.tmax},
+        "cycles": "simulated",
+    }
+    report["group_note"] = (
+        "" if group is not None else "no codes of groups are known to be as good, or none were asked for"
+    )
+    done = worked(bench, report, shape, dense, group, groups)
+    report["libraries"] = list(
+        standings([path for path in options.synth if path.is_file()], done, report["total"]["macs"])
+    )
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    options = arguments_of(arguments)
     try:
-        bundle = open_bundle(options.bundle)
-        names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
-        require_core_coding(bundle, names)
-        size = {key: getattr(options, key) for key in ("rows", "columns", "lanes", "slots")}
-        shape, dense = fit_shape(bundle, names, **size), DenseShape(*options.dense, options.planes)
-        shape = replace(shape, one_block=options.one_block)
-        if options.one_block and any(plan(bundle.layer(name), shape).group_blocks > 1 for name in names):
-            raise TraceError(f"--one-block: groups have more than the {shape.lanes * shape.slots} inputs of a block")
-        quiet: dict[str, Any] = {"seed": 1, "stalls": False, "quiet": True}
-        verdicts = run(bundle, names, shape=shape, spike_stream=False, **quiet)
-        if dense.planes is not None and not dense.planes <= shape.tmax <= 2 * dense.planes:
-            raise TraceError(
-                f"--planes {dense.planes}: has to be from half of the bundle's T, {shape.tmax}, to all of it"
-            )
-        simulated = not options.ideal and all(bundle.layer(name).info.coding == "tc_lif" for name in names)
-        core: dict[str, Any] = {"shape": dense.fitting(shape), "dense": True, "planes": dense.planes}
-        baselines = run(bundle, names, **core, **quiet) if simulated else []
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            report = benched(options, Path(folder))
     except (TraceError, ToolError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = [verdict["error"] for verdict in (*verdicts, *baselines) if verdict["error"]]
-    if failed or len(verdicts) != len(names) or (simulated and len(baselines) != len(names)):
-        print(f"error: {failed[0] if failed else 'the simulation broke off'}", file=sys.stderr)
-        return 1
-    area = {"OneBlock": 0} | {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
-    baseline = {"Rows": dense.rows, "Columns": dense.columns, "Lanes": dense.lanes}
-    shapes = {
-        "spike": area,
-        "dense": {**baseline, "Multiply": 0, "Planes": dense.planes or 0},
-        MULTIPLY: {**baseline, "Multiply": 1},
-    }
-    synth = Synth(options.synth, shapes)
-    cycles = {verdict["layer"]: verdict["cycles"] for verdict in baselines} if simulated else None
-    report = compare(bundle, verdicts, shape, dense, synth, cycles)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, indent=1))

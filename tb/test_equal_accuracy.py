@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from account import Core, Dense, Library, Organisation
 from cycle_model import block_words
+from dense_model import DenseShape, dense_cycles
 from generate import random_layer
-from run_bench import DenseShape, dense_cycles
 
 LIBRARY = Library.read("osu180")
 NAME = "spike, 8 lanes, 8 slots"

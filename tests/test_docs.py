@@ -53,7 +53,7 @@ SHOWS: dict[str, dict[str, int]] = {
     "docs/reconstruction.md": {"yaml": 1, "sh": 1, "table": 2},
     "docs/recipes.md": {"yaml": 6, "python": 8, "text": 6, "table": 10, "link": 25},
     "docs/registers.md": {"table": 2, "link": 1},
-    "docs/rtl.md": {"command": 7, "table": 4, "link": 5},
+    "docs/rtl.md": {"command": 7, "table": 4, "link": 5, "picture": 4},
     "docs/rtl_backend.md": {"py": 2, "command": 5, "table": 4, "link": 4},
     "docs/serving.md": {"py": 1, "sh": 3, "command": 1, "table": 3, "link": 8},
     "docs/smoothing.md": {"yaml": 1, "sh": 1, "table": 2},
