@@ -21,6 +21,17 @@ def ratio(over: float | None, under: float | None) -> float | None:
     return None if over is None or not under else over / under
 
 
+def _entries(data: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """Of a kind of core; group cores may stand among those of spikes."""
+    keys = ("group", "spike") if kind == "group" else (kind,)
+    found = [one for key in keys for one in _listed(data.get(key, []))]
+    return [one for one in found if ("Units" in one["shape"]) == (kind == "group")]
+
+
+def _listed(entries: Any) -> list[dict[str, Any]]:
+    return list(entries) if isinstance(entries, list) else [entries]
+
+
 class Synth:
     """Area and energy of both designs, from the results of synthesis.
 
@@ -35,8 +46,7 @@ class Synth:
             return
         data = json.loads(path.read_text())
         for name, shape in shapes.items():
-            entries = data.get("dense" if name == MULTIPLY else name, [])
-            for entry in entries if isinstance(entries, list) else [entries]:
+            for entry in _entries(data, "dense" if name == MULTIPLY else name):
                 plain = name == MULTIPLY and "Multiply" not in entry["shape"]
                 known = {"Planes": 0, "OneBlock": 0} | entry["shape"]  # 0: all in one pass; sums are kept
                 if not plain and all(known.get(key, value) == value for key, value in shape.items()):

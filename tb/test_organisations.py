@@ -9,7 +9,7 @@ import organisations
 import pytest
 from generate import arrays_from_membranes, random_arrays
 from spike_compressor.trace import BundleWriter, TraceError, golden, open_bundle
-from synthesised import Worked, standings
+from synthesised import Synth, Worked, standings
 
 
 def written(folder, coding, arrays, **options):
@@ -77,6 +77,16 @@ def test_what_no_core_takes(tmp_path):
             both.add_layer(coding, coding=coding, frac_bits=bits, weight_bits=4, **arrays)
     with pytest.raises(TraceError, match="name those of one kind with --layer"):
         organisations.require_benchable(open_bundle(tmp_path / "both"), ["tc_lif", "group4_beam4"])
+
+
+def test_group_cores_are_no_event_cores(tmp_path):
+    """They stand in one list of results, and parameters that an entry does not have are not compared."""
+    units = {"Rows": 8, "Columns": 16, "Units": 2}
+    path = results(tmp_path / "one.json", "One", [("spike", units, 14, 1), ("spike", {"Rows": 8, "Columns": 16}, 3, 1)])
+    wanted = {"spike": {"Rows": 8, "Columns": 16, "Lanes": 16}, "group": {"Rows": 8, "Columns": 16, "Units": 2}}
+    synth = Synth(path, wanted)
+    assert synth.area("spike") == 3e6
+    assert synth.area("group") == 14e6
 
 
 def results(path, library, cores):
