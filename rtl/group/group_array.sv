@@ -60,6 +60,7 @@ module group_array
   logic [Rows-1:0][Groups-1:0][3:0] pick, pick_q;
   logic [Rows-1:0][Groups-1:0]      neg, neg_q;
   logic [5:2]                       valid_q;
+  logic                             flush_q;  // valid_q[4] && flags_q[4].step.last: it goes to all columns
   flags_t                           flags_q [2:5];
 
   for (genvar r = 0; r < Rows; r++) begin : gen_spikes
@@ -82,8 +83,13 @@ module group_array
   end
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni) valid_q <= '0;
-    else if (enable_i) valid_q <= {valid_q[4:2], op_valid_i};
+    if (!rst_ni) begin
+      valid_q <= '0;
+      flush_q <= 1'b0;
+    end else if (enable_i) begin
+      valid_q <= {valid_q[4:2], op_valid_i};
+      flush_q <= valid_q[3] && flags_q[3].step.last;
+    end
   end
 
   always_ff @(posedge clk_i) begin
@@ -126,7 +132,7 @@ module group_array
         .sum_en_i  (valid_q[2]),
         .step_en_i (valid_q[3]),
         .first_i   (flags_q[3].step.first),
-        .flush_i   (valid_q[4] && flags_q[4].step.last),
+        .flush_i   (flush_q),
         .fresh_i   (flags_q[4].step.group_first),
         .acc_o     (acc)
       );
@@ -139,7 +145,7 @@ module group_array
     end
   end
 
-  assign soon_o     = valid_q[4] && flags_q[4].step.last && flags_q[4].step.group_last;
+  assign soon_o     = flush_q && flags_q[4].step.group_last;
   assign valid_o    = valid_q[5] && flags_q[5].step.last && flags_q[5].step.group_last;
   assign rows_o     = flags_q[5].rows;
   assign columns_o  = flags_q[5].columns;

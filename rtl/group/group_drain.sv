@@ -121,28 +121,30 @@ module group_drain
 
   // -------------------------------------------------------------------------------------------------------- sums
   logic [Columns-1:0][AccBits-1:0] sums, out;
+  logic [LeftWidth-1:0]            out_fraction;
 
   for (genvar c = 0; c < Columns; c++) begin : gen_column
-    logic signed [AccBits-1:0] difference, whole;
+    logic [AccBits-1:0]        difference;
+    logic signed [AccBits-1:0] whole;
 
     assign difference    = leaving_q.sums[c] - leaving_q.excess;
-    assign whole         = difference >>> leaving_q.fraction;
-    assign sums[c]       = unsigned'(whole) & {AccBits{leaving_q.filled[c]}};
-    assign acc_data_o[c] = AccWidth'(signed'(out[c]));
+    assign sums[c]       = difference & {AccBits{leaving_q.filled[c]}};
+    assign whole         = signed'(out[c]) >>> out_fraction;  // behind the queue: the subtraction takes its cycle
+    assign acc_data_o[c] = AccWidth'(whole);
   end
 
   spike_fifo #(
-    .Width (Columns * AccBits + 1)
+    .Width (Columns * AccBits + LeftWidth + 1)
   ) u_queue (
     .clk_i,
     .rst_ni,
     .valid_i (out_q),
     .ready_o (queue_ready),
     .room_o  (queue_room),
-    .data_i  ({leaving_q.last, sums}),
+    .data_i  ({leaving_q.last, leaving_q.fraction, sums}),
     .valid_o (acc_valid_o),
     .ready_i (acc_ready_i),
-    .data_o  ({acc_last_o, out})
+    .data_o  ({acc_last_o, out_fraction, out})
   );
 
   `SPIKE_ASSERT(Stops, enable_o || valid_i)

@@ -5,7 +5,7 @@
 //
 // A step takes five cycles, and five groups are on their way in turn, so a group of S steps takes S cycles of the encoder:
 //
-//   stage 1   keys: by how much a candidate changes the sum of squares, over the step's weight w
+//   stage 1   keys: by how much a candidate changes the sum of squares, over the step's weight w, and less w
 //   stage 2   candidates are compared, each with all that it has to be
 //   stage 3   so their places among all are known, and the best four
 //   stage 4   their states: which one they come from, which input fires, what is left of it
@@ -15,6 +15,9 @@
 // order, too: four in which an input fires, and one in which nobody does. The states themselves are in order, so what nobody
 // fires in is a fifth list. Two candidates need not be compared if the lists hold so many before them that one of the two
 // cannot be among the best four anyway: place i of a list against place j of another one only where i + j < 4.
+//
+// A key is the state's sum - 2|r| where an input fires with a residual r, and sum - w where nobody does: w less than what changes,
+// for all alike, so that the many candidates need no sum of three numbers.
 //
 // Sums of squares are relative, as all that matters is their order: each step takes what the best state had before away.
 // With that they are within +-2^15, in units of the step's weight, and have a fraction bit for each step before.
@@ -106,38 +109,25 @@ module group_encoder
 
   // ------------------------------------------------------------------------------------------- stage 1: keys
   logic                                 valid1_q, valid2_q, valid3_q, valid4_q, valid5_q;
+  logic                                 ready_q, last4_q;  // !valid5_q; a group is complete: for others, which wait for no gate
   logic [LeftWidth-1:0]                 left1_q, left2_q, left3_q, left4_q, left5_q;
   state_t [Beam-1:0]                    states1_q, states2_q, states3_q, states4_q, states_d;
-  key_t   [Beam-1:0]                    sums1_q, sums2_q, sums_d;
-  magnitude_t                           weight1;
+  key_t   [Beam-1:0]                    sums1_q, sums_d;
   key_t   [Beam-1:0][GroupInputs-1:0]   keys, keys_q;
+  key_t   [Beam-1:0]                    rests, rests_q; // the keys of those in which nobody fires
+  magnitude_t                           weight1_q, weight5_q;
   key_t   [Beam-1:0]                    above_q;        // the sum of a state over that of the first
 
-  assign ready_o = !valid5_q;
-  assign weight1 = step_weight(left1_q);
+  assign ready_o = ready_q;
 
   for (genvar b = 0; b < Beam; b++) begin : gen_keys
+    logic [15:0] whole;  // the sum above its fraction, which no key changes
+
+    assign whole    = sums1_q[b][KeyWidth-1:Frac];
+    assign rests[b] = {whole - 16'(weight1_q), sums1_q[b][Frac-1:0]};
+
     for (genvar i = 0; i < GroupInputs; i++) begin : gen_key
-      logic signed [15:0]       change;  // a sum of 16 bits, above the fraction
-      logic [2:0][15:0]         terms;
-      logic [15:0]              save, carry;
-
-      // sum + w - 2|r|
-      assign terms[0] = sums1_q[b][KeyWidth-1:Frac];
-      assign terms[1] = 16'(weight1);
-      assign terms[2] = ~16'({states1_q[b].left[i].magnitude, 1'b0});
-
-      spike_csa #(
-        .Operands (3),
-        .Width    (16)
-      ) u_csa (
-        .operands_i (terms),
-        .sum_o      (save),
-        .carry_o    (carry)
-      );
-
-      assign change     = save + carry + 16'd1;
-      assign keys[b][i] = {change, sums1_q[b][Frac-1:0]};
+      assign keys[b][i] = {whole - 16'({states1_q[b].left[i].magnitude, 1'b0}), sums1_q[b][Frac-1:0]};
     end
   end
 
@@ -145,8 +135,8 @@ module group_encoder
     if (valid1_q) begin
       states2_q <= states1_q;
       left2_q   <= left1_q;
-      sums2_q   <= sums1_q;
       keys_q    <= keys;
+      rests_q   <= rests;
       for (int unsigned b = 0; b < Beam; b++) above_q[b] <= (b == 0) ? '0 : sums1_q[b] - sums1_q[0];
     end
   end
@@ -165,7 +155,7 @@ module group_encoder
           if (b >= c || i + j > 3) begin : gen_none
             assign wins[b][i][c][j] = 1'b0;
           end else if (c == Beam) begin : gen_nobody  // nobody first
-            assign wins[b][i][c][j] = ordered(keys_q[b][i]) < ordered(sums2_q[j]);
+            assign wins[b][i][c][j] = ordered(keys_q[b][i]) < ordered(rests_q[j]);
           end else begin : gen_both  // then the lower input, then the better state
             assign wins[b][i][c][j] = {ordered(keys_q[b][i]), states2_q[b].left[i].index}
                                       <= {ordered(keys_q[c][j]), states2_q[c].left[j].index};
@@ -185,10 +175,13 @@ module group_encoder
   end
 
   // -------------------------------------------------------------------------------- stage 3: the best four
-  logic [3:0][Lists-1:0][3:0]  best;            // [p][b][i]: the candidate at place p of all
-  logic [3:0][Beam-1:0]        from, from_q;    // its state
-  logic [3:0][GroupInputs-1:0] fires, fires_q;  // the place of the input that fires
-  key_t [Beam-1:0]             moved_q;
+  logic [3:0][Lists-1:0][3:0]            best;                // [p][b][i]: the candidate at place p of all
+  logic [3:0][Beam-1:0]                  from, from_q;        // its state
+  logic [3:0][GroupInputs-1:0]           fires, fires_q;      // the place of the input that fires
+  logic [3:0][Beam-1:0][GroupInputs-1:0] changes, changes_q;  // of which state and place: the last if nobody fires
+  logic [3:0]                            nobody_q;
+  key_t [Beam-1:0]                       moved_q;
+  magnitude_t                            weight4_q;
 
   always_comb begin
     best = '0;
@@ -204,8 +197,9 @@ module group_encoder
         for (int unsigned p = i; p < 4; p++) best[p][b][i] = count == 5'(p);
       end
     end
-    from  = '0;
-    fires = '0;
+    from    = '0;
+    fires   = '0;
+    changes = '0;
     for (int unsigned p = 0; p < 4; p++) begin
       for (int unsigned i = 0; i < 4; i++) begin
         for (int unsigned b = 0; b < Beam; b++) begin
@@ -214,6 +208,8 @@ module group_encoder
         end
         from[p][i] |= best[p][Beam][i];
       end
+      changes[p] = best[p][Beam-1:0];
+      for (int unsigned b = 0; b < Beam; b++) changes[p][b][GroupInputs-1] |= best[p][Beam][b];
     end
   end
 
@@ -221,8 +217,11 @@ module group_encoder
     if (valid3_q) begin
       states4_q <= states3_q;
       left4_q   <= left3_q;
+      weight4_q <= step_weight(left3_q);
       from_q    <= from;
       fires_q   <= fires;
+      changes_q <= changes;
+      for (int unsigned p = 0; p < 4; p++) nobody_q[p] <= fires[p] == '0;
       moved_q   <= moved3_q;
     end
   end
@@ -238,17 +237,13 @@ module group_encoder
   } child_t;
 
   child_t [Beam-1:0] children, children_q;
-  magnitude_t        weight4;
-
-  assign weight4 = step_weight(left4_q);
 
   for (genvar p = 0; p < Beam; p++) begin : gen_child
     state_t          parent;
     key_t            moved;
     residual_t       old;
-    magnitude_t      taken, less;
+    magnitude_t      taken, less, beyond, rest;
     logic            over, nobody;
-    logic [3:0]      at;      // the input that changes
     spike_of_group_t spike;
 
     always_comb begin
@@ -262,45 +257,47 @@ module group_encoder
       for (int unsigned b = 0; b < Beam; b++) begin
         mixed     |= state_bits_t'(states4_q[b]) & {StateBits{from_q[p][b]}};
         mixed_key |= unsigned'(moved_q[b]) & {KeyWidth{from_q[p][b]}};
+        for (int unsigned i = 0; i < GroupInputs; i++) begin
+          mixed_input |= residual_bits_t'(states4_q[b].left[i]) & {ResidualBits{changes_q[p][b][i]}};
+        end
       end
       parent = mixed;
       moved  = mixed_key;
-      for (int unsigned i = 0; i < GroupInputs; i++) begin
-        mixed_input |= residual_bits_t'(parent.left[i]) & {ResidualBits{at[i]}};
-      end
-      old = mixed_input;
+      old    = mixed_input;
     end
 
-    assign nobody = fires_q[p] == '0;
-    assign at     = {fires_q[p][3] || nobody, fires_q[p][2:0]};
-    assign taken  = nobody ? '0 : weight4;
-    assign over   = old.magnitude < taken;  // the residual turns over
-    assign less   = over ? taken - old.magnitude : old.magnitude - taken;
+    assign nobody = nobody_q[p];
+    assign taken  = nobody ? '0 : weight4_q;
+    // Both differences, of which the borrow takes its choice. Not with `?:`: synthesis would share one subtractor, behind the borrow.
+    assign {over, less} = {1'b0, old.magnitude} - {1'b0, taken};  // over: the residual turns over
+    assign beyond       = taken - old.magnitude;
+    assign rest         = (less & {MagnitudeBits{!over}}) | (beyond & {MagnitudeBits{over}});
 
     assign spike  = '{fire: !nobody, neg: old.neg && !nobody, index: old.index};
 
     always_comb begin
-      children[p].others[0] = at[0] ? parent.left[1] : parent.left[0];
-      children[p].others[1] = (at[0] || at[1]) ? parent.left[2] : parent.left[1];
-      children[p].others[2] = at[3] ? parent.left[2] : parent.left[3];
-      children[p].changed   = '{magnitude: less, neg: old.neg ^ over, index: old.index};
+      children[p].others[0] = fires_q[p][0] ? parent.left[1] : parent.left[0];
+      children[p].others[1] = (fires_q[p][0] || fires_q[p][1]) ? parent.left[2] : parent.left[1];
+      children[p].others[2] = (fires_q[p][3] || nobody) ? parent.left[2] : parent.left[3];
+      children[p].changed   = '{magnitude: rest, neg: old.neg ^ over, index: old.index};
       children[p].none      = nobody;
       children[p].fired     = parent.fired;
       for (int unsigned s = 0; s < Steps; s++) begin
         if (left4_q == LeftWidth'(s)) children[p].fired[s] = spike;
       end
       children[p].moved     = moved;
-      children[p].change    = nobody ? '0 : 16'(weight4) - 16'({old.magnitude, 1'b0});
+      children[p].change    = nobody ? '0 : 16'(weight4_q) - 16'({old.magnitude, 1'b0});
     end
   end
 
-  assign valid_o  = valid4_q && left4_q == '0;
+  assign valid_o  = last4_q;
   assign spikes_o = children[0].fired;
 
   always_ff @(posedge clk_i) begin
     if (valid4_q) begin
       children_q <= children;
       left5_q    <= left4_q;
+      weight5_q  <= step_weight(left4_q - 1'b1);
     end
   end
 
@@ -334,12 +331,14 @@ module group_encoder
       states1_q <= states_d;
       sums1_q   <= sums_d;
       left1_q   <= left5_q - 1'b1;
+      weight1_q <= weight5_q;
     end else if (valid_i) begin
       for (int unsigned b = 0; b < Beam; b++) begin
         states1_q[b].left <= sorted;
         sums1_q[b]        <= (b == 0) ? '0 : Beyond;
       end
-      left1_q <= left_i;
+      left1_q   <= left_i;
+      weight1_q <= step_weight(left_i);
     end
   end
 
@@ -350,12 +349,16 @@ module group_encoder
       valid3_q <= 1'b0;
       valid4_q <= 1'b0;
       valid5_q <= 1'b0;
+      ready_q  <= 1'b1;
+      last4_q  <= 1'b0;
     end else begin
       valid1_q <= valid5_q || valid_i;
       valid2_q <= valid1_q;
       valid3_q <= valid2_q;
       valid4_q <= valid3_q;
-      valid5_q <= valid4_q && left4_q != '0;
+      valid5_q <= valid4_q && !last4_q;
+      ready_q  <= !valid4_q || last4_q;
+      last4_q  <= valid3_q && left3_q == '0;
     end
   end
 
