@@ -129,6 +129,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ),
     ("group_column", "group_column", {"Groups": 8}),
     ("group_column", "group_column", {"Groups": 4, "WeightBits": 3, "Steps": 3, "AccWidth": 11}),
+    ("group_column", "group_column", {"Groups": 8, "Dual": 1}),
     ("group_encoder", "group_encoder", {}),
     ("axil_checker", "axil_checker", {"Fatal": 0}),
     ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),

@@ -17,12 +17,17 @@
 // A weight comes as u = w + B, B = 2^(WeightBits-1), so it has no sign. A negative spike inverts its bits: with u or ~u a spike
 // adds w + B or -w + B - 1. What that adds too much is the same in all columns: whoever takes acc out takes it away.
 // Numbers are modulo 2^AccWidth.
+//
+// With `Dual` it takes planes of TC-LIF as well: a group's four inputs one after the other, from the highest plane on, where
+// cycle 3 is h = h + sum, or 2h + sum with the first input of a plane. h has room for S = 7 and T = 4, and for S = 6 and T = 3.
+// The core does not use it: docs/synthesis.md says what it costs.
 
 module group_column #(
   parameter int unsigned Groups     = 32,  // of a chunk
   parameter int unsigned WeightBits = 4,
   parameter int unsigned Steps      = 7,   // of a row, at most
   parameter int unsigned AccWidth   = 24,
+  parameter bit          Dual       = 1'b0, // planes of TC-LIF as well
   parameter bit          Excess     = 1'b0  // all weights are 0: what is left is what columns add too much
 ) (
   input  logic                                    clk_i,
@@ -39,7 +44,9 @@ module group_column #(
   input  logic                                    step_en_i,
   input  logic                                    first_i,   // beside it: the chunk's first step
   input  logic                                    flush_i,   // never beside a step that is not the first
-  input  logic                                    fresh_i,   // beside it: the chunk was the first of its scale group
+  // beside flush_i, bit 0: the chunk was the first of its scale group; with `Dual`, beside a step that is not the first,
+  // bit 1: it is one of TC-LIF, bit 0: of which a plane begins
+  input  logic [Dual:0]                           fresh_i,
 
   output logic [AccWidth-1:0]                     acc_o
 );
@@ -88,12 +95,18 @@ module group_column #(
   logic [SumWidth-1:0]   sum_q;
   logic [HornWidth-1:0]  h_q, h;
   logic [AccWidth-1:0]   acc_q;
-  logic [Width-1:0]      more, save, carry, total;
+  logic [Width-1:0]      kept, more, save, carry, total;
   logic [Width-Low-1:0]  high, high_carried;
   logic [Low:0]          low;
 
   assign h    = HornWidth'(sum_q) << Frac;
-  assign more = flush_i ? Width'(fresh_i ? '0 : acc_q) : Width'(h_q >> 1);
+  if (Dual) begin : gen_dual
+    assign kept = fresh_i[1] ? Width'(h_q) & {Width{fresh_i[0]}} : Width'(h_q >> 1);
+  end else begin : gen_group_alone
+    assign kept = Width'(h_q >> 1);
+  end
+
+  assign more = flush_i ? Width'(fresh_i[0] ? '0 : acc_q) : kept;
 
   spike_csa #(
     .Operands (3),

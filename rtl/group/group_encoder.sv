@@ -109,7 +109,7 @@ module group_encoder
 
   // ------------------------------------------------------------------------------------------- stage 1: keys
   logic                                 valid1_q, valid2_q, valid3_q, valid4_q, valid5_q;
-  logic                                 ready_q, last4_q;  // !valid5_q; a group is complete: for others, which wait for no gate
+  logic                                 ready_q, last4_q;  // !valid5_q; the group is complete
   logic [LeftWidth-1:0]                 left1_q, left2_q, left3_q, left4_q, left5_q;
   state_t [Beam-1:0]                    states1_q, states2_q, states3_q, states4_q, states_d;
   key_t   [Beam-1:0]                    sums1_q, sums_d;
