@@ -20,7 +20,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from dense_model import EVERY, DenseShape, dense_cycles  # noqa: E402
 from images import Shape, dense_products, plan  # noqa: E402
 from organisations import Bench, group_core, worked  # noqa: E402
 from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
-from synthesised import MULTIPLY, SYNTH, Synth, ratio, standings  # noqa: E402
+from synthesised import MULTIPLY, Synth, everywhere, ratio, standings  # noqa: E402
 from toolchain import ToolError  # noqa: E402
 
 #: What a core is built for at least.
@@ -254,8 +254,9 @@ def arguments_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("bundle", help="directory with a manifest.json")
     parser.add_argument("--layer", action="append", help="only this layer (may be given several times)")
     parser.add_argument("--out", type=Path, help="write the report here, as JSON")
-    found = sorted(SYNTH.parent.glob("results*.json"), key=lambda path: (path != SYNTH, path.name))
-    parser.add_argument("--synth", type=Path, nargs="+", default=found, help="results of synthesis (default: all)")
+    parser.add_argument(
+        "--synth", type=Path, nargs="+", default=everywhere(), help="results of synthesis (default: all)"
+    )
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--columns", type=int, default=64)
     parser.add_argument("--lanes", type=int, default=16)
@@ -317,9 +318,9 @@ def benched(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "" if group is not None else "no codes of groups are known to be as good, or none were asked for"
     )
     done = worked(bench, report, shape, dense, group, groups)
-    report["libraries"] = list(
-        standings([path for path in options.synth if path.is_file()], done, report["total"]["macs"])
-    )
+    report["worked"] = [asdict(one) for one in done]
+    files = [path for path in options.synth if path.is_file()]
+    report["libraries"] = list(standings(files, done, report["total"]["macs"]))
     return report
 
 

@@ -16,6 +16,11 @@ SYNTH = ROOT / "rtl" / "synth" / "results.json"
 MULTIPLY = "dense_multiply"
 
 
+def everywhere() -> list[Path]:
+    """Results of every library, with wires and without; those of plain ratios first."""
+    return sorted(SYNTH.parent.glob("results*.json"), key=lambda path: (path != SYNTH, path.name))
+
+
 def ratio(over: float | None, under: float | None) -> float | None:
     """Quotient, None if either is unknown."""
     return None if over is None or not under else over / under
