@@ -16,7 +16,7 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,22 @@ KINDS = {
 #: Columns of arrays; the best count that is no larger than the dense one of four planes, 16 inputs and `LARGEST`.
 COLUMNS = {"dense": (16, 32, 48, 64), "spike": (64, 128, 192, 256), "groups": (16, 24, 32, 40, 48)}
 LARGEST = 48
+
+#: Rungs whose areas are drawn, the best dense one among them.
+DRAWN = {
+    "INT4 x INT8 (W4A8)": "W4A8",
+    "INT4 x (sign + 4), 16 inputs": "dense, T = 4",
+    "spikes, INT4, T up to 4": "event core",
+    "groups, INT4, S = 7": "groups, S = 7",
+}
+#: Parts of an array, put together.
+PARTS = {
+    "arithmetic": ("columns", "row offsets", "pipeline and picker", "picks of spikes"),
+    "weights": ("weight register", "weight banks", "weight loader"),
+    "activations or spikes": ("store of activations", "store of spikes"),
+    "sums": ("buffer of sums", "accumulators"),
+    "encoders, front end": ("encoders", "front end"),
+}
 
 
 def drawn(kind: str, rows: int, rng: np.random.Generator) -> np.ndarray:
@@ -275,6 +291,19 @@ def shares(library: Library) -> Iterator[dict[str, Any]]:
             yield {"library": library.slug, "array": name, "outputs": outputs, "share": share}
 
 
+def divided(rung: Mapping[str, Any]) -> dict[str, float]:
+    """mm2 of a rung by part."""
+    areas = rung["area_um2"]
+    left = set(areas) - {part for parts in PARTS.values() for part in parts}
+    assert not left, f"no place for {sorted(left)}"
+    return {name: sum(areas.get(part, 0) for part in parts) / 1e6 for name, parts in PARTS.items()}
+
+
+def areas(library: Library) -> dict[str, dict[str, float]]:
+    """Where the area of the ladder's arrays goes, in mm2."""
+    return {name: divided(library.rung(name)) for name in DRAWN}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure the map, and write it and its page."""
     from map_page import page
@@ -293,6 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
         "rows": rows,
         "shares": [row for one in libraries for row in shares(one)],
         "clocks": [row for one in libraries for row in clocks(one)],
+        "areas": {one.slug: areas(one) for one in libraries},
         "largest_mm2": {one.slug: largest(one) for one in libraries},
         "libraries": {one.slug: one.name for one in libraries},
         "settings": {"rows": options.rows, "seed": options.seed, "inputs": INPUTS},

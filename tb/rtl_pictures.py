@@ -2,7 +2,7 @@
 
     python tb/rtl_pictures.py [--out docs/results]
 
-`rtl_organisations.svg` shows how each works, `rtl_area.svg` where its area goes (ladder.json), `rtl_density.svg` work
+`rtl_organisations.svg` shows how each works, `rtl_area.svg` where its area goes (rtl_map.json), `rtl_density.svg` work
 per area at equal accuracy (equal_accuracy.json), `rtl_winners.svg` who is ahead where (rtl_map.json).
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
 
-from account import LADDER  # noqa: E402
 from map_page import winner  # noqa: E402
+from quality_map import DRAWN, PARTS  # noqa: E402
 from spike_compressor.plot.style import INK, MUTED, SERIES, drawing, figure_text  # noqa: E402
 from toolchain import ROOT  # noqa: E402
 
@@ -26,41 +26,16 @@ RESULTS = ROOT / "docs" / "results"
 #: A colour each, everywhere.
 COLOURS = {"dense": SERIES[11], "event": SERIES[1], "groups": SERIES[0]}
 NAMES = {"dense": "dense array", "event": "event core", "groups": "group array"}
-#: Rungs whose areas are drawn, the best dense one among them.
-DRAWN = {
-    "FP16 x FP16, FP32 add": "FP16",
-    "INT4 x INT8 (W4A8)": "W4A8",
-    "INT4 x (sign + 4), 16 inputs": "dense, T = 4",
-    "spikes, INT4, T up to 4": "event core",
-    "groups, INT4, S = 7": "groups, S = 7",
-}
-#: Parts of an array, put together.
-PARTS = {
-    "arithmetic": ("columns", "row offsets", "pipeline and picker", "picks of spikes"),
-    "weights": ("weight register", "weight banks", "weight loader"),
-    "activations or spikes": ("store of activations", "store of spikes"),
-    "sums": ("buffer of sums", "accumulators"),
-    "encoders, front end": ("encoders", "front end"),
-}
 
 
-def shares(rung: Mapping[str, Any]) -> dict[str, float]:
-    """mm2 of a rung by part."""
-    areas = rung["area_um2"]
-    left = set(areas) - {part for parts in PARTS.values() for part in parts}
-    assert not left, f"no place for {sorted(left)}"
-    return {name: sum(areas.get(part, 0) for part in parts) / 1e6 for name, parts in PARTS.items()}
-
-
-def area(ladder: Mapping[str, Any]) -> str:
-    """Where an array's area goes: a bar a rung, a panel a library that has all of them."""
-    libraries = [one for one in ladder.values() if set(DRAWN) <= set(one["rungs"])]
-    rungs = [name for name in DRAWN if not name.startswith("FP16")]
+def area(result: Mapping[str, Any]) -> str:
+    """Where an array's area goes: a bar a rung, a panel a library."""
+    libraries = result["areas"]
+    rungs = list(DRAWN)
     with drawing() as figure_class:
         figure = figure_class(figsize=(4.6 * len(libraries), 2.7), layout="constrained")
         panels = figure.subplots(1, len(libraries), squeeze=False, sharey=True)[0]
-        for axes, library in zip(panels, libraries, strict=True):
-            found = {name: shares(library["rungs"][name]) for name in rungs}
+        for axes, (slug, found) in zip(panels, libraries.items(), strict=True):
             left = dict.fromkeys(rungs, 0.0)
             for colour, part in zip(SERIES, PARTS, strict=False):
                 widths = [found[name][part] / sum(found[name].values()) for name in rungs]
@@ -74,7 +49,7 @@ def area(ladder: Mapping[str, Any]) -> str:
                     left[name] += width
             for name in rungs:
                 axes.text(1.02, DRAWN[name], f"{sum(found[name].values()):.3g} mm2", va="center")
-            axes.set(xlim=(0, 1.22), xticks=[], title=library["name"])
+            axes.set(xlim=(0, 1.22), xticks=[], title=result["libraries"][slug])
             axes.spines["bottom"].set_visible(False)
             axes.invert_yaxis()
         handles, labels = panels[0].get_legend_handles_labels()
@@ -200,7 +175,7 @@ def pictures() -> dict[str, str]:
 
     return {
         "rtl_organisations.svg": organisations(),
-        "rtl_area.svg": area(json.loads(LADDER.read_text(encoding="utf-8"))),
+        "rtl_area.svg": area(read("rtl_map.json")),
         "rtl_density.svg": density(read("equal_accuracy.json")),
         "rtl_winners.svg": winners(read("rtl_map.json")),
     }
