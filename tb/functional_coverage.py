@@ -1,20 +1,16 @@
 """What benches of the core have to have seen: T x coding x firing x stalls x sizes, edges, settings, errors, resets.
 
-A job's bins count only after its results were compared, so they tell of checks, not of stimuli. With
-SPIKE_COVERAGE=FILE the counts of a simulation are left in a YAML file, which `merged` adds up.
+A job's bins count only after its results were compared, so they tell of checks, not of stimuli.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import yaml
-from cocotb_coverage.coverage import CoverCross, CoverPoint, coverage_db, merge_coverage
+from bins import EDGES, LEVELS, PHASES, SIZES, STALLS, STREAMS, edge_of, level, sides_of, size_of
+from cocotb_coverage.coverage import CoverCross, CoverPoint
 from images import Shape, plan
 from registers import COUNTERS, ERRORS
 from spike_compressor.trace import Layer, steps_of
@@ -22,14 +18,6 @@ from spike_compressor.trace import Layer, steps_of
 CODINGS = ("tc_lif", "csd")
 #: Spikes per input and step of a row, up to and including the number.
 FIRING = {"none": 0.0, "rare": 0.1, "usual": 0.35, "dense": 1.0}
-STALLS = ("none", "inputs", "outputs", "both")
-SIZES = ("inside a tile", "exactly a tile", "several tiles")
-EDGES = ("one", "one less", "equal", "one more")
-STREAMS = ("membrane", "weight", "spike", "acc")
-#: Chance of a pause in 256ths, up to and including the number.
-LEVELS = {"never": 0, "some": 100, "often": 256}
-#: How far a job was when a reset came.
-PHASES = ("nothing came in", "rows came in", "words were added")
 
 
 @CoverPoint("core.timesteps", vname="timesteps", bins=list(range(1, 8)))
@@ -85,11 +73,6 @@ def _reset(phase: str) -> None:
     """When a reset came."""
 
 
-def level(value: float, limits: Mapping[str, float]) -> str:
-    """The first name whose limit the value keeps to."""
-    return next(name for name, limit in limits.items() if value <= limit)
-
-
 def firing_of(spikes: np.ndarray, steps: int) -> str:
     """How often a row fires.
 
@@ -98,18 +81,6 @@ def firing_of(spikes: np.ndarray, steps: int) -> str:
         steps: of the row.
     """
     return level(np.count_nonzero(spikes) / (steps * spikes.shape[1]), FIRING)
-
-
-def size_of(rows: int, inputs: int, outputs: int, shape: Shape) -> str:
-    """How a job lies on the array: one of SIZES if it does so in all three dimensions, else "mixed"."""
-    differences = (rows - shape.rows, inputs - shape.lanes * shape.slots, outputs - shape.columns)
-    found = {SIZES[(d > 0) - (d < 0) + 1] for d in differences}
-    return found.pop() if len(found) == 1 else "mixed"
-
-
-def edge_of(size: int, limit: int) -> str:
-    """One of EDGES, or "elsewhere"."""
-    return {limit + 1: "one more", limit - 1: "one less", limit: "equal", 1: "one"}.get(size, "elsewhere")
 
 
 class Coverage:
@@ -128,12 +99,11 @@ class Coverage:
             counters: what the core counted.
         """
         info, cut = layer.info, plan(layer, shape)
-        sides = bool(stalls.membrane or stalls.weight) + 2 * bool(stalls.spike or stalls.acc)
         size = size_of(info.tokens, cut.group_inputs, info.out_features, shape)
         own = [int(t) for t in layer.timesteps]
         rows = {(t, firing_of(layer.spikes[:, m], t + steps_of(0, info.coding))) for m, t in enumerate(own)}
         for timesteps, firing in sorted(rows):
-            _row(timesteps, info.coding, firing, STALLS[sides], size)
+            _row(timesteps, info.coding, firing, sides_of(stalls), size)
         _edges(
             edge_of(info.tokens, shape.rows),
             edge_of(cut.group_inputs, shape.lanes),
@@ -159,28 +129,3 @@ class Coverage:
         """A reset that comes next, at these counters."""
         self._coding = None
         _reset(PHASES[bool(counters["rows"]) + bool(counters["words"])])
-
-
-def merged(files: Sequence[Path], target: Path) -> dict[str, dict[str, int]]:
-    """Counts of all bins over the files: coverage item -> bin -> count. Writes the sums as YAML to `target`."""
-    merge_coverage(lambda _: None, str(target), *map(str, files))
-    found = yaml.safe_load(target.read_text(encoding="utf-8"))
-    return {
-        name: {str(label): int(count) for label, count in item["bins:_hits"].items()}
-        for name, item in found.items()
-        if "bins:_hits" in item
-    }
-
-
-def missing(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Bins that no job hit."""
-    return [f"{name}: {label}" for name, bins in counts.items() for label, count in bins.items() if not count]
-
-
-def _leave() -> None:
-    file = os.environ.get("SPIKE_COVERAGE")
-    if file:
-        coverage_db.export_to_yaml(filename=file)
-
-
-atexit.register(_leave)

@@ -76,7 +76,8 @@ def random_arrays(
     Args:
         timesteps: one T for all rows, or the values that rows draw theirs from.
         distribution: gaussian, laplace (real activations), zeros, extreme (codes at both ends of the range and the
-            membranes next to every rounding boundary), rare, usual, dense (so many spikes per input and step).
+            membranes next to every rounding boundary), rare, usual, dense (so many spikes per input and step); of a
+            group coding also sparse (every second group is silent).
         in_turn: rows take the values of `timesteps` in turn.
         ends: of a group coding: 1 or -1 for the largest sums there are, with that sign.
     """
@@ -144,8 +145,11 @@ def _of_groups(
         membrane = np.where(rng.random((M, K)) < 0.2, np.where(rng.random((M, K)) < 0.5, -top, top), membrane)
         weight = rng.choice(np.array([-half, half - 1, 0, -1, 1]), (N, K)).astype(np.int8)
         return np.clip(membrane, -top, top).astype(np.int32), weight
-    spread = {"gaussian": rng.normal, "laplace": rng.laplace, "zeros": lambda size: np.zeros(size)}[distribution]
+    draw = {"gaussian": rng.normal, "laplace": rng.laplace, "sparse": rng.laplace, "zeros": lambda size: np.zeros(size)}
+    spread = draw[distribution]
     x = spread(size=(M, K)).astype(np.float32)
+    if distribution == "sparse":
+        x[:, np.arange(K) // 4 % 2 == 1] = 0
     scale = (0.3 / 2.0 ** (S[:, 0] - 1)).astype(np.float32)
     return group_membranes(x, scale, timesteps), weight
 

@@ -60,12 +60,13 @@ DENSE_SHAPES = {
     "halves": {"Rows": 2, "Columns": 3, "Lanes": 4, "MaxInputs": 64, "Tmax": 6, "Planes": 3, "Multiply": 1},
 }
 
-#: Of the group core.
+#: Of the group core; the last is what faults are put into, see `mutate.py`.
 GROUP_SHAPES = {
     "group": Shape(4, 6, lanes=16, slots=1, weight_inputs=4, weight_bits=4, tmax=7, blocks=6, csd=False, units=1),
     "group pairs": Shape(
         3, 5, lanes=32, slots=1, weight_inputs=32, weight_bits=3, tmax=5, blocks=4, csd=False, units=2
     ),
+    "group bytes": Shape(2, 3, lanes=8, slots=1, weight_inputs=4, weight_bits=8, tmax=4, blocks=6, csd=False, units=1),
 }
 
 #: A small core with a streamer: 20-byte sums that fill three beats of 8 bytes; 8-byte sums, four in a beat of 32.
@@ -131,6 +132,14 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("group_column", "group_column", {"Groups": 4, "WeightBits": 3, "Steps": 3, "AccWidth": 11}),
     ("group_column", "group_column", {"Groups": 8, "Dual": 1}),
     ("group_encoder", "group_encoder", {}),
+    ("group_store", "group_store", {"Rows": 3, "Groups": 4, "Chunks": 3, "Steps": 4}),
+    ("group_store", "group_store", {"Rows": 2, "Groups": 4, "Chunks": 2, "Steps": 3, "Units": 2}),
+    ("group_walker", "group_walker", {"Rows": 3, "Columns": 5, "Groups": 4, "Chunks": 16, "Steps": 5}),
+    ("group_array", "group_array", {"Rows": 3, "Columns": 2, "Groups": 4, "Steps": 5, "AccBits": 20}),
+    ("group_drain", "group_drain", {"Rows": 3, "Columns": 2, "Steps": 5, "AccBits": 18}),
+    ("group_drain", "group_drain", {"Rows": 1, "Columns": 3, "Steps": 2, "AccBits": 12}),
+    ("group_front", "group_front", {"Rows": 2, "Groups": 4, "Chunks": 4, "Steps": 5}),
+    ("group_front", "group_front", {"Rows": 3, "Groups": 4, "Chunks": 4, "Steps": 3, "Units": 2, "UserTimesteps": 1}),
     ("axil_checker", "axil_checker", {"Fatal": 0}),
     ("axi_write_checker", "axi_write_checker", {"Fatal": 0}),
     ("ports", "spike_core", {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "MaxInputs": 16}),
@@ -238,15 +247,20 @@ def dense(name: str, seed: int = SEED, variant: str = "") -> Path:
     return work
 
 
-def group(name: str, seed: int = SEED, variant: str = "") -> Path:
-    """Run the bench of the group core on a shape; the folder of its log. Raises AssertionError if a test fails.
+@functools.cache
+def group(name: str, seed: int = SEED, coverage: bool = False, variant: str = "") -> Path:
+    """Run the bench of the group core on a shape, once a process; the folder of its log and coverage.
+
+    Raises AssertionError if a test fails.
 
     Args:
+        coverage: count lines, branches and toggles, too.
         variant: folder of `rtl/variants/` whose modules take the place of the core's.
     """
     replaced = variant_sources(variant) if variant else None
-    folder = build("core_harness", GROUP_SHAPES[name].parameters(), fast=True, replaced=replaced)
-    work = BUILD / "units" / "-".join(filter(None, [variant, name.replace(" ", "_"), str(seed)]))
+    folder = build("core_harness", GROUP_SHAPES[name].parameters(), fast=True, coverage=coverage, replaced=replaced)
+    words = [variant, name.replace(" ", "_"), str(seed)]
+    work = BUILD / ("coverage" if coverage else "units") / "-".join(filter(None, words))
     images = work / "images"
     simulate(
         folder,
@@ -255,7 +269,7 @@ def group(name: str, seed: int = SEED, variant: str = "") -> Path:
         work,
         seed=seed,
         plusargs=[f"+images={images}"],
-        env={"SPIKE_IMAGES": str(images)},
+        env={"SPIKE_IMAGES": str(images), "SPIKE_COVERAGE": str(work / "functional.yaml")},
     )
     return work
 

@@ -1,7 +1,7 @@
 """The whole core, built in several shapes; together they see every kind of job that is defined."""
 
 import pytest
-from functional_coverage import merged, missing
+from bins import merged, missing
 from regression import SEED, SHAPES, core
 
 

@@ -591,4 +591,11 @@ module group_core
     else increment_q <= increment;
   end
 
+  `SPIKE_ASSERT_STABLE(SpikeStable, m_axis_spike_tvalid_o, m_axis_spike_tready_i,
+                       {m_axis_spike_tdata_o, m_axis_spike_tkeep_o, m_axis_spike_tlast_o})
+  `SPIKE_ASSERT_STABLE(AccStable, m_axis_acc_tvalid_o, m_axis_acc_tready_i,
+                       {m_axis_acc_tdata_o, m_axis_acc_tkeep_o, m_axis_acc_tlast_o})
+  `SPIKE_ASSERT(RowsWithWeights, !op_valid || weight_valid)
+  `SPIKE_ASSERT(BusyUntilIdle, busy || (fire_idle && load_idle && walk_idle && array_idle && drain_idle))
+
 endmodule

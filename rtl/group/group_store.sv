@@ -98,4 +98,11 @@ module group_store
     );
   end
 
+  `SPIKE_ASSERT(Free, free_q <= 2'd2)
+  `SPIKE_EXPECT(RoomToOpen, !open_i || ready_o)
+  `SPIKE_EXPECT(OpenToWrite, !we_i || free_q != 2'd2)
+  `SPIKE_EXPECT(ReleaseFull, !release_i || free_q != 2'd2)
+  `SPIKE_EXPECT(OnePart, !we_i || $onehot(part_i))
+  `SPIKE_EXPECT(OtherHalf, !(we_i && re_i) || half_i != half_q)
+
 endmodule

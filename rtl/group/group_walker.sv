@@ -188,6 +188,12 @@ module group_walker
     if (b_go) c_q <= b_q;
   end
 
+  `SPIKE_ASSERT(Tiles, tiles_q <= 2'd2)
+  `SPIKE_ASSERT(FewerLeft, !a_next || first_q || left < store_most_i[half_q])
+  `SPIKE_ASSERT(Overwritten, !(b_go && c_valid_q) || c_go)
+  `SPIKE_EXPECT(RoomForTile, !store_done_i || tiles_q != 2'd2)
+  `SPIKE_EXPECT(StartIdle, !start_i || idle_o)
+
   logic unused_place;
   assign unused_place = ^{c_q.half, c_q.left, c_q.tail};
 
