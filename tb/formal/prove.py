@@ -26,9 +26,11 @@ FORMAL = Path(__file__).resolve().parent
 sys.path.insert(0, str(FORMAL.parent))
 
 from netlist import program, yosys  # noqa: E402
-from toolchain import BUILD, RTL, SOURCES, STREAMER, ToolError  # noqa: E402
+from toolchain import BUILD, GROUP, RTL, SOURCES, STREAMER, ToolError  # noqa: E402
 
 WORK = BUILD / "formal"
+#: What harnesses instantiate modules of.
+DESIGN = (*SOURCES, *STREAMER, *GROUP)
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,7 @@ def _run(command: list[str], folder: Path, limit: float) -> str:
     return said
 
 
-def prove(
-    proof: Proof, limit: float = 1800, sources: Sequence[Path] = (*SOURCES, *STREAMER), work: Path = WORK
-) -> Verdict:
+def prove(proof: Proof, limit: float = 1800, sources: Sequence[Path] = DESIGN, work: Path = WORK) -> Verdict:
     """Elaborate and decide. Raises ToolError when a tool is missing or the harness does not elaborate.
 
     Args:
@@ -317,6 +317,21 @@ PROOFS = (
     ),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 2}, quick=True),
     Proof("fifo_proof", "order, no loss, no doubling", parameters={"Depth": 5}),
+    Proof("group_column_proof", "picked weights, 3/2 Horner and chunks are plain arithmetic", "induction", 1),
+    Proof(
+        "group_slots_proof",
+        "a group of S steps leaves 5 S - 1 cycles after it came, and no other",
+        "induction",
+        1,
+        quick=True,
+        own=True,
+    ),
+    Proof(
+        "group_handover_proof",
+        "no half of the store is written before the array has done with it, or read before it is complete",
+        leaf=False,
+        quick=True,
+    ),
 )
 
 
