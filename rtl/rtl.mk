@@ -16,7 +16,8 @@
 #                                                                   the cores, and fitted; half an hour
 #   make rtl-test                                                   every bench in tb/
 #   make rtl-prove                                                  proofs of the modules, see docs/verification.md
-#   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour
+#   make rtl-full [FULL="--seeds 5"]                                 the whole campaign with coverage, proofs and faults: an hour;
+#                                                                   --core group: of the group core alone
 #   make rtl-lint                                                   Verilator, verible and slang, no warning allowed
 #   make registers                                                  C header, map and page of the registers, from SystemRDL
 #   make rtl-setup, make verify-setup                               what these targets install first: simulator and linters;

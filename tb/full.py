@@ -1,11 +1,11 @@
-"""The whole verification campaign of the core, with floors; what `make rtl-full` runs.
+"""The whole verification campaign of spike core and group core, with floors; what `make rtl-full` runs.
 
-    .venv/bin/python tb/full.py [--seeds 3] [--faults 150] [--out tb/full.json]
+    .venv/bin/python tb/full.py [--core spike group] [--seeds 3] [--faults 150] [--out tb/full.json]
 
-Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; the core at the
-limits of its parameters; all proofs; faults in the netlist. What is finished is kept: after a kill, the same command
-goes on where it was, as long as no source that matters has changed. The exit code is 1 if anything failed or a floor
-was missed, 2 if a tool is missing.
+Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; the spike core
+at the limits of its parameters; all proofs; faults in the netlist. What is finished is kept: after a kill, the same
+command goes on where it was, as long as no source that matters has changed. A campaign of one core leaves what the
+report has of the other one. The exit code is 1 if anything failed or a floor was missed, 2 if a tool is missing.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import bins
 import code_coverage
-import functional_coverage
 import mutate
 import shapes
-from formal.prove import FORMAL, PROOFS, prove
+from formal.prove import FORMAL, PROOFS, Proof, prove
 from ledger import Ledger, benches, design, digest
-from regression import REPLAYS, SHAPES, UNITS, core, replay, unit
+from regression import GROUP_SHAPES, REPLAYS, SHAPES, UNITS, core, group, replay, unit
 from toolchain import BUILD, ROOT, RTL, TB, ToolError
 
 OUT = TB / "full.json"
 PAGE = ROOT / "docs" / "results" / "rtl_full.md"
 #: Per cent that must be reached.
 FLOORS = {"functional": 100.0, "line": 95.0, "branch": 95.0, "toggle": 90.0, "faults": 95.0}
+#: What the report calls the cores.
+TITLES = {"spike": "The spike core", "group": "The group core"}
 #: Lines that no simulation can run, by file: what stands in the line, and why.
 WAIVED = {
     "spike_csa.sv": {
@@ -73,6 +75,15 @@ def run_core(name: str, seed: int) -> Run:
     return _timed(f"core {name}", seed, lambda: core(name, seed, coverage=True))
 
 
+def run_group(name: str, seed: int) -> Run:
+    return _timed(f"core {name}", seed, lambda: group(name, seed, coverage=True))
+
+
+def of_group(bench: str, module: str) -> bool:
+    """Whether a module's bench is of the group core."""
+    return bench.startswith("group") or module.startswith("group")
+
+
 def run_unit(index: int, seed: int) -> Run:
     return _timed(_unit_name(index), seed, lambda: unit(*UNITS[index], seed, coverage=True))
 
@@ -92,13 +103,16 @@ def _replay_name(case: tuple[int, str, bool, bool]) -> str:
     return f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}{', T in TUSER' * user}"
 
 
-def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:
-    """All benches with all seeds."""
+def simulations(which: str, seeds: Sequence[int], jobs: int) -> list[Run]:
+    """All benches of a core with all seeds."""
+    run_whole, names = (run_core, SHAPES) if which == "spike" else (run_group, GROUP_SHAPES)
+    units = [i for i, (bench, module, _) in enumerate(UNITS) if of_group(bench, module) == (which == "group")]
     parts: list[tuple[Callable[..., Run], Any, str, int]]
-    parts = [(run_core, name, f"core {name}", seed) for seed in seeds for name in SHAPES]
-    parts += [(run_unit, index, _unit_name(index), seed) for seed in seeds for index in range(len(UNITS))]
-    parts += [(run_replay, case, _replay_name(case), seeds[0]) for case in REPLAYS]
-    used = benches("regression", "bench_core", "bench_trace", *(f"bench_{one[0]}" for one in UNITS))
+    parts = [(run_whole, name, f"core {name}", seed) for seed in seeds for name in names]
+    parts += [(run_unit, index, _unit_name(index), seed) for seed in seeds for index in units]
+    if which == "spike":
+        parts += [(run_replay, case, _replay_name(case), seeds[0]) for case in REPLAYS]
+    used = benches("regression", "bench_core", "bench_group", "bench_trace", *(f"bench_{one[0]}" for one in UNITS))
     ledger = Ledger("runs", [*design(), *used])
     done: dict[tuple[str, int], Run] = {}
     for _, _, name, seed in parts:
@@ -123,11 +137,11 @@ def simulations(seeds: Sequence[int], jobs: int) -> list[Run]:
     return [done[name, seed] for _, _, name, seed in parts]
 
 
-def proofs() -> list[dict[str, Any]]:
-    """Verdicts of all proofs."""
-    ledger = Ledger("proofs", [*RTL.glob("*.sv*"), *FORMAL.glob("*.sv")])
+def proofs(which: str) -> list[dict[str, Any]]:
+    """Verdicts of all proofs of a core's modules."""
+    ledger = Ledger("proofs", [*RTL.rglob("*.sv*"), *FORMAL.rglob("*.sv")])
     found = []
-    for proof in PROOFS:
+    for proof in proofs_of(which):
         known = ledger.get(proof.name)
         if known is None:
             verdict = prove(proof)
@@ -137,6 +151,11 @@ def proofs() -> list[dict[str, Any]]:
             print(f"{'proven' if verdict.proven else 'FAILED'} {verdict.seconds:6.1f} s  {verdict.name}", flush=True)
         found.append(known)
     return found
+
+
+def proofs_of(which: str) -> list[Proof]:
+    """Those of a core's modules."""
+    return [proof for proof in PROOFS if proof.harness.startswith("group") == (which == "group")]
 
 
 def _waived(file: str, line: int) -> str:
@@ -153,10 +172,12 @@ def _waived(file: str, line: int) -> str:
     return ""
 
 
-def code(runs: Sequence[Run]) -> dict[str, Any]:
-    """Line, branch and toggle coverage over all runs."""
+def code(which: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Line, branch and toggle coverage of a core's modules over all runs."""
     files = [Path(run.folder) / "coverage.dat" for run in runs if run.folder]
-    counts = {point: n for point, n in code_coverage.merged(files, RTL).items() if "/" not in point.file}
+    folder = "group" if which == "group" else "."
+    merged = code_coverage.merged(files, RTL)
+    counts = {point: n for point, n in merged.items() if Path(point.file).parent == Path(folder)}
     missed = sorted(code_coverage.missed_lines(counts))
     waived = {f"{file}:{line}": reason for file, line in missed if (reason := _waived(file, line))}
     result: dict[str, Any] = {"waived lines": waived, "missed lines": []}
@@ -172,16 +193,16 @@ def code(runs: Sequence[Run]) -> dict[str, Any]:
     return result
 
 
-def functional(runs: Sequence[Run]) -> dict[str, Any]:
-    """Coverage of the defined bins."""
+def functional(which: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Coverage of the bins that are defined for a core."""
     files = [path for run in runs if run.folder and (path := Path(run.folder) / "functional.yaml").is_file()]
     if not files:
         raise RuntimeError("no run of the core left functional coverage; see their failures above")
-    target = BUILD / "coverage" / "functional.yaml"
-    counts = functional_coverage.merged(files, target)
-    missing = functional_coverage.missing(counts)
-    of = sum(len(bins) for bins in counts.values())
-    items = {name: [sum(map(bool, bins.values())), len(bins)] for name, bins in counts.items()}
+    target = BUILD / "coverage" / f"{which}.yaml"
+    counts = bins.merged(files, target)
+    missing = bins.missing(counts)
+    of = sum(map(len, counts.values()))
+    items = {name: [sum(map(bool, one.values())), len(one)] for name, one in counts.items()}
     return {
         "hit": of - len(missing),
         "of": of,
@@ -192,7 +213,7 @@ def functional(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def shortfalls(result: Mapping[str, Any]) -> list[str]:
-    """What failed, and which floors were missed."""
+    """What failed of a core's campaign, and which floors were missed."""
     found = [f"bench {run['name']}, seed {run['seed']} failed" for run in result["runs"] if run["failure"]]
     found += [f"shape {name} failed" for name in result.get("shapes", {}).get("failed", ())]
     found += [f"proof {proof['name']} failed" for proof in result["proofs"] if not proof["proven"]]
@@ -211,8 +232,16 @@ def _minutes(result: Mapping[str, Any]) -> float:
     return float(sum(one["seconds"] for part in ("runs", "proofs") for one in result[part])) / 60
 
 
-def markdown(result: Mapping[str, Any]) -> str:
-    """The report as a page."""
+def markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report as a page, of the campaigns of cores."""
+    lines = ["# The verification campaign", "", "What it does: [verification.md](../verification.md)."]
+    for which, result in results.items():
+        lines += ["", f"## {TITLES[which]}", "", *section(result)]
+    return "\n".join(lines) + "\n"
+
+
+def section(result: Mapping[str, Any]) -> list[str]:
+    """Lines of the page, of one core's campaign."""
     mutation, found = result["mutation"], result["code"]
     changing = mutation["faults"] - mutation["equal"]
     rows = [
@@ -221,12 +250,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         ["faults killed, of those that change something", mutation["killed"], changing, FLOORS["faults"]],
     ]
     of = f", of the sources {result['sources']}" if "sources" in result else ""
-    lines = [
-        "# The verification campaign",
-        "",
+    return [
         f"Label: simulated and proven by `{result['command']}`, {result['machine']}, "
-        f"{_minutes(result):.0f} minutes of benches and proofs{of}. "
-        "What it does: [verification.md](../verification.md).",
+        f"{_minutes(result):.0f} minutes of benches and proofs{of}.",
         "",
         "| | reached | of | % | floor, % |",
         "| --- | --: | --: | --: | --: |",
@@ -257,48 +283,53 @@ def markdown(result: Mapping[str, Any]) -> str:
             for one in mutation["survivors"]
         ),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def campaign(seeds: int, faults: int, jobs: int) -> dict[str, Any]:
-    """All of it, as plain values. Raises ToolError."""
-    runs = simulations(range(1, seeds + 1), jobs)
-    corners = shapes.run(shapes.parts())
-    proven = proofs()
-    broken = mutate.campaign(faults, 1, jobs)
+def campaign(which: str, seeds: int, faults: int, jobs: int) -> dict[str, Any]:
+    """All of it for a core, as plain values. Raises ToolError."""
+    runs = simulations(which, range(1, seeds + 1), jobs)
+    corners = shapes.run(shapes.parts()) if which == "spike" else []
+    proven = proofs(which)
+    broken = mutate.campaign(which, faults, 1, jobs)
     return {
         "label": "simulated and proven",
-        "command": f"make rtl-full FULL='--seeds {seeds} --faults {faults}'",
+        "command": f"make rtl-full FULL='--core {which} --seeds {seeds} --faults {faults}'",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "sources": digest(design()),
         "runs": [asdict(run) | {"folder": ""} for run in runs],
-        "functional": functional(runs),
-        "code": code(runs),
-        "shapes": {"passed": sorted(shapes.passed()), "failed": corners},
+        "functional": functional(which, runs),
+        "code": code(which, runs),
+        **({"shapes": {"passed": sorted(shapes.passed()), "failed": corners}} if which == "spike" else {}),
         "proofs": proven,
-        "mutation": mutate.summary(broken, faults, 1),
+        "mutation": mutate.summary(which, broken, faults, 1),
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--core", nargs="+", choices=TITLES, default=list(TITLES), help="which (default: both)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of every bench (default: 3)")
     parser.add_argument("--faults", type=int, default=150, help="in the netlist (default: 150)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, default=OUT, help="the report, as JSON")
     parser.add_argument("--page", type=Path, default=PAGE, help="the report, as Markdown")
     args = parser.parse_args()
-    try:
-        result = campaign(args.seeds, args.faults, args.jobs)
-    except (ToolError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    args.page.write_text(markdown(result), encoding="utf-8")
-    shapes.PAGE.write_text(shapes.markdown(shapes.passed(), shapes.PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    short = shortfalls(result)
-    print(markdown(result))
+    results = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
+    short = []
+    for which in args.core:
+        try:
+            results[which] = campaign(which, args.seeds, args.faults, args.jobs)
+        except (ToolError, RuntimeError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        short += [f"{which} core: {text}" for text in shortfalls(results[which])]
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        args.page.write_text(markdown(results), encoding="utf-8")
+    if "spike" in args.core:
+        before = shapes.PAGE.read_text(encoding="utf-8")
+        shapes.PAGE.write_text(shapes.markdown(shapes.passed(), before), encoding="utf-8")
+    print(markdown(results))
     print(*(short or ["every floor was reached"]), sep="\n")
     return int(bool(short))
 

@@ -1,11 +1,11 @@
-"""Faults in the core's netlist, one at a time: does the regression of the whole core notice each of them?
+"""Faults in a core's netlist, one at a time: does the regression of the whole core notice each of them?
 
-    .venv/bin/python tb/mutate.py [--count 150] [--seed 1] [--jobs 2] [--out FILE]
+    .venv/bin/python tb/mutate.py [--core group] [--count 150] [--seed 1] [--jobs 2] [--out FILE]
 
 Yosys lists faults all over the flattened core (`mutate`: a bit inverted, stuck, or crossed with another) and puts
 them behind a control input, so that one compiled simulator has them all. The netlist has no assertions: only what the
 benches compare, and the streams' own rules in their sinks, can kill a fault. What is known of a fault is kept: a
-campaign that was killed goes on where it was.
+campaign that was killed goes on where it was. Of the group core faults lie in the modules that only it has.
 """
 
 from __future__ import annotations
@@ -25,105 +25,14 @@ from typing import Any
 
 from ledger import Ledger, benches
 from netlist import yosys
-from regression import SHAPES, core_parameters
-from toolchain import BUILD, HARNESS, RTL, SOURCES, TB, ToolError, build, simulate
+from targets import TARGETS, Target
+from toolchain import BUILD, HARNESS, RTL, TB, ToolError, build, simulate
 
-#: Small, with everything that the core can be built with, and counters that begin where every bit soon matters.
-SHAPE = "odd"
-CORE = RTL / "spike_core.sv"
 CONTROL = TB / "hdl" / "mutant.vlt"
 WORK = BUILD / "mutation"
 LIMIT = 1023  # what the control input can choose
 SPARE = 2  # times as many candidates are drawn as are wanted: some cannot change anything
-#: Tests of bench_core, in the order in which they are tried: the quick ones, which kill most, first.
-STAGES = (
-    ("sizes", "registers"),
-    ("extremes", "counters_carry", "random_jobs"),
-    (
-        "every_kind_of_row",
-        "tails_of_every_length",
-        "words_of_one_row",
-        "largest_sums",
-        "zeros",
-        "group_scales",
-        "largest_groups",
-        "full_store",
-        "longest_fraction",
-    ),
-    (
-        "silent_spike_stream",
-        "back_to_back",
-        "reset_in_mid_stream",
-        "reset_at_every_cycle",
-        "tall_and_wide",
-        "illegal_settings",
-        "enormous_sizes",
-        "slow_register_port",
-        "crowded_register_port",
-        "locked_while_one_waits",
-        "two_jobs",
-        "left_over",
-        "aborts",
-        "start_behind_an_abort",
-        "last_spikes_wait",
-        "misplaced_tlast",
-        "bad_timesteps",
-        "wide_weights",
-        "polling",
-    ),
-)
-
-
-#: Why faults survive: a pattern of mode, wire, port and bit, and the text of the source; the reason. The first counts.
-REASONS = (
-    (
-        r"\[(1[3-9]|2\d|3[01])\] .*(rows|outputs)_left_q",
-        "tells only on jobs of more than 8,192 rows or outputs; `tiler_proof` has all 32 bits",
-    ),
-    (r"const0 .*error_clear\[11\]", "equal: a core that fires csd never reports `coding`"),
-    (r"const0 .*A\[0\] .*sign_plane", "equal: a plane of signs is read once too often, and not used"),
-    (r"const0 .*fire_d\[0\]", "equal: the lowest spike goes first, so slot 0 never has one left"),
-    (r"const0 .*A\[1\] .*slot_q \+ 1'b1", "equal: with two slots the slot number has no second bit"),
-    (r"const1 .*A\[0\] .*left_q == SlotWidth'\(1\)", "equal: of two chunks one is left wherever this is read"),
-    (
-        r"cnot1 .*D\[\d+\] with \[(1[3-9]|2\d|3[01])\] .*spike_sequencer\.sv always_ff",
-        "equal: a job of so many groups ends with the error `capacity` before they are counted",
-    ),
-    (
-        r"cnot1 .*sum\[15\] .*with \[0\] .*logic signed \[HalfWidth-1:0\] sum",
-        "equal: a sum is odd only before a shift, which drops its top bit",
-    ),
-    (
-        r"const1 .*gen_fire\[[1-9]\]\.u_fire\.re_i\[0\] .*plane_re_i && plane_exponent_i",
-        "equal: the planes below are those of the same row and block, so it is read again where it was read",
-    ),
-    (
-        r"const0 .*A\[0\] .*\.valid_i .*drop_all",
-        "takes input that an abort drops: tells only by an error bit, where a stream gets out of step meanwhile",
-    ),
-    (
-        r"cnot1 .*Y\[2\] with \[26\] .*logic \[MembraneWidth-1:0\] x;",
-        "equal: where bit 2 counts, a membrane with bit 26 saturates",
-    ),
-    (r"const1 .*Y\[0\] .*if \(increment_i\[i\] != '0\)", "equal: a counter that may change adds nothing"),
-    (r"const1 .*c_live_q\[0\] .*logic \[Slots-1:0\] +c_live_q;", "equal: a block always has a first chunk"),
-    (
-        r"cnot1 .*\$1309\.A\[2\] with \[1\] .*places \+=",
-        "equal: at the fifth step this is four times a number of inputs, which has no bit 1",
-    ),
-    (r"const0 .*DATA\[\d+\] .*assign unused_flags", "equal: nothing reads this bit"),
-    (
-        r"cnot1 .*Q\[\d\] with \[31\] .*job_t +job;",
-        "equal: a job with so many inputs ends with the error `capacity` first",
-    ),
-    (r"cnot1 .*count\[579\] .*\[63:0\] +count;", "how long a stream waits is not compared"),
-    (r"cnot1 .*with \[1[1-5]\] .*jobs_q \+ JobsWidth", "tells only after 2,048 jobs"),
-    (r"inv .*B\[0\] .*just_q && !enable_i", "a gap between planes just as the array stops: not reached"),
-    (
-        r"const1 .*Y\[0\] .*spike_picker\.sv if \(!rst_ni\)",
-        "costs a cycle now and then: a row seems to have had a word just now",
-    ),
-)
+MOST = 20_000  # candidates, where many lie outside what is looked at
 
 
 @dataclass(frozen=True)
@@ -148,11 +57,11 @@ class Fault:
 
 
 def wrapper(source: str) -> str:
-    """A module with name, parameters and ports of the core, `source`, around the netlist `mutant_core`.
+    """A module with name, parameters and ports of a core, `source`, around the netlist `mutant_core`.
 
     `+mutation=N` chooses the fault; 0 is none.
     """
-    head = re.search(r"^module spike_core\b.*?^\);", source, re.DOTALL | re.MULTILINE)
+    head = re.search(r"^module \w+_core\b.*?^\);", source, re.DOTALL | re.MULTILINE)
     assert head is not None
     ports = re.findall(r"^  (?:input|output) .*?(\w+),?(?: +//.*)?$", head[0], re.MULTILINE)
     connections = "".join(f", .{port}" for port in ports)
@@ -164,18 +73,20 @@ endmodule
 """
 
 
-def prepare(count: int, seed: int) -> tuple[list[Path], list[Fault]]:
+def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fault]]:
     """What takes the core's place, with `count` faults, and the faults. Raises ToolError."""
     if not 1 <= count <= LIMIT:
         raise ToolError(f"{count} faults; one simulator holds from 1 to {LIMIT}")
-    WORK.mkdir(parents=True, exist_ok=True)
-    settings = " ".join(f"-G {name}={value}" for name, value in core_parameters(SHAPE).items())
-    listed, netlist = WORK / "faults.ys", WORK / "mutant_core.v"
-    healthy, core = WORK / "core.il", WORK / "core.json"
+    work, top = WORK / target.top, target.top
+    work.mkdir(parents=True, exist_ok=True)
+    settings = " ".join(f"-G {name}={value}" for name, value in target.parameters.items())
+    listed, netlist = work / "faults.ys", work / "mutant_core.v"
+    healthy, core = work / "core.il", work / "core.json"
+    drawn = MOST if target.within else SPARE * count
     yosys(
         [
-            f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top spike_core {' '.join(map(str, SOURCES))}",
-            "hierarchy -check -top spike_core",
+            f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top {top} {' '.join(map(str, target.sources))}",
+            f"hierarchy -check -top {top}",
             "proc",
             "flatten",
             # a bit that nothing reads, or that never changes, is no place for a fault
@@ -186,22 +97,26 @@ def prepare(count: int, seed: int) -> tuple[list[Path], list[Fault]]:
             "rename -top mutant_core",
             f"write_rtlil {healthy}",
             f"write_json {core}",
-            f"mutate -list {SPARE * count} -seed {seed} -o {listed}",
+            f"mutate -list {drawn} -seed {seed} -o {listed}",
         ],
-        WORK / "choose.log",
+        work / "choose.log",
     )
     cells = json.loads(core.read_text())["modules"]["mutant_core"]["cells"]
-    candidates = [line for line in listed.read_text().splitlines() if not _idle(_fields(line), cells)]
+    candidates = [
+        line
+        for line in listed.read_text().splitlines()
+        if (not target.within or f"rtl/{target.within}/" in line) and not _idle(_fields(line), cells)
+    ]
     # an even choice of an even choice
     chosen = [candidates[i * len(candidates) // count] for i in range(count)]
     commands = [line.replace("mutate ", f"mutate -ctrl mutation 10 {i} ", 1) for i, line in enumerate(chosen, 1)]
     listed.write_text("\n".join(commands) + "\n")
     yosys(
         [f"read_rtlil {healthy}", f"script {listed}", "opt_clean", f"write_verilog -noattr {netlist}"],
-        WORK / "break.log",
+        work / "break.log",
     )
-    outer = WORK / "spike_core.sv"
-    outer.write_text(wrapper(CORE.read_text(encoding="utf-8")), encoding="utf-8")
+    outer = work / f"{top}.sv"
+    outer.write_text(wrapper(target.path.read_text(encoding="utf-8")), encoding="utf-8")
     return [CONTROL, netlist, outer], [_parse(i, line) for i, line in enumerate(chosen, 1)]
 
 
@@ -244,27 +159,28 @@ def _parse(number: int, line: str) -> Fault:
     return Fault(number, fields["mode"], where, wire, ", ".join(dict.fromkeys(sources)))
 
 
-def attack(folder: Path, fault: Fault, seed: int) -> Fault:
+def attack(core: str, folder: Path, fault: Fault, seed: int) -> Fault:
     """Run the regression on a fault, up to the first stage that notices it."""
-    work = WORK / f"fault{fault.number}"
+    target = TARGETS[core]
+    work = WORK / target.top / f"fault{fault.number}"
     shutil.rmtree(work, ignore_errors=True)
     killed = ""
-    for stage in STAGES:
-        killed = regression(folder, work, stage, fault.number, seed)
+    for stage in target.stages:
+        killed = regression(target.bench, folder, work, stage, fault.number, seed)
         if killed:
             break
     shutil.rmtree(work, ignore_errors=True)
     return Fault(**{**asdict(fault), "killed_by": killed})
 
 
-def regression(folder: Path, work: Path, tests: Sequence[str], number: int, seed: int) -> str:
+def regression(bench: str, folder: Path, work: Path, tests: Sequence[str], number: int, seed: int) -> str:
     """What failed of these tests on a fault; empty if nothing did."""
     images = work / "images"
     try:
         simulate(
             folder,
             "core_harness",
-            "bench_core",
+            bench,
             work,
             seed=seed,
             testcase=list(tests),
@@ -272,35 +188,42 @@ def regression(folder: Path, work: Path, tests: Sequence[str], number: int, seed
             env={"SPIKE_IMAGES": str(images)},
         )
     except AssertionError as error:
-        names = re.findall(r"bench_core\.(\w+) +FAIL", (work / "sim.log").read_text(errors="replace"))
+        names = re.findall(rf"{bench}\.(\w+) +FAIL", (work / "sim.log").read_text(errors="replace"))
         return ", ".join(names) or str(error).splitlines()[0].split(";")[0]
     return ""
 
 
-def campaign(count: int, seed: int, jobs: int) -> list[Fault]:
-    """All faults with what killed them. Raises ToolError, and RuntimeError if the netlist fails without a fault."""
-    sources, faults = prepare(count, seed)
-    folder = build("core_harness", core_parameters(SHAPE), fast=True, replaced={CORE: sources})
-    ledger = Ledger("faults", [*sources, *HARNESS, *benches("bench_core")])
+def campaign(core: str, count: int, seed: int, jobs: int) -> list[Fault]:
+    """All faults of a core with what killed them.
+
+    Args:
+        core: of TARGETS.
+
+    Raises ToolError, and RuntimeError if the netlist fails without a fault.
+    """
+    target = TARGETS[core]
+    sources, faults = prepare(target, count, seed)
+    folder = build("core_harness", target.harness, fast=True, replaced={target.path: sources})
+    ledger = Ledger(f"{core}-faults", [*sources, *HARNESS, *benches(target.bench)])
     known = {fault: ledger.get(f"{fault.number}, seed {seed}") for fault in faults}
     waiting = [fault for fault, result in known.items() if result is None]
     if len(waiting) < count:
         print(f"{count - len(waiting)} of {count} faults are known from an earlier run, see {ledger.path}", flush=True)
-    elif (healthy := attack(folder, Fault(0, "none", "", "", ""), seed)).killed_by:
+    elif (healthy := attack(core, folder, Fault(0, "none", "", "", ""), seed)).killed_by:
         raise RuntimeError(f"the netlist fails without any fault: {healthy.killed_by}")
     started = time.monotonic()
     with ProcessPoolExecutor(jobs) as pool:
-        for fault in pool.map(attack, [folder] * len(waiting), waiting, [seed] * len(waiting)):
+        for fault in pool.map(attack, [core] * len(waiting), [folder] * len(waiting), waiting, [seed] * len(waiting)):
             ledger.add(f"{fault.number}, seed {seed}", asdict(fault))
             state = f"killed by {fault.killed_by}" if fault.killed_by else f"SURVIVED: {fault.wire} {fault.source}"
             print(f"{fault.number:4}/{count} {time.monotonic() - started:5.0f} s  {fault.mode:6} {state}", flush=True)
     return [Fault(**(ledger.get(f"{fault.number}, seed {seed}") or {})) for fault in faults]
 
 
-def reason(fault: Fault) -> str:
-    """Why a fault survived, as far as we know."""
+def reason(core: str, fault: Fault) -> str:
+    """Why a fault of a core survived, as far as we know."""
     place = f"{fault.mode} {fault.wire} {fault.where} {' '.join(map(_text, fault.source.split(', ')))}"
-    return next((why for pattern, why in REASONS if re.search(pattern, place)), "not explained")
+    return next((why for pattern, why in TARGETS[core].reasons if re.search(pattern, place)), "not explained")
 
 
 def _text(source: str) -> str:
@@ -309,14 +232,14 @@ def _text(source: str) -> str:
     return f"{file} {(RTL / file).read_text(encoding='utf-8').splitlines()[int(number) - 1].strip()}"
 
 
-def summary(faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]:
+def summary(core: str, faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]:
     """The result as plain values; `equal` counts survivors that do not change what the core does."""
     killed = sum(bool(fault.killed_by) for fault in faults)
-    survivors = [asdict(fault) | {"reason": reason(fault)} for fault in faults if not fault.killed_by]
+    survivors = [asdict(fault) | {"reason": reason(core, fault)} for fault in faults if not fault.killed_by]
     return {
         "label": "simulated",
-        "command": f"python tb/mutate.py --count {count} --seed {seed}",
-        "shape": asdict(SHAPES[SHAPE]),
+        "command": f"python tb/mutate.py --core {core} --count {count} --seed {seed}",
+        "shape": asdict(TARGETS[core].shape),
         "faults": len(faults),
         "killed": killed,
         "equal": sum(one["reason"].startswith("equal") for one in survivors),
@@ -327,20 +250,22 @@ def summary(faults: Sequence[Fault], count: int, seed: int) -> dict[str, object]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--core", choices=list(TARGETS), default="spike", help="which (default: spike)")
     parser.add_argument("--count", type=int, default=150, help="faults (default: 150)")
     parser.add_argument("--seed", type=int, default=1, help="of their choice, and of the benches (default: 1)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
-    parser.add_argument("--out", type=Path, default=WORK / "result.json", help="where the result goes, as JSON")
+    parser.add_argument("--out", type=Path, help="where the result goes, as JSON")
     args = parser.parse_args()
     try:
-        faults = campaign(args.count, args.seed, args.jobs)
+        faults = campaign(args.core, args.count, args.seed, args.jobs)
     except (ToolError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    result = summary(faults, args.count, args.seed)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"{result['killed']} of {result['faults']} faults killed, {result['equal']} equal; see {args.out}")
+    result = summary(args.core, faults, args.count, args.seed)
+    out = args.out or WORK / TARGETS[args.core].top / "result.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"{result['killed']} of {result['faults']} faults killed, {result['equal']} equal; see {out}")
     return 0
 
 

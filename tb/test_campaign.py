@@ -10,9 +10,11 @@ import mutate
 import pytest
 import shapes
 from code_coverage import Point
+from formal.prove import PROOFS
 from helpers.messages import naming
 from ledger import Ledger
-from regression import CORNERS, SHAPES, core_parameters
+from regression import CORNERS, SHAPES, UNITS
+from targets import TARGETS
 from toolchain import RTL, TB, ToolError, build
 
 HEAD = "# SystemC::Coverage-3\n"
@@ -69,9 +71,10 @@ def test_faults_that_cannot_change_anything_are_not_chosen():
     assert not idle("cnot0", "A", "0", "1")
 
 
-def test_the_faulty_core_has_the_ports_of_the_core():
-    """Every port of rtl/spike_core.sv is handed on, and there is nothing else of the core in the wrapper."""
-    source = mutate.CORE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("core", TARGETS)
+def test_the_faulty_core_has_the_ports_of_the_core(core):
+    """Every port of the core is handed on, and there is nothing else of it in the wrapper."""
+    source = TARGETS[core].path.read_text(encoding="utf-8")
     made = mutate.wrapper(source)
     ports = set(re.findall(r"\b(\w+_n?[io])\b", source.split("\n);")[0]))
     assert len(ports) > 25
@@ -79,19 +82,23 @@ def test_the_faulty_core_has_the_ports_of_the_core():
     assert made.count("u_") == 1
 
 
-def test_every_test_of_the_core_attacks_the_faults():
+@pytest.mark.parametrize("core", TARGETS)
+def test_every_test_of_the_core_attacks_the_faults(core):
     """A test that is added to the bench is added to a stage."""
-    bench = (TB / "bench_core.py").read_text(encoding="utf-8")
+    bench = (TB / f"{TARGETS[core].bench}.py").read_text(encoding="utf-8")
     tests = re.findall(r"^@cocotb\.test\(\)\nasync def (\w+)", bench, re.MULTILINE)
-    assert sorted(tests) == sorted(name for stage in mutate.STAGES for name in stage)
+    assert sorted(tests) == sorted(name for stage in TARGETS[core].stages for name in stage)
 
 
-def test_reasons_of_survivors_speak_of_sources_that_are_there():
+@pytest.mark.parametrize("core", TARGETS)
+def test_reasons_of_survivors_speak_of_sources_that_are_there(core):
     """A pattern whose text no source has any more explains nothing: its faults have to be looked at again."""
     lines = [
-        f"{path.name} {line.strip()}" for path in RTL.glob("*.sv") for line in path.read_text("utf-8").splitlines()
+        f"{path.relative_to(RTL)} {line.strip()}"
+        for path in TARGETS[core].sources
+        for line in path.read_text("utf-8").splitlines()
     ]
-    for pattern, _ in mutate.REASONS:
+    for pattern, _ in TARGETS[core].reasons:
         text = re.sub(r"\\\[\d+\\\]$", "", pattern.rsplit(" .*", 1)[-1])  # without the bit of a wire
         assert any(re.search(text, line) for line in lines), pattern
 
@@ -128,18 +135,20 @@ def test_a_result_belongs_to_all_that_its_bench_imports():
 
 
 @pytest.mark.slow
-def test_a_fault_is_killed_and_the_healthy_netlist_lives():
+@pytest.mark.parametrize("core", TARGETS)
+def test_a_fault_is_killed_and_the_healthy_netlist_lives(core):
     """One compiled simulator with some faults: none, and each of them."""
-    sources, faults = mutate.prepare(3, 7)
-    folder = build("core_harness", core_parameters(mutate.SHAPE), fast=True, replaced={mutate.CORE: sources})
-    assert not mutate.attack(folder, mutate.Fault(0, "none", "", "", ""), 1).killed_by
-    assert any(mutate.attack(folder, fault, 1).killed_by for fault in faults)
+    target = TARGETS[core]
+    sources, faults = mutate.prepare(target, 3, 7)
+    folder = build("core_harness", target.harness, fast=True, replaced={target.path: sources})
+    assert not mutate.attack(core, folder, mutate.Fault(0, "none", "", "", ""), 1).killed_by
+    assert any(mutate.attack(core, folder, fault, 1).killed_by for fault in faults)
 
 
 def test_a_number_of_faults_that_does_not_fit_is_refused():
     """The control input has ten bits."""
     with pytest.raises(ToolError, match=naming(1024, 1, 1023)):
-        mutate.prepare(1024, 1)
+        mutate.prepare(TARGETS["spike"], 1024, 1)
 
 
 def report(**changes):
@@ -161,7 +170,9 @@ def report(**changes):
 def test_floors_fail_the_campaign():
     """Whatever is missing is named, and nothing else."""
     assert full.shortfalls(report()) == []
-    assert "| faults killed, of those that change something | 90 | 94 | 95.7 | 95 |" in full.markdown(report())
+    assert "| faults killed, of those that change something | 90 | 94 | 95.7 | 95 |" in full.markdown(
+        {"spike": report()}
+    )
     low = report(
         functional={"hit": 99, "of": 100, "percent": 99.0, "items": {}, "missing": ["core.row: 1"]},
         mutation={"faults": 100, "killed": 94, "equal": 0, "command": "mutate", "survivors": []},
@@ -178,9 +189,31 @@ def test_floors_fail_the_campaign():
 
 def test_the_committed_page_is_that_of_the_committed_report():
     """And every floor was reached."""
-    result = json.loads(full.OUT.read_text(encoding="utf-8"))
-    assert full.PAGE.read_text(encoding="utf-8") == full.markdown(result)
-    assert full.shortfalls(result) == []
+    results = json.loads(full.OUT.read_text(encoding="utf-8"))
+    assert full.PAGE.read_text(encoding="utf-8") == full.markdown(results)
+    assert not any(full.shortfalls(result) for result in results.values())
+
+
+def test_a_campaign_of_one_core_leaves_the_other_ones_report(tmp_path, monkeypatch):
+    """And the page has both."""
+    out, page = tmp_path / "full.json", tmp_path / "full.md"
+    out.write_text(json.dumps({"spike": report(command="of the spike core")}))
+    monkeypatch.setattr(full, "campaign", lambda *_: report(command="of the group core"))
+    monkeypatch.setattr("sys.argv", ["full.py", "--core", "group", "--out", str(out), "--page", str(page)])
+    assert full.main() == 0
+    assert {which: one["command"] for which, one in json.loads(out.read_text()).items()} == {
+        "spike": "of the spike core",
+        "group": "of the group core",
+    }
+    assert "## The group core\n\nLabel: simulated and proven by `of the group core`" in page.read_text()
+
+
+def test_every_bench_and_every_proof_is_of_one_core():
+    """Those of the group core's modules, and all others."""
+    ours = {module for bench, module, _ in UNITS if full.of_group(bench, module)}
+    assert {"group_column", "group_encoder", "group_core"} <= ours
+    assert not any(module.startswith(("spike", "dense")) for module in ours)
+    assert sorted(p.name for which in TARGETS for p in full.proofs_of(which)) == sorted(p.name for p in PROOFS)
 
 
 def test_shapes_touch_every_limit():
