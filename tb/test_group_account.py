@@ -9,7 +9,7 @@ from toolchain import RTL
 sys.path.insert(0, str(RTL / "synth"))
 
 import group_account
-from group_account import Job, best_encoders, dense_cycles, encoder_share, group_cycles
+from group_account import Job, best_encoders, dense_cycles, encoder_share, encoding, energy, group_cycles
 
 
 def entry(area, *, steps=0.0, encoder=0.0, period=3.0):
@@ -17,6 +17,10 @@ def entry(area, *, steps=0.0, encoder=0.0, period=3.0):
     parts = {"columns": area * 1e6} | ({"encoders": 2e6 * encoder} if encoder else {})
     found = {"area_um2": parts, "period_ns": period, "energy_pj_per_mac": {"columns": 2.0}}
     return found | ({"steps": steps, "encoder_um2": encoder * 1e6} if encoder else {})
+
+
+ENCODER = {"area_um2": 5e5, "period_ns": 4.0, "pj_per_step": 100.0, "store_pj_per_write": 5.0}
+ENCODER |= {"column_um2": [100.0, 104.0], "column_period_ns": [4.0, 4.4]}
 
 
 def test_cycles():
@@ -37,19 +41,35 @@ def test_encoders_pay_until_the_array_does_not_wait():
     assert encoder_share(entry(10, steps=6, encoder=1.0), 8192) == pytest.approx(0.5 / 10.5)
 
 
+def test_encoding_counts_once_an_input():
+    """A quarter of S steps, with a front end of a quarter of the encoder; over all outputs of a job."""
+    ours = entry(10, steps=6, encoder=1.0)
+    ours["area_um2"]["front end"] = 0.25e6
+    assert encoding(ours, ENCODER) == pytest.approx(6 / 4 * (125 + 5))
+    assert energy([Job(64, 100), Job(64, 300, 3)], ours, 50.0) == pytest.approx(2.0 + 50.0 * 4 / (100 + 900))
+
+
 def test_page(tmp_path, capsys):
     """A library with all rungs has its tables; one without is left out, and if there is none, an error says so."""
     rungs = {name: entry(8.0) for pair in group_account.PAIRS.values() for name in pair}
     ladder, page = tmp_path / "ladder.json", tmp_path / "page.md"
-    arguments = ["--ladder", str(ladder), "--page", str(page)]
+    encoders, core = tmp_path / "parts.json", tmp_path / "cores.json"
+    arguments = ["--ladder", str(ladder), "--page", str(page), "--parts", str(encoders), "--cores", str(core)]
     ladder.write_text(json.dumps({"osu": {"name": "OSU", "rungs": rungs}}))
     assert group_account.main(arguments) == 2
     assert "make ladder" in capsys.readouterr().err
     rungs |= {name: entry(8.0, steps=6.0, encoder=0.5) for name in group_account.PAIRS}
     ladder.write_text(json.dumps({"osu": {"name": "OSU", "rungs": rungs}, "other": {"name": "Other", "rungs": {}}}))
+    assert group_account.main(arguments) == 2  # no encoders
+    assert "group_parts.py" in capsys.readouterr().err
+    encoders.write_text(json.dumps({"osu": {"name": "OSU", "rungs": dict.fromkeys(group_account.PAIRS, ENCODER)}}))
+    area = {"area_um2": 3e6, "area_of_memories_um2": 1e6, "area_by_part_um2": {"group_column": 2e6}, "period_ns": 5.0}
+    one = {"name": "group", "top": "group_core", "macs_per_cycle": 1100, "shape": {"Steps": 6}, "cells": 9}
+    core.write_text(json.dumps({"library": "OSU, typical", "group": [one | area | {"fmax_mhz": 200.0}]}))
     assert group_account.main(arguments) == 0
     text = page.read_text()
     assert "## OSU" in text
     assert "Other" not in text
+    assert "| OSU | group | 1,200 | 3 | 1 | 9 | 200 | 400 | 80 |" in text
     # 2,048 x 2,048: 16 chunks x 128 column tiles x 6 steps, 2 encoders, 9 mm2; the baseline takes 128 x 128, 8 mm2
     assert f"**{16384 / (16 * 128 * 6) / 9 * 8:.2f}**" in text

@@ -1,5 +1,6 @@
 """The synthesis flow: its parts by hand, and both cores, small, through all of it: netlist and RTL must be equal."""
 
+import argparse
 import json
 import re
 import shutil
@@ -12,12 +13,14 @@ import pytest
 from generate import random_arrays
 from helpers.messages import naming
 from images import Shape
-from spike_compressor.trace import BundleWriter
+from spike_compressor.errors import InputError
+from spike_compressor.trace import BundleWriter, open_bundle
 from toolchain import RTL, ToolError
 
 sys.path.insert(0, str(RTL / "synth"))
 
 import gates
+import normal
 import power
 import sram
 import sta
@@ -187,24 +190,27 @@ def test_energies_are_those_of_opensta(tmp_path):
     assert ours["inverter"] / 1000 == pytest.approx(theirs["inverter"], rel=0.1)
 
 
-def small(dense):
-    """A core of a few cells."""
-    shape = Shape(2, 3, 4, 1 if dense else 4, 4 if dense else 2, 4, 4, 32 if dense else 8, False)
-    return synth.Design(shape, dense)
+#: Cores of a few cells, the coding of their layers, and their columns.
+SMALL = {
+    "spike": (synth.Design(Shape(2, 3, 4, 4, 2, 4, 4, 8, False)), "tc_lif", "spike_column"),
+    "dense": (synth.Design(Shape(2, 3, 4, 1, 4, 4, 4, 32, False), True), "tc_lif", "dense_column"),
+    "group": (synth.Design(Shape(2, 3, 8, 1, 4, 4, 4, 8, False, units=1)), "group4_beam4", "group_column"),
+}
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("dense", "group")]
 
 
 @needs_library
 @needs_sta
-@pytest.mark.parametrize("dense", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["spike", "dense"])
-def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
+@pytest.mark.parametrize("kind", ["spike", *SLOW])
+def test_a_core_goes_through_the_whole_flow(kind, tmp_path):
     """Mapped, timed, replayed bit for bit on its netlist, and its energy found; a broken netlist is noticed."""
     bundle = tmp_path / "bundle"
-    arrays = random_arrays(np.random.default_rng(1), 5, 37, 7)
+    design, coding, column = SMALL[kind]
+    arrays = random_arrays(np.random.default_rng(1), 5, 37, 7, coding=coding)
     with BundleWriter(
         bundle, producer={"name": "test", "version": "0", "backend": "none"}, model={"architecture": "", "name": ""}
     ) as writer:
-        writer.add_layer("a", coding="tc_lif", frac_bits=16, weight_bits=4, **arrays)
-    design = small(dense)
+        writer.add_layer("a", coding=coding, frac_bits=7 if kind == "group" else 16, weight_bits=4, **arrays)
     osu = technology.find([synth.LIBRARY])
     entry = synth.measure("small", design, [(bundle, "a")], tmp_path / "work", {}, osu)
     (one,) = entry["runs"]
@@ -212,9 +218,8 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     assert one["core_cycles"] <= one["cycles"] < one["core_cycles"] + 20
     assert one["energy_pj"] == pytest.approx(sum(one["energy_by_part_pj"].values()), rel=1e-3)
     assert 20 < entry["fmax_mhz"] < 1000
-    column = "dense_column" if dense else "spike_column"
     assert entry["area_by_part_um2"][column] > 0 < one["energy_by_part_pj"][column]
-    assert synth.fitted(entry, dense=dense) == {}  # one run says nothing about three kinds of events
+    assert synth.fitted(entry, kind) == {}  # one run says nothing about three kinds of events
 
     folder = tmp_path / "work" / osu.slug / "small"
     modules = json.loads((folder / "netlist.json").read_text())["modules"]
@@ -231,6 +236,25 @@ def test_a_core_goes_through_the_whole_flow(dense, tmp_path):
     gates.buffer(flat)
     with pytest.raises(AssertionError, match=naming(design.top, "layer a", "cycle")):
         synth.energy(design, flat, bundle, "a", folder, synth.simulator(tmp_path / "work"))
+
+
+def test_normal_layers_are_those_of_their_design(tmp_path):
+    """Rows of the rung's steps for groups, of the largest T for the baseline; a spike core has none."""
+    groups, dense = (synth.DESIGNS[name] for name in ("group 8x16x32, S 6", "dense 8x16x16, T 3"))
+    for design, steps in ((groups, [5] * 8 + [6] * 8), (dense, [3] * 8)):
+        folder, name = normal.layer(design, normal.size("24x5"), tmp_path)
+        layer = open_bundle(folder).layer(name)
+        layer.check_numbers()
+        assert layer.timesteps.tolist() == steps
+        assert (layer.info.in_features, layer.info.out_features) == (24, 5)
+    assert synth.events(groups, open_bundle(normal.layer(groups, (24, 5), tmp_path)[0]).layer("24 x 5")) == {
+        "encoded": 88 * 6,
+        "additions": 88 * 6 * 5,
+    }
+    with pytest.raises(InputError, match=naming("--normal", "--trace")):
+        normal.layer(synth.DESIGNS["spike 32x16, 16 slots"], (24, 5), tmp_path)
+    with pytest.raises(argparse.ArgumentTypeError, match=naming("24x", "512x256")):
+        normal.size("24x")
 
 
 def test_missing_tools_are_named(tmp_path, monkeypatch):

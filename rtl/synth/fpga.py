@@ -26,9 +26,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
+from designs import Design, dense, spike  # noqa: E402
 from netlist import program, yosys  # noqa: E402
 from report import save  # noqa: E402
-from synth import Design, dense, fingerprint, spike  # noqa: E402
+from synth import fingerprint  # noqa: E402
 from toolchain import BASELINE, RTL, SOURCES, ToolError  # noqa: E402
 
 RESULTS = HERE / "fpga.json"

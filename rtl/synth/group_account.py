@@ -1,10 +1,11 @@
 """The group array beside the dense one that is as good a model: whole models, with memories and encoders.
 
-    python rtl/synth/group_account.py [--ladder FILE] [--page FILE]
+    python rtl/synth/group_account.py [--ladder FILE] [--parts FILE] [--cores FILE …] [--page FILE]
 
-It reads what `make ladder` measured of the rungs, and counts cycles: a dense array takes one for each chunk, row tile
-and column tile; the group array as many as the row has steps, and waits where its encoders take longer. Which S is as
-good as which T is measured in docs/results/group_gates_embedded.md (T = 3: S = 5 and 6 in turn; T = 4: S = 7).
+It reads what `make ladder` measured of rungs, group_parts.py of encoders, and `make synth` of whole cores. It counts
+cycles: a dense array takes one for each chunk, row tile and column tile; the group array as many as the row has steps,
+and waits where its encoders take longer. Which S is as good as which T is measured in
+docs/results/group_gates_embedded.md (T = 3: S = 5 and 6 in turn; T = 4: S = 7).
 
 Exit codes: 0 done; 2 a rung is missing.
 """
@@ -22,6 +23,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PAGE = ROOT / "docs" / "results" / "group_array.md"
+
+CORE_FILES = [HERE / "results_wires.json", HERE / "results_sky130hd_wires.json"]
 
 ROWS, COLUMNS = 8, 16  # of a tile, in every rung
 GROUP = 4
@@ -99,6 +102,20 @@ def best_encoders(jobs: Sequence[Job], entry: Entry) -> int:
     return max(range(1, MOST_ENCODERS + 1), key=density)
 
 
+def encoding(entry: Entry, encoder: Entry) -> float:
+    """pJ of an input until its spikes are in the store: encoder, front end (as much a um2 as an encoder), store."""
+    front = entry["area_um2"].get("front end", 0.0) / entry["encoder_um2"]
+    step = encoder["pj_per_step"] * (1 + front) + encoder["store_pj_per_write"]
+    return float(entry["steps"] / GROUP * step)
+
+
+def energy(jobs: Sequence[Job], entry: Entry, input_pj: float = 0.0) -> float:
+    """pJ a MAC over all jobs: of the array, and of its inputs."""
+    macs = sum(job.macs * job.times for job in jobs)
+    inputs = sum(ROWS * job.inputs * job.times for job in jobs)
+    return float(sum(entry["energy_pj_per_mac"].values()) + input_pj * inputs / macs)
+
+
 def encoder_share(entry: Entry, outputs: int) -> float:
     """Share of the whole that encoders have which keep up with an array that works for so many outputs."""
     needed = ROWS * CHUNK / GROUP / up(outputs, COLUMNS)
@@ -106,13 +123,13 @@ def encoder_share(entry: Entry, outputs: int) -> float:
     return own / (area(entry) + own)
 
 
-def rows(rungs: Mapping[str, Entry]) -> Iterator[str]:
+def rows(rungs: Mapping[str, Entry], encoders: Mapping[str, Entry]) -> Iterator[str]:
     """The table of one library."""
     yield (
         "| as good as | model | encoders | of the area | MACs a cycle | mm2 | baseline | its MACs a cycle | its mm2 "
-        "| per area | per area, each at its clock | energy of arrays |"
+        "| per area | per area, each at its clock | energy of arrays | with encoding |"
     )
-    yield f"|{' --- |' * 12}"
+    yield f"|{' --- |' * 13}"
     for name, pair in PAIRS.items():
         ours = rungs[name]
         for model, jobs in MODELS.items():
@@ -127,11 +144,14 @@ def rows(rungs: Mapping[str, Entry]) -> Iterator[str]:
             theirs, their_size = dense[other]
             ratio = rate_of_ours / size / (theirs / their_size)
             clocked = ratio * rungs[other]["period_ns"] / ours["period_ns"]
-            energy = sum(ours["energy_pj_per_mac"].values()) / sum(rungs[other]["energy_pj_per_mac"].values())
+            spent = energy(jobs, rungs[other])
+            alone = energy(jobs, ours) / spent
+            whole = energy(jobs, ours, encoding(ours, encoders[name])) / spent
             share = count * ours["encoder_um2"] / 1e6 / size
             yield (
                 f"| {name} | {model} | {count} | {100 * share:.0f} % | {rate_of_ours:,.0f} | {size:.3g} | {other} "
-                f"| {theirs:,.0f} | {their_size:.3g} | **{ratio:.2f}** | {clocked:.2f} | {energy:.2f} |"
+                f"| {theirs:,.0f} | {their_size:.3g} | **{ratio:.2f}** | {clocked:.2f} "
+                f"| {alone:.2f} | {whole:.2f} |"
             )
 
 
@@ -153,36 +173,107 @@ synthesised, energies simulated on netlists of columns, memories and wires estim
 Arrays of 8 rows x 16 columns: 128 inputs a chunk for groups; 8 or 16 inputs for the dense ones, whichever does more per
 area. Both have their memories; the group array has its front end too, and as many encoders as give most per area. The
 front end of the dense one (some .2 mm2 at 180 nm), registers and control are in neither. Energies are of arrays and
-memories on normally distributed inputs, without encoders. Jobs are whole layers; q, k and v are one job, gate and up
-another.
+memories on normally distributed inputs, first without encoders, then with them, with the front end (taken to need as
+much a um2 as an encoder) and with what it takes to write the store; what the dense one needs for its inputs (some 40 pJ
+each at 180 nm) is left out. Jobs are whole layers; q, k and v are one job, gate and up another.
 
 The goals were: 1.2 times the baseline's throughput per area, 1.3 at the quality of T = 3, .9 of its energy; and
 encoders of less than 5 % of the area at 2,048 outputs."""
 
 
-def page(results: Mapping[str, Any]) -> Iterator[str]:
-    """The page: every library that has all rungs."""
+def more(pair: Sequence[float]) -> float:
+    """By how much the second is larger."""
+    return pair[1] / pair[0] - 1
+
+
+def encoders_of(rungs: Mapping[str, Entry], encoders: Mapping[str, Entry]) -> Iterator[str]:
+    """What an encoder takes."""
+    yield (
+        "| encoder | mm2 | MHz | pJ a group and step | pJ an input, with front end and store "
+        "| a column that knows TC-LIF: area | its period |"
+    )
+    yield f"|{' --- |' * 7}"
+    for name in PAIRS:
+        one = encoders[name]
+        yield (
+            f"| {name} | {one['area_um2'] / 1e6:.3g} | {1000 / one['period_ns']:.0f} | {one['pj_per_step']:,.0f} "
+            f"| {encoding(rungs[name], one):,.0f} | {more(one['column_um2']):+.1%} "
+            f"| {more(one['column_period_ns']):+.0%} |"
+        )
+
+
+#: Steps of a row in the mean, by the largest S that a core is built for.
+MEAN_STEPS = {6: 5.5, 7: 7.0}
+CORES = """## The whole core
+
+Registers, front end, encoders, store, walker, array, weights, drain and counters mapped as one netlist, with wires
+(synthesised, `make synth SYNTH=--wires`; memories estimated). Both kinds for 4-bit weights and 2,048 inputs, with all
+their ports; a group core has two encoders, enough for layers of 2,048 outputs. Cores of S 6 stand for S = 5 and 6 in
+turn."""
+
+
+def page(results: Mapping[str, Any], encoders: Mapping[str, Any]) -> Iterator[str]:
+    """The page: every library that has all rungs, and their encoders."""
     yield HEAD
-    for library in results.values():
-        rungs = library["rungs"]
-        if set(PAIRS) <= rungs.keys() and set(INPUTS) <= rungs.keys():
-            yield from ("", f"## {library['name']}", "", *rows(rungs), "", *shares(rungs))
+    for slug, library in results.items():
+        rungs, found = library["rungs"], encoders.get(slug, {"rungs": {}})["rungs"]
+        if set(PAIRS) <= rungs.keys() and set(INPUTS) <= rungs.keys() and set(PAIRS) <= found.keys():
+            yield from ("", f"## {library['name']}", "", *rows(rungs, found), "", *shares(rungs), "")
+            yield from encoders_of(rungs, found)
+
+
+def cores(files: Sequence[Path]) -> Iterator[str]:
+    """Whole cores, mapped as one: those of groups beside dense ones as good, of about as many MACs a cycle."""
+    found = [json.loads(path.read_text()) for path in files if path.is_file()]
+    if not found:
+        return
+    yield from ("", *CORES.splitlines(), "")
+    yield "| library | core | MACs a cycle | mm2 | of it memories | cells | MHz | MACs a cycle and mm2 | GMAC/s a mm2 |"
+    yield f"|{' --- |' * 9}"
+    for results in found:
+        for entry in (*results.get("dense", ()), *results.get("group", ())):
+            macs, area, name = mean_macs(entry), entry["area_um2"] / 1e6, results["library"].split(",")[0]
+            yield (
+                f"| {name} | {entry['name']} | {macs:,.0f} | {area:.3g} | {entry['area_of_memories_um2'] / 1e6:.3g} "
+                f"| {entry['cells']:,} | {entry['fmax_mhz']:.0f} | {macs / area:,.4g} "
+                f"| {macs / entry['period_ns'] / area:,.3g} |"
+            )
+    for results in found:
+        for entry in results.get("group", ()):
+            share = ", ".join(f"{part} {area / entry['area_um2']:.1%}" for part, area in largest(entry))
+            yield from ("", f"Area of {entry['name']}, {results['library'].split(',')[0]}: {share}.")
+
+
+def mean_macs(entry: Entry) -> float:
+    """MACs a cycle of a core, of groups with steps as the rung has them that its largest S belongs to."""
+    if entry["top"] != "group_core":
+        return float(entry["macs_per_cycle"])
+    return float(entry["macs_per_cycle"] * entry["shape"]["Steps"] / MEAN_STEPS[entry["shape"]["Steps"]])
+
+
+def largest(entry: Entry, count: int = 8) -> list[tuple[str, float]]:
+    """The largest parts of a core: names and um2."""
+    return sorted(entry["area_by_part_um2"].items(), key=lambda item: -item[1])[:count]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ladder", type=Path, default=HERE / "ladder.json", help="default: %(default)s")
+    parser.add_argument("--parts", type=Path, default=HERE / "group_parts.json", help="default: %(default)s")
+    parser.add_argument("--cores", type=Path, nargs="*", default=CORE_FILES, help="results of whole cores")
     parser.add_argument("--page", type=Path, default=PAGE, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    lines = list(page(json.loads(options.ladder.read_text())))
+    encoders = json.loads(options.parts.read_text()) if options.parts.is_file() else {}
+    lines = list(page(json.loads(options.ladder.read_text()), encoders))
     if len(lines) == 1:
         print(
-            f"error: {options.ladder} has no library with all rungs of {', '.join(PAIRS)}: run `make ladder`",
+            f"error: {options.ladder} and {options.parts} have no library with all rungs of {', '.join(PAIRS)}: "
+            "run `make ladder`, and rtl/synth/group_parts.py",
             file=sys.stderr,
         )
         return 2
-    options.page.write_text("\n".join(lines) + "\n")
+    options.page.write_text("\n".join([*lines, *cores(options.cores)]) + "\n")
     print(f"wrote {options.page}")
     return 0
 

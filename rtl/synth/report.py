@@ -10,8 +10,8 @@ from typing import Any
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The results as Markdown."""
-    designs = [entry for key in ("spike", "dense") for entry in results.get(key, ())]
-    yield "# Synthesis of the spike core and its dense baseline"
+    designs = [entry for key in ("spike", "dense", "group") for entry in results.get(key, ())]
+    yield "# Synthesis of the cores and their dense baseline"
     yield ""
     yield f"Made by `make synth`; {results['label']}. Library: {results['library']}."
     yield ""

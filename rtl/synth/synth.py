@@ -1,11 +1,12 @@
-"""Area, clock, power and energy of the spike core and its dense baseline, at several array sizes.
+"""Area, clock, power and energy of the cores and their dense baseline, at several array sizes.
 
-    python rtl/synth/synth.py [--liberty FILE …] [--wires] [--trace BUNDLE …] [--design NAME …] [--out FILE]
+    python rtl/synth/synth.py [--liberty FILE …] [--wires] [--trace BUNDLE …] [--normal INPUTSxOUTPUTS …]
+                              [--design NAME …] [--out FILE]
 
 Every design is mapped to a cell library (OSU 180 nm, or the Liberty files given) by Yosys and timed by OpenSTA. With a
 trace bundle, each of its layers runs on the RTL (and is compared, bit for bit), the same cycles are replayed on the
 mapped netlist with cell delays, which has to show the same outputs, and the transitions of every net become energy.
-Memories are estimates (sram.py).
+`--normal` makes layers of normally distributed numbers (normal.py). Memories are estimates (sram.py).
 
 The results go to a JSON file and, as tables, to a Markdown file beside it. Results of designs and layers that are not
 asked for stay there. Exit codes: 0 done; 1 RTL, netlist and bundle
@@ -21,7 +22,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,18 @@ sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 
 import gates  # noqa: E402
 import mapping  # noqa: E402
+import normal  # noqa: E402
 import numpy as np  # noqa: E402
 import power  # noqa: E402
 import report  # noqa: E402
 import sta  # noqa: E402
 import technology  # noqa: E402
-from images import Shape, dense_products  # noqa: E402
+from designs import DESIGNS, PARTS, Design  # noqa: E402
+from images import dense_products  # noqa: E402
 from run_trace import run  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
-from spike_compressor.trace import TraceError, open_bundle  # noqa: E402
-from toolchain import BASELINE, RTL, SOURCES, ToolError, sources_of  # noqa: E402
+from spike_compressor.trace import Layer, TraceError, open_bundle  # noqa: E402
+from toolchain import BASELINE, GROUP, RTL, SOURCES, ToolError, sources_of  # noqa: E402
 
 LIBRARY = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 LIBRARY_REMEDY = "Debian and Ubuntu have it: apt install qflow-tech-osu018"
@@ -49,91 +51,6 @@ FLOW = [
     HERE / name
     for name in ("mapping.py", "technology.py", "clock_gates.py", "cells.py", "liberty_text.py", "libraries.json")
 ]
-#: Modules that stay apart in the reports; smaller ones dissolve in the module that holds them.
-PARTS = (
-    "spike_regs",
-    "spike_counters",
-    "spike_sequencer",
-    "spike_neuron_array",
-    "spike_neuron",
-    "spike_store",
-    "spike_walker",
-    "spike_picker",
-    "spike_lane",
-    "spike_weight_loader",
-    "spike_array",
-    "spike_column",
-    "spike_accumulator",
-    "dense_array",
-    "dense_column",
-    "dense_store",
-    "dense_walker",
-    "dense_weights",
-    "dense_drain",
-    "dense_offsets",
-)
-
-
-@dataclass(frozen=True)
-class Design:
-    """One thing to synthesise: a core and its shape."""
-
-    shape: Shape
-    dense: bool = False
-    multiply: bool = False
-    planes: int | None = None  # of a baseline, in a pass; None: all
-    groups: int | None = None  # of a row, at most, for which a baseline keeps numbers; None: any
-
-    @property
-    def top(self) -> str:
-        """Its module."""
-        return "dense_core" if self.dense else "spike_core"
-
-    @property
-    def parameters(self) -> dict[str, int]:
-        """Of that module."""
-        given = self.shape.parameters()
-        if self.dense:
-            return {key: value for key, value in given.items() if key not in ("Slots", "Csd")} | {
-                **({} if self.groups is None else {"MaxGroups": self.groups}),
-                **({} if self.planes is None else {"Planes": self.planes}),
-                "Multiply": int(self.multiply),
-            }
-        return given
-
-    @property
-    def macs(self) -> int:
-        """Adder slots of the array, or products a cycle of the baseline."""
-        return self.shape.columns * self.shape.lanes * (self.shape.rows if self.dense else 1)
-
-
-def spike(columns: int, lanes: int, slots: int) -> Design:
-    """A spike core for 4-bit weights, T up to 4, 2,048 inputs."""
-    blocks = 2048 // (lanes * slots)
-    return Design(Shape(8, columns, lanes, slots, lanes // 4, 4, 4, blocks, False))
-
-
-def dense(
-    columns: int, lanes: int, *, multiply: bool = False, planes: int | None = None, groups: int | None = None
-) -> Design:
-    """A baseline with the same limits; with `planes` one that takes larger magnitudes in two passes."""
-    return Design(Shape(8, columns, lanes, 1, lanes, 4, 4, 2048 // lanes, False), True, multiply, planes, groups)
-
-
-#: Groups of 64 inputs, the smallest that quantizers here use, of 2,048.
-GROUPS = 32
-#: Pairs of 512, 1,024 and 2,048 slots; others beside them.
-DESIGNS = {
-    "spike 32x16, 16 slots": spike(32, 16, 16),
-    "spike 64x16, 16 slots": spike(64, 16, 16),
-    "spike 64x16, 4 slots": spike(64, 16, 4),
-    "spike 64x32, 16 slots": spike(64, 32, 16),
-    "dense 8x8x8": dense(8, 8, groups=GROUPS),
-    "dense 8x16x8": dense(16, 8, groups=GROUPS),
-    "dense 8x16x16": dense(16, 16, groups=GROUPS),
-    "dense 8x16x8, *": dense(16, 8, multiply=True, groups=GROUPS),
-    "dense 8x16x8, 3 planes": dense(16, 8, planes=3, groups=GROUPS),
-}
 
 
 def fingerprint(design: Design, *flow: Path) -> str:
@@ -148,7 +65,7 @@ def mapped(design: Design, cells: technology.Technology, work: Path, *, wires: b
     """The design's netlist, with wires or without; mapped anew only if sources, library or flow changed."""
     digest, stamp = fingerprint(design, *FLOW, *cells.library.paths), work / "digest"
     if not (stamp.is_file() and stamp.read_text() == digest):
-        sources = [*SOURCES, *BASELINE]
+        sources = [*SOURCES, *BASELINE, *GROUP]
         mapping.synthesise(design.top, design.parameters, sources, RTL, cells, work, keep=PARTS)
         stamp.write_text(digest)
     modules = json.loads((work / "netlist.json").read_text())["modules"]
@@ -228,14 +145,23 @@ def energy(
         "cycles": counts.cycles,
         "core_cycles": verdict["cycles"],
         "words": verdict["counters"]["words"],
-        "additions": int(np.count_nonzero(layer.spikes)) * layer.info.out_features,
+        **events(design, layer),
         "macs": macs,
-        "products": int(dense_products(layer, design.shape, design.planes or design.shape.tmax).sum()),
         "energy_pj": total,
         "energy_per_mac_pj": total / macs,
         "power_mw_at_100_mhz": total / counts.cycles / 10,
         "energy_by_part_pj": {key: round(value, 1) for key, value in sorted(parts.items(), key=lambda item: -item[1])},
     }
+
+
+def events(design: Design, layer: Layer) -> dict[str, int]:
+    """What takes energy beside cycles: additions, and products, or steps of groups in an encoder."""
+    outputs = layer.info.out_features
+    if design.kind == "group":
+        encoded = int(layer.timesteps.astype(np.int64).sum()) * layer.info.in_features // 4
+        return {"encoded": encoded, "additions": encoded * outputs}  # whatever fires
+    products = dense_products(layer, design.shape, design.planes or design.shape.tmax)
+    return {"additions": int(np.count_nonzero(layer.spikes)) * outputs, "products": int(products.sum())}
 
 
 def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, float]:
@@ -251,19 +177,24 @@ def coefficients(runs: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[st
 
 
 # The baseline does not add spikes, but a product of more of them changes more nets.
-EVENTS = {False: ("cycles", "words", "additions"), True: ("cycles", "products", "additions")}
-SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "products": "mac"}
+EVENTS = {
+    "spike": ("cycles", "words", "additions"),
+    "dense": ("cycles", "products", "additions"),
+    "group": ("cycles", "encoded", "additions"),
+}
+# The word of a group core is what an encoder does in a step.
+SINGULAR = {"cycles": "cycle", "words": "word", "additions": "addition", "products": "mac", "encoded": "word"}
 
 
-def fitted(entry: dict[str, Any], *, dense: bool) -> dict[str, Any]:
+def fitted(entry: dict[str, Any], kind: str) -> dict[str, Any]:
     """The model of energy that `make rtl-bench` uses, and how far it is from the runs that made it.
 
     Empty as long as there are fewer runs than kinds of events.
     """
     runs = entry["runs"]
-    if len(runs) < len(EVENTS[dense]):
+    if len(runs) < len(EVENTS[kind]):
         return {}
-    found = coefficients(runs, EVENTS[dense])
+    found = coefficients(runs, EVENTS[kind])
     wrong = [sum(found[key] * one[key] for key in found) / one["energy_pj"] - 1 for one in runs]
     return {
         "energy_pj": {SINGULAR[key]: value for key, value in found.items()},
@@ -331,6 +262,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="synth.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--trace", type=Path, action="append", default=[], help="bundle of a few rows; may be repeated")
+    parser.add_argument(
+        "--normal", type=normal.size, action="append", default=[], help="a layer of normal numbers, as 512x256"
+    )
     parser.add_argument("--layer", action="append", help="only this layer of the bundles; may be repeated")
     parser.add_argument("--design", action="append", choices=list(DESIGNS), help="only this one; may be repeated")
     parser.add_argument("--liberty", type=Path, nargs="+", default=[], help="the library's files; default: OSU 180 nm")
@@ -348,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         known = RESULTS if not options.liberty else RESULTS.with_name(f"results_{cells.slug}.json")
         out = options.out or (known.with_stem(f"{known.stem}_wires") if options.wires else known)
         results: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-        layers = [
+        given = [
             (path, info.name)
             for path in options.trace
             for info in open_bundle(path).infos
@@ -356,12 +290,13 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         for name in options.design or DESIGNS:
             design = DESIGNS[name]
-            key = "dense" if design.dense else "spike"
+            key = design.kind
+            layers = [*given, *(normal.layer(design, size, options.work) for size in options.normal)]
             others = {entry["name"]: entry for entry in results.get(key, ())}
             others[name] = measure(name, design, layers, options.work, others.get(name, {}), cells, wires=options.wires)
             results[key] = [others[known] for known in DESIGNS if known in others]
             for entry in results[key]:
-                entry |= fitted(entry, dense=design.dense)
+                entry |= fitted(entry, key)
             results["label"] = "area, clock: synthesised; energy: simulated netlist; memories: estimated"
             results["library"] = f"{cells.name}; {wires}"
             report.save(results, report.table(results), out)
