@@ -2,8 +2,8 @@
 
 The ladder's inputs are Gaussian. A dense array of inputs that fire less has fewer nets that change: by as much as whole
 cores of it had on real layers (`rtl/synth/results.json`). An event core's columns take a word, its banks a spike; a
-group array takes a step, the same whatever its inputs are. Encoders, lanes, picker and control are in no figure: some
-10 to 15 % of an event core's.
+group array takes a step, the same whatever its inputs are, and its encoders a group and step. Lanes, picker and control
+are in no figure, some 10 to 15 % of an event core's; nor are front ends of dense arrays and event cores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import json
 from typing import Any
 
 from account import GROUPS_OF, LADDER
+from group_account import encoding  # of rtl/synth, which account.py puts on the path
 from synthesised import SYNTH
+
+#: What `rtl/synth/group_parts.py` measured of encoders.
+ENCODERS = LADDER.with_name("group_parts.json")
 
 #: Rungs of dense arrays by planes, and the spikes an input that their inputs would have.
 DENSE = {3: ("INT4 x (sign + 3)", 0.93), 4: ("INT4 x (sign + 4)", 1.36)}
@@ -65,7 +69,21 @@ def event(slug: str, fired: float, filled: float, lanes: int = LANES) -> float |
     )
 
 
-def groups(slug: str, name: str, steps: float) -> float | None:
-    """A group array, `name` of `GROUPS_OF`, with so many steps on the mean; None if the ladder has none."""
-    rung = rungs(slug).get(GROUPS_OF[name])
-    return rung and float(sum(rung["energy_pj_per_mac"].values()) * steps / rung["steps"])
+def groups(slug: str, name: str, steps: float, outputs: float) -> float | None:
+    """A group array, `name` of `GROUPS_OF`, with its encoders; None if the ladder has none, or nobody measured these.
+
+    Args:
+        steps: of a row, on the mean.
+        outputs: that share an encoding.
+    """
+    rung, encoder = rungs(slug).get(GROUPS_OF[name]), _encoders(slug).get(GROUPS_OF[name])
+    if rung is None or encoder is None:
+        return None
+    array = sum(rung["energy_pj_per_mac"].values())
+    return float((array + encoding(rung, encoder) / outputs) * steps / rung["steps"])
+
+
+@functools.cache
+def _encoders(slug: str) -> dict[str, Any]:
+    found = json.loads(ENCODERS.read_text(encoding="utf-8")) if ENCODERS.is_file() else {}
+    return dict(found.get(slug, {"rungs": {}})["rungs"])

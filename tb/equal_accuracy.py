@@ -82,13 +82,15 @@ def dense_side(case: Case, layers: Sequence[Layer], library: Library) -> list[di
 
 def group_side(case: Case, layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
     """What group arrays take for the same accuracy, with the number of encoders that is best, the best first."""
-    macs = work(layers)
+    macs, together = work(layers), jobs(layers)
+    # an input's encoding is shared by so many products
+    outputs = macs / sum(job[0].info.tokens * job[0].info.in_features for job in together)
     found = []
     for one in case.groups:
         for columns in GROUP_COLUMNS:
             for encoders in ENCODERS:
                 array = Group(library, one.array, columns, encoders)
-                cycles = sum(array.cycles(job, one.steps) for job in jobs(layers))
+                cycles = sum(array.cycles(job, one.steps) for job in together)
                 parts = array.areas()
                 area = sum(parts.values())
                 found.append(
@@ -98,7 +100,7 @@ def group_side(case: Case, layers: Sequence[Layer], library: Library) -> list[di
                         "encoders": encoders,
                         "encoders_share": parts["encoders"] / area,
                         "accuracy": one.row.accuracy(),
-                        "pj_per_mac": energies.groups(library.slug, one.array, one.steps),
+                        "pj_per_mac": energies.groups(library.slug, one.array, one.steps, outputs),
                         **_density(macs, cycles, area / 1e6),
                     }
                 )
@@ -225,8 +227,9 @@ rows leave after each such group, in 8 cycles where there are 5 to 7 steps. (Its
 
 `per area`: MACs a cycle and mm2 over those of the best dense array, at the same clock; above 1 a core is ahead.
 `energy`: of a MAC, over that array's; below 1 it is ahead. Energies are of today's columns, simulated with wires, and
-memories, on Gaussian inputs; dense ones are scaled to the case's spikes (tb/energies.py); encoders, lanes, picker and
-control are in none. Of each array the number of columns, inputs and encoders is shown that is best for it."""
+memories, on Gaussian inputs; dense ones are scaled to the case's spikes (tb/energies.py). Encoders are in those of
+groups; lanes, picker and control are in none. Of each array the number of columns, inputs and encoders is shown that is
+best for it."""
 
 
 def accuracy(one: dict[str, Any]) -> str:

@@ -129,13 +129,13 @@ class Found:
         name: how it is built and coded.
         cycles: of so many outputs, for a row.
         area: in mm2, for so many outputs.
-        energy: pJ a MAC; None: not known.
+        energy: pJ a MAC, for so many outputs; None: not known.
     """
 
     name: str
     cycles: Callable[[int], float]
     area: Callable[[int], float]
-    energy: float | None
+    energy: Callable[[int], float | None]
 
     def density(self, outputs: int) -> float:
         """MACs a cycle and mm2."""
@@ -172,7 +172,7 @@ def dense_found(x: np.ndarray, wanted: float, library: Library) -> Iterator[Foun
                     f"{name}, {lanes} inputs, {columns} columns" + (f", {passes:.2f} passes" if passes > 1 else ""),
                     functools.partial(_tiled, INPUTS / lanes * passes / ROWS, columns),
                     functools.partial(_same, area),
-                    pj,
+                    functools.partial(_same_energy, pj),
                 )
 
 
@@ -194,7 +194,7 @@ def event_found(x: np.ndarray, wanted: float, library: Library) -> Iterator[Foun
                 f"{name}, {columns} columns, {fired:.2f} spikes an input, {filled:.2f} filled",
                 functools.partial(_tiled, words, columns),
                 functools.partial(_same, area),
-                energies.event(library.slug, fired, filled, lanes),
+                functools.partial(_same_energy, energies.event(library.slug, fired, filled, lanes)),
             )
 
 
@@ -210,7 +210,7 @@ def group_found(steps: tuple[float, int] | None, library: Library) -> Iterator[F
                     f"{name}, {columns} columns, {mean:.2f} steps",
                     functools.partial(_tiled, INPUTS / CHUNK * mean / ROWS, columns),
                     functools.partial(group_area, library, name, columns),
-                    energies.groups(library.slug, name, mean),
+                    functools.partial(energies.groups, library.slug, name, mean),
                 )
 
 
@@ -228,6 +228,10 @@ def _same(area: float, outputs: int) -> float:
     return area
 
 
+def _same_energy(energy: float | None, outputs: int) -> float | None:
+    return energy
+
+
 def _tiled(cycles: float, columns: int, outputs: int) -> float:
     return cycles * tiles(outputs, columns)
 
@@ -239,7 +243,7 @@ def best(found: Sequence[Found], outputs: int, largest: float) -> dict[str, Any]
         return None
     one = max(small, key=lambda one: one.density(outputs))
     known = {"name": one.name, "mm2": one.area(outputs), "macs_per_cycle": INPUTS * outputs / one.cycles(outputs)}
-    return known | {"macs_per_cycle_mm2": one.density(outputs), "pj_per_mac": one.energy}
+    return known | {"macs_per_cycle_mm2": one.density(outputs), "pj_per_mac": one.energy(outputs)}
 
 
 def largest(library: Library) -> float:

@@ -72,8 +72,11 @@ def test_energies_follow_what_is_done():
     assert energies.event("osu180", energies.SPIKES, energies.FILLED) == pytest.approx(whole)
     assert energies.event("osu180", 0.6, 0.7) < whole
     for name, rung in GROUPS_OF.items():
-        own = sum(rungs[rung]["energy_pj_per_mac"].values())
-        assert energies.groups("osu180", name, rungs[rung]["steps"]) == pytest.approx(own)
+        own, steps = sum(rungs[rung]["energy_pj_per_mac"].values()), rungs[rung]["steps"]
+        assert energies.groups("osu180", name, steps, 1e9) == pytest.approx(own)
+        encoded = energies.groups("osu180", name, steps, 1000) - own
+        assert encoded > 0
+        assert energies.groups("osu180", name, steps, 500) - own == pytest.approx(2 * encoded)
     assert energies.dense("osu180", 7, 8, 1.0) is None
     assert energies.event("osu180", 1.0, 0.7, 8) is None
     assert energies.rungs("none") == {}
