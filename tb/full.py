@@ -1,6 +1,6 @@
 """The whole verification campaign of spike core and group core, with floors; what `make rtl-full` runs.
 
-    .venv/bin/python tb/full.py [--core spike group] [--seeds 3] [--faults 150] [--out tb/full.json]
+    .venv/bin/python tb/full.py [--core spike group] [--seeds 3] [--faults 150] [--whole] [--out tb/full.json]
 
 Every bench on every build with line, branch and toggle coverage and all assertions, for several seeds; the spike core
 at the limits of its parameters; all proofs; faults in the netlist. What is finished is kept: after a kill, the same
@@ -103,13 +103,14 @@ def _replay_name(case: tuple[int, str, bool, bool]) -> str:
     return f"{'dense ' * dense}replay, streams of {width} bits, memory {memory or 'default'}{', T in TUSER' * user}"
 
 
-def simulations(which: str, seeds: Sequence[int], jobs: int) -> list[Run]:
-    """All benches of a core with all seeds."""
+def simulations(which: str, seeds: Sequence[int], jobs: int, whole: bool) -> list[Run]:
+    """All benches of a core with all seeds; `whole`: but for those of its modules."""
     run_whole, names = (run_core, SHAPES) if which == "spike" else (run_group, GROUP_SHAPES)
     units = [i for i, (bench, module, _) in enumerate(UNITS) if of_group(bench, module) == (which == "group")]
     parts: list[tuple[Callable[..., Run], Any, str, int]]
     parts = [(run_whole, name, f"core {name}", seed) for seed in seeds for name in names]
-    parts += [(run_unit, index, _unit_name(index), seed) for seed in seeds for index in units]
+    if not whole:
+        parts += [(run_unit, index, _unit_name(index), seed) for seed in seeds for index in units]
     if which == "spike":
         parts += [(run_replay, case, _replay_name(case), seeds[0]) for case in REPLAYS]
     used = benches("regression", "bench_core", "bench_group", "bench_trace", *(f"bench_{one[0]}" for one in UNITS))
@@ -285,15 +286,15 @@ def section(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def campaign(which: str, seeds: int, faults: int, jobs: int) -> dict[str, Any]:
-    """All of it for a core, as plain values. Raises ToolError."""
-    runs = simulations(which, range(1, seeds + 1), jobs)
+def campaign(which: str, seeds: int, faults: int, jobs: int, whole: bool = False) -> dict[str, Any]:
+    """All of it for a core, as plain values; `whole`: without the benches of its modules. Raises ToolError."""
+    runs = simulations(which, range(1, seeds + 1), jobs, whole)
     corners = shapes.run(shapes.parts()) if which == "spike" else []
     proven = proofs(which)
     broken = mutate.campaign(which, faults, 1, jobs)
     return {
         "label": "simulated and proven",
-        "command": f"make rtl-full FULL='--core {which} --seeds {seeds} --faults {faults}'",
+        "command": f"make rtl-full FULL='--core {which} --seeds {seeds} --faults {faults}{' --whole' * whole}'",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "sources": digest(design()),
         "runs": [asdict(run) | {"folder": ""} for run in runs],
@@ -310,6 +311,7 @@ def main() -> int:
     parser.add_argument("--core", nargs="+", choices=TITLES, default=list(TITLES), help="which (default: both)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of every bench (default: 3)")
     parser.add_argument("--faults", type=int, default=150, help="in the netlist (default: 150)")
+    parser.add_argument("--whole", action="store_true", help="without the benches of single modules")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, default=OUT, help="the report, as JSON")
     parser.add_argument("--page", type=Path, default=PAGE, help="the report, as Markdown")
@@ -318,7 +320,7 @@ def main() -> int:
     short = []
     for which in args.core:
         try:
-            results[which] = campaign(which, args.seeds, args.faults, args.jobs)
+            results[which] = campaign(which, args.seeds, args.faults, args.jobs, args.whole)
         except (ToolError, RuntimeError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -103,9 +103,7 @@ def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fau
     )
     cells = json.loads(core.read_text())["modules"]["mutant_core"]["cells"]
     candidates = [
-        line
-        for line in listed.read_text().splitlines()
-        if (not target.within or f"rtl/{target.within}/" in line) and not _idle(_fields(line), cells)
+        line for line in listed.read_text().splitlines() if _within(target, line) and not _idle(_fields(line), cells)
     ]
     # an even choice of an even choice
     chosen = [candidates[i * len(candidates) // count] for i in range(count)]
@@ -118,6 +116,12 @@ def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fau
     outer = work / f"{top}.sv"
     outer.write_text(wrapper(target.path.read_text(encoding="utf-8")), encoding="utf-8")
     return [CONTROL, netlist, outer], [_parse(i, line) for i, line in enumerate(chosen, 1)]
+
+
+def _within(target: Target, line: str) -> bool:
+    """Whether a fault lies in modules that are looked at, and in no other one, as registers that they share would."""
+    found = re.findall(r"rtl/(\S+?)\.sv", line)
+    return not target.within or bool(found and all(one.startswith(f"{target.within}/") for one in found))
 
 
 def _fields(line: str) -> dict[str, str]:

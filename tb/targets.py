@@ -116,7 +116,12 @@ REASONS = (
     ),
 )
 
-GROUP_REASONS: tuple[tuple[str, str], ...] = ()
+GROUP_REASONS = (
+    (
+        r"cnot1 .*B\[\d+\] with \[1[12]\] .*\(positive > MembraneWidth",
+        "equal: with four steps no largest membrane has this bit",
+    ),
+)
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,18 @@ def test_reasons_of_survivors_speak_of_sources_that_are_there(core):
         assert any(re.search(text, line) for line in lines), pattern
 
 
+def test_faults_of_the_group_core_lie_in_its_own_modules():
+    """Not in a register of a module that it shares, whose wire leads there; the spike core's lie anywhere."""
+    own, shared = (
+        "-src rtl/group/group_front.sv:194.3-194.9",
+        "-src rtl/group/group_core.sv:1.1-1.2|rtl/spike_counters.sv:2.1-2.2",
+    )
+    assert mutate._within(TARGETS["group"], own)
+    assert not mutate._within(TARGETS["group"], shared)
+    assert not mutate._within(TARGETS["group"], "-mode inv")
+    assert mutate._within(TARGETS["spike"], shared)
+
+
 def test_clocks_are_no_place_for_faults():
     """They are no logic, and a clock that stands still says nothing about the benches."""
     cells = {"c": {"type": "$dff", "connections": {"CLK": [2]}, "port_directions": {"CLK": "input"}}}
