@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import golden, golden_groups
-from .schema import CODINGS, GROUP_CODINGS, RDOQ_CODING
+from . import golden, golden_capped, golden_groups
+from .schema import CAPPED_CODING, CODINGS, GROUP_CODINGS, RDOQ_CODING
 
 Array = NDArray[Any]
 
@@ -58,6 +58,21 @@ class Neuron:
         return golden.decode(spikes, timesteps, self._coding)
 
 
+class Capped(Neuron):
+    """TC-LIF neurons that fire what their lanes have not dropped."""
+
+    def __init__(self) -> None:
+        super().__init__("tc_lif")
+
+    def codes(self, membrane: Array, timesteps: Array, frac_bits: int) -> Array:
+        return golden_capped.capped_codes(membrane, timesteps, frac_bits)
+
+    def fire(self, membrane: Array, timesteps: Array, frac_bits: int, steps: int) -> Array:
+        # the neuron fires what is left as if nothing but that had charged it
+        codes = self.codes(membrane, timesteps, frac_bits).astype(np.int64)
+        return super().fire(codes * (1 << frac_bits), timesteps, frac_bits, steps)
+
+
 class Groups:
     """Groups of four inputs, of which one fires a step.
 
@@ -88,5 +103,6 @@ class Groups:
 
 CODECS: dict[str, Codec] = {
     **{name: Neuron(name) for name in (*CODINGS, RDOQ_CODING)},
+    CAPPED_CODING: Capped(),
     **{name: Groups(beam) for name, beam in GROUP_CODINGS.items()},
 }
