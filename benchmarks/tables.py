@@ -243,6 +243,37 @@ def _group_gates(rows: list[dict[str, Any]]) -> list[str]:
     return _table(heads, cells, text=3)
 
 
+def _capped(rows: list[dict[str, Any]]) -> list[str]:
+    heads = (
+        "spikes per input wanted",
+        "coding",
+        "thresholds times",
+        "words of 64 inputs",
+        "filled",
+        "spikes per input",
+        "accuracy, %",
+        "minus tc_lif, points",
+        "noise over tc_lif's",
+        "perplexity",
+    )
+    cells = [
+        (
+            f"{row['budget']:g}",
+            f"`{row['coding']}`",
+            f"{row['factor']:g}",
+            f"{row['words']:.2f}",
+            f"{row['filled']:.2f}",
+            f"{row['spikes_per_input']:.3f}",
+            _interval(row["accuracy"], 100, 2),
+            _interval(row["minus_plain"], 100, 2, "+"),
+            _interval(row["noise"], 1, 3),
+            f"{row['perplexity']:.4f}",
+        )
+        for row in rows
+    ]
+    return _table(heads, cells, text=2)
+
+
 def _serving(rows: list[dict[str, Any]]) -> list[str]:
     """A table a task and number of threads: a line an engine."""
     lines: list[str] = []
@@ -284,6 +315,7 @@ TITLES = {
     "fitted_smollm2": "SmolLM2-135M: few timesteps, all fitted",
     "speed": "How fast spiking layers and models are",
     "serving": "Tokens a second of vLLM's",
+    "capped_embedded": "Embedded model: capped firing against plain spikes",
     "group_snr": "Group coding: signal-to-noise ratio of coded rows",
     "group_gates_embedded": "Embedded model: group coding against plain spikes, 4-bit weights",
     "group_gates_smollm2": "SmolLM2-135M: group coding against plain spikes, 4-bit weights",
@@ -304,6 +336,7 @@ TABLES = {
     "fitted_smollm2": _quantizers,
     "speed": pages.tables,
     "serving": _serving,
+    "capped_embedded": _capped,
     "group_snr": _group_snr,
     "group_gates_embedded": _group_gates,
     "group_gates_smollm2": _group_gates,

@@ -28,6 +28,8 @@ LADDER = ROOT / "rtl" / "synth" / "ladder.json"
 ROWS, INPUTS, WEIGHT_BITS, GROUPS = 8, 2048, 4, 32
 #: Bits of a magnitude that no code is larger than.
 EVERY = 31
+#: Of the area of capped firing, what is taken to be registers; the rest counts spikes, and finds where lanes drop.
+REGISTERS = 0.3
 #: A rung of the ladder that stands beside the arrays.
 EIGHT_BITS = "INT4 x INT8 (W4A8)"
 #: Columns of the ladder's arrays.
@@ -50,6 +52,7 @@ class Organisation:
         two_port_sums: sums are read and written in one cycle.
         halves: of the store; with one, a row tile is fired when the one before is used up.
         one_block: groups have one block at most, and no sums are kept.
+        capped: the front end lets full lanes drop spikes before a block is walked.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Organisation:
     two_port_sums: bool = False
     halves: int = 2
     one_block: bool = False
+    capped: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,18 @@ class Core:
             "store of spikes": [plane] * (shape.tmax + 1),
         }
 
+    def capping_bits(self) -> int:
+        """Registers that hold a block back until its lanes are counted, while the block before leaves.
+
+        Of an input those of both blocks: whether its code is odd, and two bits of how far it lies above its limit. Of a
+        lane a count of spikes, and four of odd codes by these two bits; and of the block that leaves, up to where a
+        lane drops. Of a block the count of all spikes.
+        """
+        lanes, slots = self.array["lanes"], self.array["slots"]
+        odd, ones = slots.bit_length(), (slots * self.array["tmax"]).bit_length()
+        block = (lanes * slots * self.array["tmax"]).bit_length()
+        return int(2 * 3 * lanes * slots + lanes * (ones + 4 * odd + 2 + odd) + block)
+
     def areas(self) -> dict[str, float]:
         """um2 by part."""
         found = logic(self.array, self.columns)
@@ -169,6 +185,8 @@ class Core:
         if self.how.one_block:
             leaving = self.array["with one block"]
             found["accumulators"] = leaving["once"] + self.columns * leaving["a column"]
+        if self.how.capped:
+            found["capped firing"] = self.capping_bits() * self.library.flop / REGISTERS
         return found | {part: sum(one.area for one in macros) for part, macros in self.memories().items()}
 
     def cycles(self, layer: Layer) -> dict[str, float]:

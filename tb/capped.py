@@ -1,112 +1,113 @@
-"""What capped firing would save: the fullest lanes of a block drop their least valuable spikes.
+"""What capped firing saves a spike core of 8 lanes and 8 slots: words, and work per area, front end included.
 
-    python tb/capped.py BUNDLE … [--lanes 8] [--slots 8] [--share 1.0]
+    python tb/capped.py BUNDLE … [--library SLUG …]
 
-In a block of `lanes * slots` inputs every lane may fire as often as the lanes do on the mean, rounded up (`--share`
-times that). A lane that would fire more often drops spikes of the lowest plane, of those inputs first that lose least
-by it. That costs accuracy, which finer thresholds give back: for each layer the threshold is sought at which codes that
-are capped have the signal-to-noise ratio of the bundle's own, and words are compared there. Estimated: equal SNR of a
-layer's inputs is taken for equal accuracy, and ranges end at 127.
+The fullest lanes of a block drop spikes of the last step (`tc_lif_capped`, docs/numerics.md). That costs accuracy,
+which finer thresholds give back: for each layer the threshold is sought at which codes that are capped have the
+signal-to-noise ratio of the bundle's own, and both are compared there. Estimated: equal SNR of a layer's inputs is
+taken for equal accuracy (`benchmarks/capped_embedded.py` measures that on a model), cycles and areas are those of
+`equal_accuracy.py`, and T is 7 everywhere. Each line shows the number of columns that is best for it.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "plugin")]
 
 import numpy as np  # noqa: E402
-from cycle_model import words_of  # noqa: E402
-from spike_compressor.trace import Layer, TraceError, open_bundle  # noqa: E402
+from account import ONE_BLOCK, UPGRADES, Core, Library, total  # noqa: E402
+from equal_accuracy import CORES, LIBRARIES, work  # noqa: E402
+from spike_compressor.trace import Layer, TraceError, fire, open_bundle  # noqa: E402
+from spike_compressor.trace.golden_capped import QUARTERS, capped_codes  # noqa: E402
+from spike_compressor.trace.schema import MAX_TIMESTEPS  # noqa: E402
 
-PLANES = 7
-TOP = 2**PLANES - 1
+CORE = "spike, 8 lanes, 8 slots"
+#: Organisations that are looked at: those that compute groups of one block alone.
+BUILT = tuple(how for how in UPGRADES if how.one_block)
 #: Finest threshold that is tried, over the bundle's, and how near it is sought.
 FINEST, STEPS = 0.4, 12
 
 
-def blocks_of(x: np.ndarray, lanes: int, slots: int) -> np.ndarray:
-    """[M, K] -> [M * blocks, slots, lanes], the last block filled up with 0."""
-    size = lanes * slots
-    padded = np.pad(x, ((0, 0), (0, -x.shape[1] % size)))
-    return padded.reshape(-1, slots, lanes)
+def capped(layer: Layer, threshold: float) -> np.ndarray:
+    """Codes int16 [M, K] of a layer's inputs, lanes capped, with thresholds of so many times its own."""
+    M, K = layer.membrane.shape
+    quarters = np.floor(np.abs(layer.membrane) * 2.0 ** (QUARTERS - layer.info.frac_bits) / threshold)
+    limit = (1 << (MAX_TIMESTEPS + QUARTERS)) - 1
+    membrane = (np.sign(layer.membrane) * np.minimum(quarters, limit)).astype(np.int32)
+    rows = membrane.reshape(-1, K // layer.groups)  # the blocks of a core begin with each group
+    return capped_codes(rows, np.full(len(rows), MAX_TIMESTEPS), QUARTERS).reshape(M, K)
 
 
-def capped(drive: np.ndarray, share: float) -> np.ndarray:
-    """Codes of drives, lanes capped.
-
-    Args:
-        drive: float [blocks, slots, lanes], magnitudes in thresholds.
-        share: of the lanes' mean number of spikes, to which each is capped.
-
-    Returns:
-        int64, as `drive`.
-    """
-    codes = np.minimum(np.floor(drive + 0.5), TOP).astype(np.int64)
-    fired = sum(codes >> e & 1 for e in range(PLANES)).sum(axis=1)
-    over = fired - np.ceil(share * fired.mean(axis=1, keepdims=True)).astype(np.int64)
-    # dropping the lowest bit of a code leaves drive - code + 1: least where the drive was rounded up most
-    loss = np.where(codes & 1, drive - codes, np.inf)
-    rank = loss.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
-    return codes - ((codes & 1).astype(bool) & (rank < over[:, None, :]))
+def noise(layer: Layer, codes: np.ndarray, threshold: float) -> float:
+    """Squared error of a layer's inputs over their squares."""
+    drive = layer.membrane / 2.0**layer.info.frac_bits
+    return float(np.square(drive - threshold * codes).sum() / np.square(drive).sum())
 
 
-def words(codes: np.ndarray) -> int:
-    """Words that blocks of codes take."""
-    return int(words_of(np.stack([(codes >> e & 1).sum(axis=1) for e in reversed(range(PLANES))], axis=1)).sum())
-
-
-def noise(drive: np.ndarray, codes: np.ndarray) -> float:
-    """Squared error over squared signal."""
-    return float(((drive - codes) ** 2).sum() / (drive**2).sum())
-
-
-def compare(layer: Layer, lanes: int, slots: int, share: float) -> tuple[int, int, float]:
-    """Words of the bundle's codes, of capped ones as good, and the threshold over the bundle's that it takes."""
-    size = layer.info.in_features // layer.groups
-    drive = np.abs(layer.membrane) / 2.0**layer.info.frac_bits
-    drive = blocks_of(drive.reshape(-1, size), lanes, slots)
-    # each row ends at its own largest code
-    limit = np.repeat(2.0**layer.timesteps - 1, len(drive) // layer.info.tokens)[:, None, None]
-    own = np.minimum(np.floor(drive + 0.5), limit).astype(np.int64)
-    target = noise(drive, own)
+def as_good(layer: Layer) -> tuple[Layer, float]:
+    """The layer in capped spikes that are as good as its own, and their threshold over its own."""
+    target = noise(layer, layer.codes, 1.0)
     low, high = FINEST, 1.0
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if noise(drive / middle, capped(drive / middle, share)) > target:
+        if noise(layer, capped(layer, middle), middle) > target:
             high = middle
         else:
             low = middle
-    return words(own), words(capped(drive / low, share)), low
+    T = np.full(layer.info.tokens, MAX_TIMESTEPS, np.uint8)
+    spikes = fire(capped(layer, low).astype(np.int64) << 1, T, 1, "tc_lif")
+    arrays = {"timesteps": T, "spikes": spikes, "acc": layer.acc}
+    return Layer(replace(layer.info, max_timesteps=MAX_TIMESTEPS), arrays=arrays), low
+
+
+def best(layers: Sequence[Layer], library: Library, *, caps: bool) -> tuple[str, int, float, float]:
+    """Organisation and columns of the core that does most per area: words times outputs, MACs a cycle and mm2."""
+    found = []
+    for columns in CORES[CORE]:
+        for how in BUILT:
+            core = Core(library, CORE, columns, replace(how, capped=caps))
+            cycles = sum(total(core.cycles(layer) for layer in layers).values())
+            area = sum(core.areas().values()) / 1e6
+            found.append((work(layers) / cycles / area, how.name, columns, area))
+    rate, name, columns, area = max(found)
+    return name, columns, rate, area
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="capped.py", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("bundle", type=Path, nargs="+")
-    parser.add_argument("--lanes", type=int, default=8)
-    parser.add_argument("--slots", type=int, default=8)
-    parser.add_argument("--share", type=float, default=1.0, help="of the lanes' mean, to which each is capped")
+    parser.add_argument("--library", nargs="+", default=LIBRARIES, help="of rtl/synth/arrays.json")
     options = parser.parse_args(arguments)
+    libraries = [Library.read(slug) for slug in options.library]
     for path in options.bundle:
         try:
             bundle = open_bundle(path)
-            own = less = thresholds = work = 0.0
-            for info in bundle.infos:
-                layer = bundle.layer(info.name)
-                before, after, threshold = compare(layer, options.lanes, options.slots, options.share)
-                macs = info.tokens * info.in_features * info.out_features
-                own, less = own + before * info.out_features, less + after * info.out_features
-                thresholds, work = thresholds + threshold * macs, work + macs
+            own = [bundle.layer(info.name) for info in bundle.infos]
+            less, thresholds = zip(*(as_good(layer) for layer in own), strict=True)
         except TraceError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        core = Core(libraries[0], CORE, CORES[CORE][0], ONE_BLOCK)
+        before, after = (sum(core.cycles(layer)["words"] for layer in layers) for layers in (own, less))
+        weights = [work([layer]) for layer in own]
         print(
-            f"{path.name}: {less / own - 1:+.1%} words at equal SNR of each layer, thresholds {thresholds / work:.2f} "
-            "times as large (estimated)"
+            f"{path.name}: {after / before - 1:+.1%} words at equal SNR of each layer, thresholds "
+            f"{np.average(thresholds, weights=weights):.2f} times as large (estimated)"
         )
+        for library in libraries:
+            (name, columns, rate, area), (new, wide, more, larger) = (
+                best(layers, library, caps=caps) for layers, caps in ((own, False), (less, True))
+            )
+            print(
+                f"  {library.name}: {rate:.1f} MACs a cycle and mm2 ({name}, {columns} columns, {area:.2f} mm2) become "
+                f"{more:.1f} ({new}, {wide} columns, {larger:.2f} mm2): {more / rate:.2f} times (estimated)"
+            )
     return 0
 
 

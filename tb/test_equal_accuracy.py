@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import account
 import accuracy_cases
+import capped
 import equal_accuracy
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ def test_organisations_save_area():
     twice = Core(LIBRARY, NAME, 192, account.TODAY).areas()
     assert twice["columns"] == pytest.approx(2 * today["columns"])
     assert twice["store of spikes"] == today["store of spikes"]
+
+
+def test_capped_firing_takes_fewer_words_for_a_front_end():
+    """As near to the inputs as a layer's own codes, they take fewer words; holding a block back costs area."""
+    one = random_layer(np.random.default_rng(1), 12, 192, 96, groups=3, timesteps=4, distribution="laplace")
+    less, threshold = capped.as_good(one)
+    assert 0.7 < threshold < 1
+    codes = sum((less.spikes[t].astype(int) << 6 - t) for t in range(7))
+    assert capped.noise(one, codes, threshold) == pytest.approx(capped.noise(one, one.codes, 1), rel=0.01)
+    assert np.array_equal(codes, capped.capped(one, threshold))
+    before, after = (core().cycles(layer)["words"] for layer in (one, less))
+    assert 0.75 < after / before < 0.95
+    today, more = core().areas(), core(capped=True).areas()
+    assert more.pop("capped firing") == pytest.approx(LIBRARY.flop * (2 * 3 * 64 + 8 * (6 + 16 + 6) + 9) / 0.3)
+    assert more == today
 
 
 def test_groups_of_more_than_a_block_need_sums():
