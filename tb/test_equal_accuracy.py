@@ -64,11 +64,11 @@ def test_organisations_save_area():
 def test_capped_firing_takes_fewer_words_for_a_front_end():
     """As near to the inputs as a layer's own codes, they take fewer words; holding a block back costs area."""
     one = random_layer(np.random.default_rng(1), 12, 192, 96, groups=3, timesteps=4, distribution="laplace")
-    less, threshold = capped.as_good(one)
+    less, threshold = capped.as_good(one, 8)
     assert 0.7 < threshold < 1
     codes = sum((less.spikes[t].astype(int) << 6 - t) for t in range(7))
     assert capped.noise(one, codes, threshold) == pytest.approx(capped.noise(one, one.codes, 1), rel=0.01)
-    assert np.array_equal(codes, capped.capped(one, threshold))
+    assert np.array_equal(codes, capped.capped(one, threshold, 8))
     before, after = (core().cycles(layer)["words"] for layer in (one, less))
     assert 0.75 < after / before < 0.95
     today, more = core().areas(), core(capped=True).areas()

@@ -17,18 +17,19 @@ from spike_compressor.trace.golden import membranes
 from spike_compressor.trace.golden_capped import capped_codes
 
 NAME = "tc_lif_capped"
+LANES = {NAME: 8, "tc_lif_capped16": 16}
 
 
-def plain(row: list[float], T: int) -> list[int]:
+def plain(row: list[float], T: int, lanes: int) -> list[int]:
     """One row, input by input."""
     largest = 2**T - 1
     codes = [abs(scalar.code(y, -largest, largest)[0]) for y in row]
     for first in range(0, len(row), 64):
         block = range(first, min(first + 64, len(row)))
-        ones = {lane: sum(codes[k].bit_count() for k in block if k % 8 == lane) for lane in range(8)}
-        cap = math.ceil(Fraction(sum(ones.values()), 8))
+        ones = {lane: sum(codes[k].bit_count() for k in block if k % lanes == lane) for lane in range(lanes)}
+        cap = math.ceil(Fraction(sum(ones.values()), lanes))
         for lane, count in ones.items():
-            odd = [k for k in block if k % 8 == lane and codes[k] % 2]
+            odd = [k for k in block if k % lanes == lane and codes[k] % 2]
             # how far above its limit, in quarters, an input lies
             far = {k: min(math.floor(4 * (min(abs(row[k]), 1000.0) - codes[k]) + 2), 3) for k in odd}
             for k in sorted(odd, key=lambda k: (far[k], k))[: max(0, count - cap)]:
@@ -52,34 +53,39 @@ def tables(draw: st.DrawFn) -> list[list[float]]:
     return generator.choice(values, shape).tolist()
 
 
-@given(tables(), st.lists(st.integers(1, 7), min_size=3, max_size=3), st.integers(2, 16))
-def test_is_plain_python_and_the_golden_model(rows: list[list[float]], timesteps: list[int], F: int) -> None:
+names = st.sampled_from(sorted(LANES))
+
+
+@given(tables(), st.lists(st.integers(1, 7), min_size=3, max_size=3), st.integers(2, 16), names)
+def test_is_plain_python_and_the_golden_model(rows: list[list[float]], timesteps: list[int], F: int, name: str) -> None:
     T = torch.tensor(timesteps[: len(rows)])
-    expected = [plain(row, t) for row, t in zip(rows, T.tolist(), strict=True)]
+    expected = [plain(row, t, LANES[name]) for row, t in zip(rows, T.tolist(), strict=True)]
     x, scale = torch.tensor(rows), torch.ones(len(rows))
-    codes, saturated = quantize_rows(x, scale, T, NAME)
+    codes, saturated = quantize_rows(x, scale, T, name)
     assert codes.tolist() == expected
     assert saturated == quantize_rows(x, scale, T)[1]
     membrane = membranes(x.numpy(), scale.numpy(), T.numpy(), F)
-    assert capped_codes(membrane, T.numpy(), F).tolist() == expected
-    assert np.array_equal(get_coding(NAME).membrane(x, scale, T, F).numpy(), membrane)
+    assert capped_codes(membrane, T.numpy(), F, LANES[name]).tolist() == expected
+    assert np.array_equal(get_coding(name).membrane(x, scale, T, F).numpy(), membrane)
 
 
-@given(tables(), st.integers(1, 7))
-def test_lanes_drop_spikes_of_the_last_step_and_no_others(rows: list[list[float]], T: int) -> None:
-    x = torch.tensor(rows)
-    plain_train, capped = encode(x, 1.0, T), encode(x, 1.0, T, NAME)
+@given(tables(), st.integers(1, 7), names)
+def test_lanes_drop_spikes_of_the_last_step_and_no_others(rows: list[list[float]], T: int, name: str) -> None:
+    x, lanes = torch.tensor(rows), LANES[name]
+    plain_train, capped = encode(x, 1.0, T), encode(x, 1.0, T, name)
     dropped = plain_train.spikes.abs() - capped.spikes.abs()
     assert not dropped[:-1].any()
     assert (dropped[-1] >= 0).all()
-    padded = torch.nn.functional.pad(plain_train.spikes.abs().sum(dim=0), (0, -x.shape[1] % 64))
-    lanes = padded.view(len(rows), -1, 8, 8).sum(dim=2)
-    cap = (lanes.sum(dim=2, keepdim=True) + 7) // 8
-    lost = torch.nn.functional.pad(dropped[-1], (0, -x.shape[1] % 64)).view(len(rows), -1, 8, 8).sum(dim=2)
-    assert (lost <= (lanes - cap).clamp(min=0)).all()  # no more than the cap asks for
-    spare = torch.nn.functional.pad(capped.spikes[-1].abs(), (0, -x.shape[1] % 64)).view(len(rows), -1, 8, 8).sum(dim=2)
-    assert ((lanes - lost <= cap) | (spare == 0)).all()  # and no less, if there was one left
-    assert torch.equal(encode(-x, 1.0, T, NAME).spikes, -capped.spikes)
+
+    def by_lane(fired: torch.Tensor) -> torch.Tensor:
+        padded = torch.nn.functional.pad(fired, (0, -x.shape[1] % 64))
+        return padded.view(len(rows), -1, 64 // lanes, lanes).sum(dim=2)
+
+    full, lost = by_lane(plain_train.spikes.abs().sum(dim=0)), by_lane(dropped[-1])
+    cap = (full.sum(dim=2, keepdim=True) + lanes - 1) // lanes
+    assert (lost <= (full - cap).clamp(min=0)).all()  # no more than the cap asks for
+    assert ((full - lost <= cap) | (by_lane(capped.spikes[-1].abs()) == 0)).all()  # no less, if there was one left
+    assert torch.equal(encode(-x, 1.0, T, name).spikes, -capped.spikes)
 
 
 def test_even_lanes_keep_everything() -> None:

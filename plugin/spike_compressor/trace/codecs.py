@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import golden, golden_capped, golden_groups
-from .schema import CAPPED_CODING, CODINGS, GROUP_CODINGS, RDOQ_CODING
+from .schema import CAPPED_CODINGS, CODINGS, GROUP_CODINGS, RDOQ_CODING
 
 Array = NDArray[Any]
 
@@ -59,13 +59,18 @@ class Neuron:
 
 
 class Capped(Neuron):
-    """TC-LIF neurons that fire what their lanes have not dropped."""
+    """TC-LIF neurons that fire what their lanes have not dropped.
 
-    def __init__(self) -> None:
+    Args:
+        lanes: of the core.
+    """
+
+    def __init__(self, lanes: int) -> None:
         super().__init__("tc_lif")
+        self._lanes = lanes
 
     def codes(self, membrane: Array, timesteps: Array, frac_bits: int) -> Array:
-        return golden_capped.capped_codes(membrane, timesteps, frac_bits)
+        return golden_capped.capped_codes(membrane, timesteps, frac_bits, self._lanes)
 
     def fire(self, membrane: Array, timesteps: Array, frac_bits: int, steps: int) -> Array:
         # the neuron fires what is left as if nothing but that had charged it
@@ -103,6 +108,6 @@ class Groups:
 
 CODECS: dict[str, Codec] = {
     **{name: Neuron(name) for name in (*CODINGS, RDOQ_CODING)},
-    CAPPED_CODING: Capped(),
+    **{name: Capped(lanes) for name, lanes in CAPPED_CODINGS.items()},
     **{name: Groups(beam) for name, beam in GROUP_CODINGS.items()},
 }

@@ -20,8 +20,8 @@ MAX_TIMESTEPS = 7
 CODINGS = ("tc_lif", "csd")
 #: Of bundles of version 2 beside them: the neuron of `tc_lif` with another initial potential,
 RDOQ_CODING = "tc_lif_rdoq"
-#: its spikes, of which lanes that are too full have dropped some,
-CAPPED_CODING = "tc_lif_capped"
+#: its spikes, of which lanes that are too full have dropped some, with the number of lanes,
+CAPPED_CODINGS = {"tc_lif_capped": 8, "tc_lif_capped16": 16}
 #: both of which read quarters,
 QUARTER_BITS = 2
 #: and group codings with the states of their search.
@@ -52,7 +52,7 @@ def steps_of(timesteps: int, coding: str) -> int:
 
 def least_frac_bits(coding: str) -> int:
     """Fraction bits that membranes of a coding need for its codes."""
-    return QUARTER_BITS if coding in (RDOQ_CODING, CAPPED_CODING) else 1
+    return QUARTER_BITS if coding in (RDOQ_CODING, *CAPPED_CODINGS) else 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class LayerInfo:
         if not _SHA256.fullmatch(sha256):
             raise TraceError(f"{where}: sha256 must be 64 hexadecimal digits, got {shown(sha256)}")
         dtype = _choice(entry, "output_dtype", where, OUTPUT_DTYPES) if "output_dtype" in entry else None
-        coding = _choice(entry, "coding", where, (*CODINGS, RDOQ_CODING, CAPPED_CODING, *GROUP_CODINGS))
+        coding = _choice(entry, "coding", where, (*CODINGS, RDOQ_CODING, *CAPPED_CODINGS, *GROUP_CODINGS))
         grouped = coding in GROUP_CODINGS
         fractions = (GROUP_FRAC_BITS, GROUP_FRAC_BITS) if grouped else (least_frac_bits(coding), 30)
         info = cls(

@@ -23,8 +23,8 @@ _ODD = 1 << _QUARTERS
 class TCLIFCapped(TCLIF):
     """The spikes of `tc_lif` for codes of which lanes that hold too many spikes have dropped some.
 
-    Inputs 64b … 64b + 63 of a row are a block, input k belongs to lane `k mod 8`. A lane fires at most as often as the
-    lanes of its block do on the mean, rounded up, as far as spikes of the last step can be left out for that: those
+    Inputs 64b … 64b + 63 of a row are a block, input k belongs to lane `k mod lanes`. A lane fires at most as often as
+    the lanes of its block do on the mean, rounded up, as far as spikes of the last step can be left out for that: those
     first whose inputs lie lowest above the limit at which the spike fires. Everything is exact, and stated in
     docs/numerics.md.
     """
@@ -75,3 +75,11 @@ class TCLIFCapped(TCLIF):
                 drops = (((slot & (2 * _ODD - 1)) == least) & (over > 0)).to(torch.int16)
                 slot -= drops << _QUARTERS
                 over -= drops
+
+
+@register_coding("tc_lif_capped16")
+class TCLIFCapped16(TCLIFCapped):
+    """`tc_lif_capped` for cores of 16 lanes and 4 slots."""
+
+    lanes = 16
+    slots = 4
