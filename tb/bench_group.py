@@ -48,6 +48,8 @@ async def check(driver, layer, stalls=None, **options):
     result = await driver.run(layer, stalls, **options)
     compare(layer, result.spikes, result.acc)
     check_counters(layer, driver.shape, result.counters, result.errors)
+    assert result.counters["stall_store"] == 0 or plan(layer, driver.shape).row_tiles > 2  # two have room
+    assert result.counters["stall_spike"] == 0 or options.get("spike_stream", True)
     COVERAGE.job(layer, driver.shape, stalls or Stalls(), result.counters, **options)
     return result
 

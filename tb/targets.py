@@ -118,6 +118,14 @@ REASONS = (
 
 GROUP_REASONS = (
     (
+        r"cnot0 .*children\[267\] .*D\[0\] with \[3\] .*child_t +\[Beam-1:0\] +children",
+        "equal: which input a group names in a step in which it does not fire is of no meaning",
+    ),
+    (
+        r"const1 .*gen_child\[\d\]\.parent\[[0-3]\] .*state_t +parent;",
+        "equal: what a state has fired in the last step is written in that step, and read in none",
+    ),
+    (
         r"cnot1 .*B\[\d+\] with \[1[12]\] .*\(positive > MembraneWidth",
         "equal: with four steps no largest membrane has this bit",
     ),
