@@ -2,7 +2,6 @@
 kernels are compiled, into a library that needs no Python."""
 
 import importlib.util
-import shutil
 import sys
 import tempfile
 import warnings
@@ -52,8 +51,7 @@ class BuildPackage(build_py):
         library = self.get_finalized_command("build_kernels").library
         if library is not None:
             folder = kernels.BESIDE if self.editable_mode else Path(self.build_lib, "spike_compressor", "kernels")
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(library, folder)
+            kernels.place(library, folder)
 
 
 class Wheel(bdist_wheel):

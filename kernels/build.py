@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,23 @@ def build(folder: Path = BESIDE, extra: tuple[str, ...] = ()) -> Path:
         if failed is not None:
             raise BuildError(failed)
         return library.replace(folder / NAME)
+
+
+def place(library: Path, folder: Path) -> Path:
+    """Put a copy of the library into a folder, at once: processes that run with an older one there keep that.
+
+    A file that is written to while it is mapped ends them with a segmentation fault.
+
+    Args:
+        library: as `build` has made it, elsewhere.
+        folder: made if it is not there.
+
+    Returns:
+        The copy's path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".kernels-", dir=folder) as scratch:
+        return Path(shutil.copy2(library, scratch)).replace(folder / library.name)
 
 
 if __name__ == "__main__":

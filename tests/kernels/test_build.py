@@ -100,3 +100,16 @@ def test_sanitizers(sanitizer: str, builder: Any, tmp_path: Path) -> None:
     done = subprocess.run([program, "150"], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "150 shapes\n"
+
+
+def test_a_running_process_keeps_its_library(builder: Any, tmp_path: Path) -> None:
+    """Written to in place, the file would change under whoever has it mapped, and end them."""
+    old = tmp_path / "there" / "library.so"
+    old.parent.mkdir()
+    old.write_bytes(b"old")
+    (tmp_path / "library.so").write_bytes(b"new")
+    with old.open("rb") as mapped:
+        assert builder.place(tmp_path / "library.so", old.parent) == old
+        assert mapped.read() == b"old"
+    assert old.read_bytes() == b"new"
+    assert [path.name for path in old.parent.iterdir()] == ["library.so"]
