@@ -14,6 +14,8 @@
 #   make harness-test          three evaluation harnesses on one checkpoint, by load and by vLLM (beside vLLM 1 GB)
 #   make test-matrix           some tests on each Python from 3.10 to 3.13, and with the oldest versions allowed; gigabytes
 #   make fuzz                  50,000 damaged files of every kind that is read; CASES=, SEED= (docs/reliability.md)
+#   make guided-fuzz           the same files, damaged with an eye on the code they reach (atheris); TARGETS=, SECONDS= each
+#   make guards                every refusal of the package taken away, one by one: does a test miss it? an hour
 #   make registers             C header, map and page of the core's registers, from their SystemRDL
 #   make rtl-prove             proofs of the SystemVerilog modules
 #   make rtl-full              the verification campaign: coverage, proofs, faults; an hour
@@ -48,6 +50,7 @@ DOCS          := $(READY)-docs
 KERNELS       := $(READY)-kernels
 TRITON        := build/triton
 RAY           := build/ray
+ATHERIS       := build/atheris
 VLLM          := build/vllm
 SERVED        := build/vllm-checkpoints
 HARNESS       := build/harness
@@ -57,7 +60,7 @@ REPORTS       := build/reports
 junit          = -o junit_logging=system-out --junitxml=$(REPORTS)/$@/$(1).xml
 report         = $(1) tools/reports.py section $@ 'make $@' $(REPORTS)/$@/*.xml --packages $(2)
 
-.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test fuzz house lint docs bench bench-setup test-setup lint-setup docs-setup clean
+.PHONY: setup kernels cross-tools demo demo-rtl test test-full test-cuda ray-test vllm-test harness-test fuzz guided-fuzz guards house lint docs bench bench-setup test-setup lint-setup docs-setup clean
 
 setup: $(PACKAGE) $(KERNELS)
 
@@ -211,6 +214,26 @@ harness-test: $(TEST_PACKAGES) $(HARNESS)/.ready
 .PHONY: test-matrix
 test-matrix: $(TEST_PACKAGES)
 	$(PY) tools/matrix.py $(NAMES)
+
+CASES ?= 50000
+SEED  ?= 0
+fuzz: $(TEST_PACKAGES)
+	OMP_NUM_THREADS=1 PYTHONPATH=tools $(PY) -m fuzz --cases $(CASES) --seed $(SEED)
+
+# A wheel that not every Python has, in a folder of its own.
+$(ATHERIS)/atheris: pyproject.toml constraints.txt | $(PIP_READY)
+	$(PIP) --target $(ATHERIS) --upgrade --no-deps --group fuzz
+	touch $@
+
+TARGETS ?= plan manifest archive calibration benchmark hardware cell recipe spike_config thresholds
+SECONDS ?= 60
+guided-fuzz: $(TEST_PACKAGES) $(ATHERIS)/atheris
+	for target in $(TARGETS); do \
+	  OMP_NUM_THREADS=1 PYTHONPATH=tools:$(ATHERIS) $(PY) -m fuzz.guided $$target --seconds $(SECONDS) || exit 1; done
+
+# TESTS="tests/trace tests/cli" adds to what is known of the guards that those reach.
+guards: $(TEST_PACKAGES)
+	PYTHONPATH=tools $(PY) -m guards --processes $(WORKERS) $(TESTS)
 
 house: $(TEST_PACKAGES)
 	@$(PY) tools/house.py

@@ -228,13 +228,30 @@ def test_every_field_of_the_modifiers_is_documented() -> None:
             assert yaml.safe_load("null" if written == "none" else written) == value, field
 
 
+MAKEFILES = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "rtl/rtl.mk"))
+
+
+def made(makefiles: str) -> set[str]:
+    """What has a rule; `.PHONY` alone makes none."""
+    return set(re.findall(r"^([\w-]+):", makefiles, re.MULTILINE))
+
+
+def test_targets_have_rules() -> None:
+    """Of all that the Makefiles list or any page names; `make` is silent about those of `.PHONY` without one."""
+    listed = " ".join(re.findall(r"^\.PHONY: (.*)", MAKEFILES, re.MULTILINE)).split()
+    listed += re.findall(r"^# +make ([\w-]+)", MAKEFILES, re.MULTILINE)
+    for page in PAGES:
+        listed += re.findall(r"`make ([a-z][\w-]*)", page.read_text(encoding="utf-8"))
+    assert set(listed) - made(MAKEFILES) == set()
+    assert made(".PHONY: fuzz\n# make fuzz\n") == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_parse(page: Path) -> None:
     """Arguments of `spike-compressor …` exist, and so do the targets of `make …`."""
     from spike_compressor.cli.program import _parser
 
-    makefiles = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "rtl/rtl.mk"))
-    targets = set(re.findall(r"^([\w-]+):", makefiles, re.MULTILINE))
+    targets = made(MAKEFILES)
     for line in commands(page.read_text(encoding="utf-8")):
         words = re.split(r"  +(?=[^-\s])|[|#]", line)[0].split() if line.startswith("make ") else []
         for target in words[1:]:
