@@ -86,7 +86,9 @@ def test_bad_input(cli, tmp_path, monkeypatch):
     assert "--backend rtl" in cli("demo", "--rtl-layers", "x", "--out", out).line
     with monkeypatch.context() as patch:
         patch.setenv(VARIABLE, str(tmp_path / "nothing"))
-        assert "make rtl-library" in cli("demo", "--backend", "rtl", "--out", out).line
+        line = cli("demo", "--backend", "rtl", "--out", out).line
+        assert "needs the simulated core, and there is no" in line
+        assert "make rtl-library" in line
     assert "none.yaml" in cli("demo", "--recipe", tmp_path / "none.yaml", "--out", out).line
     assert "--questions 999999" in cli("demo", "--questions", 999999, "--out", out).line
     assert not out.exists()

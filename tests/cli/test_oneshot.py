@@ -96,7 +96,7 @@ def test_bad_lines_are_named(refused, samples, line, says):
 
 
 def test_bad_data_files(refused, tmp_path):
-    assert "none.jsonl" in refused(data=tmp_path / "none.jsonl")
+    assert "none.jsonl: no such file" in refused(data=tmp_path / "none.jsonl")
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n\n")
     assert str(empty) in refused(data=empty)
@@ -122,11 +122,11 @@ def test_text_alone_for_a_multimodal_model(refused, tmp_path):
     [
         ("coding: tc_lif", "codnig: tc_lif", "codnig"),
         ("coding: tc_lif", "coding: morse", "morse"),
-        ("coding: tc_lif", "threshold_ratio: 3", "threshold_ratio"),
+        ("coding: tc_lif", "threshold_ratio: 3", "threshold_ratio is 3: must be in (0, 2], or `auto`"),
         ("allocation: fixed", "allocatoin: fixed", "allocatoin"),
-        ("{vision: 3, text: 4}", "{vision: 3, text: 9}", "text"),
+        ("{vision: 3, text: 4}", "{vision: 3, text: 9}", "must be an integer from 1 to 8, got 9"),
         ("{vision: 3, text: 4}", "{vision: 3, txet: 4}", "txet"),
-        ("MSTSModifier:", "MSTModifier:", "MSTModifier"),
+        ("MSTSModifier:", "MSTModifier:", "there is no modifier 'MSTModifier'"),
         ("num_bits: 4", "num_bitz: 4", "num_bitz"),
         ("    TCLIFModifier:", "    TCLIFModifier", ""),
         ("spike_stage:", "spike_stage", ""),
@@ -145,7 +145,7 @@ def test_recipe_files(refused, tmp_path):
     assert "none.yaml" in refused(recipe=tmp_path / "none.yaml")
     plain = tmp_path / "plain.yaml"
     plain.write_text(RTN.read_text()[: RTN.read_text().index("  spike_modifiers")])
-    assert "TCLIFModifier" in refused(recipe=plain)
+    assert "has no TCLIFModifier, so nothing would spike" in refused(recipe=plain)
     for number, text in enumerate(("", "[1, 2]", "a: {b: 3}", "42", "\x00")):
         odd = tmp_path / f"odd{number}.yaml"
         odd.write_text(text)
@@ -157,7 +157,7 @@ def test_models(refused, tmp_path, model_dir):
     broken = shutil.copytree(model_dir, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\x10" * 64)
     assert str(broken) in refused(model=broken)
-    assert "int4" in refused(dtype="int4")
+    assert "int4 is no floating-point dtype" in refused(dtype="int4")
 
 
 def test_calibration_that_a_recipe_needs_is_asked_for_before_the_model_is_opened(refused, samples, tmp_path):

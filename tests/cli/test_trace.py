@@ -82,8 +82,8 @@ def test_refused(trace, tmp_path, more, says):
 
 
 def test_refused_places(trace, tmp_path, model_dir):
-    assert "none.jsonl" in trace(data=tmp_path / "none.jsonl").line
-    assert "spike_config.json" in trace(checkpoint=model_dir).line
+    assert "none.jsonl: no such file" in trace(data=tmp_path / "none.jsonl").line
+    assert "is no spike-ready checkpoint: it has no spike_config.json" in trace(checkpoint=model_dir).line
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "notes").write_text("precious")

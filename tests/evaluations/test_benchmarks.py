@@ -176,5 +176,5 @@ def test_damaged_files_are_refused_by_row(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=naming("docvqa", "row 7", "row 3")):
         parse_evaluation(f"docvqa:{tmp_path}").questions()  # type: ignore[attr-defined]
     written(tmp_path, "mme", [good])
-    with pytest.raises(InputError, match=naming(tmp_path / FILES["mme"], "category")):
+    with pytest.raises(InputError, match=naming(tmp_path / FILES["mme"], "has no column category")):
         parse_evaluation(f"mme:{tmp_path}").questions()  # type: ignore[attr-defined]

@@ -350,7 +350,7 @@ def test_the_class_of_remote_code_is_the_one_that_it_brings() -> None:
     assert model_class(llava) is LlavaForConditionalGeneration
     with pytest.raises(InputError, match=naming(["Seer"], "trust_remote_code")):
         model_class(remote, False)
-    with pytest.raises(InputError, match=naming(["Seer"])):
+    with pytest.raises(InputError, match=naming(["Seer"], "brings no code of its own")):
         model_class(SimpleNamespace(architectures=["Seer"]), True)
 
 

@@ -251,7 +251,7 @@ def test_silenced_neurons_are_refused(workshop: Workshop, tmp_path: Path) -> Non
     layer = spiking_layers(model)[DECODER]
     layer.silence(torch.ones(layer.in_features, dtype=torch.bool))
     try:
-        with pytest.raises(InputError, match=DECODER):
+        with pytest.raises(InputError, match=naming(DECODER, "has silenced neurons")):
             export_trace(model, workshop.batch("llava"), tmp_path / "trace")
     finally:
         layer.silence(None)

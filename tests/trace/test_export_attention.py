@@ -107,5 +107,5 @@ def test_what_the_simulated_core_computes_is_the_same_bundle(workshop: Workshop,
 
 def test_codings_that_bundles_do_not_hold_are_refused(workshop: Workshop, tmp_path: Path) -> None:
     model = spiking(workshop, coding="unary")
-    with pytest.raises(InputError, match=naming("self_attn", "'unary'", "tc_lif")):
+    with pytest.raises(InputError, match=naming("self_attn", "'unary'", "trace bundles hold tc_lif")):
         export_trace(model, workshop.batch("llava"), tmp_path / "trace")

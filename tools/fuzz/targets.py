@@ -25,6 +25,9 @@ from spike_compressor.shipped import recipe_path
 
 from fuzz import mutate
 
+#: What is raised where a damaged file is not of a form that holds hashes.
+_NO_SEAL = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
 TARGETS: Registry[type[Target]] = Registry("target", named=True)
 
 
@@ -151,15 +154,13 @@ class _Checkpoint(Target):
         from spike_compressor.checkpoint.schema import sealed
 
         path = self.folder / "spike_config.json"
-        try:
+        with contextlib.suppress(*_NO_SEAL):
             content = json.loads(path.read_bytes())
             for name in content["sha256"]:
                 file = self.folder / name
                 if name != path.name and file.is_file() and file.parent == self.folder:
                     content["sha256"][name] = hashlib.sha256(file.read_bytes()).hexdigest()
             path.write_text(json.dumps(sealed(content)))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            pass  # it is not of a form that has a seal
 
     def read(self) -> object:
         import spike_compressor
@@ -289,10 +290,11 @@ class Archive(_Trace):
 
     def mend(self) -> None:
         path = self.folder / "bundle" / "manifest.json"
-        content = json.loads(path.read_bytes())
-        data = (self.folder / "bundle" / "layer_0000.npz").read_bytes()
-        content["layers"][0]["sha256"] = hashlib.sha256(data).hexdigest()
-        path.write_text(json.dumps(content))
+        with contextlib.suppress(*_NO_SEAL):
+            content = json.loads(path.read_bytes())
+            data = (self.folder / "bundle" / "layer_0000.npz").read_bytes()
+            content["layers"][0]["sha256"] = hashlib.sha256(data).hexdigest()
+            path.write_text(json.dumps(content))
 
 
 def png(size: int = 8) -> bytes:

@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,15 @@ class Missed:
 
 
 MISSED = Missed(Path(os.environ["GUARDS_FOLDER"]))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Tests run in the order that they are asked for: quick ones that reach a guard spare the long ones work."""
+    before = list(items)
+    yield
+    kept = set(items)
+    items[:] = [item for item in before if item in kept]
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
