@@ -183,8 +183,10 @@ def test_oneshot_looks_at_its_output_before_it_runs(workshop: Workshop, tmp_path
             raise AssertionError("data were read")
 
     loader = Unread([{"input_ids": [1]}])
-    for target in (tmp_path / "thesis", tmp_path / "thesis" / "chapter", tmp_path / "thesis" / "chapter" / "below"):
-        with pytest.raises(InputError, match=naming(target)):
+    chapter = tmp_path / "thesis" / "chapter"
+    refused = {tmp_path / "thesis": "is not empty", chapter: "is a file; name a directory"}
+    for target, says in {**refused, chapter / "below": f"{chapter} is a file"}.items():
+        with pytest.raises(InputError, match=naming(target, says)):
             workshop.oneshot("llama", STATIC, dataset=loader, output_dir=str(target))
     assert content(tmp_path) == {"thesis/chapter": b"mine"}
 

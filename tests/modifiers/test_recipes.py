@@ -344,7 +344,7 @@ BAD: dict[str, tuple[str, tuple[object, ...]]] = {
     ),
     "override no regex": (
         recipe(RTN, msts="{timesteps: 3, overrides: {'re:(': 2}}"),
-        ("MSTSModifier.overrides['re:(']",),
+        ("MSTSModifier.overrides['re:(']", "is no regular expression"),
     ),
     "no target": (
         recipe(RTN).replace("targets: [Linear], ignore", "targets: ['re:.*nowhere'], ignore", 2),

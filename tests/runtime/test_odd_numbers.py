@@ -238,7 +238,7 @@ def test_padding_alone_computes_counts_nothing_and_leaves_no_trace(workshop: Wor
     assert record.tokens == {"text": 0}
     assert (record.sops_per_token("text"), record.mean_timesteps(), record.layers) == (0, 0, {})
     for tokens in (None, 3):
-        with pytest.raises(InputError, match="padding"):
+        with pytest.raises(InputError, match=naming("no spiking layer ran", "padding")):
             spike_compressor.export_trace(model, batch, tmp_path / "trace", tokens=tokens)
     name = next(iter(spike_compressor.runtime.spiking_layers(model)))
     with pytest.raises(InputError, match=naming(name, "padding")):
