@@ -16,6 +16,7 @@ from spike_compressor import export_trace
 from spike_compressor.errors import InputError
 from spike_compressor.runtime import spiking_layers, spiking_state
 from spike_compressor.trace import Bundle, BundleWriter, Threshold, TraceError, validate
+from torch.overrides import _get_current_function_mode_stack
 
 RECIPES = {
     "channel": recipe(RTN),
@@ -218,6 +219,8 @@ def test_a_killed_export_leaves_nothing(workshop: Workshop, tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["trace"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "trace").iterdir()} == before
     assert not any(layer.observers for layer in spiking_layers(model).values())
+    assert not _get_current_function_mode_stack()
+    assert not any(layer.self_attn._forward_pre_hooks for layer in model.model.language_model.layers)
 
     monkeypatch.undo()
     bundle = validate(export_trace(model, batch, tmp_path / "trace", overwrite=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ class Frame:
         followed: whether rows are followed; else all that is known of a tensor is how many rows it has.
         mode: what follows them, where this very frame began to.
         grids: modules under way, and the grid that held around each.
+        at_end: called when the pass ends, or what is left of it is taken away.
     """
 
     rows: TokenRows | None
@@ -44,6 +45,7 @@ class Frame:
     followed: bool = False
     mode: Following | None = None
     grids: list[tuple[Any, Grid]] = field(default_factory=list)
+    at_end: Callable[[], None] | None = None
 
 
 # A context variable, so that two threads that run the same model do not see each other's tokens.
@@ -212,6 +214,17 @@ def unwound(owner: nn.Module) -> Frame | None:
     return FRAME.get()
 
 
+@contextlib.contextmanager
+def passes_end_here() -> Iterator[None]:
+    """When the block ends, so have all passes that began within it, though they were interrupted."""
+    before = FRAME.get()
+    try:
+        yield
+    finally:
+        while (frame := FRAME.get()) is not None and frame is not before:
+            _leave(frame)
+
+
 def _leave(frame: Frame) -> None:
     if frame.grids:
         enter_grid(frame.grids[0][1])
@@ -221,3 +234,6 @@ def _leave(frame: Frame) -> None:
             pass  # modes of an interrupted pass, entered within it
         frame.mode = None
     FRAME.set(frame.outer)
+    ended, frame.at_end = frame.at_end, None
+    if ended is not None:
+        ended()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spike_compressor.errors import InputError
 from spike_compressor.modality.base import ModalityAdapter, TokenRows
 from spike_compressor.modality.following import Following, Grid, Origin, current_grid, enter_grid, mark
-from spike_compressor.modality.frames import FRAME, Frame, begin_pass, current_rows, end_pass, unwound
+from spike_compressor.modality.frames import FRAME, Frame, begin_pass, current_rows, end_pass, passes_end_here, unwound
 from spike_compressor.modality.names import TEXT, require_codes
 from spike_compressor.modality.scopes import Scopes, holders
 from spike_compressor.modality.tracing import begin_traced, end_traced, traced_rows, unwind_traced
@@ -131,7 +131,8 @@ class ModalityTracker:
         """Within the block somebody wants to know each layer's rows."""
         self._watched += 1
         try:
-            yield
+            with passes_end_here():
+                yield
         finally:
             self._watched -= 1
 
@@ -191,6 +192,7 @@ class ModalityTracker:
         frame = begin_pass(module, rows, follow and self._to_be_followed(rows, within))
         if frame.mode is not None:
             self._scopes.open()
+            frame.at_end = self._scopes.close
         if frame.followed:
             _mark_inputs(inputs, rows)
         if rows is not None and (module in self._stacks if self._stacks else outer is None):
@@ -220,8 +222,6 @@ class ModalityTracker:
         # called after exceptions too, and then also where a hook before `_before` raised and there is no frame of ours
         if frame is None or frame.owner is not module:
             return
-        if frame.mode is not None:
-            self._scopes.close()
         end_pass(module)
         name = self._stacks.get(module)
         if name is None:
