@@ -225,7 +225,7 @@ $(ATHERIS)/atheris: pyproject.toml constraints.txt | $(PIP_READY)
 	$(PIP) --target $(ATHERIS) --upgrade --no-deps --group fuzz
 	touch $@
 
-TARGETS ?= plan manifest archive calibration benchmark hardware cell recipe spike_config thresholds
+TARGETS ?= plan manifest archive calibration benchmark hardware cell recipe spike_config thresholds index config weights
 SECONDS ?= 60
 guided-fuzz: $(TEST_PACKAGES) $(ATHERIS)/atheris
 	for target in $(TARGETS); do \
