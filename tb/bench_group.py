@@ -134,10 +134,10 @@ async def ties(dut):
     """Groups of equal inputs and of those between two codes, for every S: which input fires is the golden one."""
     driver, rng = await begin(dut)
     shape = driver.shape
-    for steps in range(1, shape.tmax + 1):
+    for steps, distribution in product(range(1, shape.tmax + 1), ("extreme", "halves")):
         layer = draw(
-            rng, shape, rows=2 * shape.rows, inputs=shape.capacity, outputs=1, timesteps=steps, distribution="extreme",
-            weight_bits=2,
+            rng, shape, rows=2 * shape.rows, inputs=shape.capacity, outputs=1, timesteps=steps,
+            distribution=distribution, weight_bits=2,
         )  # fmt: skip
         await check(driver, layer)
 

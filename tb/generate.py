@@ -77,7 +77,7 @@ def random_arrays(
         timesteps: one T for all rows, or the values that rows draw theirs from.
         distribution: gaussian, laplace (real activations), zeros, extreme (codes at both ends of the range and the
             membranes next to every rounding boundary), rare, usual, dense (so many spikes per input and step); of a
-            group coding also sparse (every second group is silent).
+            group coding also sparse (every second group is silent) and halves (as `halves` draws them).
         in_turn: rows take the values of `timesteps` in turn.
         ends: of a group coding: 1 or -1 for the largest sums there are, with that sign.
     """
@@ -145,6 +145,9 @@ def _of_groups(
         membrane = np.where(rng.random((M, K)) < 0.2, np.where(rng.random((M, K)) < 0.5, -top, top), membrane)
         weight = rng.choice(np.array([-half, half - 1, 0, -1, 1]), (N, K)).astype(np.int8)
         return np.clip(membrane, -top, top).astype(np.int32), weight
+    if distribution == "halves":
+        membrane = np.concatenate([halves(rng, int(s), -(-K // 4)).reshape(1, -1)[:, :K] for s in timesteps])
+        return membrane.astype(np.int32), weight
     draw = {"gaussian": rng.normal, "laplace": rng.laplace, "sparse": rng.laplace, "zeros": lambda size: np.zeros(size)}
     spread = draw[distribution]
     x = spread(size=(M, K)).astype(np.float32)
@@ -152,6 +155,18 @@ def _of_groups(
         x[:, np.arange(K) // 4 % 2 == 1] = 0
     scale = (0.3 / 2.0 ** (S[:, 0] - 1)).astype(np.float32)
     return group_membranes(x, scale, timesteps), weight
+
+
+def halves(rng: np.random.Generator, steps: int, count: int) -> np.ndarray:
+    """Groups int64 [count, 4] in which two inputs are as large as half the first step's weight, the others smaller.
+
+    Whether one of the two fires or nobody does is a tie, and so is which one. So the beam keeps states that only the
+    order of equal residuals tells apart, and often the best one comes from the second or the third of them.
+    """
+    half = 3 ** (steps - 1) << (8 - steps) >> 1
+    membrane = rng.integers(half // 4, half, (count, 4))
+    np.put_along_axis(membrane, np.argsort(rng.random((count, 4)), axis=1)[:, :2], half, axis=1)
+    return membrane * rng.choice([-1, 1], (count, 4))
 
 
 #: Spikes per input and step that distributions of `random_arrays` aim at.

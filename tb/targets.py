@@ -129,6 +129,23 @@ GROUP_REASONS = (
         r"cnot1 .*B\[\d+\] with \[1[12]\] .*\(positive > MembraneWidth",
         "equal: with four steps no largest membrane has this bit",
     ),
+    (
+        r"const1 .*\$2236\.A\[0\] .*c > b && !wins_q",
+        "equal: the third state's least input beats the best state's largest only if each of its residuals is larger, "
+        "with a sum of squares almost the same; four steps leave no such states",
+    ),
+    (
+        r"const0 .*\$2941\.A\[0\] .*left4_q == LeftWidth",
+        "equal: what is noted as the last step's spike too early is overwritten in the last step",
+    ),
+    (
+        r"const0 .*children_q\[146\] .*A\[11\] .*child\.moved \+ change",
+        "equal: with four steps what the second best is handed down stays below 1,296, so it has no bit of 2,048",
+    ),
+    (
+        r"const0 .*A\[[3-5]\] .*groups_left_q == InputWidth",
+        "equal: a row of this core has at most six scale groups; a job with more ends with the error `capacity`",
+    ),
 )
 
 
