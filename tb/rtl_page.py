@@ -24,7 +24,7 @@ OUT = ROOT / "docs" / "results" / "rtl_bench.json"
 BEFORE = "## Before: two organisations"
 HEAD = """# Three organisations on real layers
 
-Label: cycles simulated on today's RTL, bit-exact (`make rtl-bench TRACE=dir`; "model": passes over chunks, times what
+Label: cycles simulated, bit-exact (`make rtl-bench TRACE=dir`; "model": passes over chunks, times what
 the simulated dense core takes over its own); areas and clocks synthesised, energies of simulated netlists, with wires
 where the library's line says so; memories estimated ([synthesis.md](../synthesis.md)). Made by `python tb/rtl_page.py
 REPORT …`. Whole cores: front ends, registers and counters are in. Rows without wires are of cores before their long
