@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -29,6 +30,12 @@ torch.set_num_threads(1)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest begin, so that no worker is left alone with one of them at the end."""
     items[:] = longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collections: AutoRound and LLM Compressor ask for many of all objects."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
