@@ -53,6 +53,8 @@ SHAPES = (
         "UserTimesteps": 1,
         "OneBlock": 1,
     },
+    {"Rows": 4, "Columns": 6, "Lanes": 8, "Slots": 8, "WeightBits": 4, "MaxInputs": 512, "Csd": 0, "Capped": 1},
+    {"Rows": 1, "Columns": 1, "Lanes": 4, "Slots": 1, "WeightBits": 2, "Tmax": 1, "MaxInputs": 4, "Capped": 1},
 )
 
 DENSE_SHAPES = (

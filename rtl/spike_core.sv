@@ -35,6 +35,7 @@ module spike_core
   parameter int unsigned SpikeStream    = 0,    // the same; 0: the spikes of a chunk
   parameter int unsigned AccStream      = 0,    // the same; 0: Columns accumulators
   parameter bit          Csd          = 1'b1,  // able to fire csd; tc_lif alone needs less storage
+  parameter bit          Capped       = 1'b0,  // able to cap tc_lif: full lanes of a block drop spikes of the last step
   parameter bit          OneBlock     = 1'b0,  // a group fits into a block, Lanes x Slots inputs: no sums are kept
   parameter bit          LateCounters = 1'b0, // for simulations: counters come out of reset just below a carry
   localparam int unsigned MembraneUnit   = Lanes * MembraneBits,
@@ -114,7 +115,7 @@ module spike_core
   localparam int unsigned SumBits    = (LargestSum < AccWidth) ? LargestSum : AccWidth;
 
   localparam logic [31:0] Shape = {8'(WeightInputs), 8'(Lanes), 8'(Columns), 8'(Rows)};
-  localparam logic [31:0] Limits = {14'd0, OneBlock, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
+  localparam logic [31:0] Limits = {13'd0, Capped, OneBlock, Csd, 8'(Slots), 4'(Tmax), 4'(WeightBits)};
 
   // log2 of the widths, 0 as above; how membranes and weights are sent
   localparam logic [31:0] Streams = {
@@ -327,6 +328,7 @@ module spike_core
     .Slots       (Slots),
     .Blocks      (Blocks),
     .Csd         (Csd),
+    .Capped      (Capped),
     .GroupBlocks (OneBlock ? 1 : Blocks)
   ) u_sequencer (
     .clk_i,
@@ -349,10 +351,11 @@ module spike_core
   );
 
   // ------------------------------------------------------------------------------------------------- front end
-  logic                             store_ready, store_open, store_we, store_mask_we, store_done, store_release;
-  logic [RowWidth-1:0]              store_row;
-  logic [BlockWidth-1:0]            store_block;
-  logic [SlotWidth-1:0]             store_slot;
+  logic                             store_ready, store_open, store_we, store_end, store_done, store_release;
+  logic                             store_low_we, store_mask_we;
+  logic [RowWidth-1:0]              store_row, store_low_row;
+  logic [BlockWidth-1:0]            store_block, store_low_block;
+  logic [SlotWidth-1:0]             store_slot, store_low_slot;
   logic [Planes-1:0][Lanes-1:0]     store_fire;
   logic [SignPlanes-1:0][Lanes-1:0] store_neg;
   logic [Planes-1:0]                store_mask;
@@ -368,6 +371,7 @@ module spike_core
     .Blocks        (Blocks),
     .Tmax          (Tmax),
     .Csd           (Csd),
+    .Capped        (Capped),
     .UserTimesteps (UserTimesteps)
   ) u_neuron_array (
     .clk_i,
@@ -377,6 +381,7 @@ module spike_core
     .open_o            (membrane_open),
     .end_o             (membrane_end),
     .coding_i          (job.coding),
+    .capped_i          (job.capped),
     .frac_bits_i       (job.frac_bits),
     .spike_stream_i    (job.spike_stream),
     .rows_i            (job.rows),
@@ -397,6 +402,11 @@ module spike_core
     .store_slot_o      (store_slot),
     .store_fire_o      (store_fire),
     .store_neg_o       (store_neg),
+    .store_end_o       (store_end),
+    .store_low_we_o    (store_low_we),
+    .store_low_row_o   (store_low_row),
+    .store_low_block_o (store_low_block),
+    .store_low_slot_o  (store_low_slot),
     .store_mask_we_o   (store_mask_we),
     .store_mask_o      (store_mask),
     .store_done_o      (store_done),
@@ -429,7 +439,8 @@ module spike_core
     .Slots  (Slots),
     .Blocks (Blocks),
     .Tmax   (Tmax),
-    .Csd    (Csd)
+    .Csd    (Csd),
+    .Capped (Capped)
   ) u_store (
     .clk_i,
     .rst_ni           (engine_rst_n),
@@ -441,6 +452,11 @@ module spike_core
     .slot_i           (store_slot),
     .fire_i           (store_fire),
     .neg_i            (store_neg),
+    .end_i            (store_end),
+    .low_we_i         (store_low_we),
+    .low_row_i        (store_low_row),
+    .low_block_i      (store_low_block),
+    .low_slot_i       (store_low_slot),
     .mask_we_i        (store_mask_we),
     .mask_i           (store_mask),
     .done_i           (store_done),

@@ -14,6 +14,9 @@
 //   cycle 2   its spikes are there (live); they stay until the spike stream has had them all
 //
 // The spike stream carries one step a beat, so with it a chunk takes one cycle for each of its row's steps.
+//
+// In capped firing the last step of a chunk, plane 0, is known when its block is complete: it goes to the store then, with
+// the block's mask, and there is no spike stream.
 
 `include "spike_assert.svh"
 
@@ -26,6 +29,7 @@ module spike_neuron_array
   parameter int unsigned Blocks = 32,
   parameter int unsigned Tmax   = TmaxLimit,
   parameter bit          Csd    = 1'b1,
+  parameter bit          Capped = 1'b0,          // able to cap tc_lif
   parameter bit          UserTimesteps = 1'b0,  // T comes beside the chunks of a row, not in a header
   localparam int unsigned Planes     = Tmax + int'(Csd),
   localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1,
@@ -44,8 +48,9 @@ module spike_neuron_array
   output logic                                open_o,          // takes another header or chunk, though maybe not yet
   output logic                                end_o,           // which ends a row
   input  coding_e                             coding_i,
+  input  logic                                capped_i,        // only with Capped and tc_lif
   input  logic [4:0]                          frac_bits_i,
-  input  logic                                spike_stream_i,
+  input  logic                                spike_stream_i,  // not if it is capped
   input  logic [CountWidth-1:0]               rows_i,          // M
   input  logic [BlockWidth-1:0]               group_blocks_i,
   input  logic [BlockWidth-1:0]               row_blocks_i,
@@ -66,8 +71,15 @@ module spike_neuron_array
   output logic [RowWidth-1:0]                 store_row_o,
   output logic [BlockWidth-1:0]               store_block_o,
   output logic [SlotWidth-1:0]                store_slot_o,
-  output logic [Planes-1:0][Lanes-1:0]        store_fire_o,
+  output logic [Planes-1:0][Lanes-1:0]        store_fire_o,    // plane 0: with store_low_we_o
   output logic [SignPlanes-1:0][Lanes-1:0]    store_neg_o,
+  output logic                                store_end_o,     // with the last chunk of a row tile
+
+  // plane 0 of the same chunks, later if it is capped
+  output logic                                store_low_we_o,
+  output logic [RowWidth-1:0]                 store_low_row_o,
+  output logic [BlockWidth-1:0]               store_low_block_o,
+  output logic [SlotWidth-1:0]                store_low_slot_o,
   output logic                                store_mask_we_o, // with the last chunk of a block
   output logic [Planes-1:0]                   store_mask_o,    // exponents with a spike in the block
   output logic                                store_done_o,    // with the last chunk of a row tile
@@ -126,6 +138,7 @@ module spike_neuron_array
   logic                 charged_q, live_q, take, done, spike_ready, row_next;
   chunk_t               charged, live;
   logic [StepWidth-1:0] live_steps;
+  logic                 cap_ready, cap_idle;
 
   // ------------------------------------------------------------------------------------ stream and counting
   logic unused_first, unused_tail;
@@ -162,7 +175,7 @@ module spike_neuron_array
   assign row_next         = charge && row_last;
   assign open_o           = state_q != StIdle;
   assign end_o            = state_q == StChunk && row_last;
-  assign idle_o           = state_q == StIdle && !charged_q && !live_q && !spike_valid_o;
+  assign idle_o           = state_q == StIdle && !charged_q && !live_q && cap_idle && !spike_valid_o;
   assign store_open_o     = header && row_q == '0;
 
   // T of the row, forced into range so that a bad row cannot hang the job
@@ -284,30 +297,146 @@ module spike_neuron_array
   assign live_steps = StepWidth'(live.timesteps) + StepWidth'(coding_i == CodingCsd);
 
   // -------------------------------------------------------------------------------------------- spike store
-  logic [Planes-1:0] mask_q, fired;
+  logic [Planes-1:0][Lanes-1:0] fire;
+  logic [Planes-1:0]            mask_q, mask, fired;
+  logic [Lanes-1:0]             low_fire;   // plane 0, when it is known
+  logic [LaneWidth-1:0]         low_lanes;  // inputs of its chunk
 
-  assign store_we_o      = done;
-  assign store_row_o     = live.row;
-  assign store_block_o   = live.block;
-  assign store_slot_o    = live.slot;
-  assign store_mask_we_o = done && live.block_last;
-  assign store_mask_o    = mask_q | fired;
-  assign store_done_o    = done && live.tile_last;
+  assign store_we_o    = done;
+  assign store_row_o   = live.row;
+  assign store_block_o = live.block;
+  assign store_slot_o  = live.slot;
+  assign store_end_o   = done && live.tile_last;
+  assign mask          = mask_q | fired;
 
   always_comb begin
     store_neg_o = '0;
     for (int unsigned e = 0; e < Planes; e++) begin
       for (int unsigned l = 0; l < Lanes; l++) begin
-        store_fire_o[e][l] = spikes[l][e].fire;
+        fire[e][l] = spikes[l][e].fire;
         store_neg_o[Csd ? e / 2 : 0][l] |= spikes[l][e].neg;
       end
-      fired[e] = |store_fire_o[e];
+      fired[e] = |fire[e];
     end
+  end
+
+  for (genvar e = 0; e < Planes; e++) begin : gen_store_fire
+    assign store_fire_o[e] = (e == 0) ? low_fire : fire[e];
   end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) mask_q <= '0;
-    else if (done) mask_q <= live.block_last ? '0 : store_mask_o;
+    else if (done) mask_q <= live.block_last ? '0 : mask;
+  end
+
+  // ------------------------------------------------------------------------------------------- capped firing
+  if (Capped) begin : gen_capped
+    // A block whose plane 0 waits
+    typedef struct packed {
+      logic [RowWidth-1:0]   row;
+      logic [BlockWidth-1:0] block;
+      logic [LaneWidth-1:0]  lanes;      // inputs of the last chunk
+      logic                  tile_last;
+      logic [Planes-1:0]     mask;       // of the other planes
+    } block_t;
+
+    logic [Lanes-1:0][1:0] loss;
+    block_t                waiting, leaving;
+    logic                  leave, leave_last, any_q;
+    logic [Lanes-1:0]      leave_fire;
+    logic [SlotWidth-1:0]  leave_slot;
+    logic [MembraneWidth-1:0] below_quarters_q;
+
+    always_ff @(posedge clk_i) below_quarters_q <= bits_below(frac_bits_i - 1'b1);
+
+    for (genvar l = 0; l < Lanes; l++) begin : gen_loss
+      spike_loss u_loss (
+        .clk_i,
+        .frac_bits_i (frac_bits_q),
+        .charge_i    (charge),
+        .membrane_i  (membrane_data_i[l]),
+        .below_i     (below_quarters_q),
+        .take_i      (take),
+        .saturated_i (saturated[l]),
+        .loss_o      (loss[l])
+      );
+    end
+
+    assign waiting = '{
+      row:       live.row,
+      block:     live.block,
+      lanes:     live.lanes,
+      tile_last: live.tile_last,
+      mask:      mask
+    };
+
+    spike_capper #(
+      .Lanes (Lanes),
+      .Slots (Slots),
+      .Tmax  (Planes),
+      .Width ($bits(block_t))
+    ) u_capper (
+      .clk_i,
+      .rst_ni,
+      .idle_o  (cap_idle),
+      .valid_i (live_q && capped_i),
+      .ready_o (cap_ready),
+      .fire_i  (fire),
+      .loss_i  (loss),
+      .last_i  (live.block_last),
+      .data_i  (waiting),
+      .valid_o (leave),
+      .slot_o  (leave_slot),
+      .fire_o  (leave_fire),
+      .last_o  (leave_last),
+      .data_o  (leaving)
+    );
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) any_q <= 1'b0;
+      else if (leave) any_q <= !leave_last && (any_q || leave_fire != '0);
+    end
+
+    always_comb begin
+      store_low_we_o    = done;
+      store_low_row_o   = live.row;
+      store_low_block_o = live.block;
+      store_low_slot_o  = live.slot;
+      low_fire          = fire[0];
+      low_lanes         = live.lanes;
+      store_mask_we_o   = done && live.block_last;
+      store_mask_o      = mask;
+      store_done_o      = done && live.tile_last;
+      if (capped_i) begin
+        store_low_we_o    = leave;
+        store_low_row_o   = leaving.row;
+        store_low_block_o = leaving.block;
+        store_low_slot_o  = leave_slot;
+        low_fire          = leave_fire;
+        low_lanes         = leave_last ? leaving.lanes : LaneWidth'(Lanes);
+        store_mask_we_o   = leave && leave_last;
+        store_mask_o      = leaving.mask;
+        store_mask_o[0]   = any_q || leave_fire != '0;
+        store_done_o      = leave && leave_last && leaving.tile_last;
+      end
+    end
+
+    `SPIKE_EXPECT(Alone, !live_q || !capped_i || (coding_i == CodingTcLif && !spike_stream_i))
+  end else begin : gen_uncapped
+    assign cap_ready         = 1'b1;
+    assign cap_idle          = 1'b1;
+    assign store_low_we_o    = done;
+    assign store_low_row_o   = live.row;
+    assign store_low_block_o = live.block;
+    assign store_low_slot_o  = live.slot;
+    assign low_fire          = fire[0];
+    assign low_lanes         = live.lanes;
+    assign store_mask_we_o   = done && live.block_last;
+    assign store_mask_o      = mask;
+    assign store_done_o      = done && live.tile_last;
+
+    logic unused_capped;
+    assign unused_capped = capped_i;
   end
 
   // ------------------------------------------------------------------------------------------- spike stream
@@ -349,17 +478,18 @@ module spike_neuron_array
   );
 
   assign spike_ready = fifo_ready || !spike_stream_i;
-  assign done        = live_q && spike_ready && step_last_q;
+  assign done        = live_q && spike_ready && step_last_q && (cap_ready || !capped_i);
 
   // -------------------------------------------------------------------------------------------------- events
-  // Counted one and two cycles later: sums of many events are long paths of their own.
+  // Counted one and two cycles later: sums of many events are long paths of their own. Plane 0 is counted as it comes.
   logic [Planes-1:0][Lanes/4-1:0][2:0] fours_d, fours_q;  // spikes of four lanes
   logic [CntWidth-1:0] places, places_q, places_late_q, number;  // places: steps times inputs
+  logic [LaneWidth-1:0] low_places_q;  // of plane 0, which may come later
   logic [Lanes-1:0]    saturated_q;
 
   always_comb begin
     places = '0;
-    for (int unsigned e = 0; e < Planes; e++) begin
+    for (int unsigned e = 1; e < Planes; e++) begin
       if (StepWidth'(e) < live_steps) places += CntWidth'(live.lanes);
     end
   end
@@ -368,13 +498,15 @@ module spike_neuron_array
     if (!rst_ni) begin
       fours_q       <= '0;
       places_q      <= '0;
+      low_places_q  <= '0;
       places_late_q <= '0;
       spikes_o      <= '0;
       saturated_q   <= '0;
     end else begin
-      fours_q       <= done ? fours_d : '0;
+      for (int unsigned e = 0; e < Planes; e++) fours_q[e] <= (e == 0 ? store_low_we_o : done) ? fours_d[e] : '0;
       places_q      <= done ? places : '0;
-      places_late_q <= places_q;
+      low_places_q  <= store_low_we_o ? low_lanes : '0;
+      places_late_q <= places_q + CntWidth'(low_places_q);
       spikes_o      <= number;
       saturated_q   <= take ? saturated & charged.filled : '0;
     end

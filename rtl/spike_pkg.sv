@@ -41,6 +41,7 @@ package spike_pkg;
   typedef struct packed {
     coding_e                 coding;
     logic                    spike_stream;  // copy fired spikes to the spike stream
+    logic                    capped;        // full lanes of a block drop spikes of the last step
     logic [4:0]              frac_bits;     // F of the membranes; 0 = codes come in
     logic [CountWidth-1:0]   rows;          // M
     logic [CountWidth-1:0]   outputs;       // N
@@ -49,6 +50,7 @@ package spike_pkg;
   } job_t;
 
   parameter int unsigned MaxFracBits = 30;
+  parameter int unsigned MinCappedFracBits = 2;  // losses are told apart in quarters
 
   // Bits of a membrane that a code of T steps has no room for.
   function automatic logic [MembraneWidth-1:0] bits_beyond(input logic [4:0] frac_bits,
@@ -76,12 +78,12 @@ package spike_pkg;
     RegId          = 8'h00,
     RegVersion     = 8'h04,
     RegShape       = 8'h08,  // {weight_inputs, lanes, columns, rows}, 8 bits each
-    RegLimits      = 8'h0c,  // {0, one_block, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
+    RegLimits      = 8'h0c,  // {0, capped, one_block, csd, slots[7:0], tmax[3:0], weight_bits[3:0]}
     RegBlocks      = 8'h10,  // capacity of the spike store, in blocks of lanes x slots inputs
     RegCtrl        = 8'h14,  // W1: [0] start, [1] clear counters
     RegStatus      = 8'h18,  // [0] busy, [1] done (W1C), [2] error, [3] queued
     RegError       = 8'h1c,  // sticky, W1C: error_e
-    RegMode        = 8'h20,  // [0] coding, [1] spike stream, [12:8] frac bits
+    RegMode        = 8'h20,  // [0] coding, [1] spike stream, [2] capped, [12:8] frac bits
     RegRows        = 8'h24,  // M
     RegOutputs     = 8'h28,  // N
     RegGroups      = 8'h2c,  // G
@@ -97,14 +99,14 @@ package spike_pkg;
   // ------------------------------------------------------------------------------------------------- errors
   typedef struct packed {
     logic left_over;     // [12] input was left when a job was done and none waited; its packet was dropped
-    logic coding;        // [11] csd on a core that was built without
+    logic coding;        // [11] csd or capped firing where it cannot be: MODE, docs/registers.md
     logic write_busy;    // [10] a job register was written, or a start given, while locked
     logic weight_range;  // [9]  a weight does not fit the core's weight bits
     logic weight_last;   // [8]  TLAST of the weight stream not where the job has it
     logic membrane_last; // [7]  TLAST of the membrane stream not where the job has it
     logic timesteps;     // [6]  a row's T is 0 or above Tmax (it was clamped)
     logic capacity;      // [5]  K does not fit the spike store
-    logic frac_bits;     // [4]  more than MaxFracBits
+    logic frac_bits;     // [4]  more than MaxFracBits, or too few for capped firing
     logic group_inputs;  // [3]  0
     logic groups;        // [2]  0
     logic outputs;       // [1]  0

@@ -128,7 +128,7 @@ module spike_regs
   end
 
   // ---------------------------------------------------------------------------------------------- registers
-  assign mode = {19'd0, next_q.frac_bits, 6'd0, next_q.spike_stream, next_q.coding};
+  assign mode = {19'd0, next_q.frac_bits, 5'd0, next_q.capped, next_q.spike_stream, next_q.coding};
 
   assign to = '{
     ctrl:         aw == RegCtrl,
@@ -174,6 +174,7 @@ module spike_regs
         if (to_q.mode) begin
           next_q.coding       <= coding_e'(value[0]);
           next_q.spike_stream <= value[1];
+          next_q.capped       <= value[2];
           next_q.frac_bits    <= value[12:8];
         end
         if (to_q.rows) next_q.rows <= value;

@@ -21,6 +21,7 @@ module spike_sequencer
   parameter int unsigned Slots  = 16,
   parameter int unsigned Blocks = 32,
   parameter bit          Csd    = 1'b1,
+  parameter bit          Capped = 1'b0,
   parameter int unsigned Inputs = 2,
   parameter int unsigned Groups = Blocks,  // a row has no more groups
   parameter int unsigned GroupBlocks = Blocks,  // a group has no more blocks
@@ -93,10 +94,6 @@ module spike_sequencer
   assign row_blocks_o = row_blocks_q;
   assign row_blocks_d = (BlockWidth + 1)'(row_blocks_q) + (BlockWidth + 1)'(group_blocks_o);
 
-  // Whether spikes are copied is no matter of the sequencer.
-  logic unused_job;
-  assign unused_job = job_i.spike_stream;
-
   // --------------------------------------------------------------------------------------------------- checks
   error_t            settings_q;
   logic [Inputs-1:0] left;      // input that no job wants
@@ -109,8 +106,10 @@ module spike_sequencer
     settings_q.outputs      <= job_i.outputs == '0;
     settings_q.groups       <= job_i.groups == '0;
     settings_q.group_inputs <= job_i.group_inputs == '0;
-    settings_q.frac_bits    <= job_i.frac_bits > 5'(MaxFracBits);
-    settings_q.coding       <= !Csd && job_i.coding == CodingCsd;
+    settings_q.frac_bits    <= job_i.frac_bits > 5'(MaxFracBits)
+                               || (job_i.capped && job_i.frac_bits < 5'(MinCappedFracBits));
+    settings_q.coding       <= (!Csd && job_i.coding == CodingCsd)
+                               || (job_i.capped && (!Capped || job_i.coding == CodingCsd || job_i.spike_stream));
   end
 
   always_comb begin

@@ -6,6 +6,7 @@
 //
 // Signs are kept once for the planes 2i and 2i+1: in csd no two neighbouring planes fire for the same input, and in
 // tc_lif all planes of an input have the same sign. A core for tc_lif alone keeps one sign for all planes.
+// With Capped plane 0 and the masks of a row tile may come after its other planes, when those of the next are on their way.
 // Slots beyond the last chunk of a group are stale: the reader has to leave them out. Data comes one cycle after its
 // read enable and stays until the next.
 
@@ -20,6 +21,7 @@ module spike_store
   parameter int unsigned Blocks = 32,
   parameter int unsigned Tmax   = TmaxLimit,
   parameter bit          Csd    = 1'b1,
+  parameter bit          Capped = 1'b0,
   localparam int unsigned Planes     = Tmax + int'(Csd),
   localparam int unsigned SignPlanes = Csd ? (Planes + 1) / 2 : 1,
   localparam int unsigned RowWidth   = $clog2(Rows + 1),
@@ -37,8 +39,15 @@ module spike_store
   input  logic [RowWidth-1:0]              row_i,
   input  logic [BlockWidth-1:0]            block_i,
   input  logic [SlotWidth-1:0]             slot_i,
-  input  logic [Planes-1:0][Lanes-1:0]     fire_i,
+  input  logic [Planes-1:0][Lanes-1:0]     fire_i,        // plane 0 at its own time: low_we_i
   input  logic [SignPlanes-1:0][Lanes-1:0] neg_i,
+  input  logic                             end_i,         // it is the row tile's last
+
+  // write: plane 0 of a chunk, and the mask; without Capped at the same time and place as the chunk
+  input  logic                             low_we_i,
+  input  logic [RowWidth-1:0]              low_row_i,
+  input  logic [BlockWidth-1:0]            low_block_i,
+  input  logic [SlotWidth-1:0]             low_slot_i,
   input  logic                             mask_we_i,
   input  logic [Planes-1:0]                mask_i,
   input  logic                             done_i,        // the row tile is complete
@@ -84,7 +93,7 @@ module spike_store
   endfunction
 
   // -------------------------------------------------------------------------------------------------- halves
-  logic       half_q;
+  logic       half_q;  // whose plane 0 comes
   logic [1:0] free_q;
 
   always_ff @(posedge clk_i) begin
@@ -101,10 +110,32 @@ module spike_store
   assign ready_o = free_q != '0;
 
   // ------------------------------------------------------------------------------------------------ memories
-  logic [AddrWidth-1:0] waddr, mask_raddr, plane_raddr;
-  logic [Slots-1:0]     we;
+  logic [AddrWidth-1:0] waddr, low_waddr, mask_raddr, plane_raddr;
+  logic [Slots-1:0]     we, low_we;
 
-  assign waddr       = address(half_q, row_i, block_i);
+  if (Capped) begin : gen_apart
+    logic upper_half_q;
+
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni) upper_half_q <= 1'b0;
+      else if (end_i) upper_half_q <= !upper_half_q;
+    end
+
+    assign waddr     = address(upper_half_q, row_i, block_i);
+    assign low_waddr = address(half_q, low_row_i, low_block_i);
+
+    for (genvar s = 0; s < Slots; s++) begin : gen_low_slot
+      assign low_we[s] = low_we_i && low_slot_i == SlotWidth'(s);
+    end
+  end else begin : gen_together
+    assign waddr     = address(half_q, row_i, block_i);
+    assign low_waddr = waddr;
+    assign low_we    = we;
+
+    logic unused_low;
+    assign unused_low = ^{end_i, low_we_i, low_row_i, low_block_i, low_slot_i};
+  end
+
   assign mask_raddr  = address(mask_half_i, mask_row_i, mask_block_i);
   assign plane_raddr = address(plane_half_i, plane_row_i, plane_block_i);
 
@@ -119,7 +150,7 @@ module spike_store
   ) u_masks (
     .clk_i,
     .we_i    (mask_we_i),
-    .waddr_i (waddr),
+    .waddr_i (low_waddr),
     .wdata_i (mask_i),
     .re_i    (mask_re_i),
     .raddr_i (mask_raddr),
@@ -139,8 +170,8 @@ module spike_store
       .Halves (1'b1)
     ) u_fire (
       .clk_i,
-      .we_i    (we),
-      .waddr_i (waddr),
+      .we_i    ((e == 0) ? low_we : we),
+      .waddr_i ((e == 0) ? low_waddr : waddr),
       .wdata_i ({Slots{fire_i[e]}}),
       .re_i    (plane_re_i && plane_exponent_i == ExpWidth'(e)),
       .raddr_i (plane_raddr),
@@ -183,7 +214,9 @@ module spike_store
 
   `SPIKE_ASSERT(Free, free_q <= 2'd2)
   `SPIKE_EXPECT(RoomToOpen, !open_i || ready_o)
-  `SPIKE_EXPECT(OpenToWrite, !we_i || free_q != 2'd2)
+  `SPIKE_EXPECT(OpenToWrite, !(we_i || low_we_i) || free_q != 2'd2)
+  `SPIKE_EXPECT(Together, Capped || ({we_i, end_i} == {low_we_i, done_i}
+                && (!we_i || {row_i, block_i, slot_i} == {low_row_i, low_block_i, low_slot_i})))
   `SPIKE_EXPECT(ReleaseFull, !release_i || free_q != 2'd2)
 
 endmodule

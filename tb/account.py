@@ -28,8 +28,6 @@ LADDER = ROOT / "rtl" / "synth" / "ladder.json"
 ROWS, INPUTS, WEIGHT_BITS, GROUPS = 8, 2048, 4, 32
 #: Bits of a magnitude that no code is larger than.
 EVERY = 31
-#: Of the area of capped firing, what is taken to be registers; the rest counts spikes, and finds where lanes drop.
-REGISTERS = 0.3
 #: A rung of the ladder that stands beside the arrays.
 EIGHT_BITS = "INT4 x INT8 (W4A8)"
 #: Columns of the ladder's arrays.
@@ -164,18 +162,6 @@ class Core:
             "store of spikes": [plane] * (shape.tmax + 1),
         }
 
-    def capping_bits(self) -> int:
-        """Registers that hold a block back until its lanes are counted, while the block before leaves.
-
-        Of an input those of both blocks: whether its code is odd, and two bits of how far it lies above its limit. Of a
-        lane a count of spikes, and four of odd codes by these two bits; and of the block that leaves, up to where a
-        lane drops. Of a block the count of all spikes.
-        """
-        lanes, slots = self.array["lanes"], self.array["slots"]
-        odd, ones = slots.bit_length(), (slots * self.array["tmax"]).bit_length()
-        block = (lanes * slots * self.array["tmax"]).bit_length()
-        return int(2 * 3 * lanes * slots + lanes * (ones + 4 * odd + 2 + odd) + block)
-
     def areas(self) -> dict[str, float]:
         """um2 by part."""
         found = logic(self.array, self.columns)
@@ -186,7 +172,7 @@ class Core:
             leaving = self.array["with one block"]
             found["accumulators"] = leaving["once"] + self.columns * leaving["a column"]
         if self.how.capped:
-            found["capped firing"] = self.capping_bits() * self.library.flop / REGISTERS
+            found["capped firing"] = sum(self.array["with capped firing"]["area_um2"].values())
         return found | {part: sum(one.area for one in macros) for part, macros in self.memories().items()}
 
     def cycles(self, layer: Layer) -> dict[str, float]:
@@ -327,6 +313,8 @@ UPGRADES = (
     ONE_BLOCK,
     replace(ONE_BLOCK, name="groups of one block, one macro a bank", shared_banks=True),
 )
+#: For layers that are coded so.
+CAPPED = tuple(replace(how, name=f"{how.name}, capped", capped=True) for how in UPGRADES if how.one_block)
 
 
 def total(parts: Iterable[dict[str, float]]) -> dict[str, float]:

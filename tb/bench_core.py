@@ -42,14 +42,22 @@ from registers import (
     VERSION,
 )
 from spike_compressor.trace import golden
+from spike_compressor.trace.schema import CAPPED_CODINGS, least_frac_bits
 from unit import SEED
 
 COVERAGE = Coverage()
 
 
-def codings(shape):
-    """What the core can fire."""
-    return ("tc_lif", "csd") if shape.csd else ("tc_lif",)
+def codings(shape, groups=1, size=0):
+    """What the core can fire; of groups of one size what does not depend on how the core cuts them into blocks."""
+    cut = groups > 1 and size % (shape.lanes * shape.slots)
+    return [coding for coding in shape.codings if not (cut and coding in CAPPED_CODINGS)]
+
+
+def fractions(coding, *choices):
+    """Fraction bits that the coding can have."""
+    least = least_frac_bits(coding)
+    return [bits for bits in choices if bits >= least]
 
 
 async def begin(dut):
@@ -76,10 +84,13 @@ def draw(rng, shape, **fixed):
     block = shape.lanes * shape.slots
     most = block if shape.one_block else shape.blocks // groups * block
     size = int(rng.integers(1, 1 + min(int(rng.choice([2 * shape.lanes, 5 * block // 2])), most)))
+    if shape.capped and rng.integers(2):
+        size = block
+    coding = fixed.get("coding", str(rng.choice(codings(shape, groups, size))))
     options = {
-        "coding": str(rng.choice(codings(shape))),
+        "coding": coding,
         "timesteps": [int(t) for t in rng.integers(1, shape.tmax + 1, 3)],
-        "frac_bits": int(rng.choice([1, 5, 8, 16, 24])),
+        "frac_bits": int(rng.choice(fractions(coding, 1, 5, 8, 16, 24))),
         "weight_bits": int(rng.integers(2, shape.weight_bits + 1)),
         "groups": groups,
         "distribution": str(rng.choice(["gaussian", "laplace", "extreme"])),
@@ -97,15 +108,16 @@ def draw(rng, shape, **fixed):
 def like(rng, layer, shape):
     """Another random layer of the same sizes."""
     info = layer.info
+    coding = str(rng.choice(codings(shape, layer.groups, info.in_features // layer.groups)))
     return random_layer(
         rng,
         info.tokens,
         info.in_features,
         info.out_features,
         groups=layer.groups,
-        coding=str(rng.choice(codings(shape))),
+        coding=coding,
         timesteps=(1, shape.tmax),
-        frac_bits=int(rng.choice([1, 16])),
+        frac_bits=int(rng.choice(fractions(coding, 1, 16))),
         weight_bits=shape.weight_bits,
     )
 
@@ -271,7 +283,7 @@ async def every_kind_of_row(dut):
                     coding=coding,
                     distribution=firing,
                     weight_bits=int(rng.integers(2, shape.weight_bits + 1)),
-                    frac_bits=int(rng.choice([1, 8, 16, 24])),
+                    frac_bits=int(rng.choice(fractions(coding, 1, 8, 16, 24))),
                     timesteps=range(first, min(first + M, shape.tmax + 1)),
                     in_turn=True,
                 )
@@ -400,6 +412,14 @@ async def illegal_settings(dut):
     ]
     if not driver.shape.csd:
         bad.append(({"mode": 1}, {"coding"}))
+    if driver.shape.capped:
+        bad += [
+            ({"mode": 1 << 8 | 4}, {"frac_bits"}),
+            ({"mode": 2 << 8 | 6}, {"coding"}),
+            ({"mode": 2 << 8 | 5}, {"coding"}),
+        ]
+    else:
+        bad.append(({"mode": 2 << 8 | 4}, {"coding"}))
     for settings, errors in bad:
         await driver.configure(layer, cut, **settings)
         await driver.write(CTRL, START)
@@ -418,7 +438,7 @@ async def registers(dut):
     driver, rng = await begin(dut)
     assert await driver.read(JOBS) == 0
     kept = {
-        MODE: 0x1F03,
+        MODE: 0x1F07,
         IRQ_ENABLE: 3,
         ABORT: 1,
         ROWS: 0xFFFFFFFF,

@@ -8,8 +8,9 @@ from unit import Monitor, Sink, Source, pack, reset, rng, start, total, unpack
 
 F = 6
 SPIKE = {0: 0, 1: 1, 3: -1}
-WRITES = ["store_row_o", "store_block_o", "store_slot_o", "store_fire_o", "store_neg_o", "store_done_o"]
-MASKS = ["store_row_o", "store_block_o", "store_mask_o"]
+WRITES = ["store_row_o", "store_block_o", "store_slot_o", "store_fire_o", "store_neg_o", "store_end_o"]
+LOW = ["store_low_row_o", "store_low_block_o", "store_low_slot_o", "store_fire_o", "store_done_o"]
+MASKS = ["store_low_row_o", "store_low_block_o", "store_mask_o"]
 STREAM = ["membrane_data_i", "membrane_user_i", "membrane_last_i"]
 EVENTS = ("spikes_o", "skipped_o", "saturated_o", "error_timesteps_o", "error_last_o")
 
@@ -38,6 +39,7 @@ class Bench:
         """Values of the job ports."""
         return {
             "coding_i": ("tc_lif", "csd").index(self.coding),
+            "capped_i": 0,
             "frac_bits_i": F,
             "spike_stream_i": 1,
             "rows_i": self.rows,
@@ -118,6 +120,7 @@ async def rows(dut, pace, stream, shape):
         sums: dict[str, int] = {}
         tasks = [cocotb.start_soon(total(dut, signal, sums)) for signal in EVENTS]
         writes, masks = Monitor(dut, "store_we_o", WRITES), Monitor(dut, "store_mask_we_o", MASKS)
+        low = Monitor(dut, "store_low_we_o", LOW)
         done = Monitor(dut, "row_done_o", ["row_done_o"])
         sink = Sink(dut, "spike_valid_o", "spike_ready_i", ["spike_data_o", "spike_last_o"], pace[1])
         source = Source(dut, "membrane_valid_i", "membrane_ready_o", STREAM, pace[0])
@@ -132,6 +135,7 @@ async def rows(dut, pace, stream, shape):
             for m, b, s, v, _, row_end, _ in chunks
         ]
         assert writes.seen == want
+        assert low.seen == [(*place, fire, end) for *place, fire, _, end in want]  # at the same time
         bits: dict[tuple[int, int], int] = {}
         for m, b, _, values, *_ in chunks:
             bits[m, b] = bits.get((m, b), 0) | pack(values.any(axis=1), 1)
@@ -156,7 +160,7 @@ async def rows(dut, pace, stream, shape):
         assert sums["saturated_o"] == beyond.sum()
         assert [d for (d,) in done.seen] == [1 << int(t) - 1 for t in bench.timesteps]
         assert sums["error_timesteps_o"] == sums["error_last_o"] == 0
-        for task in [*tasks, writes.task, masks.task, done.task, sink.task]:
+        for task in [*tasks, writes.task, low.task, masks.task, done.task, sink.task]:
             task.cancel()
 
 

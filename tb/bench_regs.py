@@ -88,7 +88,7 @@ async def job_registers(dut, stall):
         for address, value in zip((ROWS, OUTPUTS, GROUPS, GROUP_INPUTS), values, strict=True):
             await bench.write(address, value)
         await bench.write(MODE, 0xFFFFFFFF)
-        assert await bench.read(MODE) == 0x1F03
+        assert await bench.read(MODE) == 0x1F07
         assert [await bench.read(a) for a in (ROWS, OUTPUTS, GROUPS, GROUP_INPUTS)] == values
         before = int(dut.rows.value)
         assert before != values[0]

@@ -6,12 +6,13 @@ from registers import ERRORS
 from unit import start
 
 
-def job(rows=1, outputs=1, groups=1, group_inputs=1, frac_bits=16, coding=0):
+def job(rows=1, outputs=1, groups=1, group_inputs=1, frac_bits=16, coding=0, capped=0, spike_stream=0):
     """job_t as a number, last field lowest."""
     value = 0
     for field, width in (
         (coding, 1),
-        (1, 1),
+        (spike_stream, 1),
+        (capped, 1),
         (frac_bits, 5),
         (rows, 32),
         (outputs, 32),
@@ -78,10 +79,16 @@ async def illegal(dut):
         "group_inputs": {"group_inputs": 0},
         "frac_bits": {"frac_bits": 31},
     }
-    if not int(dut.Csd.value):
-        bad["coding"] = {"coding": 1}
-    for name, settings in bad.items():
-        assert await begin(dut, **settings) == {name}
+    more = [("coding", {"coding": 1})] if not int(dut.Csd.value) else []
+    if int(dut.Capped.value):
+        more += [("coding", {"capped": 1, "spike_stream": 1}), ("coding", {"capped": 1, "coding": 1})]
+        more += [("frac_bits", {"capped": 1, "frac_bits": F}) for F in (0, 1)]
+        good = {"capped": 1, "frac_bits": 2}
+    else:
+        more += [("coding", {"capped": 1})]
+        good = {"spike_stream": 1, "frac_bits": 0}
+    for name, settings in [*bad.items(), *more]:
+        assert await begin(dut, **settings) == {name}, settings
         assert not dut.busy_o.value
     assert await begin(dut, rows=0, outputs=0, frac_bits=31) == {"rows", "outputs", "frac_bits"}
     for groups, size in ((1, capacity * block + 1), (capacity + 1, 1), (2, capacity * block // 2 + 1), (1, 2**32 - 1)):
@@ -89,7 +96,7 @@ async def illegal(dut):
         await RisingEdge(dut.clk_i)
         assert not dut.busy_o.value
     for groups, size in ((1, capacity * block), (capacity, 1), (2, capacity * block // 2)):
-        assert await begin(dut, groups=groups, group_inputs=size) == set(), (groups, size)
+        assert await begin(dut, groups=groups, group_inputs=size, **good) == set(), (groups, size)
         assert dut.busy_o.value
         dut.rst_ni.value = 0
         await RisingEdge(dut.clk_i)

@@ -58,6 +58,7 @@ from registers import (
     STREAMS,
 )
 from spike_compressor.trace import Layer
+from spike_compressor.trace.schema import CAPPED_CODINGS
 
 PERIOD_NS = 10
 #: Cycles after which the registers count as dead.
@@ -217,7 +218,9 @@ class CoreDriver:
 
     async def configure(self, layer: Layer, cut: Plan, *, spike_stream: bool = True, **override: int) -> None:
         """Write the job registers for a layer; `override` replaces single values (rows=0, …)."""
-        mode = int(layer.info.coding == "csd") | spike_stream << 1 | layer.info.frac_bits << 8
+        capped = layer.info.coding in CAPPED_CODINGS
+        spike_stream &= not capped  # there is none
+        mode = int(layer.info.coding == "csd") | spike_stream << 1 | capped << 2 | layer.info.frac_bits << 8
         values = {
             "mode": mode,
             "rows": layer.info.tokens,
@@ -322,7 +325,7 @@ class CoreDriver:
     async def collect(self, layer: Layer, *, spike_stream: bool = True) -> Result:
         """What a finished job sent."""
         acc = parse_acc(self._units("acc"), layer, self.shape)
-        if spike_stream:
+        if spike_stream and layer.info.coding not in CAPPED_CODINGS:
             spikes = parse_spikes(self._units("spike"), layer, self.shape)
         else:
             assert self._file("spike").stat().st_size == 0, "the spike stream is off, yet spikes came"
@@ -337,7 +340,9 @@ class CoreDriver:
         for layer in layers:
             counts = units_of(layer, self.shape)
             spikes, acc = (tuple(part[:n] for part in one) for one, n in zip(streams, counts, strict=True))
-            out.append((parse_spikes(spikes, layer, self.shape), parse_acc(acc, layer, self.shape)))
+            capped = layer.info.coding in CAPPED_CODINGS
+            fired = layer.spikes if capped else parse_spikes(spikes, layer, self.shape)
+            out.append((fired, parse_acc(acc, layer, self.shape)))
             streams = tuple(tuple(part[n:] for part in one) for one, n in zip(streams, counts, strict=True))
         assert not any(len(data) for data, _ in streams)
         errors = await self.errors()
@@ -398,6 +403,7 @@ def shape_of(shape: int, limits: int, blocks: int, streams: int) -> Shape:
         csd=bool(limits >> 16 & 1),
         streams=Streams.of_register(streams),
         one_block=bool(limits >> 17 & 1),
+        capped=bool(limits >> 18 & 1),
     )
 
 

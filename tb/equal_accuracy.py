@@ -20,9 +20,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 import energies  # noqa: E402
 import numpy as np  # noqa: E402
-from account import ONE_BLOCK, TODAY, UPGRADES, WIDE, Core, Group, Library, jobs, total  # noqa: E402
+from account import CAPPED, ONE_BLOCK, TODAY, UPGRADES, WIDE, Core, Group, Library, jobs, total  # noqa: E402
 from account import Dense as Array  # noqa: E402
 from accuracy_cases import CASES, RESULTS, SAME, Case  # noqa: E402
+from capped import as_good  # noqa: E402
 from spike_compressor.trace import Layer, TraceError, open_bundle  # noqa: E402
 from synthesised import ratio  # noqa: E402
 from toolchain import ROOT  # noqa: E402
@@ -112,25 +113,29 @@ def _density(macs: float, cycles: float, mm2: float) -> dict[str, float]:
 
 
 def spike_side(layers: Sequence[Layer], library: Library) -> list[dict[str, Any]]:
-    """What spike cores take for the same, in every organisation, the best first."""
+    """What spike cores take for the same, or, capped, for as much, in every organisation, the best first."""
     macs = work(layers)
-    spikes = fired(layers) * macs
     found = []
     for name, choices in CORES.items():
+        caps = "with capped firing" in library.arrays[name]
+        less = [as_good(layer, library.arrays[name]["lanes"])[0] for layer in layers] if caps else []
         for columns in choices:
-            for how in UPGRADES:
-                core = Core(library, name, columns, how)
-                cycles = total(core.cycles(layer) for layer in layers)
-                area, filled = sum(core.areas().values()) / 1e6, spikes / cycles["words"] / core.adders
+            for how in (*UPGRADES, *(CAPPED if caps else ())):
+                core, shown = Core(library, name, columns, how), less if how.capped else layers
+                spikes = fired(shown)
+                cycles = total(core.cycles(layer) for layer in shown)
+                area = sum(core.areas().values()) / 1e6
+                filled = spikes * macs / cycles["words"] / core.adders
                 found.append(
                     {
                         "name": name,
                         "columns": columns,
                         "organisation": how.name,
+                        "spikes_per_input": spikes,
                         "filled": filled,
                         "cycles": cycles,
                         "area_um2": {part: round(value) for part, value in core.areas().items()},
-                        "pj_per_mac": energies.event(library.slug, spikes / macs, filled, core.shape.lanes),
+                        "pj_per_mac": energies.event(library.slug, spikes, filled, core.shape.lanes),
                         **_density(macs, sum(cycles.values()), area),
                     }
                 )
@@ -156,7 +161,8 @@ def kept(case: dict[str, Any]) -> dict[str, Any]:
             one["pj_per_mac"] = energies.dense(slug, planes, inputs, spikes, one["passes"])
         for one in found["spike"]:
             lanes = library.arrays[one["name"]]["lanes"]
-            one["pj_per_mac"] = energies.event(slug, case["spikes_per_input"], one["filled"], lanes)
+            spikes = one.setdefault("spikes_per_input", case["spikes_per_input"])
+            one["pj_per_mac"] = energies.event(slug, spikes, one["filled"], lanes)
         for one in (*found["dense"], *found["spike"]):
             one.pop("energy_pj_per_mac", None)
         found.setdefault("groups", [])
@@ -225,6 +231,11 @@ it nothing here. A group array runs codes of its own that are as accurate; q, k 
 These models' weights have scales for groups of 64 inputs, which half of its chunk of 128 inputs holds; and sums of 8
 rows leave after each such group, in 8 cycles where there are 5 to 7 steps. (Its energies are those of full chunks.)
 
+Capped spike cores run layers in `tc_lif_capped` (8 lanes) and `tc_lif_capped16`, with T = 7 and of each layer the
+threshold at which its inputs have the signal-to-noise ratio of the bundle's own codes; that this is as accurate is
+estimated here, and measured for 8 lanes in [capped_embedded.md](capped_embedded.md). What the front end has more for it
+is in their area.
+
 `per area`: MACs a cycle and mm2 over those of the best dense array, at the same clock; above 1 a core is ahead.
 `energy`: of a MAC, over that array's; below 1 it is ahead. Energies are of today's columns, simulated with wires, and
 memories, on Gaussian inputs; dense ones are scaled to the case's spikes (tb/energies.py). Encoders are in those of
@@ -246,7 +257,11 @@ def summary(case: dict[str, Any], found: dict[str, Any]) -> str:
         return next(one for one in found["spike"] if one["organisation"] == name)
 
     same = next(one for one in found["dense"] if one["accuracy"] == case["accuracy"])
-    first, last = at(UPGRADES[0].name), found["spike"][0]
+    capped = {how.name for how in CAPPED}
+    first = at(UPGRADES[0].name)
+    last = next(one for one in found["spike"] if one["organisation"] not in capped)
+    less = next((one for one in found["spike"] if one["organisation"] in capped), None)
+    saved = f", with capped firing {less['per_area']:.2f}" if less else ""
     wide = next(one for one in found["spike"] if one["organisation"] == TODAY.name and one["energy"] is not None)
     groups = next(iter(found["groups"]), None)
     more = (
@@ -259,9 +274,9 @@ def summary(case: dict[str, Any], found: dict[str, Any]) -> str:
         f"- {case['case']}, {found['name']}: the spike core does {first['per_area']:.2f} of the work per area of the "
         f"best dense array ({found['dense'][0]['name']}) with two-port sums, {at(TODAY.name)['per_area']:.2f} with "
         f"one-port sums, {at(ONE_BLOCK.name)['per_area']:.2f} built for groups of one block, {last['per_area']:.2f} at "
-        f"best ({last['organisation']}). Over a dense array that runs the same codes ({same['name'].split(', ')[1]}): "
-        f"{_rank(at(ONE_BLOCK.name)) / _rank(same):.2f} built for groups of one block. Energy of today's core "
-        f"of 16 lanes: {number(wide['energy'])} of the best dense array's.{more}"
+        f"best ({last['organisation']}){saved}. Over a dense array that runs the same codes "
+        f"({same['name'].split(', ')[1]}): {_rank(at(ONE_BLOCK.name)) / _rank(same):.2f} built for groups of one block."
+        f" Energy of today's core of 16 lanes: {number(wide['energy'])} of the best dense array's.{more}"
     )
 
 

@@ -14,8 +14,12 @@ from cocotb_coverage.coverage import CoverCross, CoverPoint
 from images import Shape, plan
 from registers import COUNTERS, ERRORS
 from spike_compressor.trace import Layer, steps_of
+from spike_compressor.trace.golden_capped import BLOCK
+from spike_compressor.trace.schema import CAPPED_CODINGS
 
 CODINGS = ("tc_lif", "csd")
+#: Of jobs in their order; capped firing of any number of lanes is one.
+KINDS = (*CODINGS, "capped")
 #: Spikes per input and step of a row, up to and including the number.
 FIRING = {"none": 0.0, "rare": 0.1, "usual": 0.35, "dense": 1.0}
 
@@ -28,6 +32,14 @@ FIRING = {"none": 0.0, "rare": 0.1, "usual": 0.35, "dense": 1.0}
 @CoverCross("core.row", items=["core.timesteps", "core.coding", "core.firing", "core.stalls", "core.size"])
 def _row(timesteps: int, coding: str, firing: str, stalls: str, size: str) -> None:
     """A row of a job that was right."""
+
+
+@CoverPoint("capped.timesteps", vname="timesteps", bins=list(range(1, 8)))
+@CoverPoint("capped.firing", vname="firing", bins=list(FIRING))
+@CoverPoint("capped.blocks", vname="blocks", bins=["part of one", "one", "several"])
+@CoverCross("capped.row", items=["capped.timesteps", "capped.firing", "capped.blocks"])
+def _capped(timesteps: int, firing: str, blocks: str) -> None:
+    """A row in capped firing, of a job that was right."""
 
 
 @CoverPoint("edges.rows", vname="rows", bins=list(EDGES))
@@ -46,7 +58,7 @@ def _settings(weight_bits: int, frac_bits: int, groups: str, spike_stream: str) 
     """The settings of a job that was right."""
 
 
-@CoverPoint("settings.sequence", vname="pair", bins=[f"{b} after {a}" for a in CODINGS for b in CODINGS])
+@CoverPoint("settings.sequence", vname="pair", bins=[f"{b} after {a}" for a in KINDS for b in KINDS])
 def _sequence(pair: str) -> None:
     """The codings of two jobs, one after the other without a reset."""
 
@@ -102,8 +114,13 @@ class Coverage:
         size = size_of(info.tokens, cut.group_inputs, info.out_features, shape)
         own = [int(t) for t in layer.timesteps]
         rows = {(t, firing_of(layer.spikes[:, m], t + steps_of(0, info.coding))) for m, t in enumerate(own)}
+        kind = "capped" if info.coding in CAPPED_CODINGS else info.coding
+        blocks = "several" if cut.row_blocks > 1 else "part of one" if cut.group_inputs < BLOCK else "one"
         for timesteps, firing in sorted(rows):
-            _row(timesteps, info.coding, firing, sides_of(stalls), size)
+            if kind == "capped":
+                _capped(timesteps, firing, blocks)
+            else:
+                _row(timesteps, kind, firing, sides_of(stalls), size)
         _edges(
             edge_of(info.tokens, shape.rows),
             edge_of(cut.group_inputs, shape.lanes),
@@ -112,8 +129,8 @@ class Coverage:
         groups = "one" if cut.groups == 1 else "several" if cut.group_inputs > 1 else "of one input"
         _settings(info.weight_bits, info.frac_bits, groups, "on" if spike_stream else "off")
         if self._coding is not None:
-            _sequence(f"{info.coding} after {self._coding}")
-        self._coding = info.coding
+            _sequence(f"{kind} after {self._coding}")
+        self._coding = kind
         for stream in STREAMS:
             _stream(stream, level(getattr(stalls, stream), LEVELS))
         for name, value in counters.items():

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from spike_compressor.trace import Layer, LayerInfo, decode_groups, fire_groups, golden, group_membranes, steps_of
+from spike_compressor.trace import Layer, LayerInfo, golden, group_membranes, steps_of
+from spike_compressor.trace.codecs import CODECS
 from spike_compressor.trace.schema import GROUP_CODINGS
 
 
@@ -25,13 +26,9 @@ def arrays_from_membranes(
     """Every array of a layer that has these membranes and weights."""
     M, N = membrane.shape[0], weight.shape[0]
     grouped = groups > 1 if grouped is None else grouped
-    steps = None if max_timesteps is None else steps_of(max_timesteps, coding)
-    if coding in GROUP_CODINGS:
-        spikes = fire_groups(membrane, timesteps, GROUP_CODINGS[coding], steps)
-        codes = decode_groups(spikes, timesteps).astype(np.int16)
-    else:
-        spikes = golden.fire(membrane, timesteps, frac_bits, coding, steps)
-        codes = golden.codes_from_membranes(membrane, timesteps, frac_bits)
+    steps = steps_of(int(timesteps.max()) if max_timesteps is None else max_timesteps, coding)
+    spikes = CODECS[coding].fire(membrane, timesteps, frac_bits, steps)
+    codes = CODECS[coding].codes(membrane, timesteps, frac_bits)
     acc = golden.accumulate(codes, weight, groups).astype(np.int32)
     act_scale = rng.uniform(1e-3, 1.0, M).astype(np.float32)
     weight_scale = rng.uniform(1e-3, 1e-1, (N, groups)).astype(np.float32)
@@ -178,6 +175,7 @@ def _firing(
 ) -> np.ndarray:
     """Membranes of rows that fire `share` spikes per input and step, or as many as the coding can."""
     membrane = np.zeros((len(timesteps), K), np.int64)
+    coding = "csd" if coding == "csd" else "tc_lif"  # before any lane drops a spike
     for m, t in enumerate(int(t) for t in timesteps):
         codes = np.arange(1, 1 << t)
         column = np.full(1, t, np.uint8)

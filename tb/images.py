@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from beats import Streams, received, sent
 from spike_compressor.trace import Layer, golden, steps_of
+from spike_compressor.trace.golden_capped import BLOCK
+from spike_compressor.trace.schema import CAPPED_CODINGS
 
 #: A beat is a unit.
 UNIT_BEATS = Streams()
@@ -29,6 +31,7 @@ class Shape:
     blocks: int = 32
     csd: bool = True
     streams: Streams = UNIT_BEATS
+    capped: bool = False
     one_block: bool = False
     units: int = 0  # encoders of a group core; 0: it is another core
 
@@ -49,10 +52,21 @@ class Shape:
             "Tmax": self.tmax,
             "MaxInputs": self.capacity,
             "Csd": int(self.csd),
+            **({"Capped": 1} if self.capped else {}),
             **({"OneBlock": 1} if self.one_block else {}),
             **self.streams.parameters(),
             **({"Units": self.units} if self.units else {}),
         }
+
+    @property
+    def codings(self) -> tuple[str, ...]:
+        """Codings of layers that it computes. Capped firing is defined for lanes of blocks of 64 inputs."""
+        capped = self.capped and self.lanes * self.slots == BLOCK
+        return (
+            "tc_lif",
+            *(("csd",) if self.csd else ()),
+            *(name for name, lanes in CAPPED_CODINGS.items() if capped and lanes == self.lanes),
+        )
 
     @property
     def capacity(self) -> int:
@@ -180,8 +194,10 @@ def weight_image(layer: Layer, shape: Shape, noise: np.random.Generator) -> tupl
 
 
 def units_of(layer: Layer, shape: Shape) -> tuple[int, int]:
-    """Units of a layer's spike stream, and of its accumulator stream."""
+    """Units of a layer's spike stream, which is silent in capped firing, and of its accumulator stream."""
     cut = plan(layer, shape)
+    if layer.info.coding in CAPPED_CODINGS:
+        return 0, layer.info.tokens * cut.column_tiles * cut.groups
     if shape.units:
         return layer.info.tokens * cut.row_units, layer.info.tokens * cut.column_tiles * cut.groups
     steps = int((layer.timesteps.astype(np.int64) + steps_of(0, layer.info.coding)).sum())

@@ -28,12 +28,19 @@ from spike_compressor.trace import (
     group_membranes,
     open_bundle,
 )
-from spike_compressor.trace.schema import RDOQ_CODING
+from spike_compressor.trace.schema import CAPPED_CODINGS, RDOQ_CODING
 from synthesised import Worked
 
 EVENT, DENSE, GROUP = "event core", "dense baseline", "group core"
 #: Who fires a coding; `DENSE` fires nothing, and takes the codes of `tc_lif`.
-TAKES = {"tc_lif": (EVENT, DENSE), "csd": (EVENT,), RDOQ_CODING: (), "group4_beam4": (GROUP,), "group4": ()}
+TAKES = {
+    "tc_lif": (EVENT, DENSE),
+    "csd": (EVENT,),
+    RDOQ_CODING: (),
+    **dict.fromkeys(CAPPED_CODINGS, (EVENT,)),  # each on one of its own
+    "group4_beam4": (GROUP,),
+    "group4": (),
+}
 #: Steps of groups that are as good as T, in layers by turns; and T by S.
 STEPS_OF = {1: (2,), 2: (4,), 3: (5, 6), 4: (7,)}
 T_OF = {steps: t for t, all_steps in STEPS_OF.items() for steps in all_steps} | {3: 2}
@@ -59,12 +66,10 @@ def require_benchable(bundle: Bundle, names: Sequence[str]) -> None:
                 f"layer {name} is coded in {coding}, which no core here takes ({table}; {RDOQ_CODING} by its codes): "
                 "export the bundle in one of these"
             )
-        kinds[coding in GROUP_CODINGS] = name
+        kinds[coding if coding in CAPPED_CODINGS else "in groups" if coding in GROUP_CODINGS else "plain"] = name
     if len(kinds) > 1:
-        raise TraceError(
-            f"layers {kinds[True]} and {kinds[False]} run on two cores, one in groups and one not: "
-            "name those of one kind with --layer"
-        )
+        listed = " and ".join(f"{name} ({kind})" for kind, name in kinds.items())
+        raise TraceError(f"layers {listed} run on different cores: name those of one kind with --layer")
 
 
 def event_bundle(bundle: Bundle, names: Sequence[str], folder: Path) -> Bundle:
@@ -73,7 +78,7 @@ def event_bundle(bundle: Bundle, names: Sequence[str], folder: Path) -> Bundle:
     Raises:
         TraceError: a row's S has no T that is as good.
     """
-    if all(bundle.layer(name).info.coding in CODINGS for name in names):
+    if all(bundle.layer(name).info.coding in (*CODINGS, *CAPPED_CODINGS) for name in names):
         return bundle
     return _written(bundle, names, folder, _plain)
 
@@ -207,7 +212,7 @@ def worked(
     additions = total["spikes_per_input"] * total["macs"]
     spike = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
     events = {"cycles": total["spike"]["cycles"], "words": total["spike"]["words"], "additions": additions}
-    found = [Worked(EVENT, "spike", {"OneBlock": 0} | spike, events["cycles"], "simulated", events)]
+    found = [Worked(EVENT, "spike", {"OneBlock": 0, "Capped": 0} | spike, events["cycles"], "simulated", events)]
     # others wait for streams and for first blocks as the one that was simulated does
     waiting = total["dense"]["cycles"] / sum(float(dense_cycles(layer, dense).sum()) for layer in layers)
     for rows, columns, lanes, planes in ((dense.rows, dense.columns, dense.lanes, dense.planes), *OTHERS):

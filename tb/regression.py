@@ -22,10 +22,11 @@ SHAPES = {
     "default": Shape(),
     "odd": Shape(rows=3, columns=5, lanes=4, slots=2, weight_inputs=2, weight_bits=4, tmax=7, blocks=32),
     "slim": Shape(rows=1, columns=1, lanes=16, slots=1, weight_inputs=4, weight_bits=3, tmax=4, blocks=32),
+    "capped": Shape(rows=3, columns=5, lanes=8, slots=8, weight_inputs=4, weight_bits=4, tmax=7, blocks=8, capped=True),
     "lean": Shape(rows=4, columns=6, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=4, blocks=16, csd=False),
 }
 #: Shapes whose counters come out of reset just below a carry through all their bits.
-LATE = ("odd",)
+LATE = ("odd", "capped")
 
 #: One limit of the core's parameters each, the others small: what compiles and simulates in minutes.
 CORNERS = {
@@ -37,6 +38,19 @@ CORNERS = {
     "weight bits 2": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=2, tmax=4, blocks=8),
     "tmax 1": Shape(3, 5, lanes=8, slots=4, weight_inputs=8, weight_bits=4, tmax=1, blocks=8),
     "least": Shape(1, 1, lanes=4, slots=1, weight_inputs=1, weight_bits=2, tmax=1, blocks=8, csd=False),
+    "capped 16": Shape(
+        2,
+        3,
+        lanes=16,
+        slots=4,
+        weight_inputs=16,
+        weight_bits=4,
+        tmax=4,
+        blocks=8,
+        csd=False,
+        capped=True,
+        one_block=True,
+    ),
     "one block": Shape(3, 5, lanes=4, slots=4, weight_inputs=2, weight_bits=4, tmax=7, blocks=16, one_block=True),
 }
 #: Tests of bench_core that corners run.
@@ -87,8 +101,15 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("neuron_array", "spike_neuron_array", {"Rows": 4, "Lanes": 8, "Slots": 4}),
     ("neuron_array", "spike_neuron_array", {"Rows": 3, "Lanes": 4, "Slots": 2, "Tmax": 4, "Csd": 0}),
     ("neuron_array", "spike_neuron_array", {"Rows": 3, "Lanes": 4, "Slots": 2, "UserTimesteps": 1}),
+    ("capped_array", "spike_neuron_array", {"Rows": 2, "Lanes": 8, "Slots": 8, "Csd": 0, "Capped": 1}),
+    ("capped_array", "spike_neuron_array", {"Rows": 3, "Lanes": 16, "Slots": 4, "Tmax": 4, "Capped": 1}),
+    ("neuron_array", "spike_neuron_array", {"Rows": 4, "Lanes": 8, "Slots": 4, "Capped": 1}),
+    ("capper", "spike_capper", {"Width": 5}),
+    ("capper", "spike_capper", {"Lanes": 4, "Slots": 2, "Tmax": 3, "Width": 3}),
+    ("loss", "spike_loss", {}),
     ("store", "spike_store", {"Rows": 3, "Lanes": 4, "Slots": 2, "Blocks": 5, "Tmax": 4}),
     ("store", "spike_store", {"Rows": 1, "Lanes": 4, "Slots": 4, "Blocks": 1, "Tmax": 3, "Csd": 0}),
+    ("store", "spike_store", {"Rows": 2, "Lanes": 4, "Slots": 4, "Blocks": 3, "Tmax": 3, "Csd": 0, "Capped": 1}),
     ("tiler", "spike_tiler", {}),
     ("chunker", "spike_chunker", {"Slots": 4, "Blocks": 9}),
     ("chunker", "spike_chunker", {"Slots": 1, "Blocks": 9}),
@@ -113,6 +134,7 @@ UNITS: list[tuple[str, str, dict[str, int]]] = [
     ("accumulator", "spike_accumulator", {"Rows": 3, "Columns": 4, "HalfWidth": 20, "SumBits": 19, "OneBlock": 1}),
     ("sequencer", "spike_sequencer", {"Lanes": 8, "Slots": 4, "Blocks": 16}),
     ("sequencer", "spike_sequencer", {"Lanes": 4, "Slots": 1, "Blocks": 64, "Csd": 0}),
+    ("sequencer", "spike_sequencer", {"Lanes": 8, "Slots": 8, "Blocks": 16, "Capped": 1}),
     ("counters", "spike_counters", {}),
     ("regs", "regs_harness", {}),
     ("pack", "spike_pack", {"Width": 32, "Unit": 8}),

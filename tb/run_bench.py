@@ -31,7 +31,9 @@ from cycle_model import block_words  # noqa: E402
 from dense_model import EVERY, DenseShape, dense_cycles  # noqa: E402
 from images import Shape, dense_products, plan  # noqa: E402
 from organisations import Bench, group_core, worked  # noqa: E402
+from run_trace import capped_shape  # noqa: E402
 from spike_compressor.trace import Bundle, TraceError, open_bundle  # noqa: E402
+from spike_compressor.trace.schema import CAPPED_CODINGS  # noqa: E402
 from synthesised import MULTIPLY, Synth, everywhere, ratio, standings  # noqa: E402
 from toolchain import ToolError  # noqa: E402
 
@@ -40,8 +42,20 @@ LEAST_T = 4
 
 
 def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, lanes: int, slots: int | None) -> Shape:
-    """The core for a bundle: what its layers need and no more. Slots: a block of the smallest group, unless given."""
+    """The core for a bundle: what its layers need and no more.
+
+    Args:
+        lanes: of layers that are not capped; those are coded for lanes and slots of their own.
+        slots: None: what makes a block of the smallest group.
+
+    Raises:
+        TraceError: groups of scales cut the blocks in which a layer is capped.
+    """
     infos = [bundle.layer(name) for name in names]
+    coding = infos[0].info.coding
+    if coding in CAPPED_CODINGS:
+        like = capped_shape(bundle, [layer.name for layer in infos], coding)
+        lanes, slots = like.lanes, like.slots
     group = min(layer.info.in_features // layer.groups for layer in infos)
     if slots is None:
         slots = 1
@@ -57,6 +71,7 @@ def fit_shape(bundle: Bundle, names: Iterable[str], *, rows: int, columns: int, 
         tmax=max(LEAST_T, *(layer.info.max_timesteps for layer in infos)),
         blocks=1,
         csd=any(layer.info.coding == "csd" for layer in infos),
+        capped=coding in CAPPED_CODINGS,
     )
 
 
@@ -300,7 +315,8 @@ def benched(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if bench.group is not None and not options.no_group:
         group = group_core(bench.group, names, options.group)
         groups = bench.simulated(bench.group, group)
-    area = {"OneBlock": 0} | {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
+    built = {key: value for key, value in shape.parameters().items() if key != "MaxInputs"}
+    area = {"OneBlock": 0, "Capped": 0} | built
     size = dense.parameters(shape.tmax)
     # of these arrays there is no other kind
     multiply = {key: size[key] for key in ("Rows", "Columns", "Lanes")} | {"Multiply": 1}

@@ -3,7 +3,8 @@
     python tb/run_trace.py BUNDLE [--layer NAME …] [--stalls] [--dense] [--stream-width BITS] [--memory NAME]
                            [--user-timesteps] [--seed N] [--json]
 
-Layers of `group4_beam4` run on the group core, others on the spike core.
+Layers of `group4_beam4` run on the group core, those of capped firing on a spike core of their lanes, others on the
+default one.
 
 Exit codes: 0 all equal; 1 the core and the bundle differ, or the bundle contradicts itself; 2 malformed bundle, bad
 arguments or a missing tool. WAVES=1 leaves a waveform and prints where.
@@ -28,6 +29,8 @@ import numpy as np  # noqa: E402
 from beats import Streams  # noqa: E402
 from images import Shape, plan  # noqa: E402
 from spike_compressor.trace import CODINGS, Bundle, TraceError, open_bundle  # noqa: E402
+from spike_compressor.trace.golden_capped import BLOCK  # noqa: E402
+from spike_compressor.trace.schema import CAPPED_CODINGS  # noqa: E402
 from toolchain import BUILD, TB, VARIANTS, ToolError, build, simulate, variant_sources, wants_waves  # noqa: E402
 
 #: Steps of a row in the group core, at most.
@@ -59,6 +62,8 @@ def check_form(bundle: Bundle, names: list[str], shape: Shape) -> tuple[dict[str
 
 #: What the group core computes: the search of its encoders keeps four states.
 GROUP_CODING = "group4_beam4"
+#: What hardware here computes.
+RTL_CODINGS = (*CODINGS, *CAPPED_CODINGS, GROUP_CODING)
 
 
 def require_core_coding(bundle: Bundle, names: list[str], codings: Sequence[str] = CODINGS) -> None:
@@ -97,6 +102,41 @@ def group_shape(bundle: Bundle, names: list[str]) -> Shape:
         csd=False,
         units=4,
     )
+
+
+def capped_shape(bundle: Bundle, names: list[str], coding: str) -> Shape:
+    """A spike core that caps, for these layers of one coding. Raises TraceError for scale groups that cut blocks."""
+    for name in names:
+        layer = bundle.layer(name)
+        size = layer.info.in_features // layer.groups
+        if layer.groups > 1 and size % BLOCK:
+            raise TraceError(
+                f"layer {name}: scales for {size} inputs each cut the blocks of {BLOCK} inputs in which {coding} caps; "
+                f"the spike core begins a block with each scale: let a scale's inputs be a multiple of {BLOCK}"
+            )
+    lanes = CAPPED_CODINGS[coding]
+    return Shape(lanes=lanes, slots=BLOCK // lanes, weight_inputs=lanes, blocks=128, csd=False, capped=True)
+
+
+def shapes_for(bundle: Bundle, names: list[str], dense: bool) -> list[tuple[list[str], Shape]]:
+    """Layers that one core computes, and that core, in turn. Raises TraceError for layers that no core computes."""
+    require_core_coding(bundle, names, CODINGS if dense else RTL_CODINGS)
+    if dense:
+        return [(names, dense_shape(bundle, names))]
+    found = []
+    by_coding = {name: bundle.layer(name).info.coding for name in names}
+    for codings in (CODINGS, *((one,) for one in RTL_CODINGS[len(CODINGS) :])):
+        these = [name for name in names if by_coding[name] in codings]
+        if not these:
+            continue
+        if codings == (GROUP_CODING,):
+            shape = group_shape(bundle, these)
+        elif codings[0] in CAPPED_CODINGS:
+            shape = capped_shape(bundle, these, codings[0])
+        else:
+            shape = Shape()
+        found.append((these, shape))
+    return found
 
 
 def dense_shape(bundle: Bundle, names: list[str]) -> Shape:
@@ -269,17 +309,9 @@ def main(arguments: list[str] | None = None) -> int:
         names = [bundle.layer(name).name for name in options.layer or [info.name for info in bundle.infos]]
         if wants_waves() and not options.json:
             print("recording a waveform; this is slow", file=sys.stderr)
-        require_core_coding(bundle, names, CODINGS if options.dense else (*CODINGS, GROUP_CODING))
         streams = Streams.of_width(options.stream_width, user=options.user_timesteps)
-        groups = [] if options.dense else [n for n in names if bundle.layer(n).info.coding == GROUP_CODING]
-        others = [name for name in names if name not in groups]
-        shapes = []
-        if others:
-            shapes.append((others, dense_shape(bundle, others) if options.dense else Shape()))
-        if groups:
-            shapes.append((groups, group_shape(bundle, groups)))
         verdicts = []
-        for these, shape in shapes:
+        for these, shape in shapes_for(bundle, names, options.dense):
             verdicts += run(
                 bundle,
                 these,
@@ -303,7 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{len(failed)} of {len(verdicts)} layers differ from the RTL")
     else:
         rows = sum(verdict["rows"] for verdict in verdicts)
-        what = "every accumulator" if options.dense else "every spike and every accumulator"
+        silent = any(bundle.layer(name).info.coding in CAPPED_CODINGS for name in names)  # no core streams such spikes
+        what = "every accumulator" if options.dense or silent else "every spike and every accumulator"
         print(f"{len(verdicts)} layers, {rows} rows: {what} equals the RTL's")
     return 1 if failed or len(verdicts) != len(names) else 0
 

@@ -33,6 +33,7 @@ ALLOWED = {
     "Tmax": "1 … 7",
     "MaxInputs": "a multiple of Lanes x Slots",
     "Csd": "0, 1",
+    "Capped": "0, 1",
     "OneBlock": "0, 1",
 }
 

@@ -53,7 +53,7 @@ class Synth:
         for name, shape in shapes.items():
             for entry in _entries(data, "dense" if name == MULTIPLY else name):
                 plain = name == MULTIPLY and "Multiply" not in entry["shape"]
-                known = {"Planes": 0, "OneBlock": 0} | entry["shape"]  # 0: all in one pass; sums are kept
+                known = {"Planes": 0, "OneBlock": 0, "Capped": 0} | entry["shape"]  # 0: one pass; sums; no capping
                 if not plain and all(known.get(key, value) == value for key, value in shape.items()):
                     self.found[name] = entry
         missing = sorted(set(shapes) - set(self.found) - {MULTIPLY})

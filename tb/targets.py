@@ -189,7 +189,7 @@ def _group_parameters(shape: Shape) -> dict[str, int]:
 
 
 #: Small, with everything that the core can be built with. The spike core's counters begin where every bit soon matters.
-SHAPE = "odd"
+SHAPE = "capped"
 GROUP_SHAPE = "group bytes"
 TARGETS = {
     "spike": Target(

@@ -16,6 +16,7 @@ from spike_compressor.demo.data import calibration_batches
 from spike_compressor.demo.model import load_model, load_processor
 from spike_compressor.shipped import recipe_path
 from spike_compressor.trace import open_bundle
+from spike_compressor.trace.schema import CAPPED_CODINGS
 
 SHAPE = Shape(rows=4, columns=8, lanes=8, slots=8, weight_inputs=8, weight_bits=4, tmax=4, blocks=16, csd=True)
 DENSE = replace(SHAPE, slots=1, blocks=64, csd=False)
@@ -44,7 +45,8 @@ def compute(layer, folder, shape, *, pause=0, top="spike_core", streams=None):
     ):
         (folder / name).write_bytes(values.tobytes())
     M, N, K, G = layer.info.tokens, layer.info.out_features, layer.info.in_features, layer.groups
-    numbers = [M, N, K, G, layer.info.frac_bits, int(layer.info.coding == "csd"), pause]
+    coding = 2 if layer.info.coding in CAPPED_CODINGS else int(layer.info.coding == "csd")
+    numbers = [M, N, K, G, layer.info.frac_bits, coding, pause]
     files = [folder / name for name in ("membranes", "timesteps", "weights", "sums")]
     said = board.run([str(word) for word in (program, *numbers, *files)])
     counts = {name: int(count) for count, name in re.findall(r"(\d+) (\w+)", said)}
@@ -75,6 +77,16 @@ def test_layers_off_the_size_of_the_array(coding, groups, K, tmp_path):
     )  # fmt: skip
     sums, _ = compute(layer, tmp_path, SHAPE, pause=3)
     assert np.array_equal(sums, layer.grouped_acc())
+
+
+def test_capped_firing(tmp_path):
+    """A core that caps computes what the coding says."""
+    layer = random_layer(
+        np.random.default_rng(1), 9, 192, 21, coding="tc_lif_capped", groups=3, timesteps=(1, 4), distribution="laplace"
+    )
+    sums, counts = compute(layer, tmp_path, replace(SHAPE, capped=True), pause=3)
+    assert np.array_equal(sums, layer.grouped_acc())
+    assert counts["spikes"] == np.count_nonzero(layer.spikes)
 
 
 #: Streams that are narrower, and wider, than what they carry, in units of a power of two and others; T in TUSER.

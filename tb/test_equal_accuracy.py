@@ -72,7 +72,9 @@ def test_capped_firing_takes_fewer_words_for_a_front_end():
     before, after = (core().cycles(layer)["words"] for layer in (one, less))
     assert 0.75 < after / before < 0.95
     today, more = core().areas(), core(capped=True).areas()
-    assert more.pop("capped firing") == pytest.approx(LIBRARY.flop * (2 * 3 * 64 + 8 * (6 + 16 + 6) + 9) / 0.3)
+    front = more.pop("capped firing")
+    assert front > 300 * LIBRARY.flop  # at least what holds plane 0 and its losses back
+    assert front < 0.05 * sum(today.values())
     assert more == today
 
 
@@ -127,5 +129,6 @@ def test_a_library_that_is_not_there():
 
 def test_names_tell_organisations_apart():
     """Tables show nothing else of them."""
-    assert len({how.name for how in account.UPGRADES}) == len(account.UPGRADES)
+    every = (*account.UPGRADES, *account.CAPPED)
+    assert len({how.name for how in every}) == len(every)
     assert isinstance(account.TODAY, Organisation)

@@ -79,6 +79,9 @@ BROKEN = [
     ("group_slots", "group_encoder.sv", "valid1_q <= valid5_q || valid_i;", "valid1_q <= valid5_q;"),
     ("group_handover", "group_store.sv", "if (release_i && !open_i) free_q", "if (release_i) free_q"),
     ("group_handover", "group_walker.sv", "tile_valid && tiles_q != '0 &&", "tile_valid &&"),
+    ("capper", "spike_capper.sv", "some_q[l] <= some_q[l] - 1'b1;", "some_q[l] <= some_q[l];"),
+    ("capper", "spike_capper.sv", "out.loss[l] >= class_q[l]", "out.loss[l] > class_q[l]"),
+    ("sequencer-Slots1-Capped1", "spike_sequencer.sv", "|| job_i.spike_stream", ""),
     ("neuron", "spike_neuron.sv", "(membrane_i & below_i) == '0", "membrane_i == '0"),
 ]
 

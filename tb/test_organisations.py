@@ -7,6 +7,7 @@ import json
 import numpy as np
 import organisations
 import pytest
+import run_bench
 from generate import arrays_from_membranes, random_arrays
 from spike_compressor.trace import BundleWriter, TraceError, golden, open_bundle
 from synthesised import Synth, Worked, standings
@@ -77,6 +78,29 @@ def test_what_no_core_takes(tmp_path):
             both.add_layer(coding, coding=coding, frac_bits=bits, weight_bits=4, **arrays)
     with pytest.raises(TraceError, match="name those of one kind with --layer"):
         organisations.require_benchable(open_bundle(tmp_path / "both"), ["tc_lif", "group4_beam4"])
+
+
+def test_capped_layers_run_on_the_core_of_their_lanes(tmp_path):
+    """They are fired as they are, by a core of 8 lanes and 8 slots or 16 and 4; the dense array gets what is left."""
+    rng = np.random.default_rng(3)
+    for coding, lanes in (("tc_lif_capped", 8), ("tc_lif_capped16", 16)):
+        arrays = random_arrays(rng, 5, 150, 3, coding=coding, timesteps=(3, 4), distribution="laplace")
+        bundle = written(tmp_path / coding, coding, arrays)
+        organisations.require_benchable(bundle, ["a.q_proj"])
+        assert organisations.event_bundle(bundle, ["a.q_proj"], tmp_path / "none") is bundle
+        dense = organisations.dense_bundle(bundle, ["a.q_proj"], tmp_path / f"{coding}-dense")
+        assert np.array_equal(dense.layer("a.q_proj").codes, arrays["codes"])
+        shape = run_bench.fit_shape(bundle, ["a.q_proj"], rows=2, columns=3, lanes=16, slots=16)
+        assert (shape.capped, shape.lanes, shape.slots) == (True, lanes, 64 // lanes)
+    with BundleWriter(tmp_path / "mixed", producer={"name": "tb"}, model={"name": "random"}) as both:
+        for coding in ("tc_lif_capped", "tc_lif"):
+            both.add_layer(
+                coding, coding=coding, frac_bits=16, weight_bits=4, **random_arrays(rng, 2, 8, 3, coding=coding)
+            )
+    with pytest.raises(
+        TraceError, match=r"tc_lif_capped \(tc_lif_capped\) and tc_lif \(plain\) run on different cores"
+    ):
+        organisations.require_benchable(open_bundle(tmp_path / "mixed"), ["tc_lif_capped", "tc_lif"])
 
 
 def test_group_cores_are_no_event_cores(tmp_path):

@@ -97,6 +97,28 @@ def test_stalls_layers_and_json(tmp_path, capsys):
     assert re.search(naming("'c'", "a, b"), capsys.readouterr().err)
 
 
+def test_capped_firing_beside_other_layers(tmp_path, capsys):
+    """Each layer on a core that computes it: capped of both numbers of lanes, with scales of blocks, and another."""
+    bundle = write(
+        tmp_path / "capped",
+        [
+            ("o_proj", 11, 150, 20, {"coding": "tc_lif_capped", "timesteps": (3, 5, 7)}, None),
+            ("down_proj", 6, 192, 17, {"coding": "tc_lif_capped", "groups": 3, "distribution": "laplace"}, None),
+            ("fc1", 7, 70, 9, {"coding": "tc_lif_capped16"}, None),
+            ("fc2", 5, 20, 9, {}, None),
+        ],
+    )
+    assert run_trace.main([str(bundle), "--stalls"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("  ok\n") == 4
+    assert "4 layers, 29 rows: every accumulator equals the RTL's" in out
+    cut = write(tmp_path / "cut", [("fc", 3, 96, 4, {"coding": "tc_lif_capped", "groups": 3}, None)])
+    assert run_trace.main([str(cut)]) == 2
+    assert "layer fc: scales for 32 inputs each cut the blocks of 64 inputs" in capsys.readouterr().err
+    assert run_trace.main([str(bundle), "--dense"]) == 2
+    assert "tc_lif_capped" in capsys.readouterr().err
+
+
 CHEAP = (64, "single_port", False, True)
 SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in REPLAYS if case != CHEAP]
 

@@ -315,6 +315,9 @@ module dense_core
   logic [LaneWidth-1:0]       saturated;
   logic [TmaxLimit-1:0]       row_done;
   logic                       stall_membrane, stall_store, error_timesteps, error_membrane_last;
+  logic                       unused_end, unused_low_we, unused_low_slot;  // plane 0 comes with the others
+  logic [RowWidth-1:0]        unused_low_row;
+  logic [ChunkWidth-1:0]      unused_low_chunk;
   logic                       unused_slot, unused_mask_we, unused_valid, unused_last, unused_stall;
   logic [Tmax-1:0]            unused_mask;
   spike_t [Lanes-1:0]         unused_spikes;
@@ -335,6 +338,7 @@ module dense_core
     .open_o            (membrane_open),
     .end_o             (membrane_end),
     .coding_i          (CodingTcLif),
+    .capped_i          (1'b0),
     .frac_bits_i       (job.frac_bits),
     .spike_stream_i    (1'b0),
     .rows_i            (job.rows),
@@ -355,6 +359,11 @@ module dense_core
     .store_slot_o      (unused_slot),
     .store_fire_o      (store_fire),
     .store_neg_o       (store_neg),
+    .store_end_o       (unused_end),
+    .store_low_we_o    (unused_low_we),
+    .store_low_row_o   (unused_low_row),
+    .store_low_block_o (unused_low_chunk),
+    .store_low_slot_o  (unused_low_slot),
     .store_mask_we_o   (unused_mask_we),
     .store_mask_o      (unused_mask),
     .store_done_o      (store_done),

@@ -7,6 +7,7 @@
 #define FIELD(value, reg, field) \
   (((value) & SPIKE_CORE__##reg##__##field##_bm) >> SPIKE_CORE__##reg##__##field##_bp)
 #define MAX_FRAC_BITS 30u
+#define MIN_CAPPED_FRAC_BITS 2u
 
 static uint32_t get(const spike_core *core, uint32_t offset) { return core->read(core->context, offset); }
 
@@ -39,6 +40,7 @@ int spike_core_open(spike_core *core, uint32_t (*read)(void *context, uint32_t o
   core->tmax = FIELD(limits, LIMITS, TMAX);
   core->slots = FIELD(limits, LIMITS, SLOTS);
   core->csd = FIELD(limits, LIMITS, CSD) != 0;
+  core->capped = FIELD(limits, LIMITS, CAPPED) != 0;
   core->one_block = FIELD(limits, LIMITS, ONE_BLOCK) != 0;
   core->blocks = get(core, REGISTER(BLOCKS));
   streams = get(core, REGISTER(STREAMS));
@@ -61,12 +63,16 @@ int spike_core_submit(spike_core *core, const spike_core_layer *layer) {
       layer->inputs % layer->groups != 0 || layer->frac_bits > MAX_FRAC_BITS || (layer->csd && !core->csd)) {
     return SPIKE_CORE_IMPOSSIBLE;
   }
+  if (layer->capped && (!core->capped || layer->csd || layer->spike_stream || layer->frac_bits < MIN_CAPPED_FRAC_BITS)) {
+    return SPIKE_CORE_IMPOSSIBLE;
+  }
   group = layer->inputs / layer->groups;
   blocks = parts(parts(group, core->lanes), core->slots);
   if (blocks > core->blocks / layer->groups || (core->one_block && blocks > 1)) return SPIKE_CORE_TOO_LARGE;
   if (get(core, REGISTER(STATUS)) & SPIKE_CORE__STATUS__QUEUED_bm) return SPIKE_CORE_BUSY;
   mode = layer->frac_bits << SPIKE_CORE__MODE__FRAC_BITS_bp;
   if (layer->csd) mode |= SPIKE_CORE__MODE__CODING_bm;
+  if (layer->capped) mode |= SPIKE_CORE__MODE__CAPPED_bm;
   if (layer->spike_stream) mode |= SPIKE_CORE__MODE__SPIKE_STREAM_bm;
   set(core, REGISTER(MODE), mode);
   set(core, REGISTER(ROWS), layer->rows);

@@ -46,6 +46,7 @@ typedef struct {
   uint32_t membrane_beat, weight_beat, acc_beat; /* bytes; 0: a beat is one unit, see docs/rtl.md */
   uint32_t membrane_bits, weight_field;          /* bits of a membrane, and of a weight, in the streams */
   int csd;
+  int capped;
   int one_block;      /* a group has one block, lanes * slots inputs, at most */
   int user_timesteps; /* T of a row goes in TUSER with its membranes, not in a header before them */
   uint32_t jobs; /* done, when it was last looked at */
@@ -60,6 +61,7 @@ typedef struct {
   uint32_t frac_bits; /* F of the membranes; 0: they are integer codes */
   int csd;            /* coding: csd, not tc_lif */
   int spike_stream;   /* send what was fired, too */
+  int capped;         /* full lanes of a block drop spikes of the last step: tc_lif alone, without spike_stream */
 } spike_core_layer;
 
 /* Find a core: check what it is, read its shape, clear what an earlier user left in its error and done bits. */

@@ -63,6 +63,9 @@ extern "C" {
 #define SPIKE_CORE__LIMITS__ONE_BLOCK_bm 0x20000
 #define SPIKE_CORE__LIMITS__ONE_BLOCK_bp 17
 #define SPIKE_CORE__LIMITS__ONE_BLOCK_bw 1
+#define SPIKE_CORE__LIMITS__CAPPED_bm 0x40000
+#define SPIKE_CORE__LIMITS__CAPPED_bp 18
+#define SPIKE_CORE__LIMITS__CAPPED_bw 1
 
 // reg - spike_core::BLOCKS
 #define SPIKE_CORE__BLOCKS__VALUE_bm 0xffffffff
@@ -160,6 +163,10 @@ extern "C" {
 #define SPIKE_CORE__MODE__SPIKE_STREAM_bp 1
 #define SPIKE_CORE__MODE__SPIKE_STREAM_bw 1
 #define SPIKE_CORE__MODE__SPIKE_STREAM_reset 0x0
+#define SPIKE_CORE__MODE__CAPPED_bm 0x4
+#define SPIKE_CORE__MODE__CAPPED_bp 2
+#define SPIKE_CORE__MODE__CAPPED_bw 1
+#define SPIKE_CORE__MODE__CAPPED_reset 0x0
 #define SPIKE_CORE__MODE__FRAC_BITS_bm 0x1f00
 #define SPIKE_CORE__MODE__FRAC_BITS_bp 8
 #define SPIKE_CORE__MODE__FRAC_BITS_bw 5

@@ -58,7 +58,7 @@ typedef struct {
 
 static sum_strides strides_of(const spike_streamer *streamer, const spike_core_layer *layer) {
   const spike_core *core = streamer->core;
-  spike_core_layer one = {1, 1, 1, 1, 0, 0, 0};
+  spike_core_layer one = {1, 1, 1, 1, 0, 0, 0, 0};
   sum_strides made;
 
   made.unit = spike_core_sum_bytes(core, &one);
@@ -138,7 +138,7 @@ size_t spike_streamer_sum_at(const spike_streamer *streamer, const spike_core_la
 
 void spike_streamer_unpack_sums(const spike_streamer *streamer, const spike_core_layer *layer, const uint8_t *memory,
                                 int32_t *sums) {
-  spike_core_layer one = {1, 1, 1, 1, 0, 0, 0};
+  spike_core_layer one = {1, 1, 1, 1, 0, 0, 0, 0};
   uint32_t columns = streamer->core->columns, m, n, g;
 
   for (m = 0; m < layer->rows; m++) {

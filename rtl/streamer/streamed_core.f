@@ -4,6 +4,7 @@
 ../spike_abort.sv
 ../spike_accumulator.sv
 ../spike_array.sv
+../spike_capper.sv
 ../spike_chunker.sv
 ../spike_column.sv
 ../spike_core.sv
@@ -11,6 +12,7 @@
 ../spike_csa.sv
 ../spike_fifo.sv
 ../spike_lane.sv
+../spike_loss.sv
 ../spike_neuron.sv
 ../spike_neuron_array.sv
 ../spike_pack.sv

@@ -4,7 +4,9 @@
 
 As in the ladder, what stands in an array more than once is mapped once, with wires: a column; of a part that grows with
 the columns two sizes are, and it is taken to grow in proportion. Front end, registers and counters, which both designs
-need alike, are left out. Results of other libraries stay. Exit codes: 0 done; 2 bad arguments or no tool.
+need alike, are left out, but for what capped firing adds to them. Results of other libraries stay.
+
+Exit codes: 0 done; 2 bad arguments or no tool.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ sys.path[:0] = [str(HERE), str(ROOT / "tb"), str(ROOT / "plugin")]
 import technology  # noqa: E402
 from ladder import Block, flip_flop, mapped  # noqa: E402
 from spike_compressor.errors import InputError  # noqa: E402
+from spike_compressor.trace.golden_capped import BLOCK  # noqa: E402
+from spike_compressor.trace.schema import CAPPED_CODINGS  # noqa: E402
 from synth import LIBRARY, LIBRARY_REMEDY  # noqa: E402
 from toolchain import ToolError  # noqa: E402
 
@@ -63,7 +67,7 @@ class SpikeArray:
     slots: int
     tmax: int = 7
 
-    def logic(self, block: Mapper) -> dict[str, dict[str, float]]:
+    def logic(self, block: Mapper) -> dict[str, dict[str, Any]]:
         """um2 of logic: once for the array, and for each column; and the longest of the blocks' periods in ns."""
         half = WEIGHT_BITS + bits(self.lanes) + bits(self.slots) + self.tmax + 1
         sums = WEIGHT_BITS + self.tmax + bits(INPUTS)
@@ -79,6 +83,7 @@ class SpikeArray:
         accumulator = growing(block, "spike_accumulator", {"Rows": ROWS, "HalfWidth": half, "SumBits": sums})
         whole = {"SumBits": WEIGHT_BITS + self.tmax + bits(self.lanes * self.slots), "OneBlock": 1}
         leaving = growing(block, "spike_accumulator", {"Rows": ROWS, "HalfWidth": half, **whole})
+        stored = block("spike_store", store, ()).area
         beat = {"WeightInputs": max(1, self.lanes // 4), "WeightBits": WEIGHT_BITS}
         loader = growing(block, "spike_weight_loader", {**shape, **blocks, **beat})
         return {
@@ -86,17 +91,38 @@ class SpikeArray:
                 "pipeline": array.area - FEW * column.area,
                 "picker": picker.area,
                 "walker": walker.area,
-                "store's logic": block("spike_store", store, ()).area,
+                "store's logic": stored,
                 "accumulators": accumulator[0],
                 "weight loader": loader[0],
             },
             "a column": {"columns": column.area, "accumulators": accumulator[1], "weight loader": loader[1]},
             "with one block": {"once": leaving[0], "a column": leaving[1]},
+            **self.capping(block, store, stored),
             "periods_ns": {
                 **{one.netlist.top: one.period()[0] for one in (array, picker, walker)},
                 "spike_accumulator": accumulator[2],
                 "spike_weight_loader": loader[2],
             },
+        }
+
+    def capping(self, block: Mapper, store: dict[str, int], stored: float) -> dict[str, Any]:
+        """What the front end and the store have more if lanes are capped, where a coding has this core's lanes.
+
+        Args:
+            store: parameters of the store.
+            stored: um2 of its logic without.
+        """
+        if self.lanes * self.slots != BLOCK or self.lanes not in CAPPED_CODINGS.values():
+            return {}
+        front = [block("spike_neuron_array", {**store, "Capped": caps}, ()) for caps in (0, 1)]
+        return {
+            "with capped firing": {
+                "area_um2": {
+                    "front end": front[1].area - front[0].area,
+                    "store's logic": block("spike_store", {**store, "Capped": 1}, ()).area - stored,
+                },
+                "periods_ns": {"with": front[1].period()[0], "without": front[0].period()[0]},
+            }
         }
 
 

@@ -4,7 +4,7 @@
  * A program for the board: computes a layer with the driver, as two jobs of which the second is submitted while the first
  * one runs, after a job that was aborted half way. Writes the sums.
  *
- *     layer M N K G F csd pause membranes timesteps weights sums
+ *     layer M N K G F coding pause membranes timesteps weights sums
  */
 #include "board.h"
 #include "program.h"
@@ -55,13 +55,14 @@ int main(int count, char **words) {
   uint8_t *timesteps;
   int8_t *weights;
 
-  require(count == 12, "usage: layer M N K G F csd pause membranes timesteps weights sums");
+  require(count == 12, "usage: layer M N K G F coding pause membranes timesteps weights sums");
   M = layer.rows = (uint32_t)atoi(words[1]);
   N = layer.outputs = (uint32_t)atoi(words[2]);
   K = layer.inputs = (uint32_t)atoi(words[3]);
   G = layer.groups = (uint32_t)atoi(words[4]);
   layer.frac_bits = (uint32_t)atoi(words[5]);
-  layer.csd = atoi(words[6]);
+  layer.csd = atoi(words[6]) == 1;
+  layer.capped = atoi(words[6]) == 2;
   membranes = load(words[8], M * K * 4);
   timesteps = load(words[9], M);
   weights = load(words[10], N * K);
@@ -76,6 +77,18 @@ int main(int count, char **words) {
   wrong = layer;
   wrong.groups = layer.inputs + 1;
   require(spike_core_submit(&core, &wrong) == SPIKE_CORE_IMPOSSIBLE, "groups that do not divide K");
+  wrong = layer;
+  wrong.capped = 1;
+  wrong.csd = 1;
+  require(spike_core_submit(&core, &wrong) == SPIKE_CORE_IMPOSSIBLE, "capped firing in csd");
+  wrong.csd = 0;
+  wrong.spike_stream = 1;
+  require(spike_core_submit(&core, &wrong) == SPIKE_CORE_IMPOSSIBLE, "capped firing with the spike stream");
+  wrong.spike_stream = 0;
+  wrong.frac_bits = 1;
+  require(spike_core_submit(&core, &wrong) == SPIKE_CORE_IMPOSSIBLE, "capped firing without quarters");
+  wrong.frac_bits = 2;
+  require(core.capped || spike_core_submit(&core, &wrong) == SPIKE_CORE_IMPOSSIBLE, "capped firing on a core without");
   wrong = layer;
   wrong.inputs = core.blocks * core.slots * core.lanes * layer.groups * 2;
   require(spike_core_submit(&core, &wrong) == SPIKE_CORE_TOO_LARGE, "K beyond the store");

@@ -13,6 +13,7 @@ module sequencer_proof
   parameter int unsigned Slots  = 2,
   parameter int unsigned Blocks = 5,
   parameter bit          Csd    = 1'b0,
+  parameter bit          Capped = 1'b0,
   parameter int unsigned Groups = Blocks
 ) (
   input logic clk_i,
@@ -47,6 +48,7 @@ module sequencer_proof
     .Slots  (Slots),
     .Blocks (Blocks),
     .Csd    (Csd),
+    .Capped (Capped),
     .Groups (Groups)
   ) u_sequencer (
     .clk_i,
@@ -70,14 +72,17 @@ module sequencer_proof
 
   // -------------------------------------------------------------------------------------------- what is legal
   logic [Wide-1:0] inputs, blocks;
-  logic            zero, legal, fits;
+  logic            zero, legal, fits, fraction, coding;
 
   assign inputs = Wide'(job_i.group_inputs);
   assign blocks = Wide'(group_blocks);
   assign zero   = job_i.rows == '0 || job_i.outputs == '0 || job_i.groups == '0 || job_i.group_inputs == '0;
   // one group in the store, and no more groups than are kept apart
   assign fits   = inputs <= Wide'(Blocks * Block) && (Groups >= Blocks || job_i.groups <= 32'(Groups));
-  assign legal  = !zero && fits && job_i.frac_bits <= 5'd30 && (Csd || job_i.coding == CodingTcLif);
+  assign fraction = job_i.frac_bits <= 5'd30 && (!job_i.capped || job_i.frac_bits >= 5'd2);
+  assign coding   = job_i.capped ? Capped && job_i.coding == CodingTcLif && !job_i.spike_stream
+                                 : Csd || job_i.coding == CodingTcLif;
+  assign legal  = !zero && fits && fraction && coding;
 
   logic [32:0] kept;
   assign kept = (33'(u_sequencer.chunks_q) + 33'(Slots - 1)) / 33'(Slots);
@@ -133,8 +138,8 @@ module sequencer_proof
         Outputs:  assert (error.outputs == (job_i.outputs == '0));
         NoGroups: assert (error.groups == (job_i.groups == '0));
         Inputs:   assert (error.group_inputs == (job_i.group_inputs == '0));
-        FracBits: assert (error.frac_bits == (job_i.frac_bits > 5'd30));
-        Coding:   assert (error.coding == (!Csd && job_i.coding == CodingCsd));
+        FracBits: assert (error.frac_bits == !fraction);
+        Coding:   assert (error.coding == !coding);
         Capacity: assert (fits || error.capacity);
         Sound:    assert (legal || error != '0);
       end
@@ -148,8 +153,8 @@ module sequencer_proof
                           && u_sequencer.settings_q.outputs == (job_i.outputs == '0)
                           && u_sequencer.settings_q.groups == (job_i.groups == '0)
                           && u_sequencer.settings_q.group_inputs == (job_i.group_inputs == '0)
-                          && u_sequencer.settings_q.frac_bits == (job_i.frac_bits > 5'd30)
-                          && u_sequencer.settings_q.coding == (!Csd && job_i.coding == CodingCsd));
+                          && u_sequencer.settings_q.frac_bits == !fraction
+                          && u_sequencer.settings_q.coding == !coding);
         Others:   assert (!u_sequencer.settings_q.timesteps && !u_sequencer.settings_q.membrane_last
                           && !u_sequencer.settings_q.weight_last && !u_sequencer.settings_q.weight_range
                           && !u_sequencer.settings_q.write_busy && !u_sequencer.settings_q.left_over);

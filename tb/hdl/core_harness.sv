@@ -17,6 +17,7 @@ module core_harness
   parameter int unsigned MaxInputs    = 8192,
   parameter int unsigned MaxGroups    = MaxInputs / Lanes,  // of the dense baseline
   parameter bit          Csd          = 1'b1,
+  parameter bit          Capped       = 1'b0,  // of the spike core
   parameter bit          OneBlock     = 1'b0,  // of the spike core
   parameter int unsigned MembraneBits   = 32,
   parameter bit          NibbleWeights  = 1'b0,
@@ -314,6 +315,7 @@ module core_harness
       .SpikeStream    (SpikeStream),
       .AccStream      (AccStream),
       .Csd          (Csd),
+      .Capped       (Capped),
       .OneBlock     (OneBlock),
       .LateCounters (LateCounters)
     ) u_core (
