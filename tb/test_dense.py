@@ -11,7 +11,9 @@ from regression import DENSE_SHAPES, SEED, dense
 from spike_compressor.trace import BundleWriter
 
 
-@pytest.mark.parametrize("name", DENSE_SHAPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "square" else one for one in DENSE_SHAPES]
+)
 def test_dense(name):
     """Random and extreme jobs give the golden accumulators."""
     print(f"SEED={SEED}")

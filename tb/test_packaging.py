@@ -141,7 +141,9 @@ def fusesoc(home, where, core, target, *settings, cores=RTL):
     return done.stdout + done.stderr, done.returncode
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(
+    "core", [pytest.param(one, marks=[] if one == "spike_core" else [pytest.mark.slow]) for one in CORES]
+)
 def test_lint(core, home, tmp_path):
     """FuseSoC finds the cores and their files, sets parameters, and Verilator has no complaint."""
     name = "Groups" if core == "group_core" else "Lanes"

@@ -86,6 +86,7 @@ def test_the_python_recipes_work_and_their_tests_can_fail(tmp_path: Path) -> Non
         assert found[section.test] & {"failure", "error"}, f"{section.test} passes without {section.file}"
 
 
+@pytest.mark.slow
 def test_the_rtl_recipe_works_and_its_test_can_fail(tmp_path: Path) -> None:
     pytest.importorskip("cocotb")
     tree = copied(tmp_path, "plugin", "tb", "rtl", "pyproject.toml", "README.md")

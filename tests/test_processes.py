@@ -74,7 +74,14 @@ def test_an_interrupt_or_error_leaves_no_process(error: type[BaseException]) -> 
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="looks processes up in /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_processes_end_with_their_parent(number: signal.Signals, tmp_path: Path) -> None:
     script, ids = tmp_path / "parent.py", tmp_path / "ids"
     script.write_text(PARENT, encoding="utf-8")

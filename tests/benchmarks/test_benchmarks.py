@@ -122,6 +122,7 @@ def test_a_second_run_finds_every_cell(embedded: tuple[dict[str, Any], list[str]
     assert "Calibrating" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_spiking_run_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     arguments = overhead.arguments().parse_args(["--samples", "8", "--threads", "1", "--scratch", str(tmp_path)])
     found = {kind: overhead.spawn(arguments, "embedded", kind) for kind in ("plain", "spikes")}

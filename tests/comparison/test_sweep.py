@@ -102,6 +102,7 @@ def test_a_spiking_row_says_what_its_spikes_cost(compared: tuple[dict[str, Any],
     assert planes["all"]["imbalance"] >= 1
 
 
+@pytest.mark.slow
 def test_codings_with_codes_of_their_own_stand_alone(model: Path, tmp_path: Path) -> None:
     """No other coding would have fired for the same codes what a table of codings would say of it."""
     codings = ("tc_lif_rdoq", "group4")

@@ -36,6 +36,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, tmp_path_factory.mktemp("coarse") / "checkpoint", load_processor())
 
 
+@pytest.mark.slow
 def test_several_processes_answer_what_one_answers(checkpoint: Path) -> None:
     processor = load_processor()
     examinees = [

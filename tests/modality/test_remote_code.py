@@ -279,7 +279,7 @@ def test_code_needs_leave_and_is_the_code_that_was_saved(made: dict[str, tuple[A
         spike_compressor.load(twin, trust_remote_code=True)
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_recipes_are_compared_where_code_is_allowed(
     jobs: int, sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

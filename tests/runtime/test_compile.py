@@ -51,7 +51,9 @@ def test_prefill_and_decoding_are_one_graph_each(workshop: Workshop) -> None:
     assert counters["stats"]["unique_graphs"] == 2
 
 
-@pytest.mark.parametrize("text", [LAYERS, MEANS], ids=["absmax", "mean magnitude"])
+@pytest.mark.parametrize(
+    "text", [LAYERS, pytest.param(MEANS, marks=pytest.mark.slow)], ids=["absmax", "mean magnitude"]
+)
 def test_modalities_are_told_apart_within_graphs_that_end_where_the_float_model_s_do(
     workshop: Workshop, text: str
 ) -> None:
