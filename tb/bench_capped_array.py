@@ -7,20 +7,22 @@ from cocotb.triggers import RisingEdge
 from spike_compressor.trace.golden_capped import BLOCK, capped_codes
 from unit import Monitor, Source, pack, reset, rng, start, total, unpack
 
-KINDS = 7
+KINDS = 8
 
 
 def membranes(generator, timesteps, frac_bits, width):
-    """Rows int64 [M, width] of all kinds: like activations, full of ties, of one full lane, silent, at both ends."""
+    """Rows int64 [M, width] of all kinds: like activations, of ties, of one or two full lanes, silent, at both ends."""
     M = len(timesteps)
     limit = 2.0 ** (timesteps[:, None] + frac_bits)
     quarter = 2.0 ** (frac_bits - 2)
+    lower = 2.0 ** np.maximum(frac_bits - generator.choice([3, 4, 3, 4, 8, 16], (M, width)), 0)  # half of one, and less
     kinds = [
         generator.normal(size=(M, width)) * limit / generator.choice([2, 4, 16], (M, 1)),
         generator.laplace(size=(M, width)) * limit / 8,
-        generator.integers(-9, 10, (M, width)) * quarter + generator.integers(-1, 2, (M, width)),
+        generator.integers(-9, 10, (M, width)) * quarter + generator.integers(-1, 2, (M, width)) * lower,
         generator.choice([2, 3, 6, -2, -4, 10, 13], (M, 1)) * quarter * np.ones(width),
         np.where(np.arange(width) % 8 == 3, limit, generator.normal(size=(M, width)) * limit / 12),
+        np.where(np.arange(width) % 4 == 3, limit * generator.choice([-1, 0.3, 0.7, 1, 1.3], (M, width)), 0),
         np.zeros((M, width)),
         generator.integers(-(2**31), 2**31, (M, width)),
     ]

@@ -6,11 +6,12 @@ from itertools import product
 
 import cocotb
 import numpy as np
+from bench_capped_array import KINDS, membranes
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from core_driver import CoreDriver, Stalls, check_counters, limit
 from cycle_model import expected_counters
 from functional_coverage import Coverage
-from generate import random_layer
+from generate import layer_of, random_layer
 from images import compare, plan
 from registers import (
     ABORT,
@@ -42,6 +43,7 @@ from registers import (
     VERSION,
 )
 from spike_compressor.trace import golden
+from spike_compressor.trace.golden_capped import BLOCK
 from spike_compressor.trace.schema import CAPPED_CODINGS, least_frac_bits
 from unit import SEED
 
@@ -288,6 +290,23 @@ async def every_kind_of_row(dut):
                     in_turn=True,
                 )
                 await check(driver, layer, pauses)
+
+
+@cocotb.test()
+async def full_lanes(dut):
+    """Capped firing of rows of which lanes drop spikes of every class, few and many."""
+    driver, rng = await begin(dut)
+    shape = driver.shape
+    for coding in (one for one in codings(shape) if one in CAPPED_CODINGS):
+        for frac_bits in range(2, 31, 2):  # of a membrane every bit is a quarter once
+            T = rng.integers(1, min(shape.tmax, 31 - frac_bits) + 1, 2 * KINDS + shape.lanes).astype(np.uint8)
+            top = (1 << (T.astype(np.int64)[:, None] + frac_bits)) - 1  # what a bundle may hold
+            rows = membranes(rng, T.astype(np.int64), frac_bits, 5 * BLOCK // 2)
+            for lane in range(shape.lanes):  # and rows of which one lane alone fires, always
+                rows[lane] = np.where(np.arange(rows.shape[1]) % shape.lanes == lane, top[lane], 0)
+            weight = rng.integers(-2, 2, (shape.columns + 1, rows.shape[1])).astype(np.int8)
+            rows = np.clip(rows, -top, top).astype(np.int32)
+            await check(driver, layer_of(rows, T, weight, coding=coding, frac_bits=frac_bits, weight_bits=2, rng=rng))
 
 
 @cocotb.test()

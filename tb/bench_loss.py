@@ -21,7 +21,10 @@ async def classes(dut, frac_bits):
     await start(dut, frac_bits_i=frac_bits, charge_i=0, take_i=0, below_i=(1 << frac_bits - 2) - 1)
     quarter = 1 << frac_bits - 2
     near = generator.integers(-40, 41, 300) * quarter + generator.integers(-1, 2, 300)
-    drawn = [*near, *generator.integers(-(2**31), 2**31, 100), 0, 1, -1, -(2**31), 2**31 - 1]
+    bits = [
+        sign * (3 * quarter - (1 << bit)) for bit in range(frac_bits - 2) for sign in (-1, 1)
+    ]  # each bit below a quarter alone
+    drawn = [*near, *bits, *generator.integers(-(2**31), 2**31, 100), 0, 1, -1, -(2**31), 2**31 - 1]
     seen = set()
     for membrane in np.clip(drawn, -(2**31), 2**31 - 1):
         T = int(generator.integers(1, 8))

@@ -187,20 +187,40 @@ def _firing(
     return membrane.astype(np.int32)
 
 
+def layer_of(
+    membrane: np.ndarray,
+    timesteps: np.ndarray,
+    weight: np.ndarray,
+    *,
+    coding: str,
+    frac_bits: int,
+    weight_bits: int,
+    rng: np.random.Generator,
+) -> Layer:
+    """A layer in memory, of one group, that has these membranes and weights."""
+    arrays = arrays_from_membranes(membrane, timesteps, weight, coding=coding, frac_bits=frac_bits, groups=1, rng=rng)
+    return _layer("given", arrays, coding, frac_bits, weight_bits)
+
+
 def random_layer(rng: np.random.Generator, M: int, K: int, N: int, name: str = "random", **options: Any) -> Layer:
     """A layer in memory; options as `random_arrays`."""
     arrays = random_arrays(rng, M, K, N, **options)
-    coding = options.get("coding", "tc_lif")
+    settings = {"coding": "tc_lif", "frac_bits": 16, "weight_bits": 4} | options
+    return _layer(name, arrays, *(settings[key] for key in ("coding", "frac_bits", "weight_bits")))
+
+
+def _layer(name: str, arrays: dict[str, Any], coding: str, frac_bits: int, weight_bits: int) -> Layer:
+    tokens, inputs = arrays["membrane"].shape
     info = LayerInfo(
         name=name,
         file="memory.npz",
         sha256="0" * 64,
-        tokens=M,
-        in_features=K,
-        out_features=N,
+        tokens=tokens,
+        in_features=inputs,
+        out_features=len(arrays["weight"]),
         coding=coding,
-        frac_bits=options.get("frac_bits", 16),
+        frac_bits=frac_bits,
         max_timesteps=arrays["spikes"].shape[0] - steps_of(0, coding),
-        weight_bits=options.get("weight_bits", 4),
+        weight_bits=weight_bits,
     )
     return Layer(info, arrays=arrays)

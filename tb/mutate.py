@@ -5,7 +5,8 @@
 Yosys lists faults all over the flattened core (`mutate`: a bit inverted, stuck, or crossed with another) and puts
 them behind a control input, so that one compiled simulator has them all. The netlist has no assertions: only what the
 benches compare, and the streams' own rules in their sinks, can kill a fault. What is known of a fault is kept: a
-campaign that was killed goes on where it was. Of the group core faults lie in the modules that only it has.
+campaign that was killed goes on where it was. Of the group core faults lie in the modules that only it has, of the core
+that caps (`--core capped`) in those that only capped firing needs.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fau
     """What takes the core's place, with `count` faults, and the faults. Raises ToolError."""
     if not 1 <= count <= LIMIT:
         raise ToolError(f"{count} faults; one simulator holds from 1 to {LIMIT}")
-    work, top = WORK / target.top, target.top
+    work, top = target.work(WORK), target.top
     work.mkdir(parents=True, exist_ok=True)
     settings = " ".join(f"-G {name}={value}" for name, value in target.parameters.items())
     listed, netlist = work / "faults.ys", work / "mutant_core.v"
     healthy, core = work / "core.il", work / "core.json"
-    drawn = MOST if target.within else SPARE * count
+    drawn = MOST if target.within or target.modules else SPARE * count
     yosys(
         [
             f"read_slang -D SYNTHESIS=1 -I {RTL} {settings} --top {top} {' '.join(map(str, target.sources))}",
@@ -105,6 +106,8 @@ def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fau
     candidates = [
         line for line in listed.read_text().splitlines() if _within(target, line) and not _idle(_fields(line), cells)
     ]
+    if len(candidates) < count:
+        raise ToolError(f"there are {len(candidates)} places for faults, too few for {count}")
     # an even choice of an even choice
     chosen = [candidates[i * len(candidates) // count] for i in range(count)]
     commands = [line.replace("mutate ", f"mutate -ctrl mutation 10 {i} ", 1) for i, line in enumerate(chosen, 1)]
@@ -121,6 +124,8 @@ def prepare(target: Target, count: int, seed: int) -> tuple[list[Path], list[Fau
 def _within(target: Target, line: str) -> bool:
     """Whether a fault lies in modules that are looked at, and in no other one, as registers that they share would."""
     found = re.findall(r"rtl/(\S+?)\.sv", line)
+    if target.modules:
+        return bool(found) and all(one in target.modules for one in found)
     return not target.within or bool(found and all(one.startswith(f"{target.within}/") for one in found))
 
 
@@ -166,7 +171,7 @@ def _parse(number: int, line: str) -> Fault:
 def attack(core: str, folder: Path, fault: Fault, seed: int) -> Fault:
     """Run the regression on a fault, up to the first stage that notices it."""
     target = TARGETS[core]
-    work = WORK / target.top / f"fault{fault.number}"
+    work = target.work(WORK) / f"fault{fault.number}"
     shutil.rmtree(work, ignore_errors=True)
     killed = ""
     for stage in target.stages:
@@ -266,7 +271,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     result = summary(args.core, faults, args.count, args.seed)
-    out = args.out or WORK / TARGETS[args.core].top / "result.json"
+    out = args.out or TARGETS[args.core].work(WORK) / "result.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"{result['killed']} of {result['faults']} faults killed, {result['equal']} equal; see {out}")

@@ -113,6 +113,8 @@ def test_faults_of_the_group_core_lie_in_its_own_modules():
     assert not mutate._within(TARGETS["group"], shared)
     assert not mutate._within(TARGETS["group"], "-mode inv")
     assert mutate._within(TARGETS["spike"], shared)
+    assert mutate._within(TARGETS["capped"], "-src rtl/spike_capper.sv:1.1-1.2")
+    assert not mutate._within(TARGETS["capped"], shared)
 
 
 def test_clocks_are_no_place_for_faults():
@@ -225,7 +227,7 @@ def test_every_bench_and_every_proof_is_of_one_core():
     ours = {module for bench, module, _ in UNITS if full.of_group(bench, module)}
     assert {"group_column", "group_encoder", "group_core"} <= ours
     assert not any(module.startswith(("spike", "dense")) for module in ours)
-    assert sorted(p.name for which in TARGETS for p in full.proofs_of(which)) == sorted(p.name for p in PROOFS)
+    assert sorted(p.name for which in full.TITLES for p in full.proofs_of(which)) == sorted(p.name for p in PROOFS)
 
 
 def test_shapes_touch_every_limit():

@@ -34,9 +34,10 @@ def check(folder, sources=SOURCES, parameters=SMALL, top="spike_core"):
     return {kind: int(count) for count, kind in re.findall(r"^\s+(\d+) +(?:[\d.]+ +)?(\$\w+)$", report, re.MULTILINE)}
 
 
-def test_the_core_adds_and_holds_and_does_nothing_worse(tmp_path):
+@pytest.mark.parametrize("caps", [0, 1])
+def test_the_core_adds_and_holds_and_does_nothing_worse(caps, tmp_path):
     """The whole core, flattened."""
-    cells = check(tmp_path)
+    cells = check(tmp_path, parameters=SMALL | {"Capped": caps})
     assert cells["$add"] > 10  # it was the core that was looked at
     assert cells["$dff"] > 100
 
