@@ -2,7 +2,7 @@
 
 import cocotb
 import numpy as np
-from bench_neuron_array import EVENTS, LOW, MASKS, STREAM, WRITES, hesitate
+from bench_neuron_array import EVENTS, LOW, MASKS, STREAM, WRITES, hesitate, run_job
 from cocotb.triggers import RisingEdge
 from spike_compressor.trace.golden_capped import BLOCK, capped_codes
 from unit import Monitor, Source, pack, reset, rng, start, total, unpack
@@ -33,7 +33,7 @@ def membranes(generator, timesteps, frac_bits, width):
 class Job:
     """Rows of mixed T of one group of `width` inputs."""
 
-    def __init__(self, dut, generator, width, frac_bits, rows=2 * KINDS, timesteps=None):
+    def __init__(self, dut, generator, width, frac_bits, rows=2 * KINDS):
         self.lanes, self.slots, self.tmax, self.tile = (
             int(getattr(dut, name).value) for name in ("Lanes", "Slots", "Tmax", "Rows")
         )
@@ -42,7 +42,7 @@ class Job:
         self.planes = self.tmax + csd
         self.signs = (self.planes + 1) // 2 if csd else 1
         self.dut, self.generator, self.width, self.frac_bits = dut, generator, width, frac_bits
-        self.timesteps = generator.integers(1, self.tmax + 1, rows) if timesteps is None else timesteps
+        self.timesteps = generator.integers(1, self.tmax + 1, rows)
         self.membrane = membranes(generator, self.timesteps, frac_bits, width)
         self.codes = capped_codes(self.membrane, self.timesteps, frac_bits, self.lanes).astype(np.int64)
         self.chunks = -(-width // self.lanes)
@@ -77,14 +77,7 @@ class Job:
         """From start to idle."""
         for name, value in self.inputs().items():
             getattr(self.dut, name).value = value
-        self.dut.start_i.value = 1
-        await RisingEdge(self.dut.clk_i)
-        self.dut.start_i.value = 0
-        await RisingEdge(self.dut.clk_i)
-        while not self.dut.idle_o.value:
-            await RisingEdge(self.dut.clk_i)
-        for _ in range(2):  # events come late
-            await RisingEdge(self.dut.clk_i)
+        await run_job(self.dut)
 
     def check(self, writes, low, masks):
         """What the store was told, in order: all planes of each code, signs, masks, ends of row tiles."""

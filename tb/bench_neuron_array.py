@@ -89,14 +89,19 @@ class Bench:
 
     async def go(self):
         """Start the job; returns when it is done."""
-        self.dut.start_i.value = 1
-        await RisingEdge(self.dut.clk_i)
-        self.dut.start_i.value = 0
-        await RisingEdge(self.dut.clk_i)
-        while not self.dut.idle_o.value:
-            await RisingEdge(self.dut.clk_i)
-        for _ in range(2):  # events come late
-            await RisingEdge(self.dut.clk_i)
+        await run_job(self.dut)
+
+
+async def run_job(dut):
+    """Start the job at the ports; returns when it is done and counted."""
+    dut.start_i.value = 1
+    await RisingEdge(dut.clk_i)
+    dut.start_i.value = 0
+    await RisingEdge(dut.clk_i)
+    while not dut.idle_o.value:
+        await RisingEdge(dut.clk_i)
+    for _ in range(2):  # events come late
+        await RisingEdge(dut.clk_i)
 
 
 async def hesitate(dut, generator):
